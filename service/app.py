@@ -1,0 +1,95 @@
+"""Pure assembly: settings in, an ASGI application out.
+
+`create_app` opens nothing. What is open while the app serves is opened in `before_serving`, on one
+exit stack, and closed in reverse in `after_serving`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from quart import Quart
+from quart_schema import Info, QuartSchema
+
+from service import __version__
+from service.backend import Backend
+from service.errors import StartupFailed
+from service.lifecycle import Lifecycle
+from service.settings import Settings, load_settings
+from service.web import envelope, errors
+from service.web.operations import operations_blueprint
+from service.web.proxy import trust_proxies
+from service.web.search import search_blueprint
+
+DESCRIPTION = "Semantic, lexical and cascading search over your records."
+
+
+class Cascade(Quart):
+    """Quart, but a failure to start is said once, by whoever started it, and not as a traceback."""
+
+    def log_exception(self, exception_info: Any) -> None:
+        if not isinstance(exception_info[1], StartupFailed):
+            super().log_exception(exception_info)
+
+
+def create_app(settings: Settings | None = None, lifecycle: Lifecycle | None = None) -> Quart:
+    """The service as an application; raises `StartupFailed` where the settings don't allow one."""
+    settings = settings or load_settings(Path(".env"))
+    lifecycle = lifecycle or Lifecycle()
+    backend = Backend(settings)
+
+    app = Cascade("service", static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_body_bytes, BODY_TIMEOUT=settings.body_timeout_s
+    )
+    app.extensions["cascade"] = backend
+    QuartSchema(
+        app,
+        info=Info(title="Cascade", version=__version__, description=DESCRIPTION),
+        openapi_path="/api/openapi.json",
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        swagger_ui_path=None,
+    )
+    envelope.install(app, lifecycle)
+    errors.install(app)
+    app.register_blueprint(operations_blueprint(lifecycle, backend.health))
+    app.register_blueprint(search_blueprint(settings, backend))
+
+    resources = contextlib.AsyncExitStack()
+
+    @app.before_serving
+    async def open_backend() -> None:
+        await resources.enter_async_context(backend.opened())
+
+    @app.after_serving
+    async def close_backend() -> None:
+        await resources.aclose()
+
+    app.asgi_app = trust_proxies(app.asgi_app, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
+    return app
+
+
+@contextlib.asynccontextmanager
+async def running(app: Quart) -> AsyncIterator[Quart]:
+    """Open the app, and close it on the way out, where no server does it.
+
+    A framework that mounts another application does not pass its lifespan on. So, in Starlette:
+
+        search = create_app()
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            async with running(search):
+                yield
+
+        app = Starlette(routes=[Mount("/search", app=search)], lifespan=lifespan)
+    """
+    await app.startup()
+    try:
+        yield app
+    finally:
+        await app.shutdown()

@@ -1,0 +1,96 @@
+"""Pinecone's filter language: what may be said in it.
+
+Knows nothing of how a filter is carried out. The check is the same for every backend, so that a
+mistake is answered in the same words, and before it has cost a call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+COMPARE = frozenset({"$eq", "$ne"})
+ORDER = frozenset({"$gt", "$gte", "$lt", "$lte"})
+MEMBER = frozenset({"$in", "$nin"})
+MATCH = frozenset({"$match_phrase", "$match_all", "$match_any"})
+LOGIC = frozenset({"$and", "$or"})
+OPERATORS = COMPARE | ORDER | MEMBER | MATCH | {"$exists"}
+
+MAX_DEPTH = 32
+MAX_VALUES = 10_000
+
+
+def check_filter(filter: Any) -> None:
+    """Raise `ValueError` with a sentence that says where and what is wrong."""
+    if not isinstance(filter, Mapping):
+        raise ValueError('a filter is a JSON object, such as {"genre": {"$eq": "drama"}}')
+    _check_object(filter, depth=0)
+
+
+def _check_object(filter: Mapping[str, Any], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"a filter is at most {MAX_DEPTH} levels deep")
+    for name, condition in filter.items():
+        if name in LOGIC:
+            _check_branches(name, condition, depth)
+        elif name.startswith("$"):
+            raise ValueError(
+                f"{_shown(name)} can't stand here: at this level only $and, $or or a field's name"
+            )
+        elif isinstance(condition, Mapping):
+            _check_conditions(name, condition)
+        else:
+            _check_value(name, "$eq", condition)
+
+
+def _check_branches(name: str, branches: Any, depth: int) -> None:
+    if not isinstance(branches, list) or not branches:
+        raise ValueError(f"{name} takes a list of at least one filter")
+    for branch in branches:
+        if not isinstance(branch, Mapping):
+            raise ValueError(f"every branch of {name} is a filter, that is, a JSON object")
+        _check_object(branch, depth + 1)
+
+
+def _check_conditions(field: str, conditions: Mapping[str, Any]) -> None:
+    if not conditions:
+        raise ValueError(f"{_shown(field)} has no condition")
+    for operator, operand in conditions.items():
+        if operator not in OPERATORS:
+            known = " ".join(sorted(OPERATORS))
+            raise ValueError(
+                f"{_shown(operator)} on {_shown(field)} is not an operator; there are {known}"
+            )
+        _check_value(field, operator, operand)
+
+
+def _check_value(field: str, operator: str, value: Any) -> None:
+    where = f"{operator} on {_shown(field)}"
+    if operator == "$exists":
+        if not isinstance(value, bool):
+            raise ValueError(f"{where} takes true or false")
+    elif operator in MATCH:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{where} takes a text")
+    elif operator in ORDER:
+        if not _is_number(value):
+            raise ValueError(f"{where} takes a number")
+    elif operator in MEMBER:
+        if not isinstance(value, list) or len(value) > MAX_VALUES:
+            raise ValueError(f"{where} takes a list of at most {MAX_VALUES} values")
+        if not all(isinstance(item, str) or _is_number(item) for item in value):
+            raise ValueError(f"{where} takes a list of texts or numbers")
+    elif not (isinstance(value, str | bool) or _is_number(value)):
+        raise ValueError(f"{where} takes a text, a number, true or false")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and abs(value) < 2**63
+
+
+def _shown(name: str) -> str:
+    """A name out of a request, short enough to stand in a sentence."""
+    return repr(name if len(name) <= 40 else name[:40] + "…")

@@ -1,0 +1,161 @@
+"""Opens the real thing: lanes of `pinecone.AsyncIndex`. Nobody else makes one.
+
+Knows nothing of searching. What goes wrong here goes wrong at start-up, and is said in the words
+of the settings.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, cast
+
+import httpx
+from pinecone import AsyncIndex, AsyncPinecone
+from pinecone.errors import ForbiddenError, NotFoundError, PineconeError, UnauthorizedError
+from pinecone.models.indexes.index import IndexModel
+from pinecone.models.indexes.schema import StringField
+
+from service.errors import RequestError, StartupFailed, UpstreamKeyRejected
+from service.indexes.dialect import Dialect, DocumentsDialect, RecordsDialect, SparseClause
+from service.indexes.pool import Pool
+from service.indexes.port import AsyncIndexPort
+
+SOURCE_TAG = "cascade"
+PING_TIMEOUT_S = 5.0
+
+Kind = Literal["dense", "sparse"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpec:
+    """One index as the settings give it: by host or by name, with a dialect or `auto`."""
+
+    kind: Kind
+    host: str | None
+    name: str | None
+    dialect: Literal["auto", "records", "documents"]
+    field: str | None
+    text_field: str
+    sparse_clause: SparseClause
+
+    @property
+    def setting(self) -> str:
+        """The setting that names this index, for sentences about it."""
+        return f"PINECONE_{self.kind.upper()}_INDEX" + ("" if self.name else "_HOST")
+
+
+@cache
+def shared_tls() -> ssl.SSLContext:
+    """One TLS context for every lane; reading the CA bundle takes 18 ms, which 32 lanes would pay."""
+    return httpx.create_ssl_context()
+
+
+def lane_opener(host: str, api_key: str, calls: int) -> Callable[[], AsyncIndex]:
+    """How one lane is opened: with room for twice its calls, of which the client keeps half alive."""
+
+    def open_lane() -> AsyncIndex:
+        return AsyncIndex(
+            host=host,
+            api_key=api_key,
+            source_tag=SOURCE_TAG,
+            connection_pool_maxsize=2 * calls,
+            # The client hands this to httpx's `verify`, which takes a context as well as a bool.
+            ssl_verify=cast(bool, shared_tls()),
+        )
+
+    return open_lane
+
+
+def open_pool(
+    spec: IndexSpec, host: str, api_key: str, lanes: int, calls: int
+) -> Pool[AsyncIndexPort]:
+    """The pool of one index. Nothing is sent yet."""
+    try:
+        opener = lane_opener(host, api_key, calls)
+        return Pool[AsyncIndexPort](f"the {spec.kind} index", opener, lanes=lanes, calls=calls)
+    except PineconeError as exc:
+        raise StartupFailed(f"{_blame(exc, spec)}: {exc}") from exc
+
+
+async def ping(index: AsyncIndexPort) -> None:
+    """Have one lane connect, and be answered."""
+    await index.describe_index_stats(timeout=PING_TIMEOUT_S)
+
+
+async def check(pool: Pool[AsyncIndexPort], spec: IndexSpec, host: str) -> None:
+    """Ping at start-up: an index that doesn't answer is a setting to be put right."""
+    try:
+        await pool.ping(ping)
+    except UpstreamKeyRejected as exc:
+        raise StartupFailed(
+            f"PINECONE_API_KEY: the index at {host} rejected the key; "
+            "check the key and that it belongs to the index's project"
+        ) from exc
+    except RequestError as exc:
+        raise StartupFailed(
+            f"{spec.setting}: the index at {host} does not answer ({exc.code}); check the setting"
+        ) from exc
+
+
+async def resolve(spec: IndexSpec, control: AsyncPinecone) -> tuple[str, Dialect]:
+    """The host of an index and the dialect it speaks; asks Pinecone only for what isn't given."""
+    if spec.name is None:
+        assert spec.host, "an index has a host or a name"  # noqa: S101 - Settings sees to it
+        return spec.host, _dialect_as_set(spec)
+    try:
+        model = await control.indexes.describe(spec.name)
+    except NotFoundError as exc:
+        raise StartupFailed(f"{spec.setting}: there is no index named {spec.name!r}") from exc
+    except (UnauthorizedError, ForbiddenError) as exc:
+        raise StartupFailed(
+            f"PINECONE_API_KEY: Pinecone rejected the key when asked for {spec.setting}"
+        ) from exc
+    except (PineconeError, LookupError, TypeError, ValueError) as exc:
+        raise StartupFailed(
+            f"{spec.setting}: Pinecone can't be asked where {spec.name!r} is ({exc}); "
+            "check PINECONE_CONTROLLER_HOST and the network"
+        ) from exc
+    if not model.host:
+        raise StartupFailed(
+            f"{spec.setting}: the index {spec.name!r} is not ready yet ({model.status.state})"
+        )
+    return model.host, _dialect_of(model, spec)
+
+
+def _dialect_as_set(spec: IndexSpec) -> Dialect:
+    if spec.dialect != "documents":
+        return RecordsDialect()
+    field = spec.field or spec.text_field
+    return DocumentsDialect("embed" if spec.kind == "dense" else spec.sparse_clause, field)
+
+
+def _dialect_of(model: IndexModel, spec: IndexSpec) -> Dialect:
+    """The dialect that an index's schema calls for, unless a setting has decided."""
+    if spec.dialect != "auto":
+        return _dialect_as_set(spec)
+    strings = {
+        name: field for name, field in model.schema.fields.items() if isinstance(field, StringField)
+    }
+    if spec.kind == "dense":
+        found = [(name, "embed") for name, field in strings.items() if field.embed]
+    else:
+        found = [(name, "sparse_embed") for name, field in strings.items() if field.sparse_embed]
+        found += [(name, "text") for name, field in strings.items() if field.full_text_search]
+    if not found:
+        return RecordsDialect()
+    wanted = [pair for pair in found if pair[0] == spec.field] if spec.field else found
+    if not wanted:
+        fields = sorted({name for name, _ in found})
+        raise StartupFailed(
+            f"PINECONE_{spec.kind.upper()}_FIELD: {spec.field!r} is not a searchable field of "
+            f"{model.name!r}; there are {fields}"
+        )
+    name, clause = wanted[0]
+    return DocumentsDialect(cast("SparseClause", clause), name)
+
+
+def _blame(exc: PineconeError, spec: IndexSpec) -> str:
+    return "PINECONE_API_KEY" if "key" in str(exc).lower() else spec.setting

@@ -1,0 +1,1 @@
+"""Models: rerankers now, embedders with the embedded engine."""

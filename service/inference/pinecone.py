@@ -1,0 +1,67 @@
+"""Pinecone's hosted rerankers, over lanes of `AsyncPinecone`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from pinecone import AsyncPinecone
+
+from service.errors import StartupFailed
+from service.indexes.pinecone import SOURCE_TAG, shared_tls
+from service.indexes.pool import Pool
+from service.inference.port import Ranking
+
+MAX_DOCUMENTS = {"cohere-rerank-3.5": 200, "bge-reranker-v2-m3": 100, "pinecone-rerank-v0": 100}
+
+
+class PineconeReranker:
+    """Reranks through `AsyncPinecone.inference`."""
+
+    def __init__(self, model: str, pool: Pool[AsyncPinecone]) -> None:
+        self.model = model
+        self.max_documents = MAX_DOCUMENTS[model]
+        self._pool = pool
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        async def ask(client: AsyncPinecone) -> Ranking:
+            result = await client.inference.rerank(
+                model=self.model,
+                query=query,
+                documents=[{"text": text} for text in documents],
+                rank_fields=["text"],
+                return_documents=False,
+            )
+            order = [(ranked.index, float(ranked.score)) for ranked in result.data]
+            if {index for index, _ in order} - set(range(len(documents))):
+                raise ValueError("the reranker ranked documents which it was not given")
+            return Ranking(order, result.usage.rerank_units)
+
+        return await self._pool.call(ask)
+
+
+def check_model(model: str) -> None:
+    """Only models whose limits are known can be used."""
+    if model not in MAX_DOCUMENTS:
+        known = ", ".join(MAX_DOCUMENTS)
+        raise StartupFailed(f"PINECONE_RERANK_MODEL: {model!r} is not known; there are {known}")
+
+
+def reranker_pool(
+    api_key: str, controller_host: str | None, lanes: int, calls: int
+) -> Pool[AsyncPinecone]:
+    """Lanes to the inference API. Nothing is sent yet: the first rerank connects."""
+    return Pool("the reranker", _opener(api_key, controller_host, calls), lanes=lanes, calls=calls)
+
+
+def _opener(api_key: str, controller_host: str | None, calls: int) -> Callable[[], AsyncPinecone]:
+    def open_client() -> AsyncPinecone:
+        return AsyncPinecone(
+            api_key,
+            host=controller_host,
+            source_tag=SOURCE_TAG,
+            connection_pool_maxsize=2 * calls,
+            ssl_verify=cast(bool, shared_tls()),
+        )
+
+    return open_client

@@ -1,0 +1,1 @@
+"""What search means. No Quart, no client, no sockets in here."""

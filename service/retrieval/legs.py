@@ -1,0 +1,71 @@
+"""A leg: one index, asked in its dialect, one way of looking for records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from service.errors import RequestError
+from service.indexes.dialect import Answer, Dialect, Question, Rerank
+from service.indexes.pool import Pool
+from service.indexes.port import AsyncIndexPort
+from service.inference.port import Reranker
+from service.retrieval.deadline import Deadline
+from service.retrieval.query import ALL_FIELDS, Query
+from service.retrieval.receipt import StageReceipt, Stopwatch, failed
+from service.retrieval.rerank import rerank
+
+
+@dataclass(frozen=True, slots=True)
+class LegReport:
+    """How a leg ended: an answer, or the error that it ended in."""
+
+    stage: StageReceipt
+    answer: Answer | None = None
+    error: RequestError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """`name` is how answers call it: `semantic` or `lexical`."""
+
+    name: str
+    dialect: Dialect
+    pool: Pool[AsyncIndexPort]
+    text_field: str
+
+    async def search(self, query: Query, reranker: Reranker, deadline: Deadline) -> LegReport:
+        """Search and report. Never raises a `RequestError`: the other leg may yet have an answer."""
+        watch = Stopwatch()
+        try:
+            answer = await self._ask(query, reranker, deadline)
+        except RequestError as exc:
+            return LegReport(failed(self.name, watch, exc), error=exc)
+        stage = StageReceipt(self.name, "ok", watch.ms, len(answer.hits), answer.usage)
+        return LegReport(stage, answer)
+
+    async def _ask(self, query: Query, reranker: Reranker, deadline: Deadline) -> Answer:
+        per_leg = query.rerank == "per-leg"
+        inside = Rerank(reranker.model, self.text_field) if per_leg else None
+        question = self._question(query)
+        answer = await self.pool.call(
+            lambda index: self.dialect.ask(
+                index,
+                question,
+                inside if self.dialect.reranks else None,
+                deadline.remaining(),
+            )
+        )
+        if not per_leg or self.dialect.reranks:
+            return answer
+        hits, units = await rerank(reranker, query.text, answer.hits, self.text_field)
+        return replace(answer, hits=hits, usage={**answer.usage, "rerank_units": units})
+
+    def _question(self, query: Query) -> Question:
+        fields = query.fields
+        if fields is None:
+            fields = (self.text_field,)
+        elif fields == ALL_FIELDS:
+            fields = None
+        elif query.rerank != "none" and self.text_field not in fields:
+            fields = (*fields, self.text_field)  # the reranker reads it
+        return Question(query.text, query.top_k, query.namespace, query.filter, fields)

@@ -1,0 +1,70 @@
+"""What became of each stage of a search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from service.errors import DeadlineExceeded, RequestError
+
+Status = Literal["ok", "failed", "late", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageReceipt:
+    """One stage: how it ended, how long it took, what it found and what it used."""
+
+    stage: str
+    status: Status
+    ms: float
+    candidates: int = 0
+    usage: Mapping[str, int] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Stopwatch:
+    """Milliseconds since it was made."""
+
+    __slots__ = ("_started",)
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def ms(self) -> float:
+        return (time.perf_counter() - self._started) * 1000
+
+
+class Receipt:
+    """The stages so far. A stage that failed or was late makes the answer degraded."""
+
+    __slots__ = ("_watch", "stages")
+
+    def __init__(self) -> None:
+        self._watch = Stopwatch()
+        self.stages: list[StageReceipt] = []
+
+    def add(self, stage: StageReceipt) -> None:
+        self.stages.append(stage)
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds since the search began."""
+        return self._watch.ms
+
+    @property
+    def missing(self) -> list[str]:
+        """The stages which the answer had to do without."""
+        return [stage.stage for stage in self.stages if stage.status in {"failed", "late"}]
+
+    @property
+    def degraded(self) -> bool:
+        return bool(self.missing)
+
+
+def failed(stage: str, watch: Stopwatch, error: RequestError) -> StageReceipt:
+    """What is left of a stage that ended in `error`."""
+    status: Status = "late" if isinstance(error, DeadlineExceeded) else "failed"
+    return StageReceipt(stage, status, watch.ms, error=error.code)

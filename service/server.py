@@ -1,0 +1,186 @@
+"""Runs Hypercorn in this process: listen, serve, and on a signal drain and stop.
+
+Hypercorn's own serve loop closes idle connections the moment it is told to stop, which drops a
+request that was just on its way. So the loop is ours, and a stop goes in steps:
+
+1. The app is draining: /readyz says 503, and every response says `Connection: close`.
+2. Nothing more is accepted, but whoever is already in the kernel's queue is served.
+3. Idle connections have a moment to send what they were about to send; then they are closed.
+4. Requests in flight have the rest of the time; what is left then is cancelled.
+5. The app closes what it opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+
+import uvloop
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.utils import wrap_app
+from quart import Quart
+
+from service.app import create_app, running
+from service.errors import StartupFailed
+from service.http1 import Connection
+from service.lifecycle import Lifecycle
+from service.settings import CONFIG_DIR, Settings
+
+logger = logging.getLogger(__name__)
+
+SIBLINGS_GRACE_S = 0.2  # until the supervisor and the other workers have heard of the stop, too
+IDLE_GRACE_S = 1.0
+CANCEL_GRACE_S = 2.0
+CLOSE_GRACE_S = 2.0
+PARENT_PIPE = 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to serve on, shared by all workers."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise StartupFailed(
+            f"PORT, HOST: can't listen on {host} port {port}: {reason}; choose another"
+        ) from exc
+
+
+def address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None) -> None:
+    """Serve until a signal says stop. A worker also stops when its supervisor is gone."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if ready_fd is not None:
+            loop.add_reader(PARENT_PIPE, _on_parent_gone, loop, stop)
+        lifecycle = Lifecycle()
+        server = Server(create_app(settings, lifecycle), lifecycle, settings.drain_timeout_s)
+        await server.serve(
+            listener, stop, lambda: _tell_ready(listener, ready_fd), shared=ready_fd is not None
+        )
+
+    uvloop.run(main())
+
+
+class Server:
+    """One app on one socket."""
+
+    def __init__(self, app: Quart, lifecycle: Lifecycle, drain_timeout_s: float) -> None:
+        self._app = app
+        self._lifecycle = lifecycle
+        self._drain_timeout_s = drain_timeout_s
+        self._config = _hypercorn_config()
+        self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
+        self._context = WorkerContext(None)
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def serve(
+        self,
+        listener: socket.socket,
+        stop: asyncio.Event,
+        ready: Callable[[], None],
+        *,
+        shared: bool,
+    ) -> None:
+        """Open the app, serve until `stop`, drain, close the app."""
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(running(self._app))
+            server = await asyncio.start_server(
+                self._on_connection, sock=listener, backlog=self._config.backlog
+            )
+            queued = listener.dup()
+            ready()
+            await stop.wait()
+
+            logger.info("stopping: %d connections are open", len(self._connections))
+            self._lifecycle.draining = True
+            if shared:
+                await asyncio.sleep(SIBLINGS_GRACE_S)
+            server.close()
+            await self._serve_queued(queued)
+            await self._drain()
+        logger.info("stopped")
+
+    async def _on_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a stream callback runs as a task"  # noqa: S101
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        loop = asyncio.get_running_loop()
+        await Connection(self._asgi, loop, self._config, self._context, {}, reader, writer)
+
+    async def _serve_queued(self, queued: socket.socket) -> None:
+        """Serve those who had connected, but were not accepted, when we stopped accepting."""
+        loop = asyncio.get_running_loop()
+        queued.setblocking(False)
+        accepted = []
+        with queued, contextlib.suppress(BlockingIOError):
+            while True:
+                accepted.append(queued.accept()[0])
+        for connection in accepted:
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader, self._on_connection)
+            await loop.connect_accepted_socket(partial(_itself, protocol), connection)
+
+    async def _drain(self) -> None:
+        """Let connections end, with less and less patience."""
+        await self._wait(min(IDLE_GRACE_S, self._drain_timeout_s))
+        await self._context.terminated.set()
+        await self._wait(self._drain_timeout_s - IDLE_GRACE_S)
+        if self._connections:
+            logger.warning("cancelling %d requests that did not end", len(self._connections))
+            for task in self._connections:
+                task.cancel()
+            await self._wait(CANCEL_GRACE_S)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until no connection is left, or the time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                while self._connections:
+                    await asyncio.wait(self._connections)
+
+
+def _itself(protocol: asyncio.StreamReaderProtocol) -> asyncio.StreamReaderProtocol:
+    return protocol
+
+
+def _hypercorn_config() -> Config:
+    path = CONFIG_DIR / "hypercorn.toml"
+    try:
+        config = Config.from_toml(path)
+    except (OSError, ValueError, TypeError) as exc:
+        raise StartupFailed(f"config/hypercorn.toml can't be used: {exc}") from None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+def _tell_ready(listener: socket.socket, ready_fd: int | None) -> None:
+    if ready_fd is None:
+        logger.info("serving on %s (documentation at /api/docs)", address(listener))
+    else:
+        os.write(ready_fd, b"r")
+
+
+def _on_parent_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(PARENT_PIPE, 1):
+        loop.remove_reader(PARENT_PIPE)
+        stop.set()

@@ -1,0 +1,175 @@
+"""The settings: environment over .env over a profile over config/defaults.toml, read once.
+
+Knows nothing of what the settings are for. Whatever is wrong with them ends in one `StartupFailed`
+whose line names the setting, as a person would have to type it, and what is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from service.errors import StartupFailed
+
+CONFIG_DIR = Path(__file__).parent.parent / "config"
+
+Dialect = Literal["records", "documents"]
+Backend = Literal["pinecone", "embedded"]
+
+
+def _blank_is_unset(value: str | None) -> str | None:
+    return value.strip() or None if value else None
+
+
+Text = Annotated[str | None, AfterValidator(_blank_is_unset)]
+
+
+def check_namespace(value: str) -> str:
+    """A strict alphabet: a namespace becomes a segment of a URL's path."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:@#=+~-]{1,512}", value) or value in {".", ".."}:
+        raise ValueError("a namespace has 1 to 512 characters out of A-Z a-z 0-9 _ . : @ # = + ~ -")
+    return value
+
+
+Namespace = Annotated[str, AfterValidator(check_namespace)]
+
+
+class Settings(BaseSettings):
+    """One attribute per setting; the environment variable is its name in upper case."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    host: str = Field(min_length=1)
+    port: int = Field(ge=0, le=65535)
+    web_concurrency: int = Field(ge=1, le=64)
+    trusted_proxy_hops: int = Field(ge=0, le=16)
+    max_body_bytes: int = Field(ge=1024, le=2**30)
+    body_timeout_s: float = Field(gt=0, le=600)
+
+    pinecone_api_key: SecretStr | None = None
+    pinecone_dense_index_host: Text = None
+    pinecone_sparse_index_host: Text = None
+    pinecone_dense_index: Text = None
+    pinecone_sparse_index: Text = None
+    pinecone_controller_host: Text = None
+    pinecone_namespace: Namespace
+    pinecone_top_k: int = Field(ge=1, le=10_000)
+    pinecone_dialect: Literal["auto", "records", "documents"]
+    pinecone_text_field: str = Field(min_length=1)
+    pinecone_dense_field: Text = None
+    pinecone_sparse_field: Text = None
+    pinecone_sparse_clause: Literal["sparse_embed", "text"]
+    pinecone_rerank_model: str = Field(min_length=1)
+    pinecone_lanes: int = Field(ge=1, le=256)
+    pinecone_lane_calls: int = Field(ge=0, le=1024)
+
+    search_timeout_ms: int = Field(ge=1)
+    search_timeout_max_ms: int = Field(ge=1)
+
+    startup_timeout_s: float = Field(gt=0, le=300)
+    drain_timeout_s: float = Field(gt=0, le=300)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    log_format: Literal["auto", "text", "json"]
+
+    @property
+    def backend(self) -> Backend:
+        """Pinecone as soon as anything of it is given; the embedded engine without."""
+        return "pinecone" if self._given() else "embedded"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values that must never be seen in a log."""
+        key = self.pinecone_api_key
+        return (key.get_secret_value(),) if key else ()
+
+    def _given(self) -> bool:
+        return bool(
+            (self.pinecone_api_key and self.pinecone_api_key.get_secret_value())
+            or self.pinecone_dense_index_host
+            or self.pinecone_sparse_index_host
+            or self.pinecone_dense_index
+            or self.pinecone_sparse_index
+        )
+
+    @model_validator(mode="after")
+    def _pinecone_is_whole(self) -> Settings:
+        if not self._given():
+            return self
+        missing = []
+        if not (self.pinecone_api_key and self.pinecone_api_key.get_secret_value()):
+            missing.append("PINECONE_API_KEY")
+        for kind in ("DENSE", "SPARSE"):
+            host, name = f"PINECONE_{kind}_INDEX_HOST", f"PINECONE_{kind}_INDEX"
+            has_host, has_name = getattr(self, host.lower()), getattr(self, name.lower())
+            if not has_host and not has_name:
+                missing.append(f"{host} (or {name})")
+            if has_host and has_name:
+                raise ValueError(f"{host} and {name} are both set: give one of the two")
+        if missing:
+            raise ValueError(
+                f"Pinecone is only half configured: {' and '.join(missing)} missing. "
+                "Set it, or unset the other PINECONE_* index settings and the key"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _timeouts_agree(self) -> Settings:
+        if self.search_timeout_ms > self.search_timeout_max_ms:
+            raise ValueError(
+                f"SEARCH_TIMEOUT_MS ({self.search_timeout_ms}) is above "
+                f"SEARCH_TIMEOUT_MAX_MS ({self.search_timeout_max_ms})"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        profiles = ["heroku.toml"] if "DYNO" in os.environ else []
+        files = [CONFIG_DIR / name for name in [*profiles, "defaults.toml"]]
+        from_files = [InitSettingsSource(settings_cls, _read_toml(path)) for path in files]
+        return (init_settings, env_settings, dotenv_settings, *from_files)
+
+
+def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings, or raise `StartupFailed` with one line that says what to change."""
+    try:
+        return Settings(_env_file=env_file, **overrides)
+    except ValidationError as exc:
+        raise StartupFailed("; ".join(_sentence(error) for error in exc.errors())) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as exc:
+        raise StartupFailed(f"{path.parent.name}/{path.name} can't be read: {exc}") from None
+    if unknown := sorted(values.keys() - Settings.model_fields.keys()):
+        raise StartupFailed(f"{path.parent.name}/{path.name} names unknown settings: {unknown}")
+    return values
+
+
+def _sentence(error: Any) -> str:
+    """One pydantic error, with the setting's own name in front; values are never repeated."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    return f"{str(error['loc'][0]).upper()}: {message[:1].lower()}{message[1:]}"

@@ -1,0 +1,60 @@
+"""What every response carries, and the one line that the log has of each request."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from quart import Quart, Response, g, request
+
+from service.lifecycle import Lifecycle
+from service.logs import request_id_var
+from service.web.writing import server_timing
+
+logger = logging.getLogger("service.access")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+QUIET = {"/healthz", "/readyz"}
+
+
+def install(app: Quart, lifecycle: Lifecycle) -> None:
+    """Register the hooks."""
+
+    @app.before_request
+    async def begin() -> None:
+        g.started = time.perf_counter()
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id_var.set(g.request_id)
+
+    @app.after_request
+    async def finish(response: Response) -> Response:
+        seconds = time.perf_counter() - g.started
+        headers = response.headers
+        headers["X-Request-Id"] = g.request_id
+        headers["X-Process-Time"] = f"{seconds:.6f}"
+        headers["X-Content-Type-Options"] = "nosniff"
+        stages = server_timing(g.receipt) + ", " if "receipt" in g else ""
+        headers["Server-Timing"] = f"{stages}total;dur={seconds * 1000:.1f}"
+        if lifecycle.draining:
+            headers["Connection"] = "close"
+        level = logging.DEBUG if request.path in QUIET else logging.INFO
+        if logger.isEnabledFor(level):
+            logger.log(
+                level,
+                "%s %s %s",
+                request.method,
+                request.path,
+                response.status_code,
+                extra={
+                    "method": request.method,
+                    "path": request.path,
+                    "status": response.status_code,
+                    "ms": round(seconds * 1000, 3),
+                    "client": request.remote_addr,
+                    "timing": headers["Server-Timing"],
+                },
+            )
+        return response

@@ -1,0 +1,52 @@
+"""Every error leaves in one shape, mapped here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+
+from quart import Quart, Response, g
+from werkzeug.exceptions import HTTPException
+
+from service import errors
+from service.web.writing import error_response
+
+logger = logging.getLogger(__name__)
+
+_BY_STATUS: dict[int, tuple[type[errors.RequestError], str]] = {
+    404: (errors.NotFound, "There is nothing at this address; /api/docs lists what there is"),
+    405: (errors.MethodNotAllowed, "This address does not take that method"),
+    408: (errors.BodyTimeout, "The body did not arrive in time"),
+    413: (errors.BodyTooLarge, "The body is larger than this service takes"),
+    415: (errors.UnsupportedMediaType, "This address does not take that media type"),
+}
+
+
+def install(app: Quart) -> None:
+    """Register the handlers."""
+    app.register_error_handler(errors.RequestError, _request_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _bug)
+
+
+async def _request_error(error: errors.RequestError) -> Response:
+    return error_response(error, g.request_id)
+
+
+async def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status in _BY_STATUS:
+        kind, sentence = _BY_STATUS[status]
+        response = error_response(kind(sentence), g.request_id)
+    elif 400 <= status < 500:  # noqa: PLR2004
+        response = error_response(errors.BadRequest("The request was not understood"), g.request_id)
+    else:
+        return await _bug(error)
+    if allowed := getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+async def _bug(error: Exception) -> Response:
+    logger.error("a request failed in a way that nobody foresaw", exc_info=error)
+    sentence = "Something went wrong inside of the service; the request id leads to it in the log"
+    return error_response(errors.InternalError(sentence), g.request_id)

@@ -1,0 +1,104 @@
+"""The three searches over HTTP, each by GET and by POST."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from typing import Protocol
+
+from quart import Blueprint, Response, g, request
+from quart_schema import (
+    document_querystring,
+    document_request,
+    document_response,
+    operation_id,
+    tag,
+)
+
+from service.errors import FieldFault, InvalidRequest
+from service.retrieval.deadline import Deadline
+from service.retrieval.query import Event, Mode, Query, RerankMode
+from service.settings import Settings
+from service.web.reading import read_search
+from service.web.schemas import ErrorAnswer, SearchAnswer, SearchParameters, SearchRequest
+from service.web.writing import answer, json_response
+
+PATHS: dict[Mode, tuple[str, RerankMode]] = {
+    "semantic": ("/api/semantic-search", "none"),
+    "lexical": ("/api/lexical-search", "none"),
+    "cascading": ("/api/cascading-retrieval", "union"),
+}
+SUMMARIES: dict[Mode, str] = {
+    "semantic": "Search by meaning, with the dense index.",
+    "lexical": "Search by words, with the sparse index.",
+    "cascading": "Search with both at once: deduplicated, fused and reranked.",
+}
+
+
+class Searches(Protocol):
+    """What this face needs to have behind it."""
+
+    @property
+    def max_reranked(self) -> int:
+        """How many results a rerank can bring into order."""
+        ...
+
+    def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]: ...
+
+
+def search_blueprint(settings: Settings, searches: Searches) -> Blueprint:
+    """The routes of the three searches."""
+    blueprint = Blueprint("search", __name__)
+    for mode, (path, rerank) in PATHS.items():
+        view = _documented(_view(mode, rerank, settings, searches), mode)
+        get, post = document_querystring(SearchParameters), document_request(SearchRequest)
+        blueprint.get(path, endpoint=f"{mode}_get")(get(_copy(view)))
+        blueprint.post(path, endpoint=f"{mode}_post")(post(_copy(view)))
+    return blueprint
+
+
+View = Callable[[], Awaitable[Response]]
+
+
+def _view(mode: Mode, rerank: RerankMode, settings: Settings, searches: Searches) -> View:
+    async def view() -> Response:
+        asked = await read_search(request)
+        query = asked.to_query(
+            top_k=settings.pinecone_top_k, namespace=settings.pinecone_namespace, rerank=rerank
+        )
+        if query.rerank != "none" and query.top_k > searches.max_reranked:
+            raise _invalid(
+                "top_k", f"must be at most {searches.max_reranked}, or rerank must be none"
+            )
+        timeout_ms = asked.timeout_ms or settings.search_timeout_ms
+        if timeout_ms > settings.search_timeout_max_ms:
+            raise _invalid("timeout_ms", f"must be at most {settings.search_timeout_max_ms}")
+        async for event in searches.search(mode, query, Deadline(timeout_ms / 1000)):
+            g.receipt = event.receipt
+        body = answer(event, query, settings.pinecone_text_field, cascading=mode == "cascading")
+        return json_response(body)
+
+    return view
+
+
+def _documented(view: View, mode: Mode) -> View:
+    view = tag(["search"])(operation_id(f"{mode}_search")(view))
+    view.__doc__ = SUMMARIES[mode]
+    view = document_response(SearchAnswer, 200)(view)
+    for status in (400, 413, 415, 422, 502, 503, 504):
+        view = document_response(ErrorAnswer, status)(view)
+    return view
+
+
+def _copy(view: View) -> View:
+    """A function of its own for each method: the documentation is kept on the function."""
+
+    @wraps(view)
+    async def copied() -> Response:
+        return await view()
+
+    return copied
+
+
+def _invalid(name: str, msg: str) -> InvalidRequest:
+    return InvalidRequest(f"{name}: {msg}", faults=[FieldFault((name,), msg)])
