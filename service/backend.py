@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from service.errors import RequestError, StartupFailed, Unavailable
-from service.indexes.pinecone import IndexSpec, Kind, ping
+from service.indexes.pinecone import IndexSpec, Kind, OpenLane, open_lane, ping
 from service.indexes.pool import opened
 from service.indexes.registry import Index, Registry
 from service.inference.pinecone import MAX_DOCUMENTS, PineconeReranker, check_model, reranker_pool
@@ -38,7 +38,7 @@ class Health:
 class Backend:
     """Pinecone, as the settings describe it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, open_lane: OpenLane = open_lane) -> None:
         if settings.backend != "pinecone" or settings.pinecone_api_key is None:
             raise StartupFailed(
                 "No Pinecone settings: set PINECONE_API_KEY, PINECONE_DENSE_INDEX_HOST and "
@@ -59,6 +59,7 @@ class Backend:
             controller_host=settings.pinecone_controller_host,
             lanes=settings.pinecone_lanes,
             calls=settings.pinecone_lane_calls,
+            open_lane=open_lane,
         )
         self._reranker: PineconeReranker | None = None
         self._legs: dict[Mode, tuple[Leg, ...]] = {}

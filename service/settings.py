@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     pinecone_sparse_clause: Literal["sparse_embed", "text"]
     pinecone_rerank_model: str = Field(min_length=1)
     pinecone_lanes: int = Field(ge=1, le=256)
-    pinecone_lane_calls: int = Field(ge=0, le=1024)
+    pinecone_lane_calls: int = Field(ge=1, le=1024)
 
     search_timeout_ms: int = Field(ge=1)
     search_timeout_max_ms: int = Field(ge=1)

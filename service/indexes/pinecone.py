@@ -6,13 +6,11 @@ of the settings.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Literal, cast
 
-import httpx
 from pinecone import AsyncIndex, AsyncPinecone
 from pinecone.errors import ForbiddenError, NotFoundError, PineconeError, UnauthorizedError
 from pinecone.models.indexes.index import IndexModel
@@ -22,11 +20,13 @@ from service.errors import RequestError, StartupFailed, UpstreamKeyRejected
 from service.indexes.dialect import Dialect, DocumentsDialect, RecordsDialect, SparseClause
 from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
+from service.indexes.transport import lean
 
 SOURCE_TAG = "cascade"
 PING_TIMEOUT_S = 5.0
 
 Kind = Literal["dense", "sparse"]
+OpenLane = Callable[[str, str, int], AsyncIndexPort]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +47,19 @@ class IndexSpec:
         return f"PINECONE_{self.kind.upper()}_INDEX" + ("" if self.name else "_HOST")
 
 
-@cache
-def shared_tls() -> ssl.SSLContext:
-    """One TLS context for every lane; reading the CA bundle takes 18 ms, which 32 lanes would pay."""
-    return httpx.create_ssl_context()
-
-
-def lane_opener(host: str, api_key: str, calls: int) -> Callable[[], AsyncIndex]:
-    """How one lane is opened: with room for twice its calls, of which the client keeps half alive."""
-
-    def open_lane() -> AsyncIndex:
-        return AsyncIndex(
-            host=host,
-            api_key=api_key,
-            source_tag=SOURCE_TAG,
-            connection_pool_maxsize=2 * calls,
-            # The client hands this to httpx's `verify`, which takes a context as well as a bool.
-            ssl_verify=cast(bool, shared_tls()),
-        )
-
-    return open_lane
+def open_lane(host: str, api_key: str, connections: int) -> AsyncIndexPort:
+    """One AsyncIndex. Nothing is sent yet."""
+    index = AsyncIndex(host=host, api_key=api_key, source_tag=SOURCE_TAG)
+    index._http = lean(index._http, connections)
+    return index
 
 
 def open_pool(
-    spec: IndexSpec, host: str, api_key: str, lanes: int, calls: int
+    spec: IndexSpec, host: str, api_key: str, lanes: int, calls: int, open_lane: OpenLane
 ) -> Pool[AsyncIndexPort]:
     """The pool of one index. Nothing is sent yet."""
     try:
-        opener = lane_opener(host, api_key, calls)
+        opener = partial(open_lane, host, api_key, calls)
         return Pool[AsyncIndexPort](f"the {spec.kind} index", opener, lanes=lanes, calls=calls)
     except PineconeError as exc:
         raise StartupFailed(f"{_blame(exc, spec)}: {exc}") from exc

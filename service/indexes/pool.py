@@ -2,13 +2,9 @@
 
 Knows nothing of what is asked through it, nor which client its lanes hold.
 
-Why lanes: httpcore walks all of a pool's connections for every request, so 16 clients of a few
-connections cost a fraction of the CPU of one client with many (docs/decisions/0002).
-
-Why `calls` and `spare`: a call that is cancelled at the wrong moment leaves its connection behind
-in httpcore's pool, neither usable nor closed. So a lane is opened with room for twice the calls
-that it admits, and is replaced once so many of its calls were cancelled that the spare half could
-be gone. An admitted call therefore never waits for a connection that will not come.
+A lane is a unit of failure: what goes wrong in one client's connections stays in its lane, and a
+second try can go where the first one did not (docs/decisions/0002). No lane carries more calls than
+it has connections; who comes when all are busy waits here, in order, and not inside of a client.
 """
 
 from __future__ import annotations
@@ -35,29 +31,24 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Lane(Generic[ClientT]):
-    """One client, how much it is doing, and how much of its spare room may be lost."""
+    """One client, and how many calls it is carrying."""
 
-    __slots__ = ("cancelled", "client", "in_flight")
+    __slots__ = ("client", "in_flight")
 
     def __init__(self, client: ClientT) -> None:
         self.client = client
         self.in_flight = 0
-        self.cancelled = 0
 
 
 class Pool(Generic[ClientT]):
-    """Lanes to one index. `calls` is what one lane carries at once; 0 sets no limit."""
+    """Lanes to one index, each of which carries `calls` at once."""
 
     def __init__(
         self, name: str, open_client: Callable[[], ClientT], *, lanes: int, calls: int
     ) -> None:
         self.name = name
-        self._open_client = open_client
         self._lanes = [Lane(open_client()) for _ in range(lanes)]
-        self._spare = calls or 10  # the client's own pool has 20 connections or more
-        self._free = asyncio.Semaphore(lanes * calls) if calls else None
-        self._closing: set[asyncio.Task[None]] = set()
-        self.replaced = 0
+        self._free = asyncio.Semaphore(lanes * calls)
 
     @property
     def in_flight(self) -> int:
@@ -68,7 +59,7 @@ class Pool(Generic[ClientT]):
 
         `ask` should also read the answer: one that can't be read is then a fault of the upstream.
         """
-        async with self._free or contextlib.nullcontext():
+        async with self._free:
             lane = min(self._lanes, key=_in_flight)
             return await self._ask(lane, ask)
 
@@ -80,9 +71,8 @@ class Pool(Generic[ClientT]):
 
     async def close(self) -> None:
         """Close every lane, whatever the closing of another one does."""
-        closing = [*self._closing, *(self._close(lane) for lane in self._lanes)]
-        self._lanes = []
-        await asyncio.gather(*closing)
+        lanes, self._lanes = self._lanes, []
+        await asyncio.gather(*(self._close(lane) for lane in lanes))
 
     async def _ask(
         self, lane: Lane[ClientT], ask: Callable[[ClientT], Awaitable[AnswerT]]
@@ -90,26 +80,10 @@ class Pool(Generic[ClientT]):
         lane.in_flight += 1
         try:
             return await ask(lane.client)
-        except asyncio.CancelledError:
-            lane.cancelled += 1
-            raise
         except (PineconeError, *STRAY) as exc:
             raise translate(exc, self.name) from exc
         finally:
             lane.in_flight -= 1
-            self._replace_if_worn(lane)
-
-    def _replace_if_worn(self, lane: Lane[ClientT]) -> None:
-        """Put a fresh lane in a worn one's place; close the worn one when it is idle."""
-        if lane.cancelled < self._spare:
-            return
-        if lane in self._lanes:
-            self._lanes[self._lanes.index(lane)] = Lane(self._open_client())
-            self.replaced += 1
-        if not lane.in_flight:
-            task = asyncio.create_task(self._close(lane), name=f"close a lane of {self.name}")
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
 
     async def _close(self, lane: Lane[ClientT]) -> None:
         try:

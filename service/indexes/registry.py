@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pinecone import AsyncPinecone
 
 from service.indexes.dialect import Dialect
-from service.indexes.pinecone import IndexSpec, check, open_pool, resolve
+from service.indexes.pinecone import IndexSpec, OpenLane, check, open_pool, resolve
 from service.indexes.pool import Pool, opened
 from service.indexes.port import AsyncIndexPort
 
@@ -39,12 +39,14 @@ class Registry:
         controller_host: str | None,
         lanes: int,
         calls: int,
+        open_lane: OpenLane,
     ) -> None:
         self._specs = specs
         self._api_key = api_key
         self._controller_host = controller_host
         self._lanes = lanes
         self._calls = calls
+        self._open_lane = open_lane
         self._open: dict[str, Index] = {}
 
     def __getitem__(self, name: str) -> Index:
@@ -65,7 +67,7 @@ class Registry:
     async def _open_index(self, spec: IndexSpec, stack: contextlib.AsyncExitStack) -> Index:
         async with AsyncPinecone(self._api_key, host=self._controller_host) as control:
             host, dialect = await resolve(spec, control)
-        pool = open_pool(spec, host, self._api_key, self._lanes, self._calls)
+        pool = open_pool(spec, host, self._api_key, self._lanes, self._calls, self._open_lane)
         await stack.enter_async_context(opened(pool))
         await check(pool, spec, host)
         return Index(spec.kind, host, dialect, pool)

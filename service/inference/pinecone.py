@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from functools import partial
 
 from pinecone import AsyncPinecone
 
 from service.errors import StartupFailed
-from service.indexes.pinecone import SOURCE_TAG, shared_tls
+from service.indexes.pinecone import SOURCE_TAG
 from service.indexes.pool import Pool
+from service.indexes.transport import lean
 from service.inference.port import Ranking
 
 MAX_DOCUMENTS = {"cohere-rerank-3.5": 200, "bge-reranker-v2-m3": 100, "pinecone-rerank-v0": 100}
@@ -51,17 +52,11 @@ def reranker_pool(
     api_key: str, controller_host: str | None, lanes: int, calls: int
 ) -> Pool[AsyncPinecone]:
     """Lanes to the inference API. Nothing is sent yet: the first rerank connects."""
-    return Pool("the reranker", _opener(api_key, controller_host, calls), lanes=lanes, calls=calls)
+    opener = partial(_open_client, api_key, controller_host, calls)
+    return Pool("the reranker", opener, lanes=lanes, calls=calls)
 
 
-def _opener(api_key: str, controller_host: str | None, calls: int) -> Callable[[], AsyncPinecone]:
-    def open_client() -> AsyncPinecone:
-        return AsyncPinecone(
-            api_key,
-            host=controller_host,
-            source_tag=SOURCE_TAG,
-            connection_pool_maxsize=2 * calls,
-            ssl_verify=cast(bool, shared_tls()),
-        )
-
-    return open_client
+def _open_client(api_key: str, controller_host: str | None, connections: int) -> AsyncPinecone:
+    client = AsyncPinecone(api_key, host=controller_host, source_tag=SOURCE_TAG)
+    client.inference._http = lean(client.inference._http, connections)
+    return client

@@ -27,19 +27,21 @@ async def cascade(
     receipt = Receipt()
     reports: list[LegReport] = []
     found: dict[str, Sequence[Hit]] = {}
+    results: list[Result] = []
     async for report in _run(legs, query, reranker, deadline):
         reports.append(report)
         receipt.add(report.stage)
         if report.answer is not None:
             found[report.stage.stage] = report.answer.hits
-            yield Event("leg", _fused(found, query, legs), receipt, report.stage.stage)
+            watch = Stopwatch()
+            results = _fused(found, query, legs)
+            fusing_ms = watch.ms
+            yield Event("leg", results, receipt, report.stage.stage)
     if not found:
         raise _no_answer(reports, deadline)
 
-    watch = Stopwatch()
-    results = _fused(found, query, legs)
     if len(legs) > 1:
-        receipt.add(StageReceipt("fuse", "ok", watch.ms, len(results)))
+        receipt.add(StageReceipt("fuse", "ok", fusing_ms, len(results)))
         yield Event("fused", results, receipt)
     if query.rerank == "union" and results:
         results = await _rerank(query, results, legs[0].text_field, reranker, deadline, receipt)
