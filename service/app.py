@@ -17,6 +17,7 @@ from quart_schema import Info, QuartSchema
 from service import __version__
 from service.backend import Backend
 from service.errors import StartupFailed
+from service.indexes.pinecone import OpenLane, open_lane
 from service.lifecycle import Lifecycle
 from service.settings import Settings, load_settings
 from service.web import envelope, errors
@@ -35,11 +36,18 @@ class Cascade(Quart):
             super().log_exception(exception_info)
 
 
-def create_app(settings: Settings | None = None, lifecycle: Lifecycle | None = None) -> Quart:
-    """The service as an application; raises `StartupFailed` where the settings don't allow one."""
+def create_app(
+    settings: Settings | None = None,
+    lifecycle: Lifecycle | None = None,
+    open_lane: OpenLane = open_lane,
+) -> Quart:
+    """The service as an application; raises `StartupFailed` where the settings don't allow one.
+
+    `open_lane` is how a client of an index is made, for those who have a better one.
+    """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
-    backend = Backend(settings)
+    backend = Backend(settings, open_lane)
 
     app = Cascade("service", static_folder=None)
     app.config.update(

@@ -1,0 +1,56 @@
+# Every target does all of its own set-up, in .venv. `make help` lists them.
+
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint format lock bench-lanes clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+serve: $(VENV)/.serve ## serve the API on http://127.0.0.1:8000 (settings: see README.md)
+	@exec $(RUN) -m service serve
+
+test: $(VENV)/.dev ## run every test
+	@$(RUN) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.dev ## put the code into form
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench-lanes: $(VENV)/.dev ## throughput against a single stock AsyncIndex
+	@$(RUN) -m bench.lanes $(ARGS)
+
+lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
+	$(PIP) install uv
+	$(VENV)/bin/uv pip compile pyproject.toml $(LOCKED) -o requirements.txt
+	$(VENV)/bin/uv pip compile pyproject.toml --group dev $(LOCKED) -c requirements.txt -o requirements-dev.txt
+
+LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+
+$(VENV)/.serve: requirements.txt | $(VENV)/.made
+	@echo "setting up: installing requirements.txt into $(VENV)" >&2
+	@$(PIP) install --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.serve
+	@echo "setting up: installing requirements-dev.txt into $(VENV)" >&2
+	@$(PIP) install --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Cascade needs Python 3.11, 3.12 or 3.13; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@

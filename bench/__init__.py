@@ -1,0 +1,1 @@
+"""Measurements of Cascade that compare, in one run and on one machine: see bench/README.md."""

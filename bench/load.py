@@ -1,0 +1,147 @@
+"""A load generator that costs far less than what it loads: `python -m bench.load URL`.
+
+It is a closed loop: each of N connections sends the next request as soon as the answer to the last
+one is complete, so N requests are in flight all the time, and a slower service is asked less often.
+What it shows is throughput; the percentiles are those of a service that is kept exactly this busy,
+not of one that meets a given rate of arrivals. It looks at statuses and never into a body, and it
+reads only answers that have a Content-Length: any other kind is counted as broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from urllib.parse import urlsplit
+
+import uvloop
+
+from bench.figures import Result, result
+
+GRACE_S = 5.0  # for the answers that are still on their way when the time is up
+RECONNECT_PAUSE_S = 0.05
+
+
+class _Run:
+    """What all connections of a run have in common."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"{url!r} is not an http:// URL")
+        self.host, self.port = parts.hostname, parts.port or 80
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self.request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode()
+        self.latencies_s: list[float] = []
+        self.statuses: Counter[int] = Counter()
+        self.broken = 0
+        self.over = False
+
+    async def keep_connected(self) -> None:
+        """One connection, made anew as often as it ends before its time."""
+        loop = asyncio.get_running_loop()
+        while not self.over:
+            lost: asyncio.Future[None] = loop.create_future()
+            try:
+                transport, _ = await loop.create_connection(
+                    partial(_Connection, self, lost), self.host, self.port
+                )
+            except OSError:
+                self.broken += 1
+                await asyncio.sleep(RECONNECT_PAUSE_S)
+                continue
+            try:
+                await lost
+            finally:
+                transport.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """Sends, reads to the end of the answer, and sends again."""
+
+    def __init__(self, run: _Run, lost: asyncio.Future[None]) -> None:
+        self._run = run
+        self._lost = lost
+        self._received = b""
+        self._size = 0  # of the whole answer, as soon as it is known
+        self._last = False  # the server has said that this answer is its last
+        self._waiting = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._size:
+            end = self._received.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = self._received[:end].lower()
+            length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
+            if not length.isdigit():
+                self._transport.abort()
+                return
+            self._size = end + 4 + int(length)
+            self._last = b"\r\nconnection: close" in head
+        if len(self._received) == self._size:
+            self._answered()
+        elif len(self._received) > self._size:  # more than was asked for
+            self._transport.abort()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._run.broken += self._waiting
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    def _answered(self) -> None:
+        self._run.latencies_s.append(time.perf_counter() - self._sent_at)
+        self._run.statuses[int(self._received[9:12])] += 1
+        self._received, self._size, self._waiting = b"", 0, False
+        self._send()
+
+    def _send(self) -> None:
+        if self._run.over or self._last:
+            self._transport.close()
+            return
+        self._waiting = True
+        self._sent_at = time.perf_counter()
+        self._transport.write(self._run.request)
+
+
+async def load(url: str, connections: int, seconds: float) -> Result:
+    """Keep `connections` requests to `url` in flight for `seconds`, then wait for the last ones."""
+    run = _Run(url)
+    cpu_s, started = time.process_time(), time.perf_counter()
+    slots = [asyncio.create_task(run.keep_connected()) for _ in range(connections)]
+    await asyncio.sleep(seconds)
+    run.over = True
+    rate = len(run.latencies_s) / (time.perf_counter() - started)
+    _, late = await asyncio.wait(slots, timeout=GRACE_S)
+    for slot in late:
+        slot.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    await asyncio.sleep(0)  # what was aborted just now is counted as broken
+    cpu_s = time.process_time() - cpu_s
+    return result(rate, run.latencies_s, run.statuses, run.broken, cpu_s)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.load")
+    parser.add_argument("url")
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    options = parser.parse_args(arguments)
+    got = uvloop.run(load(options.url, options.connections, options.seconds))
+    print(json.dumps(asdict(got) | {"errors": got.errors}, indent=2))
+    return 1 if got.errors or not got.responses else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,112 @@
+"""Helper processes on loopback ports: start, wait until they listen, read their CPU, stop.
+
+Knows nothing of what runs in them. Each is a Python module of this repository, in an environment
+and a directory in which nothing but what the caller gives can reach it: no `.env`, no proxy, no
+setting of the shell that the benchmark was started from. CPU is read from /proc, so: Linux only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).parent.parent
+KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
+LISTEN_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 10.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class Failed(Exception):
+    """Something that the benchmark needs isn't there; the message is the line to print."""
+
+
+class Process:
+    """One running helper."""
+
+    def __init__(
+        self, name: str, port: int, popen: subprocess.Popen[bytes], stderr: IO[bytes]
+    ) -> None:
+        self.name = name
+        self.port = port
+        self._popen = popen
+        self._stderr = stderr
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu_seconds(self) -> float:
+        """User and system time since its start, in steps of a clock tick (10 ms)."""
+        stat = Path(f"/proc/{self._popen.pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()  # the name in front may hold anything
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+    def failed(self, what: str) -> Failed:
+        """An error that says what this process did, with its own last words."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(1.0)
+        ended = self._popen.poll()
+        status = "" if ended is None else f" and ended with status {ended}"
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return Failed(f"{self.name} {what}{status}" + (f": {lines[-1]}" if lines else ""))
+
+    def wait_until_listening(self) -> None:
+        """Return when a connection is accepted; raise `Failed` if none ever is."""
+        deadline = time.monotonic() + LISTEN_TIMEOUT_S
+        while time.monotonic() < deadline and self._popen.poll() is None:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
+                return
+            time.sleep(0.05)
+        raise self.failed("did not listen")
+
+    def stop(self) -> None:
+        """Ask it to end, wait, and make it end if it does not."""
+        self._popen.terminate()
+        try:
+            self._popen.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(
+    name: str, port: int, module: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[Process]:
+    """`python -m module…` while the block runs; it listens on `port` when the block is entered."""
+    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as stderr:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", *module],
+            env={**kept, **environment},
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+        process = Process(name, port, popen, stderr)
+        try:
+            process.wait_until_listening()
+            yield process
+        finally:
+            process.stop()

@@ -1,0 +1,134 @@
+"""A stand-in for Pinecone's data plane that costs next to nothing: `python -m bench.upstream`.
+
+Every search is answered with the same ten hits, after a delay; anything else is taken for
+`describe_index_stats` and answered at once. It knows nothing of what is asked: it reads no body,
+checks no key, and speaks just enough HTTP/1.1 for clients that send a Content-Length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+
+import uvloop
+
+WORDS = (
+    "a record of about forty words stands in for what a search finds in a real index where texts "
+    "are cut into chunks of a paragraph or so and this one says very little over and over again"
+)
+
+
+def _response(status: str, body: object) -> bytes:
+    content = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(content)}"
+    return head.encode() + b"\r\n\r\n" + content
+
+
+FOUND = _response(
+    "200 OK",
+    {
+        "result": {
+            "hits": [
+                {
+                    "_id": f"record-{n}",
+                    "_score": round(0.95 - n / 20, 2),
+                    "fields": {"chunk_text": f"{n}: {WORDS}"},
+                }
+                for n in range(10)
+            ]
+        },
+        "usage": {"read_units": 1, "embed_total_tokens": 5},
+    },
+)
+STATS = _response(
+    "200 OK",
+    {
+        "namespaces": {"__default__": {"vectorCount": 10}},
+        "dimension": 1024,
+        "indexFullness": 0,
+        "totalVectorCount": 10,
+    },
+)
+NO_LENGTH = _response("411 Length Required", {})
+
+
+class Upstream(asyncio.Protocol):
+    """One connection. Requests are answered one after the other, however they arrive."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, delay_s: float) -> None:
+        self._loop = loop
+        self._delay_s = delay_s
+        self._received = b""
+        self._answering = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._answering:
+            self._next()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._transport = None
+
+    def _next(self) -> None:
+        """Take one whole request off what was received, if there is one."""
+        head, end, rest = self._received.partition(b"\r\n\r\n")
+        if not end:
+            return
+        fields = head.lower()
+        if b"\r\ntransfer-encoding:" in fields:
+            self._refuse()
+            return
+        value = fields.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
+        length = int(value or 0)
+        if len(rest) < length:
+            return
+        self._received = rest[length:]
+        self._answering = True
+        target = head.split(b" ", 2)[1]
+        if target.startswith(b"/records/namespaces/") and target.endswith(b"/search"):
+            self._loop.call_later(self._delay_s, self._answer, FOUND)
+        else:
+            self._answer(STATS)
+
+    def _answer(self, response: bytes) -> None:
+        self._answering = False
+        if self._transport is not None:
+            self._transport.write(response)
+            if self._received:
+                self._next()
+
+    def _refuse(self) -> None:
+        if self._transport is not None:
+            self._transport.write(NO_LENGTH)
+            self._transport.close()
+
+
+async def serve(port: int, delay_s: float) -> None:
+    """Answer on a loopback port until cancelled."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: Upstream(loop, delay_s), "127.0.0.1", port, backlog=2048
+    )
+    await server.serve_forever()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.upstream")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--delay-ms", type=float, default=20.0, help="before a search is answered")
+    options = parser.parse_args(arguments)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(serve(options.port, options.delay_ms / 1000))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,57 @@
+"""Fixtures: an upstream, settings that point at it, and a client of the open app."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from quart.typing import TestClientProtocol
+
+from service.app import create_app
+from service.settings import Settings, load_settings
+from tests.upstream import API_KEY, Upstream
+
+OURS = ("PINECONE_", "SEARCH_", "LOG_", "HOST", "PORT", "WEB_CONCURRENCY", "DYNO", "TRUSTED_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of whoever runs it."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as running:
+        yield running
+
+
+MakeSettings = Callable[..., Settings]
+Client = TestClientProtocol
+
+
+@pytest.fixture
+def make_settings(upstream: Upstream) -> MakeSettings:
+    """Settings for the upstream, with a few lanes, and whatever a test wants otherwise."""
+
+    def make(**overrides: Any) -> Settings:
+        given: dict[str, Any] = {
+            "pinecone_api_key": API_KEY,
+            "pinecone_dense_index_host": upstream.host("dense"),
+            "pinecone_sparse_index_host": upstream.host("sparse"),
+            "pinecone_controller_host": upstream.host("control"),
+            "pinecone_lanes": 2,
+        }
+        return load_settings(**(given | overrides))
+
+    return make
+
+
+@pytest.fixture
+async def client(make_settings: MakeSettings) -> AsyncIterator[Client]:
+    """A client of an app that is open."""
+    async with create_app(make_settings()).test_app() as app:
+        yield app.test_client()

@@ -1,0 +1,143 @@
+"""The app opens everything at once, and closes it again whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pinecone import AsyncIndex
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from service.app import create_app, running
+from service.errors import StartupFailed
+from tests.conftest import MakeSettings
+from tests.upstream import Hang, Status, Upstream
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Connections close in the upstream's own time; give it some."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_every_lane_is_pinged_before_the_app_serves(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    async with running(create_app(make_settings(pinecone_lanes=3))):
+        pings = [call.index for call in upstream.calls]
+        assert sorted(pings) == ["dense"] * 3 + ["sparse"] * 3
+        assert {call.path for call in upstream.calls} == {"/describe_index_stats"}
+
+
+async def test_after_serving_no_connection_is_left(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    async with create_app(make_settings()).test_app() as app:
+        response = await app.test_client().get("/api/cascading-retrieval?text_query=cat")
+        assert response.status_code == 200
+        assert upstream.connections > 0
+    await until(lambda: upstream.connections == 0)
+
+
+async def test_when_a_later_index_fails_to_open_the_earlier_ones_are_closed(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    upstream.behave(Status(403), "sparse")
+    opened: list[AsyncIndex] = []
+    closed: list[str] = []
+
+    class Watched(AsyncIndex):
+        async def close(self) -> None:
+            closed.append(self.host)
+            await super().close()
+
+    def open_watched(host: str, api_key: str, _: int) -> AsyncIndex:
+        opened.append(Watched(host=host, api_key=api_key))
+        return opened[-1]
+
+    app = create_app(make_settings(), open_lane=open_watched)
+    with pytest.raises(StartupFailed, match="PINECONE_SPARSE_INDEX_HOST.*upstream_forbidden"):
+        await app.startup()
+    assert len(opened) == 4
+    assert sorted(closed) == sorted(index.host for index in opened)
+
+
+async def test_a_rejected_key_names_the_setting(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    with pytest.raises(StartupFailed, match="PINECONE_API_KEY") as failed:
+        await create_app(make_settings(pinecone_api_key="wrong-key-123")).startup()
+    assert "wrong-key-123" not in failed.value.detail
+    assert len(upstream.calls) == 1  # one lane alone finds it out
+
+
+async def test_start_up_has_an_end_even_where_the_upstream_has_none(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), "dense")
+    with pytest.raises(StartupFailed, match="STARTUP_TIMEOUT_S"):
+        await create_app(make_settings(startup_timeout_s=0.2)).startup()
+    await until(lambda: upstream.connections == 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ({"pinecone_rerank_model": "gpt"}, "PINECONE_RERANK_MODEL.*cohere-rerank-3.5"),
+        ({"pinecone_top_k": 500}, "PINECONE_TOP_K.*200"),
+    ],
+)
+def test_what_can_be_said_before_anything_is_opened_is_said_then(
+    make_settings: MakeSettings, wrong: dict[str, Any], hint: str
+) -> None:
+    with pytest.raises(StartupFailed, match=hint):
+        create_app(make_settings(**wrong))
+
+
+async def test_an_app_that_nobody_opened_says_so(make_settings: MakeSettings) -> None:
+    client = create_app(make_settings()).test_client()
+    response = await client.get("/api/semantic-search?text_query=cat")
+    assert response.status_code == 503
+    assert (await response.get_json())["code"] == "unavailable"
+    assert (await client.get("/readyz")).status_code == 503
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
+async def test_mounted_under_another_framework_it_opens_and_closes(
+    make_settings: MakeSettings, upstream: Upstream, framework: str
+) -> None:
+    """`Mount` does not pass the lifespan on; `running` is what the outer app enters instead."""
+    search: Any = create_app(make_settings())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        async with running(search):
+            yield
+
+    outer: Any
+    if framework == "starlette":
+        outer = Starlette(routes=[Mount("/search", app=search)], lifespan=lifespan)
+    else:
+        outer = FastAPI(lifespan=lifespan)
+        outer.mount("/search", search)
+
+    async with outer.router.lifespan_context(outer):
+        transport = httpx.ASGITransport(outer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://outer") as client:
+            answer = await client.get("/search/api/semantic-search?text_query=cat")
+            assert answer.status_code == 200
+            assert answer.json()["results"][0]["_id"] == "cat"
+            assert (await client.get("/search/readyz")).json()["status"] == "ready"
+            root = await client.get("/search/")
+            assert root.headers["location"] == "/search/api/docs"
+            missing = await client.get("/search/nowhere")
+            assert json.loads(missing.text)["code"] == "not_found"
+    await until(lambda: upstream.connections == 0)

@@ -1,0 +1,24 @@
+"""The exception tree is what its docstring draws."""
+
+from __future__ import annotations
+
+import re
+
+from service import errors
+
+
+def every(kind: type[Exception]) -> set[type[Exception]]:
+    return {kind}.union(*(every(child) for child in kind.__subclasses__()))
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    drawn = re.findall(r"[├└]─ (\w+)", errors.__doc__ or "")
+    assert len(drawn) == len(set(drawn))
+    assert set(drawn) == {kind.__name__ for kind in every(errors.CascadeError)} - {"CascadeError"}
+
+
+def test_every_code_is_its_own_and_every_status_an_error() -> None:
+    kinds = [kind for kind in every(errors.RequestError) if issubclass(kind, errors.RequestError)]
+    codes = [kind.code for kind in kinds if kind is not errors.InternalError]
+    assert len(codes) == len(set(codes))
+    assert all(400 <= kind.status < 600 for kind in kinds)

@@ -1,0 +1,108 @@
+"""Whatever is wrong with the settings is one line that names the setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import StartupFailed
+from service.settings import load_settings
+
+WHOLE = {
+    "PINECONE_API_KEY": "sk-very-secret",
+    "PINECONE_DENSE_INDEX_HOST": "https://dense.example",
+    "PINECONE_SPARSE_INDEX_HOST": "https://sparse.example",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in WHOLE.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def failure() -> str:
+    with pytest.raises(StartupFailed) as failed:
+        load_settings()
+    assert "\n" not in failed.value.detail
+    assert "sk-very-secret" not in failed.value.detail
+    return failed.value.detail
+
+
+def test_defaults_come_from_the_file_and_the_environment_goes_over_them(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings().pinecone_top_k == 10
+    environment.setenv("PINECONE_TOP_K", "25")
+    environment.setenv("PORT", "9000")
+    settings = load_settings()
+    assert (settings.pinecone_top_k, settings.port, settings.host) == (25, 9000, "127.0.0.1")
+    assert settings.backend == "pinecone"
+
+
+def test_without_any_pinecone_setting_the_backend_is_the_embedded_one() -> None:
+    assert load_settings().backend == "embedded"
+
+
+@pytest.mark.parametrize("missing", list(WHOLE))
+def test_half_a_configuration_names_the_missing_half(
+    environment: pytest.MonkeyPatch, missing: str
+) -> None:
+    environment.delenv(missing)
+    assert f"{missing}" in failure()
+
+
+def test_an_empty_variable_is_one_that_is_not_set(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PINECONE_API_KEY", "")
+    assert "PINECONE_API_KEY" in failure()
+
+
+def test_a_host_and_a_name_for_one_index_are_one_too_many(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PINECONE_DENSE_INDEX", "articles")
+    message = failure()
+    assert "PINECONE_DENSE_INDEX_HOST and PINECONE_DENSE_INDEX" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("PORT", "eighty", "integer"),
+        ("PORT", "70000", "65535"),
+        ("PINECONE_TOP_K", "0", "greater than or equal to 1"),
+        ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO'"),
+        ("PINECONE_DIALECT", "dutch", "'records'"),
+        ("PINECONE_NAMESPACE", "a/../b", "namespace"),
+        ("SEARCH_TIMEOUT_MS", "99999999", "SEARCH_TIMEOUT_MAX_MS"),
+    ],
+)
+def test_a_value_that_is_not_allowed_names_its_setting_and_what_is(
+    environment: pytest.MonkeyPatch, name: str, value: str, hint: str
+) -> None:
+    environment.setenv(name, value)
+    message = failure()
+    assert name in message
+    assert hint in message
+
+
+def test_a_dyno_listens_to_all_and_trusts_its_router(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DYNO", "web.1")
+    settings = load_settings()
+    assert (settings.host, settings.trusted_proxy_hops) == ("0.0.0.0", 1)
+    environment.setenv("HOST", "127.0.0.1")
+    assert load_settings().host == "127.0.0.1"
+
+
+def test_a_dotenv_file_fills_in_what_the_environment_does_not_say(tmp_path: Path) -> None:
+    """As the published example reads its own; what else stands in there is not ours to judge."""
+    file = tmp_path / ".env"
+    lines = [f"{name}={value}" for name, value in WHOLE.items()]
+    file.write_text("\n".join([*lines, "SOMEONE_ELSES_KEY=1"]))
+    settings = load_settings(file)
+    assert settings.pinecone_dense_index_host == "https://dense.example"
+
+
+def test_the_key_is_not_in_the_settings_own_words(environment: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    assert "sk-very-secret" not in repr(settings) + str(settings) + settings.model_dump_json()

@@ -1,0 +1,27 @@
+"""A small Pinecone of our own, at the far end of a real wire."""
+
+from tests.upstream.behaviour import (
+    Delay,
+    Drip,
+    Garbage,
+    Hang,
+    Reset,
+    Status,
+    Truncate,
+    Wrong,
+)
+from tests.upstream.server import API_KEY, Call, Upstream
+
+__all__ = [
+    "API_KEY",
+    "Call",
+    "Delay",
+    "Drip",
+    "Garbage",
+    "Hang",
+    "Reset",
+    "Status",
+    "Truncate",
+    "Upstream",
+    "Wrong",
+]

@@ -1,0 +1,153 @@
+"""The upstream's HTTP server: its own thread, its own event loop, a real port.
+
+Each index lives under a path of its own (`http://127.0.0.1:PORT/dense`), control plane and inference
+under `/control`. Tests say how an index is to behave, and read which calls have come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tests.upstream.behaviour import Behaviour, http
+from tests.upstream.pinecone import answer
+
+API_KEY = "test-key-7f3a9c"
+
+
+@dataclass
+class Call:
+    """One request that reached the upstream."""
+
+    index: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+    abandoned: bool = False  # the caller went away before the answer was written
+
+
+class Upstream:
+    """`with Upstream() as upstream:` it listens, and stops at the end of the block."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.connections = 0
+        self._behaviours: dict[str, Behaviour] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def host(self, index: str) -> str:
+        """The host of one index; it has a path, which the client allows."""
+        return f"{self.address}/{index}"
+
+    def behave(self, behaviour: Behaviour | None, *paths: str) -> None:
+        """From now on, answer these indexes (or `index/path`) so; None is as usual."""
+        for path in paths:
+            if behaviour is None:
+                self._behaviours.pop(path, None)
+            else:
+                self._behaviours[path] = behaviour
+
+    @contextlib.contextmanager
+    def behaving(self, behaviour: Behaviour, *paths: str) -> Iterator[None]:
+        self.behave(behaviour, *paths)
+        try:
+            yield
+        finally:
+            self.behave(None, *paths)
+
+    def searches(self, index: str | None = None) -> list[Call]:
+        """The searches (and reranks) so far, without the pings."""
+        return [
+            call
+            for call in self.calls
+            if call.path.endswith(("/search", "/rerank")) and index in {None, call.index}
+        ]
+
+    def __enter__(self) -> Upstream:
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024), self._loop
+        ).result(10)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            while not writer.is_closing():
+                await self._one(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.connections -= 1
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin1")
+        request_line, *lines = head.split("\r\n")
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines if line)
+        }
+        raw = await reader.readexactly(int(headers.get("content-length", 0)))
+        _, index, path = request_line.split(" ")[1].partition("?")[0].split("/", 2)
+        call = Call(index, f"/{path}", headers, orjson.loads(raw) if raw else None)
+        self.calls.append(call)
+        behaviour = self._behaviours.get(f"{index}/{path}") or self._behaviours.get(index)
+        usual = self._usual(call)
+        if behaviour is None:
+            writer.write(usual)
+        else:
+            await self._until_abandoned(behaviour.answer(writer, usual), reader, call)
+        await writer.drain()
+
+    async def _until_abandoned(
+        self, answering: Any, reader: asyncio.StreamReader, call: Call
+    ) -> None:
+        """Misbehave, but notice when the caller goes away."""
+        task = asyncio.ensure_future(answering)
+        gone = asyncio.ensure_future(reader.read(1))  # nobody pipelines: this is the end
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                call.abandoned = True
+                raise ConnectionResetError
+            await task
+        finally:
+            task.cancel()
+            gone.cancel()
+
+    def _usual(self, call: Call) -> bytes:
+        if call.headers.get("api-key") != API_KEY:
+            return http(401, b'{"code": 16, "message": "Invalid API key", "details": []}')
+        status, body = answer(call.index, call.path, call.body)
+        text = orjson.dumps(body).replace(b'"HOST/', f'"{self.address}/'.encode())
+        return http(status, text, {"x-pinecone-request-id": "upstream-1"})
