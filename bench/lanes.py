@@ -51,14 +51,14 @@ def started(delay_ms: float) -> Iterator[list[Process]]:
                 "PINECONE_CONTROLLER_HOST": upstream.url,
             }
             variants.append(stack.enter_context(running(name, port, module, environment)))
-        answers = [found(process) for process in variants]
-        if not answers[0] or answers[0] != answers[1]:
-            raise Failed(f"the two variants should find the same, but find {answers}")
+        ours, theirs = (found(process) for process in variants)
+        if not ours or ours != theirs:
+            raise Failed("the two variants do not find the same, or nothing")
         yield variants
 
 
-def found(process: Process) -> list[str]:
-    """The ids that a search finds: nobody shall measure how fast a variant fails."""
+def found(process: Process) -> object:
+    """The results of one search: nobody shall measure how fast a variant fails."""
     connection = http.client.HTTPConnection(
         "127.0.0.1", process.port, timeout=FIRST_ANSWER_TIMEOUT_S
     )
@@ -69,7 +69,7 @@ def found(process: Process) -> list[str]:
             body = answer.read()
         if answer.status != 200:
             raise process.failed(f"answered with status {answer.status}")
-        return [str(result["id"]) for result in json.loads(body)["results"]]
+        return json.loads(body)["results"]
     except (OSError, http.client.HTTPException, LookupError, ValueError) as exc:
         raise process.failed(f"gave no answer ({type(exc).__name__})") from exc
 
@@ -86,14 +86,15 @@ def measure(process: Process, in_flight: int, seconds: float, rounds: Rounds) ->
 
 def compare(variants: list[Process], options: argparse.Namespace) -> int:
     """Measure, and print the table and the ratios; returns the number of errors."""
+    warm_up = Rounds()
     for process in variants:
-        measure(process, max(options.in_flight), WARM_UP_S, Rounds())
+        measure(process, max(options.in_flight), WARM_UP_S, warm_up)
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} CPUs, upstream "
-        f"{options.delay_ms:g} ms, {options.rounds} rounds of {options.seconds:g} s"
+        f"{options.delay_ms:g} ms, {options.rounds} rounds of {options.seconds} s"
     )
     print(HEADER, flush=True)
-    errors, ratios = 0, []
+    errors, ratios = warm_up.errors, []
     for in_flight in options.in_flight:
         measured = {process.name: Rounds() for process in variants}
         for number in range(options.rounds):
@@ -108,21 +109,25 @@ def compare(variants: list[Process], options: argparse.Namespace) -> int:
     return errors
 
 
-def _counts(text: str) -> list[int]:
-    counts = [int(part) for part in text.split(",")]
-    if min(counts) < 1:
-        raise ValueError(text)
-    return counts
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+def _positives(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.lanes")
-    parser.add_argument("--in-flight", type=_counts, default=[1, 16, 64], metavar="1,16,64")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="that a measurement takes")
+    parser.add_argument("--in-flight", type=_positives, default=[1, 16, 64], metavar="1,16,64")
+    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--seconds", type=_positive, default=4, help="that a measurement takes")
     parser.add_argument("--delay-ms", type=float, default=20.0, help="that the upstream takes")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGINT):  # end what was started, then end
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         with started(options.delay_ms) as variants:
             errors = compare(variants, options)

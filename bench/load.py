@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
@@ -73,8 +74,7 @@ class _Connection(asyncio.Protocol):
         self._waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -138,7 +138,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args(arguments)
-    got = uvloop.run(load(options.url, options.connections, options.seconds))
+    try:
+        got = uvloop.run(load(options.url, options.connections, options.seconds))
+    except ValueError as exc:
+        parser.error(str(exc))
     print(json.dumps(asdict(got) | {"errors": got.errors}, indent=2))
     return 1 if got.errors or not got.responses else 0
 

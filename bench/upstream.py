@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
+from typing import cast
 
 import uvloop
 
@@ -66,8 +67,7 @@ class Upstream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

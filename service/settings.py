@@ -45,6 +45,18 @@ def check_namespace(value: str) -> str:
 Namespace = Annotated[str, AfterValidator(check_namespace)]
 
 
+def _header_safe(value: SecretStr | None) -> SecretStr | None:
+    key = value.get_secret_value().strip() if value else ""
+    if not key:
+        return None
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise ValueError("a key has no spaces, line breaks or characters outside of ASCII")
+    return SecretStr(key)
+
+
+Key = Annotated[SecretStr | None, AfterValidator(_header_safe)]
+
+
 class Settings(BaseSettings):
     """One attribute per setting; the environment variable is its name in upper case."""
 
@@ -59,7 +71,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(ge=1024, le=2**30)
     body_timeout_s: float = Field(gt=0, le=600)
 
-    pinecone_api_key: SecretStr | None = None
+    pinecone_api_key: Key = None
     pinecone_dense_index_host: Text = None
     pinecone_sparse_index_host: Text = None
     pinecone_dense_index: Text = None
@@ -97,7 +109,7 @@ class Settings(BaseSettings):
 
     def _given(self) -> bool:
         return bool(
-            (self.pinecone_api_key and self.pinecone_api_key.get_secret_value())
+            self.pinecone_api_key
             or self.pinecone_dense_index_host
             or self.pinecone_sparse_index_host
             or self.pinecone_dense_index
@@ -109,7 +121,7 @@ class Settings(BaseSettings):
         if not self._given():
             return self
         missing = []
-        if not (self.pinecone_api_key and self.pinecone_api_key.get_secret_value()):
+        if not self.pinecone_api_key:
             missing.append("PINECONE_API_KEY")
         for kind in ("DENSE", "SPARSE"):
             host, name = f"PINECONE_{kind}_INDEX_HOST", f"PINECONE_{kind}_INDEX"

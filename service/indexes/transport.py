@@ -6,8 +6,9 @@ them and no call gets through. Over this transport a search costs 0.1 ms, and 10
 leave the pool whole (docs/decisions/0002 has the figures).
 
 How: every call of the client ends in its `AsyncHTTPClient`. `LeanHTTPClient` is one whose requests
-go through aiohttp. Requests, answers, retries and exceptions are the client's own. It rests on names
-which the client keeps to itself, so its version is pinned, and a test compares the two call by call.
+go through aiohttp. Requests, answers and exceptions are the client's own; so are the retries, with
+less patience. It rests on names which the client keeps to itself, so the client's version is
+pinned, and a test compares the two call by call.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import aiohttp
 import httpx
-from pinecone._internal.config import PineconeConfig
+from pinecone._internal.config import PineconeConfig, RetryConfig
 from pinecone._internal.http_client import (
     AsyncHTTPClient,
     _AsyncRetryTransport,
@@ -28,6 +29,15 @@ from pinecone._internal.http_client import (
     _raise_transport_error,
 )
 from yarl import URL
+
+# A search has one deadline, so a retry has to be quick or is no use. A rate limit is not retried: the
+# caller is told when to come back.
+RETRIES = RetryConfig(
+    max_retries=2,
+    backoff_factor=0.05,
+    max_wait=0.5,
+    retryable_status_codes=frozenset({408, 500, 502, 503, 504}),
+)
 
 _FAULTS: list[tuple[type[Exception], type[httpx.TransportError]]] = [
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
@@ -108,7 +118,7 @@ class LeanHTTPClient(AsyncHTTPClient):
         if self._retrying is None:
             self._retrying = _AsyncRetryTransport(
                 transport=AiohttpTransport(self._connections),  # type: ignore[arg-type]
-                retry_config=self._config.retry_config,
+                retry_config=RETRIES,
             )
         return self._retrying
 

@@ -7,7 +7,8 @@ last one, streaming faces pass them all on. A search of one leg is a cascade of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from service.errors import DeadlineExceeded, NoLegAnswered, RequestError
 from service.indexes.dialect import Hit
@@ -18,6 +19,10 @@ from service.retrieval.legs import Leg, LegReport
 from service.retrieval.query import Event, Query, Result
 from service.retrieval.receipt import Receipt, StageReceipt, Stopwatch, failed
 from service.retrieval.rerank import rerank
+
+logger = logging.getLogger(__name__)
+
+CANCEL_GRACE_S = 0.05
 
 
 async def cascade(
@@ -73,9 +78,16 @@ async def _run(
             yield LegReport(failed(tasks[task].name, watch, error), error=error)
     finally:
         if pending:
-            for task in pending:
-                task.cancel()
-            await asyncio.wait(pending)
+            await _abandon(pending)
+
+
+async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
+    """Cancel, and see to it that they end; but one that won't can't keep the answer."""
+    for task in tasks:
+        task.cancel()
+    _, deaf = await asyncio.wait(tasks, timeout=CANCEL_GRACE_S)
+    for task in deaf:
+        logger.error("%s does not end although it was cancelled", task.get_name())
 
 
 def _fused(found: dict[str, Sequence[Hit]], query: Query, legs: Sequence[Leg]) -> list[Result]:

@@ -15,6 +15,11 @@ from service.retrieval.receipt import StageReceipt, Stopwatch, failed
 from service.retrieval.rerank import rerank
 
 
+# The deadline ends a call by cancelling it; the client's own timeout is only the net beneath. Were both
+# to come at one moment, the client would take our cancellation for its timeout, and try again.
+NET_S = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class LegReport:
     """How a leg ended: an answer, or the error that it ended in."""
@@ -52,7 +57,7 @@ class Leg:
                 index,
                 question,
                 inside if self.dialect.reranks else None,
-                deadline.remaining(),
+                deadline.remaining() + NET_S,
             )
         )
         if not per_leg or self.dialect.reranks:

@@ -103,7 +103,7 @@ class Upstream:
         try:
             while not writer.is_closing():
                 await self._one(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self.connections -= 1

@@ -1,0 +1,73 @@
+"""Pinecone's filter language: what may be said, and what is said back where it may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.indexes.filters import check_filter
+
+ALLOWED: list[Any] = [
+    {},
+    {"genre": "drama"},
+    {"genre": {"$eq": "drama"}, "year": {"$gte": 1990, "$lt": 2000.5}},
+    {"year": {"$in": [1, "two", 3.0]}, "genre": {"$nin": []}},
+    {"seen": True, "rated": {"$ne": False}, "note": {"$exists": True}},
+    {"$and": [{"a": 1}, {"$or": [{"b": {"$gt": 2}}, {"c": "x"}]}]},
+    {"chunk_text": {"$match_phrase": "the cat"}, "title": {"$match_any": "cat dog"}},
+]
+
+REFUSED: list[tuple[Any, str]] = [
+    ([], "JSON object"),
+    ("genre", "JSON object"),
+    (None, "JSON object"),
+    ({"$eq": 1}, r"only \$and, \$or"),
+    ({"$not": [{"a": 1}]}, r"only \$and, \$or"),
+    ({"genre": {"$regex": "x"}}, "not an operator"),
+    ({"genre": {"drama": 1}}, "not an operator"),
+    ({"genre": {}}, "no condition"),
+    ({"genre": None}, "takes a text, a number"),
+    ({"genre": ["drama"]}, "takes a text, a number"),
+    ({"genre": {"$eq": ["drama"]}}, "takes a text, a number"),
+    ({"genre": {"$eq": {"x": 1}}}, "takes a text, a number"),
+    ({"year": {"$gt": "1990"}}, "takes a number"),
+    ({"year": {"$gt": True}}, "takes a number"),
+    ({"year": {"$gt": float("nan")}}, "takes a number"),
+    ({"year": {"$lt": float("inf")}}, "takes a number"),
+    ({"year": 2**63}, "takes a text, a number"),
+    ({"year": {"$in": 1990}}, "takes a list"),
+    ({"year": {"$in": [[1]]}}, "list of texts or numbers"),
+    ({"year": {"$in": [True]}}, "list of texts or numbers"),
+    ({"year": {"$in": list(range(10_001))}}, "at most 10000"),
+    ({"note": {"$exists": 1}}, "true or false"),
+    ({"$and": {"a": 1}}, "a list"),
+    ({"$or": []}, "at least one"),
+    ({"$or": [1]}, "every branch"),
+    ({"text": {"$match_all": 5}}, "takes a text"),
+]
+
+
+@pytest.mark.parametrize("filter", ALLOWED)
+def test_what_pinecone_allows_is_allowed(filter: Any) -> None:
+    check_filter(filter)  # raises nothing
+
+
+@pytest.mark.parametrize(("filter", "hint"), REFUSED)
+def test_what_it_refuses_is_refused_with_a_sentence(filter: Any, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        check_filter(filter)
+
+
+def test_depth_has_an_end() -> None:
+    filter: Any = {"a": 1}
+    for _ in range(40):
+        filter = {"$and": [filter]}
+    with pytest.raises(ValueError, match="levels deep"):
+        check_filter(filter)
+
+
+def test_a_name_out_of_a_request_is_cut_short_in_the_sentence() -> None:
+    with pytest.raises(ValueError, match="…") as failed:
+        check_filter({"x" * 5000: {"$nope": 1}})
+    assert len(str(failed.value)) < 300

@@ -1,0 +1,132 @@
+"""A pool spreads its calls, bounds them, stays whole, and closes all that it opened."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+
+from service.errors import UpstreamGarbled
+from service.indexes.pinecone import open_lane
+from service.indexes.pool import Pool
+from service.indexes.port import AsyncIndexPort
+from tests.upstream import API_KEY, Delay, Upstream
+
+SIZE = {"lanes": 2, "calls": 4}
+
+
+class Client:
+    """The least that a lane can hold."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Stubborn(Client):
+    async def close(self) -> None:
+        raise RuntimeError("I will not")
+
+
+async def test_calls_go_to_the_lane_with_the_fewest_in_flight() -> None:
+    clients = [Client() for _ in range(4)]
+    remaining = list(clients)
+    pool = Pool("test", remaining.pop, lanes=4, calls=8)
+    release = asyncio.Event()
+    busy: Counter[int] = Counter()
+
+    async def work(client: Client) -> None:
+        busy[id(client)] += 1
+        await release.wait()
+
+    calls = [asyncio.create_task(pool.call(work)) for _ in range(12)]
+    while busy.total() < 12:
+        await asyncio.sleep(0)
+    assert sorted(busy.values()) == [3, 3, 3, 3]
+    assert pool.in_flight == 12
+    release.set()
+    await asyncio.gather(*calls)
+    assert pool.in_flight == 0
+    await pool.close()
+    assert all(client.closed for client in clients)
+
+
+async def test_no_more_calls_are_under_way_than_the_lanes_carry() -> None:
+    pool = Pool("test", Client, lanes=2, calls=3)
+    now, most = 0, 0
+
+    async def work(_: Client) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+
+    await asyncio.gather(*(pool.call(work) for _ in range(50)))
+    assert most == 6
+    await pool.close()
+
+
+async def test_a_lane_that_does_not_close_keeps_no_other_from_closing() -> None:
+    made: list[Client] = []
+
+    def make() -> Client:
+        made.append(Stubborn() if not made else Client())
+        return made[-1]
+
+    pool = Pool("test", make, lanes=3, calls=1)
+    await pool.close()
+    assert [client.closed for client in made[1:]] == [True, True]
+
+
+async def test_an_answer_that_trips_the_reader_is_a_fault_of_the_upstream() -> None:
+    pool = Pool("the dense index", Client, lanes=1, calls=1)
+
+    async def ask(_: Client) -> str:
+        return {"hits": 1}["matches"]  # type: ignore[return-value]
+
+    with pytest.raises(UpstreamGarbled, match="the dense index"):
+        await pool.call(ask)
+    assert pool.in_flight == 0
+
+
+async def search(index: AsyncIndexPort) -> object:
+    return await index.search(namespace="n", top_k=3, inputs={"text": "the cat"})
+
+
+async def test_ten_thousand_cancelled_calls_leave_the_pool_whole(upstream: Upstream) -> None:
+    """At every moment of a call: before it is sent, while it connects, waits, and reads."""
+    pool = Pool("dense", lambda: open_lane(upstream.host("dense"), API_KEY, 4), **SIZE)
+    upstream.behave(Delay(0.002), "dense")
+    rng = random.Random(4711)
+    outcomes: Counter[str] = Counter()
+
+    async def abandoned() -> None:
+        call = asyncio.ensure_future(pool.call(search))
+        if rng.random() < 0.5:
+            for _ in range(rng.randrange(16)):
+                await asyncio.sleep(0)
+        else:
+            await asyncio.sleep(rng.random() * 0.004)
+        call.cancel()
+        try:
+            await call
+            outcomes["done"] += 1
+        except asyncio.CancelledError:
+            outcomes["cancelled"] += 1
+
+    for _ in range(200):
+        await asyncio.gather(*(abandoned() for _ in range(50)))
+    assert outcomes.total() == 10_000
+    assert outcomes["cancelled"] > 5_000
+
+    upstream.behave(None, "dense")
+    assert pool.in_flight == 0
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*(pool.call(search) for _ in range(8)))
+    assert len(answers) == 8
+    await pool.close()
