@@ -12,20 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from quart import Quart
-from quart_schema import Info, QuartSchema
 
-from service import __version__
 from service.backend import Backend
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.lifecycle import Lifecycle
 from service.settings import Settings, load_settings
-from service.web import envelope, errors
+from service.web import documentation, envelope, errors
 from service.web.operations import operations_blueprint
 from service.web.proxy import trust_proxies
 from service.web.search import search_blueprint
-
-DESCRIPTION = "Semantic, lexical and cascading search over your records."
 
 
 class Cascade(Quart):
@@ -54,14 +50,7 @@ def create_app(
         MAX_CONTENT_LENGTH=settings.max_body_bytes, BODY_TIMEOUT=settings.body_timeout_s
     )
     app.extensions["cascade"] = backend
-    QuartSchema(
-        app,
-        info=Info(title="Cascade", version=__version__, description=DESCRIPTION),
-        openapi_path="/api/openapi.json",
-        redoc_ui_path=None,
-        scalar_ui_path=None,
-        swagger_ui_path=None,
-    )
+    documentation.install(app)
     envelope.install(app, lifecycle)
     errors.install(app)
     app.register_blueprint(operations_blueprint(lifecycle, backend.health))

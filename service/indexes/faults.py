@@ -15,6 +15,8 @@ from service import errors
 
 logger = logging.getLogger(__name__)
 
+A_DAY_S = 86_400.0
+
 # What escapes the client beside its own tree: httpx errors that are no transport errors (a body
 # that doesn't decompress), and whatever its lenient reading of a malformed answer trips over.
 STRAY = (httpx.HTTPError, LookupError, TypeError, ValueError, AttributeError)
@@ -76,7 +78,7 @@ def translate(exc: Exception, name: str) -> errors.RequestError:
 
 def _api_error(exc: client.ApiError, name: str) -> errors.RequestError:
     if isinstance(exc, client.RateLimitError):
-        wait = 1.0 if exc.retry_after is None else exc.retry_after
+        wait = min(max(exc.retry_after or 1.0, 1.0), A_DAY_S)
         return errors.UpstreamRateLimited(
             f"Pinecone is limiting the rate of calls to {name}; try again in {wait:.0f} s",
             retry_after=wait,

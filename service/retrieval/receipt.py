@@ -9,7 +9,7 @@ from typing import Literal
 
 from service.errors import DeadlineExceeded, RequestError
 
-Status = Literal["ok", "failed", "late", "skipped"]
+Status = Literal["ok", "failed", "late"]
 
 
 @dataclass(frozen=True, slots=True)

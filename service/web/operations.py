@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 from quart import Blueprint, Response, redirect, url_for
-from quart_schema import hide, tag
+from quart_schema import document_response, hide, tag
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.lifecycle import Lifecycle
+from service.web.schemas import Liveness, Readiness
 from service.web.writing import json_response
 
 DOCS = Path(__file__).parent / "ui" / "docs.html"
@@ -38,12 +39,15 @@ def operations_blueprint(
 
     @blueprint.get("/healthz")
     @tag(["operations"])
+    @document_response(Liveness, 200)
     async def healthz() -> Response:
         """The process lives. Asks nobody."""
         return json_response({"status": "ok"})
 
     @blueprint.get("/readyz")
     @tag(["operations"])
+    @document_response(Readiness, 200)
+    @document_response(Readiness, 503)
     async def readyz() -> Response:
         """Every index answers, and the process is not on its way out."""
         if lifecycle.draining:

@@ -28,6 +28,15 @@ from service.errors import (
 from service.web.schemas import EMPTY_QUERY, SearchRequest
 
 MAX_PARAMETERS = 64
+SENTENCES = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a whole number",
+    "string_type": "must be a text",
+    "dict_type": "must be a JSON object",
+    "list_type": "must be a list of names",
+}
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 
 
@@ -119,8 +128,8 @@ def _place(error: ErrorDetails) -> tuple[str | int, ...]:
 def _message(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         return f"is not a parameter; there are {', '.join(SearchRequest.model_fields)}"
-    if error["type"] in {"int_type", "int_parsing", "int_from_float", "int_parsing_size"}:
-        return "must be a whole number"
+    if error["type"] in SENTENCES:
+        return SENTENCES[error["type"]]
     return _lowered(error["msg"].removeprefix("Value error, ").replace("Input should", "must"))
 
 

@@ -9,12 +9,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from service.errors import RequestError
 from service.indexes.filters import check_filter
 from service.retrieval.query import ALL_FIELDS, Query, RerankMode
 from service.settings import check_namespace
 
 MAX_TEXT = 100_000
 MAX_TOP_K = 10_000
+TEXT_QUERY = "What to search for, as a person would write it."
+TOP_K = "How many results to answer with; PINECONE_TOP_K without. At most 200 or 100 if reranked."
+NAMESPACE = "Where to search; PINECONE_NAMESPACE if empty or not given."
+FILTER = "A condition in Pinecone's filter language, as a JSON object."
+RERANK = (
+    "Rerank the union of all legs once, inside each leg, or not at all. "
+    "Without: `union` for cascading retrieval, `none` for the other two."
+)
+TIMEOUT = "By when the answer is due; SEARCH_TIMEOUT_MS without, SEARCH_TIMEOUT_MAX_MS at most."
 EMPTY_QUERY = "Text query cannot be empty"
 
 
@@ -48,16 +58,14 @@ class SearchRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     text_query: Annotated[str, AfterValidator(_no_nul)] = Field(
-        max_length=MAX_TEXT, description="What to search for, as a person would write it."
+        max_length=MAX_TEXT, description=TEXT_QUERY, examples=["how do I keep bread fresh"]
     )
-    top_k: int | None = Field(
-        None, ge=1, le=MAX_TOP_K, description="How many results to answer with."
-    )
+    top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description=TOP_K)
     namespace: Annotated[str, AfterValidator(_namespace)] | None = Field(
-        None, description="Where to search; the service's own namespace if empty or not given."
+        None, max_length=512, description=NAMESPACE
     )
     filter: Annotated[dict[str, Any], AfterValidator(_checked_filter)] | None = Field(
-        None, description="A condition in Pinecone's filter language, as a JSON object."
+        None, description=FILTER
     )
     fields: Annotated[list[str], AfterValidator(_field_names)] | None = Field(
         None,
@@ -65,12 +73,8 @@ class SearchRequest(BaseModel):
         max_length=100,
         description='Which fields to answer with; ["*"] for all of them. Without, chunk_text.',
     )
-    rerank: RerankMode | None = Field(
-        None,
-        description="Rerank the union of all legs once, inside each leg, or not at all. "
-        "Without: `union` for cascading retrieval, `none` for the other two.",
-    )
-    timeout_ms: int | None = Field(None, ge=1, description="By when the answer is due.")
+    rerank: RerankMode | None = Field(None, description=RERANK)
+    timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
 
     def to_query(self, *, top_k: int, namespace: str, rerank: RerankMode) -> Query:
         """The query, with the given defaults where the request is silent."""
@@ -88,13 +92,20 @@ class SearchRequest(BaseModel):
 class SearchParameters(BaseModel):
     """The same search as query parameters, for the documentation."""
 
-    text_query: str = Field(description="What to search for, as a person would write it.")
-    top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description="How many results.")
-    namespace: str | None = Field(None, description="Where to search.")
-    filter: str | None = Field(None, description="A filter as JSON, percent-encoded.")
-    fields: str | None = Field(None, description="Names of fields, separated by commas; * for all.")
-    rerank: RerankMode | None = Field(None, description="union, per-leg or none.")
-    timeout_ms: int | None = Field(None, ge=1, description="By when the answer is due.")
+    text_query: str = Field(
+        max_length=MAX_TEXT,
+        description=TEXT_QUERY,
+        examples=["how do I keep bread fresh"],
+        json_schema_extra={"required": True},  # where quart-schema looks for it
+    )
+    top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description=TOP_K)
+    namespace: str | None = Field(None, max_length=512, description=NAMESPACE)
+    filter: str | None = Field(None, description=f"{FILTER} Percent-encoded in a URL.")
+    fields: str | None = Field(
+        None, description="Which fields to answer with, separated by commas; * for all of them."
+    )
+    rerank: RerankMode | None = Field(None, description=RERANK)
+    timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
 
 
 class SearchResult(BaseModel):
@@ -102,50 +113,70 @@ class SearchResult(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: str = Field(alias="_id")
-    score: float
-    chunk_text: str | None = None
+    id: str = Field(alias="_id", description="The record's id.")
+    score: float = Field(description="Higher is better; from 0 to 1 where it was reranked.")
+    chunk_text: str | None = Field(None, description="The record's text.")
     found_by: list[str] | None = Field(None, description="Cascading retrieval: legs that found it.")
 
 
-class StageModel(BaseModel):
+class Stage(BaseModel):
     """What became of one stage."""
 
-    stage: str
-    status: Literal["ok", "failed", "late", "skipped"]
-    ms: float
-    candidates: int
-    usage: dict[str, int]
-    error: str | None = None
+    stage: str = Field(description="semantic, lexical, fuse or rerank.")
+    status: Literal["ok", "failed", "late"]
+    ms: float = Field(description="How long it took.")
+    candidates: int = Field(description="How many records it found or ordered.")
+    usage: dict[str, int] = Field(description="The units that Pinecone counted.")
+    error: str | None = Field(None, description="Its error's code, where it has none to show.")
 
 
-class ReceiptModel(BaseModel):
+class SearchReceipt(BaseModel):
     """What became of each stage, and which stages are missing from the answer."""
 
-    ms: float
-    missing: list[str]
-    stages: list[StageModel]
+    ms: float = Field(description="How long the whole search took.")
+    missing: list[str] = Field(description="The stages which the answer had to do without.")
+    stages: list[Stage]
 
 
 class SearchAnswer(BaseModel):
     """The results, best first. `degraded` says that a stage is missing; the receipt says which."""
 
     results: list[SearchResult]
-    degraded: bool
-    receipt: ReceiptModel
+    degraded: bool = Field(description="Whether a stage is missing.")
+    receipt: SearchReceipt
 
 
 class FieldError(BaseModel):
     """What is wrong with one field."""
 
-    loc: list[str | int]
-    msg: str
+    loc: list[str | int] = Field(description="Where it stands.")
+    msg: str = Field(description="What is allowed there.")
+
+
+def _codes(kind: type[RequestError]) -> set[str]:
+    return {kind.code}.union(*(_codes(child) for child in kind.__subclasses__()))
+
+
+ERROR_CODES = sorted(_codes(RequestError))
 
 
 class ErrorAnswer(BaseModel):
     """Every error has this shape."""
 
-    detail: str
-    code: str
-    request_id: str
-    errors: list[FieldError] | None = None
+    detail: str = Field(description="A sentence that a person can act on.")
+    code: str = Field(description=f"A stable name: {', '.join(ERROR_CODES)}.")
+    request_id: str = Field(description="Also in X-Request-Id, and in the service's log.")
+    errors: list[FieldError] | None = Field(None, description="Where a field is at fault.")
+
+
+class Liveness(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether searches would be answered just now."""
+
+    status: Literal["ready", "not ready", "draining"]
+    indexes: dict[str, str] = Field(description="Per index: ok, or the code of its error.")

@@ -51,9 +51,12 @@ def search_blueprint(settings: Settings, searches: Searches) -> Blueprint:
     blueprint = Blueprint("search", __name__)
     for mode, (path, rerank) in PATHS.items():
         view = _documented(_view(mode, rerank, settings, searches), mode)
-        get, post = document_querystring(SearchParameters), document_request(SearchRequest)
-        blueprint.get(path, endpoint=f"{mode}_get")(get(_copy(view)))
-        blueprint.post(path, endpoint=f"{mode}_post")(post(_copy(view)))
+        get = document_querystring(SearchParameters)(_copy(view))
+        post = document_request(SearchRequest)(_copy(view))
+        for status in (408, 413, 415):
+            post = document_response(ErrorAnswer, status)(post)
+        blueprint.get(path, endpoint=f"{mode}_get")(get)
+        blueprint.post(path, endpoint=f"{mode}_post")(post)
     return blueprint
 
 
@@ -85,7 +88,7 @@ def _documented(view: View, mode: Mode) -> View:
     view = tag(["search"])(operation_id(f"{mode}_search")(view))
     view.__doc__ = SUMMARIES[mode]
     view = document_response(SearchAnswer, 200)(view)
-    for status in (400, 413, 415, 422, 502, 503, 504):
+    for status in (400, 422, 500, 502, 503, 504):
         view = document_response(ErrorAnswer, status)(view)
     return view
 

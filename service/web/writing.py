@@ -73,5 +73,5 @@ def error_response(error: RequestError, request_id: str) -> Response:
         body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]
     response = json_response(body, error.status)
     if error.retry_after is not None:
-        response.headers["Retry-After"] = str(max(1, math.ceil(min(error.retry_after, 86_400))))
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     return response

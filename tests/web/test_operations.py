@@ -1,0 +1,137 @@
+"""Probes, headers, documentation."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from service.app import create_app
+from service.lifecycle import Lifecycle
+from tests.conftest import Client, MakeSettings
+from tests.upstream import API_KEY, Status, Upstream
+
+
+async def test_healthz_asks_nobody(client: Client, upstream: Upstream) -> None:
+    before = len(upstream.calls)
+    response = await client.get("/healthz")
+    assert (response.status_code, await response.get_json()) == (200, {"status": "ok"})
+    assert len(upstream.calls) == before
+
+
+async def test_readyz_asks_each_index_and_names_the_one_that_fails(
+    client: Client, upstream: Upstream
+) -> None:
+    upstream.behave(Status(403), "sparse")
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert await response.get_json() == {
+        "status": "not ready",
+        "indexes": {"dense": "ok", "sparse": "upstream_forbidden"},
+    }
+
+
+async def test_readyz_is_no_way_to_make_us_call_pinecone_at_will(
+    client: Client, upstream: Upstream
+) -> None:
+    before = len(upstream.calls)
+    for _ in range(20):
+        assert (await client.get("/readyz")).status_code == 200
+    assert len(upstream.calls) - before == 2
+
+
+async def test_while_draining_readyz_says_no_and_connections_are_told_to_close(
+    make_settings: MakeSettings,
+) -> None:
+    lifecycle = Lifecycle()
+    async with create_app(make_settings(), lifecycle).test_app() as app:
+        client = app.test_client()
+        assert "Connection" not in (await client.get("/healthz")).headers
+        lifecycle.draining = True
+        ready = await client.get("/readyz")
+        assert (ready.status_code, (await ready.get_json())["status"]) == (503, "draining")
+        answered = await client.get("/api/semantic-search?text_query=cat")
+        assert answered.status_code == 200
+        assert answered.headers["Connection"] == "close"
+
+
+async def test_every_response_says_what_it_took(client: Client) -> None:
+    response = await client.get("/api/cascading-retrieval?text_query=cat")
+    assert float(response.headers["X-Process-Time"]) > 0
+    stages = [part.split(";dur=")[0] for part in response.headers["Server-Timing"].split(", ")]
+    assert set(stages) == {"semantic", "lexical", "fuse", "rerank", "total"}
+    missing = await client.get("/nowhere")
+    assert missing.headers["Server-Timing"].startswith("total;dur=")
+
+
+@pytest.mark.parametrize("given", ["abc-123", "0af7651916cd43dd8448eb211c80319c"])
+async def test_a_request_id_is_passed_through(client: Client, given: str) -> None:
+    response = await client.get("/nowhere", headers={"X-Request-Id": given})
+    assert response.headers["X-Request-Id"] == given
+    assert (await response.get_json())["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "<script>", "x" * 129, "é"])
+async def test_a_request_id_that_could_do_harm_is_replaced(client: Client, given: str) -> None:
+    response = await client.get("/nowhere", headers={"X-Request-Id": given})
+    assert len(response.headers["X-Request-Id"]) == 32
+
+
+async def test_the_log_has_one_line_a_request_and_no_query_in_it(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "service.access"):
+        await client.get("/api/semantic-search?text_query=my+secret+wish")
+        await client.get("/healthz")
+    (line,) = [record for record in caplog.records if record.name == "service.access"]
+    assert line.getMessage() == "GET /api/semantic-search 200"
+    assert "wish" not in str(vars(line))
+
+
+async def test_a_rejected_key_is_in_no_log(
+    client: Client, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.behave(Status(401), "dense")
+    with caplog.at_level(logging.DEBUG):
+        await client.get("/api/semantic-search?text_query=cat")
+    assert "UnauthorizedError" in caplog.text
+    assert API_KEY not in caplog.text
+
+
+async def test_the_front_door_leads_to_the_documentation(client: Client) -> None:
+    response = await client.get("/")
+    assert response.status_code == 302
+    assert response.headers["Location"] == "/api/docs"
+    page = await client.get("/api/docs")
+    assert page.content_type == "text/html; charset=utf-8"
+    text = await page.get_data(as_text=True)
+    assert isinstance(text, str)
+    assert "openapi.json" in text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    for elsewhere in ("https://", "http://", "//cdn"):
+        assert f'src="{elsewhere}' not in text
+        assert f'href="{elsewhere}' not in text
+
+
+async def test_the_openapi_document_knows_every_route_and_every_parameter(client: Client) -> None:
+    document = await (await client.get("/api/openapi.json")).get_json()
+    assert set(document["paths"]) >= {
+        "/api/semantic-search",
+        "/api/lexical-search",
+        "/api/cascading-retrieval",
+        "/healthz",
+        "/readyz",
+    }
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    get = document["paths"]["/api/cascading-retrieval"]["get"]
+    assert {parameter["name"] for parameter in get["parameters"]} == {
+        "text_query", "top_k", "namespace", "filter", "fields", "rerank", "timeout_ms",
+    }  # fmt: skip
+    post = document["paths"]["/api/cascading-retrieval"]["post"]
+    assert "requestBody" in post
+    assert "parameters" not in post or post["parameters"] == []
+    assert set(get["responses"]) >= {"200", "422", "503", "504"}
+    assert "ErrorAnswer" in json.dumps(document) or "detail" in json.dumps(get["responses"]["422"])

@@ -1,0 +1,44 @@
+"""As many proxies are believed as are trusted, and none otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.web.proxy import trust_proxies
+
+
+async def seen(hops: int, headers: list[tuple[bytes, bytes]], kind: str = "http") -> Any:
+    met: dict[str, Any] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        met.update(scope)
+
+    scope = {"type": kind, "client": ("10.0.0.9", 1), "scheme": "http", "headers": headers}
+    await trust_proxies(app, hops)(scope, None, None)
+    assert scope["client"] == ("10.0.0.9", 1), "the server's own scope is left as it is"
+    return met
+
+
+FORGED = [(b"x-forwarded-for", b"6.6.6.6, 1.2.3.4"), (b"x-forwarded-proto", b"https")]
+
+
+@pytest.mark.parametrize(
+    ("hops", "client"), [(0, "10.0.0.9"), (1, "1.2.3.4"), (2, "6.6.6.6"), (3, "10.0.0.9")]
+)
+async def test_the_client_is_the_one_whom_the_outermost_trusted_proxy_saw(
+    hops: int, client: str
+) -> None:
+    assert (await seen(hops, FORGED))["client"][0] == client
+
+
+async def test_a_list_over_several_header_lines_is_one_list() -> None:
+    lines = [(b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-for", b"1.2.3.4")]
+    assert (await seen(1, lines))["client"][0] == "1.2.3.4"
+
+
+@pytest.mark.parametrize(("kind", "scheme"), [("http", "https"), ("websocket", "wss")])
+async def test_the_scheme_is_the_proxys(kind: str, scheme: str) -> None:
+    assert (await seen(1, FORGED, kind))["scheme"] == scheme
+    assert (await seen(0, FORGED, kind))["scheme"] == "http"

@@ -1,0 +1,214 @@
+"""Bad input is 4xx with a sentence that says which parameter and what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import Client
+from tests.upstream import Upstream
+
+PATH = "/api/semantic-search"
+
+
+async def fault(response: Any, status: int, code: str) -> Any:
+    """The body of an error, checked for the one shape."""
+    body = await response.get_json()
+    assert (response.status_code, body["code"]) == (status, code), body
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    assert body.keys() <= {"detail", "code", "request_id", "errors"}
+    return body
+
+
+QUERY_STRINGS = [
+    ("top_k=0", "top_k", "greater than or equal to 1"),
+    ("top_k=-1", "top_k", "greater than or equal to 1"),
+    (f"top_k={2**63}", "top_k", "less than or equal to 10000"),
+    ("top_k=" + "9" * 5000, "top_k", "whole number"),
+    ("top_k=ten", "top_k", "whole number"),
+    ("top_k=1.5", "top_k", "whole number"),
+    ("top_k=1_0", "top_k", "whole number"),
+    ("top_k=%205", "top_k", "whole number"),
+    ("top_k=", "top_k", "whole number"),
+    ("top_k=3&top_k=4", "top_k", "more than once"),
+    ("topk=3", "topk", "is not a parameter; there are text_query, top_k"),
+    ("timeout_ms=0", "timeout_ms", "greater than or equal to 1"),
+    ("timeout_ms=60000", "timeout_ms", "at most 25000"),
+    ("rerank=always", "rerank", "'union', 'per-leg' or 'none'"),
+    ("rerank=union&top_k=201", "top_k", "at most 200, or rerank must be none"),
+    ("namespace=a/b", "namespace", "512 characters"),
+    ("namespace=..", "namespace", "512 characters"),
+    ("namespace=" + "n" * 513, "namespace", "512 characters"),
+    ("fields=", "fields", "1 to 512 characters"),
+    ("fields=a,,b", "fields", "1 to 512 characters"),
+    ("fields=_id", "fields", "not a field"),
+    ("fields=" + ",".join("abcdefghij"[i % 10] + str(i) for i in range(101)), "fields", "100"),
+    ("filter=drama", "filter", "not valid JSON"),
+    ("filter=[1]", "filter", "JSON object"),
+    ("filter=null", None, ""),
+    ("filter=" + quote('{"a": NaN}'), "filter", "not valid JSON"),
+    ("filter=" + quote('{"a": {"$like": "x"}}'), "filter", "not an operator"),
+    ("filter=" + quote("[" * 2000), "filter", "not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("query", "parameter", "hint"), QUERY_STRINGS)
+async def test_a_query_string(
+    client: Client, upstream: Upstream, query: str, parameter: str | None, hint: str
+) -> None:
+    response = await client.get(f"{PATH}?text_query=cat&{query}")
+    if parameter is None:
+        assert response.status_code == 200
+        return
+    body = await fault(response, 422, "invalid_request")
+    assert body["errors"][0]["loc"][0] == parameter
+    assert hint in body["errors"][0]["msg"]
+    assert body["detail"].startswith(parameter)
+    assert upstream.searches() == []
+
+
+BODIES: list[tuple[Any, str, str]] = [
+    ({"top_k": "10"}, "top_k", "whole number"),
+    ({"top_k": 10.0}, "top_k", "whole number"),
+    ({"top_k": True}, "top_k", "whole number"),
+    ({"top_k": 2**63}, "top_k", "less than or equal to 10000"),
+    ({"text_query": 7}, "text_query", "must be a text"),
+    ({"text_query": None}, "text_query", "must be a text"),
+    ({"text_query": "a\0b"}, "text_query", "NUL"),
+    ({"text_query": "x" * 100_001}, "text_query", "100000"),
+    ({"fields": "kind"}, "fields", "list of names"),
+    ({"fields": []}, "fields", "at least 1"),
+    ({"fields": [1]}, "fields", "must be a text"),
+    ({"filter": "kind"}, "filter", "JSON object"),
+    ({"filter": []}, "filter", "JSON object"),
+    ({"filter": {"year": {"$gt": "1990"}}}, "filter", "takes a number"),
+    ({"rerank": True}, "rerank", "'union', 'per-leg' or 'none'"),
+    ({"limit": 5}, "limit", "is not a parameter"),
+    ({"namespace": "a b"}, "namespace", "512 characters"),
+]
+
+
+@pytest.mark.parametrize(("given", "parameter", "hint"), BODIES)
+async def test_a_body(client: Client, given: Any, parameter: str, hint: str) -> None:
+    response = await client.post(PATH, json={"text_query": "cat", **given})
+    body = await fault(response, 422, "invalid_request")
+    assert body["errors"][0]["loc"][0] == parameter
+    assert hint in body["errors"][0]["msg"]
+
+
+RAW = [
+    (b"", 400),
+    (b"{", 400),
+    (b'{"text_query": "cat"', 400),
+    (b'{"text_query": NaN}', 422),
+    (b'{"text_query": "cat", "timeout_ms": NaN}', 422),
+    (b'{"text_query": "cat", "filter": {"a": NaN}}', 422),
+    (b'{"text_query": "cat", "filter": {"a": 1e400}}', 422),
+    (b'{"text_query": "\\ud800"}', 400),
+    (b'{"text_query": "\xff"}', 400),
+    (b'{"text_query": "cat", "top_k": ' + b"9" * 4000 + b"}", 422),
+    (b'{"text_query": "cat", "top_k": ' + b"9" * 5000 + b"}", 400),
+    (b"[" * 100_000, 400),
+    (b'{"a":' * 5000 + b"1" + b"}" * 5000, 400),
+    (b"[]", 400),
+    (b'"cat"', 400),
+    (b"null", 400),
+]
+
+
+@pytest.mark.parametrize(("raw", "status"), RAW)
+async def test_bytes_that_are_no_search(client: Client, raw: bytes, status: int) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = await client.post(PATH, data=raw, headers=headers)
+    code = "bad_request" if status == 400 else "invalid_request"
+    body = await fault(response, status, code)
+    assert len(body["detail"]) < 500
+
+
+@pytest.mark.parametrize("query", ["text_query=%ff", "text_query=a&%e4=1", "text_query=%c3%28"])
+async def test_a_query_string_that_is_no_utf_8(client: Client, query: str) -> None:
+    await fault(await client.get(f"{PATH}?{query}"), 400, "bad_request")
+
+
+async def test_more_parameters_than_anyone_needs(client: Client) -> None:
+    query = "&".join(f"p{i}=1" for i in range(100))
+    await fault(await client.get(f"{PATH}?text_query=a&{query}"), 400, "bad_request")
+
+
+async def test_nul_in_a_query_string(client: Client) -> None:
+    response = await client.get(f"{PATH}?text_query=a%00b")
+    body = await fault(response, 422, "invalid_request")
+    assert "NUL" in body["detail"]
+
+
+async def test_several_mistakes_are_all_named(client: Client) -> None:
+    body = await fault(
+        await client.get(f"{PATH}?text_query=cat&top_k=0&rerank=x&nope=1"), 422, "invalid_request"
+    )
+    assert {error["loc"][0] for error in body["errors"]} == {"top_k", "rerank", "nope"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, 415),
+        ({"Content-Type": "application/json; charset=utf-8"}, 200),
+        ({"Content-Type": "application/vnd.search+json"}, 200),
+    ],
+)
+async def test_media_types(client: Client, headers: dict[str, str], status: int) -> None:
+    response = await client.post(PATH, data=b'{"text_query": "cat"}', headers=headers)
+    if status == 200:
+        assert response.status_code == 200
+    else:
+        await fault(response, 415, "unsupported_media_type")
+
+
+async def test_a_body_that_is_too_large(client: Client) -> None:
+    huge = b'{"text_query": "' + b"x" * 2_000_000 + b'"}'
+    headers = {"Content-Type": "application/json"}
+    await fault(await client.post(PATH, data=huge, headers=headers), 413, "body_too_large")
+
+
+async def test_a_post_takes_nothing_from_the_url(client: Client) -> None:
+    response = await client.post(f"{PATH}?top_k=3", json={"text_query": "cat"})
+    await fault(response, 422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/api/semantic-search/", 404, "not_found"),
+        ("GET", "/api/%ff", 404, "not_found"),
+        ("DELETE", PATH, 405, "method_not_allowed"),
+        ("PUT", "/healthz", 405, "method_not_allowed"),
+    ],
+)
+async def test_addresses_and_methods(
+    client: Client, method: str, path: str, status: int, code: str
+) -> None:
+    response = await getattr(client, method.lower())(path)
+    await fault(response, status, code)
+    if status == 405:
+        assert "GET" in response.headers["Allow"]
+
+
+async def test_what_is_unusual_but_right_is_answered(client: Client, upstream: Upstream) -> None:
+    for query in (
+        "the+%22cat%22+OR+dog%3A*",
+        "%F0%9F%90%88+cat",
+        "caf%C3%A9",
+        "%2525",
+        "word+" * 900,
+    ):
+        response = await client.get(f"{PATH}?text_query={query}&top_k=1&filter=%7B%7D&namespace=")
+        assert response.status_code == 200
+    texts = [call.body["query"]["inputs"]["text"] for call in upstream.searches()]
+    assert texts[:4] == ['the "cat" OR dog:*', "🐈 cat", "café", "%25"]
+    assert "filter" not in upstream.searches()[0].body["query"]
