@@ -1,8 +1,9 @@
 """Hypercorn's HTTP/1.1 connection, with three things of our own.
 
-- A request that is no HTTP at all is answered in the shape of every other error.
-- HTTP/2 over cleartext is not spoken: neither by `Upgrade: h2c` nor by prior knowledge, since behind
-  a proxy both are a way around its rules.
+- A request that is no HTTP at all is answered in the shape of every other error, and so is one
+  whose handling was cut off.
+- HTTP/2 over cleartext is not spoken: neither by `Upgrade: h2c` nor by prior knowledge, since
+  behind a proxy both are a way around its rules.
 - A response whose length is known leaves in one write instead of three.
 
 Hypercorn offers no place for either, so this overrides methods that are not part of its documented
@@ -17,12 +18,18 @@ import h11
 import orjson
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed, RawData
+from hypercorn.protocol.events import EndBody, Response
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import H11SendableEvent
 
+INTERNAL_ERROR = 500
+UNAVAILABLE = 503
 HTTP_VERSION_NOT_SUPPORTED = 505
 
 _SENTENCES = {
+    INTERNAL_ERROR: ("internal_error", "Something went wrong inside of the service"),
+    UNAVAILABLE: ("stopping", "The service is stopping; try again shortly"),
     431: ("headers_too_large", "The request line and headers are larger than this service takes"),
     HTTP_VERSION_NOT_SUPPORTED: ("http_version", "This service speaks HTTP/1.1"),
 }
@@ -33,6 +40,7 @@ class StrictH11(H11Protocol):
     """HTTP/1.1 and WebSocket, nothing else."""
 
     _held = b""  # the head of a response that waits for its body
+    _answered = False  # in place of the application
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upgrade to nothing: a server may ignore `Upgrade`."""
@@ -43,6 +51,14 @@ class StrictH11(H11Protocol):
             await self.send(Closed())
             return
         await super()._create_stream(request)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if _is_bare_error(event):
+            stopping = self.context.terminated.is_set()
+            await self._send_error_response(UNAVAILABLE if stopping else INTERNAL_ERROR)
+            self._answered = True
+        elif not (self._answered and isinstance(event, EndBody)):
+            await super().stream_send(event)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         try:
@@ -75,6 +91,15 @@ class StrictH11(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
 
+def _is_bare_error(event: StreamEvent) -> bool:
+    """What Hypercorn sends by itself where the application was cancelled, or failed."""
+    return (
+        isinstance(event, Response)
+        and event.status_code == INTERNAL_ERROR
+        and (b"content-length", b"0") in event.headers
+    )
+
+
 class Connection(TCPServer):
     """One connection, from accept to close."""
 
@@ -92,3 +117,10 @@ class Connection(TCPServer):
             made.send,
         )
         await super()._read_data()
+        await self.idle_task.stop()  # nothing more will come: there is nothing to wait for
+
+    async def _idle_timeout(self) -> None:
+        if not self.reader.at_eof():
+            await super()._idle_timeout()
+        else:
+            await self._initiate_server_close()

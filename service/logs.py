@@ -28,6 +28,7 @@ def configure_logging(
     json = style == "json" or (style == "auto" and not sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter((JsonFormatter if json else TextFormatter)(secrets))
+    logging.captureWarnings(True)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # At INFO these tell of every call they make; the access log tells of every request.
     for talkative in ("pinecone", "httpx", "httpcore", "hypercorn"):

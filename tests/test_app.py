@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -19,13 +18,6 @@ from service.app import create_app, running
 from service.errors import StartupFailed
 from tests.conftest import MakeSettings
 from tests.upstream import Hang, Status, Upstream
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Connections close in the upstream's own time; give it some."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_every_lane_is_pinged_before_the_app_serves(
@@ -44,7 +36,7 @@ async def test_after_serving_no_connection_is_left(
         response = await app.test_client().get("/api/cascading-retrieval?text_query=cat")
         assert response.status_code == 200
         assert upstream.connections > 0
-    await until(lambda: upstream.connections == 0)
+    await upstream.until(lambda: upstream.connections == 0)
 
 
 async def test_when_a_later_index_fails_to_open_the_earlier_ones_are_closed(
@@ -64,7 +56,7 @@ async def test_when_a_later_index_fails_to_open_the_earlier_ones_are_closed(
         return opened[-1]
 
     app = create_app(make_settings(), open_lane=open_watched)
-    with pytest.raises(StartupFailed, match="PINECONE_SPARSE_INDEX_HOST.*upstream_forbidden"):
+    with pytest.raises(StartupFailed, match=r"PINECONE_SPARSE_INDEX_HOST.*upstream_forbidden"):
         await app.startup()
     assert len(opened) == 4
     assert sorted(closed) == sorted(index.host for index in opened)
@@ -85,7 +77,7 @@ async def test_start_up_has_an_end_even_where_the_upstream_has_none(
     upstream.behave(Hang(), "dense")
     with pytest.raises(StartupFailed, match="STARTUP_TIMEOUT_S"):
         await create_app(make_settings(startup_timeout_s=0.2)).startup()
-    await until(lambda: upstream.connections == 0)
+    await upstream.until(lambda: upstream.connections == 0)
 
 
 @pytest.mark.parametrize(
@@ -140,4 +132,4 @@ async def test_mounted_under_another_framework_it_opens_and_closes(
             assert root.headers["location"] == "/search/api/docs"
             missing = await client.get("/search/nowhere")
             assert json.loads(missing.text)["code"] == "not_found"
-    await until(lambda: upstream.connections == 0)
+    await upstream.until(lambda: upstream.connections == 0)

@@ -1,19 +1,15 @@
 """The one seam at which the client's exceptions become ours.
 
-Knows nothing of what was asked. What Pinecone wrote in its answer goes to the log and never into
-the sentence that the caller reads.
+Knows nothing of what was asked. What Pinecone wrote in its answer never gets into the
+sentence that the caller reads.
 """
 
 from __future__ import annotations
-
-import logging
 
 import httpx
 from pinecone import errors as client
 
 from service import errors
-
-logger = logging.getLogger(__name__)
 
 A_DAY_S = 86_400.0
 
@@ -61,7 +57,6 @@ _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] =
 
 def translate(exc: Exception, name: str) -> errors.RequestError:
     """The error that a caller gets for `exc`, which came out of a call to `name`."""
-    logger.warning("%s: the call failed: %s: %s", name, type(exc).__name__, exc)
     if isinstance(exc, client.ApiError):
         return _api_error(exc, name)
     if isinstance(exc, client.PineconeTimeoutError):

@@ -19,12 +19,15 @@ OPERATORS = COMPARE | ORDER | MEMBER | MATCH | {"$exists"}
 
 MAX_DEPTH = 32
 MAX_VALUES = 10_000
+MAX_SHOWN = 40
 
 
 def check_filter(filter: Any) -> None:
     """Raise `ValueError` with a sentence that says where and what is wrong."""
     if not isinstance(filter, Mapping):
-        raise ValueError('a filter is a JSON object, such as {"genre": {"$eq": "drama"}}')
+        raise ValueError(  # noqa: TRY004 - it is a value out of a request
+            'a filter is a JSON object, such as {"genre": {"$eq": "drama"}}'
+        )
     _check_object(filter, depth=0)
 
 
@@ -49,7 +52,9 @@ def _check_branches(name: str, branches: Any, depth: int) -> None:
         raise ValueError(f"{name} takes a list of at least one filter")
     for branch in branches:
         if not isinstance(branch, Mapping):
-            raise ValueError(f"every branch of {name} is a filter, that is, a JSON object")
+            raise ValueError(  # noqa: TRY004
+                f"every branch of {name} is a filter, that is, a JSON object"
+            )
         _check_object(branch, depth + 1)
 
 
@@ -93,4 +98,4 @@ def _is_number(value: Any) -> bool:
 
 def _shown(name: str) -> str:
     """A name out of a request, short enough to stand in a sentence."""
-    return repr(name if len(name) <= 40 else name[:40] + "…")
+    return repr(name if len(name) <= MAX_SHOWN else name[:MAX_SHOWN] + "…")

@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 
 from pinecone.errors import PineconeError
 
+from service.errors import RequestError
 from service.indexes.faults import STRAY, translate
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,11 @@ class Pool(Generic[ClientT]):
         """
         async with self._free:
             lane = min(self._lanes, key=_in_flight)
-            return await self._ask(lane, ask)
+            try:
+                return await self._ask(lane, ask)
+            except RequestError as exc:
+                logger.warning("%s: %s", self.name, _words(exc.__cause__))
+                raise
 
     async def ping(self, check: Callable[[ClientT], Awaitable[object]]) -> None:
         """Check every lane: the first one alone, so that a failure is met once and not 16 times."""
@@ -94,6 +99,11 @@ class Pool(Generic[ClientT]):
 
 def _in_flight(lane: Lane[ClientT]) -> int:
     return lane.in_flight
+
+
+def _words(cause: BaseException | None) -> str:
+    """What the upstream said, on one line of bounded length: it is for the log."""
+    return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
 
 
 @contextlib.asynccontextmanager

@@ -30,8 +30,8 @@ from pinecone._internal.http_client import (
 )
 from yarl import URL
 
-# A search has one deadline, so a retry has to be quick or is no use. A rate limit is not retried: the
-# caller is told when to come back.
+# A search has one deadline, so a retry has to be quick or is no use. A rate limit is not retried:
+# the caller is told when to come back.
 RETRIES = RetryConfig(
     max_retries=2,
     backoff_factor=0.05,

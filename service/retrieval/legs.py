@@ -14,8 +14,8 @@ from service.retrieval.query import ALL_FIELDS, Query
 from service.retrieval.receipt import StageReceipt, Stopwatch, failed
 from service.retrieval.rerank import rerank
 
-# The deadline ends a call by cancelling it; the client's own timeout is only the net beneath. Were both
-# to come at one moment, the client would take our cancellation for its timeout, and try again.
+# The deadline ends a call by cancelling it; the client's own timeout is only the net beneath. Were
+# both to come at one moment, the client would take our cancellation for its timeout, and try again.
 NET_S = 1.0
 
 
@@ -38,7 +38,7 @@ class Leg:
     text_field: str
 
     async def search(self, query: Query, reranker: Reranker, deadline: Deadline) -> LegReport:
-        """Search and report. Never raises a `RequestError`: the other leg may yet have an answer."""
+        """Search and report. A `RequestError` is reported too: the other leg may have an answer."""
         watch = Stopwatch()
         try:
             answer = await self._ask(query, reranker, deadline)

@@ -13,7 +13,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def trust_proxies(app: App, hops: int) -> App:
-    """Wrap `app` so that it sees the client and the scheme which the outermost trusted proxy saw."""
+    """Wrap `app` so that it sees the client and scheme which the outermost trusted proxy saw."""
     if hops == 0:
         return app
 
@@ -32,7 +32,7 @@ def trust_proxies(app: App, hops: int) -> App:
 
 
 def _from_the_end(scope: Any, name: bytes, hops: int) -> str | None:
-    """What the trusted proxy that is `hops` away wrote; what the client itself sent is before it."""
+    """What the trusted proxy `hops` away wrote; what the client itself sent stands before it."""
     lines = [value.decode("latin1") for key, value in scope["headers"] if key.lower() == name]
     values = [value.strip() for line in lines for value in line.split(",")]
     return values[-hops] if len(values) >= hops else None

@@ -16,6 +16,7 @@ from service.settings import check_namespace
 
 MAX_TEXT = 100_000
 MAX_TOP_K = 10_000
+MAX_NAME = 512
 TEXT_QUERY = "What to search for, as a person would write it."
 TOP_K = "How many results to answer with; PINECONE_TOP_K without. At most 200 or 100 if reranked."
 NAMESPACE = "Where to search; PINECONE_NAMESPACE if empty or not given."
@@ -40,7 +41,7 @@ def _namespace(value: str) -> str:
 
 def _field_names(value: list[str]) -> list[str]:
     for name in value:
-        if not 0 < len(name) <= 512 or "\0" in name:
+        if not 0 < len(name) <= MAX_NAME or "\0" in name:
             raise ValueError("each name has 1 to 512 characters")
         if name in {"_id", "_score", "score", "found_by"}:
             raise ValueError(f"{name!r} is not a field; it is in every answer")
@@ -62,7 +63,7 @@ class SearchRequest(BaseModel):
     )
     top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description=TOP_K)
     namespace: Annotated[str, AfterValidator(_namespace)] | None = Field(
-        None, max_length=512, description=NAMESPACE
+        None, max_length=MAX_NAME, description=NAMESPACE
     )
     filter: Annotated[dict[str, Any], AfterValidator(_checked_filter)] | None = Field(
         None, description=FILTER
@@ -99,7 +100,7 @@ class SearchParameters(BaseModel):
         json_schema_extra={"required": True},  # where quart-schema looks for it
     )
     top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description=TOP_K)
-    namespace: str | None = Field(None, max_length=512, description=NAMESPACE)
+    namespace: str | None = Field(None, max_length=MAX_NAME, description=NAMESPACE)
     filter: str | None = Field(None, description=f"{FILTER} Percent-encoded in a URL.")
     fields: str | None = Field(
         None, description="Which fields to answer with, separated by commas; * for all of them."

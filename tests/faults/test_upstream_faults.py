@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 from typing import Any
 
@@ -182,9 +181,9 @@ async def test_a_call_that_is_given_up_is_given_up_upstream_too(
     upstream.behave(Hang(), "dense")
     await ask(client, "cascading-retrieval", rerank="none", **SOON)
     await ask(client, "semantic-search", **SOON)
-    async with asyncio.timeout(5):
-        while [call.abandoned for call in upstream.searches("dense")] != [True, True]:
-            await asyncio.sleep(0.005)
+    await upstream.until(
+        lambda: [call.abandoned for call in upstream.searches("dense")] == [True, True]
+    )
     upstream.behave(None, "dense")
     got, _, _ = await ask(client, "semantic-search")
     assert got == 200

@@ -36,16 +36,17 @@ async def test_calls_go_to_the_lane_with_the_fewest_in_flight() -> None:
     clients = [Client() for _ in range(4)]
     remaining = list(clients)
     pool = Pool("test", remaining.pop, lanes=4, calls=8)
-    release = asyncio.Event()
+    all_busy, release = asyncio.Event(), asyncio.Event()
     busy: Counter[int] = Counter()
 
     async def work(client: Client) -> None:
         busy[id(client)] += 1
+        if busy.total() == 12:
+            all_busy.set()
         await release.wait()
 
     calls = [asyncio.create_task(pool.call(work)) for _ in range(12)]
-    while busy.total() < 12:
-        await asyncio.sleep(0)
+    await all_busy.wait()
     assert sorted(busy.values()) == [3, 3, 3, 3]
     assert pool.in_flight == 12
     release.set()

@@ -1,7 +1,7 @@
 """The upstream's HTTP server: its own thread, its own event loop, a real port.
 
-Each index lives under a path of its own (`http://127.0.0.1:PORT/dense`), control plane and inference
-under `/control`. Tests say how an index is to behave, and read which calls have come.
+Each index lives under a path of its own (`http://127.0.0.1:PORT/dense`), control plane and
+inference under `/control`. Tests say how an index is to behave, and read which calls have come.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,20 @@ class Upstream:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._happened = threading.Condition()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that this upstream sees: a call, a connection that ends."""
+        with_us = await asyncio.to_thread(self._wait_for, condition)
+        assert with_us, "it did not happen"
+
+    def _wait_for(self, condition: Callable[[], bool]) -> bool:
+        with self._happened:
+            return self._happened.wait_for(condition, 20)
+
+    def _notify(self) -> None:
+        with self._happened:
+            self._happened.notify_all()
 
     @property
     def address(self) -> str:
@@ -109,6 +123,7 @@ class Upstream:
             self.connections -= 1
             self._tasks.discard(task)
             writer.close()
+            self._notify()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin1")
@@ -121,6 +136,7 @@ class Upstream:
         _, index, path = request_line.split(" ")[1].partition("?")[0].split("/", 2)
         call = Call(index, f"/{path}", headers, orjson.loads(raw) if raw else None)
         self.calls.append(call)
+        self._notify()
         behaviour = self._behaviours.get(f"{index}/{path}") or self._behaviours.get(index)
         usual = self._usual(call)
         if behaviour is None:
@@ -139,11 +155,13 @@ class Upstream:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 call.abandoned = True
+                self._notify()
                 raise ConnectionResetError
             await task
         finally:
             task.cancel()
             gone.cancel()
+            await asyncio.wait({task, gone})  # nobody else may read meanwhile
 
     def _usual(self, call: Call) -> bytes:
         if call.headers.get("api-key") != API_KEY:

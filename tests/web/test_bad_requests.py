@@ -56,8 +56,9 @@ header_values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), m
 headers = st.dictionaries(
     st.sampled_from(
         [
-            "Content-Type", "Content-Encoding", "Accept", "Host", "X-Request-Id", "Origin", "Cookie",
-            "Range", "Expect", "X-Forwarded-For", "X-Forwarded-Proto", "Authorization", "Upgrade",
+            "Content-Type", "Content-Encoding", "Accept", "Host", "X-Request-Id", "Origin",
+            "Range", "Expect", "X-Forwarded-For", "X-Forwarded-Proto", "Authorization", "Cookie",
+            "Upgrade",
         ]
     ),
     header_values | st.sampled_from(["application/json", "h2c", "a b", "[", "*", "gzip"]),

@@ -1,0 +1,106 @@
+"""What comes over the wire and is no good HTTP, or more than HTTP/1.1."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.e2e.process import serving
+from tests.upstream import Upstream
+
+Address = tuple[str, int]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with Upstream() as upstream, serving(upstream) as (_, where):
+        yield where
+
+
+def exchange(address: str, raw: bytes) -> bytes:
+    """Send bytes, and read until the other side closes, as it is asked to or by itself."""
+    url = urlsplit(address)
+    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=10) as wire:
+        wire.sendall(raw)
+        return b"".join(iter(lambda: wire.recv(65536), b""))
+
+
+MALFORMED = [
+    (b"garbage\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed_request"),  # no Host
+    (b"GET / HTTP/1.1\r\nHost: h\r\nBad Header: x\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: h\r\nX: a\x00b\r\n\r\n", 400, "malformed_request"),
+    (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
+    (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: ten\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"a" * 400_000 + b"\r\n\r\n", 431, "headers_too_large"),
+    (b"GET /healthz HTTP/3.7\r\nHost: h\r\n\r\n", 505, "http_version"),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http_version"),
+]
+
+
+@pytest.mark.parametrize(("raw", "status", "code"), MALFORMED)
+def test_what_is_no_http_is_answered_in_the_shape_of_every_error(
+    address: str, raw: bytes, status: int, code: str
+) -> None:
+    head, _, body = exchange(address, raw).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d" % status), head
+    error = json.loads(body)
+    assert error["code"] == code
+    assert error.keys() == {"detail", "code", "request_id"}
+    assert f"x-request-id: {error['request_id']}".encode() in head.lower()
+
+
+def test_an_upgrade_to_cleartext_http_2_is_not_made(address: str) -> None:
+    """Behind a proxy it would be a way around the proxy's rules."""
+    raw = (
+        b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close, Upgrade, HTTP2-Settings\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+    )
+    answer = exchange(address, raw)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'{"status":"ok"}' in answer
+
+
+def test_requests_in_one_packet_are_answered_in_order(address: str) -> None:
+    ask = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    assert exchange(address, ask * 2 + last).count(b'{"status":"ok"}') == 3
+
+
+def test_a_head_has_no_body(address: str) -> None:
+    answer = exchange(address, b"HEAD /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("host", [b"a b", b"[", b"h:99999", b"\xe4", b"", b"a/../b"])
+def test_an_odd_host_is_no_trouble(address: str, host: bytes) -> None:
+    ask = b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: " + host + b"\r\n\r\n"
+    answer = exchange(address, ask)
+    assert answer[9:12] in {b"200", b"400"}, answer
+
+
+def test_a_body_over_the_limit_is_told_so_although_it_keeps_coming(address: str) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(64):
+            yield b"x" * 65536
+
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{address}/api/semantic-search", content=chunks(), headers=headers)
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "body_too_large"
+
+
+def test_who_has_said_all_is_not_waited_for(address: str) -> None:
+    """A client that closes its half has hung up; the connection does not linger."""
+    url = urlsplit(address)
+    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=10) as wire:
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert wire.recv(65536).startswith(b"HTTP/1.1 200")
+        wire.shutdown(socket.SHUT_WR)
+        assert wire.recv(65536) == b""

@@ -1,0 +1,122 @@
+"""Behind a real nginx, with the configuration that the documentation gives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.e2e.load import PATH, load
+from tests.e2e.process import ROOT, Process, serving
+from tests.services import installed
+from tests.upstream import Delay, Upstream
+
+CONFIGURATION = ROOT / "docs" / "deploy" / "nginx.conf"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def nginx(cascade: str, folder: Path) -> Iterator[str]:
+    """nginx in front of `cascade`; its own address."""
+    program = installed("nginx", "the service can't be tried behind a proxy")
+    port = free_port()
+    site = (
+        CONFIGURATION.read_text()
+        .replace("127.0.0.1:8000", urlsplit(cascade).netloc)
+        .replace("listen 8080", f"listen 127.0.0.1:{port}")
+    )
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
+        f"events {{}}\nhttp {{ access_log off;\n{temporary}{site}}}\n"
+    )
+    process = subprocess.Popen(
+        [program, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.PIPE
+    )
+    try:
+        _wait_until_listening(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def _wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        else:
+            return
+
+
+def access_line(process: Process) -> Any:
+    lines = [json.loads(line) for line in process.log().splitlines()]
+    return next(line for line in reversed(lines) if line["logger"] == "service.access")
+
+
+def test_the_client_is_the_one_whom_nginx_saw_and_not_the_one_it_claims_to_be(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Request-Id": "mine"}
+    with serving(upstream, TRUSTED_PROXY_HOPS=1) as (process, address):
+        with nginx(address, tmp_path) as front:
+            answer = httpx.get(front + PATH, headers=forged)
+            assert answer.status_code == 200
+            assert answer.json()["results"][0]["_id"] == "cat"
+            line = access_line(process)
+            assert line["client"] == "127.0.0.1"
+            assert line["request_id"] == answer.headers["X-Request-Id"] != "mine"
+
+
+def test_without_a_trusted_proxy_no_header_is_believed(upstream: Upstream) -> None:
+    with serving(upstream) as (process, address):
+        httpx.get(address + PATH, headers={"X-Forwarded-For": "6.6.6.6"})
+        assert access_line(process)["client"] == "127.0.0.1"
+
+
+def test_errors_come_through_as_they_are(upstream: Upstream, tmp_path: Path) -> None:
+    with serving(upstream, TRUSTED_PROXY_HOPS=1) as (_, address):
+        with nginx(address, tmp_path) as front:
+            empty = httpx.get(f"{front}/api/semantic-search")
+            assert (empty.status_code, empty.json()["code"]) == (422, "empty_query")
+            assert httpx.get(f"{front}/").headers["location"] == "/api/docs"
+            assert httpx.get(f"{front}/readyz").json()["status"] == "ready"
+
+
+async def test_a_stop_under_load_is_a_502_at_most_and_never_a_broken_answer(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """Whoever nginx had sent on is answered; after that there is nobody to send to."""
+    upstream.behave(Delay(0.01), "dense")
+    with serving(upstream, TRUSTED_PROXY_HOPS=1) as (process, address):
+        with nginx(address, tmp_path) as front:
+            async with asyncio.timeout(60), load(front, 16) as running:
+                await running.until("200", 300)
+                process.popen.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(process.wait) == 0
+                served = running.outcomes["200"]
+                await running.until("502", 1)
+            assert running.dropped.keys() == {"502"}
+            assert served >= 300
