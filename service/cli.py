@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service import __version__
 from service.errors import StartupFailed
 from service.logs import configure_logging
 from service.server import listen, run
 from service.settings import Settings, load_settings
+from service.version import VERSION
 from service.workers import supervise
 
 Command = Callable[[Settings, argparse.Namespace], int]
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m service", description="Cascade: an async search service over Pinecone."
     )
-    parser.add_argument("--version", action="version", version=f"cascade {__version__}")
+    parser.add_argument("--version", action="version", version=f"cascade {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser(
         "serve", help="serve the API; the settings are environment variables, see README.md"

@@ -9,7 +9,7 @@ import orjson
 from quart import Quart, Response
 from quart_schema import Info, QuartSchema, Tag, hide
 
-from service import __version__
+from service.version import VERSION
 
 DESCRIPTION = "Semantic, lexical and cascading search over your records."
 TAGS: list[Tag | dict[Any, Any]] = [
@@ -39,7 +39,7 @@ def install(app: Quart) -> None:
     """Serve the document at /api/openapi.json; the page that shows it is ours."""
     CachedSchema(
         app,
-        info=Info(title="Cascade", version=__version__, description=DESCRIPTION),
+        info=Info(title="Cascade", version=VERSION, description=DESCRIPTION),
         tags=TAGS,
         openapi_path="/api/openapi.json",
         redoc_ui_path=None,

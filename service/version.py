@@ -1,0 +1,3 @@
+"""The version, for whoever shows it."""
+
+VERSION = "0.1.0"
