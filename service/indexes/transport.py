@@ -14,6 +14,7 @@ pinned, and a test compares the two call by call.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -49,6 +50,10 @@ _FAULTS: list[tuple[type[Exception], type[httpx.TransportError]]] = [
 ]
 
 
+RawHeaders = Sequence[tuple[bytes, bytes]]
+_CONSUMED = httpx.ByteStream(b"")
+
+
 @cache
 def _tls() -> ssl.SSLContext:
     """One TLS context for every lane: reading the CA bundle takes 18 ms."""
@@ -64,6 +69,31 @@ def _parsed(url: str) -> httpx.URL:
 @lru_cache(maxsize=1024)
 def _for_aiohttp(url: httpx.URL) -> URL:
     return URL(str(url), encoded=True)
+
+
+class _Post(httpx.Request):
+    """A request whose parts are ready. Nobody changes one, so its headers are shared."""
+
+    def __init__(
+        self, url: httpx.URL, headers: httpx.Headers, content: bytes, seconds: float | None
+    ) -> None:
+        self.method = "POST"
+        self.url = url
+        self.headers = headers
+        self._content = content
+        self.stream = httpx.ByteStream(content)
+        self.extensions = {"timeout": {"read": seconds}}
+
+
+class _Read(httpx.Response):
+    """A response whose body has been read, and needs no decoding."""
+
+    def __init__(
+        self, status: int, headers: RawHeaders, content: bytes, request: httpx.Request
+    ) -> None:
+        super().__init__(status, headers=headers, stream=_CONSUMED, request=request)
+        self._content = content
+        self.is_closed = self.is_stream_consumed = True
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -87,11 +117,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds),
             ) as answer:
+                headers, content = answer.raw_headers, await answer.read()
+                if "Content-Encoding" not in answer.headers:
+                    return _Read(answer.status, headers, content, request)
                 return httpx.Response(
-                    answer.status,
-                    headers=answer.raw_headers,
-                    content=await answer.read(),
-                    request=request,
+                    answer.status, headers=headers, content=content, request=request
                 )
         except Exception as exc:
             for theirs, ours in _FAULTS:
@@ -137,13 +167,12 @@ class LeanHTTPClient(AsyncHTTPClient):
     ) -> httpx.Response:
         if kwargs.keys() != {"json"}:
             return await super().post(path, timeout=timeout, **kwargs)
-        limit = httpx.Timeout(self._config.timeout if timeout is None else timeout)
-        request = httpx.Request(
-            "POST",
+        limit = self._config.timeout if timeout is None else timeout
+        request = _Post(
             _parsed(self._base + _prepare_path(path)),
-            headers=self._json_headers,
-            content=_encode_json(kwargs["json"]),
-            extensions={"timeout": limit.as_dict()},
+            self._json_headers,
+            _encode_json(kwargs["json"]),
+            limit.read if isinstance(limit, httpx.Timeout) else limit,
         )
         try:
             response = await self._ensure_transport().handle_async_request(request)

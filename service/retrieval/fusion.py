@@ -17,6 +17,9 @@ from service.retrieval.query import Result
 
 def fuse(legs: Mapping[str, Sequence[Hit]], *, comparable: bool) -> list[Result]:
     """One ranking of every record that any leg found, each record once."""
+    if len(legs) == 1:
+        ((leg, alone),) = legs.items()
+        return [Result(hit.id, hit.score, hit.fields, (leg,)) for hit in alone]
     found_by: dict[str, tuple[str, ...]] = {}
     hits: dict[str, Hit] = {}
     for leg, leg_hits in legs.items():
@@ -25,7 +28,7 @@ def fuse(legs: Mapping[str, Sequence[Hit]], *, comparable: bool) -> list[Result]
             if leg not in known:
                 found_by[hit.id] = (*known, leg)
             hits.setdefault(hit.id, hit)
-    scores = _best_scores(legs) if comparable or len(legs) == 1 else _mean_z_scores(legs, hits)
+    scores = _best_scores(legs) if comparable else _mean_z_scores(legs, hits)
     results = [Result(id, scores[id], hit.fields, found_by[id]) for id, hit in hits.items()]
     results.sort(key=_by_score, reverse=True)  # stable: a tie keeps the order of the legs
     return results

@@ -21,6 +21,11 @@ TAGS: list[Tag | dict[Any, Any]] = [
 class CachedSchema(QuartSchema):
     """Making the document takes 30 ms, and it does not change while the process lives."""
 
+    def init_app(self, app: Quart) -> None:
+        make_response = app.make_response
+        super().init_app(app)
+        app.make_response = make_response  # type: ignore[method-assign]  # ours need no converting
+
     @cached_property
     def _document(self) -> bytes:
         schema = self.openapi_provider.schema()
