@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from service.errors import RequestError, StartupFailed, Unavailable
+from service.errors import RequestError, StartupFailed, Unavailable, UpstreamTimeout
 from service.indexes.pinecone import IndexSpec, Kind, OpenLane, open_lane, ping
 from service.indexes.pool import opened
 from service.indexes.registry import Index, Registry
@@ -24,6 +24,7 @@ from service.retrieval.query import Event, Mode, Query
 from service.settings import Settings
 
 LEGS: dict[str, Kind] = {"semantic": "dense", "lexical": "sparse"}
+READY_TIMEOUT_S = 3.0
 READY_FOR_S = 1.0  # how long an answer to "are you ready" holds
 
 
@@ -124,9 +125,12 @@ class Backend:
 
     async def _check(self, index: Index) -> Health:
         try:
-            await index.pool.call(ping)
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await index.pool.call(ping)
         except RequestError as exc:
             return Health(index.name, exc.code)
+        except TimeoutError:
+            return Health(index.name, UpstreamTimeout.code)
         return Health(index.name, None)
 
 

@@ -66,17 +66,22 @@ def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        if ready_fd is not None:
-            loop.add_reader(PARENT_PIPE, _on_parent_gone, loop, stop)
+        starting = asyncio.current_task()
+        assert starting is not None, "main runs as a task"  # noqa: S101
+        _on_signals(loop, starting.cancel)  # until it serves, there is nothing to drain
+
+        def ready() -> None:
+            _on_signals(loop, stop.set)
+            if ready_fd is not None:
+                loop.add_reader(PARENT_PIPE, _on_parent_gone, loop, stop)
+            _tell_ready(listener, ready_fd)
+
         lifecycle = Lifecycle()
         server = Server(create_app(settings, lifecycle), lifecycle, settings.drain_timeout_s)
-        await server.serve(
-            listener, stop, lambda: _tell_ready(listener, ready_fd), shared=ready_fd is not None
-        )
+        await server.serve(listener, stop, ready, shared=ready_fd is not None)
 
-    uvloop.run(main())
+    with contextlib.suppress(asyncio.CancelledError):
+        uvloop.run(main())
 
 
 class Server:
@@ -179,6 +184,11 @@ def _hypercorn_config() -> Config:
         raise StartupFailed(f"config/hypercorn.toml can't be used: {exc}") from None
     config.errorlog = logging.getLogger("hypercorn.error")
     return config
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, act)
 
 
 def _tell_ready(listener: socket.socket, ready_fd: int | None) -> None:

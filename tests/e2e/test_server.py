@@ -75,6 +75,18 @@ async def test_an_idle_connection_does_not_keep_the_process(upstream: Upstream) 
             assert await asyncio.to_thread(process.wait, 8) == 0
 
 
+async def test_a_stop_while_it_starts_is_a_stop(upstream: Upstream) -> None:
+    upstream.behave(Hang(), "dense")
+    process = Process(environment(upstream))
+    try:
+        await upstream.until(lambda: bool(upstream.calls))
+        process.popen.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 8) == 0
+        assert process.log() == ""
+    finally:
+        process.stop()
+
+
 def refused(environment: dict[str, str]) -> str:
     """The one line that a start-up failure says."""
     process = Process(environment)
