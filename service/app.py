@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from quart import Quart
+from quart.wrappers.base import BaseRequestWebsocket
+from werkzeug.exceptions import BadHost
+from werkzeug.routing import MapAdapter
 
 from service.backend import Backend
 from service.errors import StartupFailed
@@ -26,6 +29,17 @@ from service.web.search import search_blueprint
 
 class Cascade(Quart):
     """Quart, but a failure to start is said once, by whoever started it, and not as a traceback."""
+
+    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        """Nothing here depends on the Host header, so one that can't be a host is no matter."""
+        try:
+            return super().create_url_adapter(request)
+        except BadHost:
+            if request is None:
+                return None
+            return self.url_map.bind(
+                "localhost", path_info=request.path, default_method=request.method
+            )
 
     def log_exception(self, exception_info: Any) -> None:
         if not isinstance(exception_info[1], StartupFailed):
@@ -47,8 +61,11 @@ def create_app(
 
     app = Cascade("service", static_folder=None)
     app.config.update(
-        MAX_CONTENT_LENGTH=settings.max_body_bytes, BODY_TIMEOUT=settings.body_timeout_s
+        MAX_CONTENT_LENGTH=settings.max_body_bytes,
+        BODY_TIMEOUT=settings.body_timeout_s,
+        RESPONSE_TIMEOUT=settings.body_timeout_s,
     )
+    app.url_map.merge_slashes = False  # a redirect would be to whatever the Host header says
     app.extensions["cascade"] = backend
     documentation.install(app)
     envelope.install(app, lifecycle)

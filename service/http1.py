@@ -1,10 +1,11 @@
-"""Hypercorn's HTTP/1.1 connection, with three things of our own.
+"""Hypercorn's HTTP/1.1 connection, with some things of our own.
 
 - A request that is no HTTP at all is answered in the shape of every other error, and so is one
   whose handling was cut off.
-- HTTP/2 over cleartext is not spoken: neither by `Upgrade: h2c` nor by prior knowledge, since
-  behind a proxy both are a way around its rules.
+- Nothing but HTTP/1.1 is spoken. HTTP/2 over cleartext, by `Upgrade: h2c` or by prior knowledge,
+  is a way around the rules of a proxy in front.
 - A response whose length is known leaves in one write instead of three.
+- A connection ends when its client has hung up, or does not read what it asked for.
 
 Hypercorn offers no place for either, so this overrides methods that are not part of its documented
 interface; the version is pinned, and tests hold each of them down (docs/decisions/0003).
@@ -12,6 +13,8 @@ interface; the version is pinned, and tests hold each of them down (docs/decisio
 
 from __future__ import annotations
 
+import asyncio
+import re
 import uuid
 
 import h11
@@ -23,21 +26,29 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import H11SendableEvent
 
+CLOSE_GRACE_S = 5.0
+
+BAD_REQUEST = 400
+HEADERS_TOO_LARGE = 431
 INTERNAL_ERROR = 500
 UNAVAILABLE = 503
-HTTP_VERSION_NOT_SUPPORTED = 505
 
 _SENTENCES = {
+    BAD_REQUEST: ("malformed_request", "The request is not valid HTTP/1.1"),
     INTERNAL_ERROR: ("internal_error", "Something went wrong inside of the service"),
     UNAVAILABLE: ("stopping", "The service is stopping; try again shortly"),
-    431: ("headers_too_large", "The request line and headers are larger than this service takes"),
-    HTTP_VERSION_NOT_SUPPORTED: ("http_version", "This service speaks HTTP/1.1"),
+    HEADERS_TOO_LARGE: (
+        "headers_too_large",
+        "The request line and headers are larger than this service takes",
+    ),
 }
-_MALFORMED = ("malformed_request", "The request is not valid HTTP/1.1")
+
+# A path, the whole server, or an address with a path: what a request can be about.
+_TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", re.DOTALL)
 
 
 class StrictH11(H11Protocol):
-    """HTTP/1.1 and WebSocket, nothing else."""
+    """HTTP/1.1 and nothing else."""
 
     _held = b""  # the head of a response that waits for its body
     _answered = False  # in place of the application
@@ -46,11 +57,11 @@ class StrictH11(H11Protocol):
         """Upgrade to nothing: a server may ignore `Upgrade`."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if request.http_version not in {b"1.0", b"1.1"}:
-            await self._send_error_response(HTTP_VERSION_NOT_SUPPORTED)
+        if request.http_version not in {b"1.0", b"1.1"} or not _TARGET.fullmatch(request.target):
+            await self._send_error_response(BAD_REQUEST)
             await self.send(Closed())
             return
-        await super()._create_stream(request)
+        await super()._create_stream(_without_upgrade(request))
 
     async def stream_send(self, event: StreamEvent) -> None:
         if _is_bare_error(event):
@@ -76,7 +87,9 @@ class StrictH11(H11Protocol):
             await self.send(RawData(held))
 
     async def _send_error_response(self, status_code: int) -> None:
-        code, detail = _SENTENCES.get(status_code, _MALFORMED)
+        if status_code not in _SENTENCES:  # 501 for a transfer coding, say: the request is at fault
+            status_code = BAD_REQUEST
+        code, detail = _SENTENCES[status_code]
         request_id = uuid.uuid4().hex
         body = orjson.dumps({"detail": detail, "code": code, "request_id": request_id})
         headers = [
@@ -91,6 +104,19 @@ class StrictH11(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
 
+def _without_upgrade(request: h11.Request) -> h11.Request:
+    """There is nothing to upgrade to, and a server may ignore the wish."""
+    headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+    if len(headers) == len(request.headers):
+        return request
+    return h11.Request(
+        method=request.method,
+        target=request.target,
+        headers=headers,
+        http_version=request.http_version,
+    )
+
+
 def _is_bare_error(event: StreamEvent) -> bool:
     """What Hypercorn sends by itself where the application was cancelled, or failed."""
     return (
@@ -102,6 +128,16 @@ def _is_bare_error(event: StreamEvent) -> bool:
 
 class Connection(TCPServer):
     """One connection, from accept to close."""
+
+    _abort: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        self._task = asyncio.current_task()
+        try:
+            await super().run()
+        finally:
+            if self._abort is not None:
+                self._abort.cancel()
 
     async def _read_data(self) -> None:
         made = self.protocol.protocol
@@ -124,3 +160,14 @@ class Connection(TCPServer):
             await super()._idle_timeout()
         else:
             await self._initiate_server_close()
+
+    async def _close(self) -> None:
+        """Close, but not for ever: a client that does not read would keep us here."""
+        if self._abort is None:
+            self._abort = self.loop.call_later(CLOSE_GRACE_S, self._hang_up)
+        await super()._close()
+
+    def _hang_up(self) -> None:
+        self.writer.transport.abort()
+        if self._task is not None:
+            self._task.cancel()

@@ -48,8 +48,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
+    except (OSError, TypeError, ValueError) as exc:  # a host can be wrong in all these ways
+        number = getattr(exc, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else "there is no such host"
         raise StartupFailed(
             f"PORT, HOST: can't listen on {host} port {port}: {reason}; choose another"
         ) from exc
@@ -132,7 +133,8 @@ class Server:
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
         loop = asyncio.get_running_loop()
-        await Connection(self._asgi, loop, self._config, self._context, {}, reader, writer)
+        with contextlib.suppress(asyncio.CancelledError):  # by _drain, or by the connection itself
+            await Connection(self._asgi, loop, self._config, self._context, {}, reader, writer)
 
     async def _serve_queued(self, queued: socket.socket) -> None:
         """Serve those who had connected, but were not accepted, when we stopped accepting."""

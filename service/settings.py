@@ -32,6 +32,16 @@ def _blank_is_unset(value: str | None) -> str | None:
     return value.strip() or None if value else None
 
 
+def _host(value: str | None) -> str | None:
+    value = _blank_is_unset(value)
+    if value and not re.fullmatch(
+        r"(https?://)?([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?(/[^\s?#]*)?", value
+    ):
+        raise ValueError("this is no host, such as https://articles-abc123.svc.pinecone.io")
+    return value
+
+
+Host = Annotated[str | None, AfterValidator(_host)]
 Text = Annotated[str | None, AfterValidator(_blank_is_unset)]
 
 
@@ -72,11 +82,11 @@ class Settings(BaseSettings):
     body_timeout_s: float = Field(gt=0, le=600)
 
     pinecone_api_key: Key = None
-    pinecone_dense_index_host: Text = None
-    pinecone_sparse_index_host: Text = None
+    pinecone_dense_index_host: Host = None
+    pinecone_sparse_index_host: Host = None
     pinecone_dense_index: Text = None
     pinecone_sparse_index: Text = None
-    pinecone_controller_host: Text = None
+    pinecone_controller_host: Host = None
     pinecone_namespace: Namespace
     pinecone_top_k: int = Field(ge=1, le=10_000)
     pinecone_dialect: Literal["auto", "records", "documents"]

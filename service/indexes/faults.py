@@ -15,7 +15,7 @@ A_DAY_S = 86_400.0
 
 # What escapes the client beside its own tree: httpx errors that are no transport errors (a body
 # that doesn't decompress), and whatever its lenient reading of a malformed answer trips over.
-STRAY = (httpx.HTTPError, LookupError, TypeError, ValueError, AttributeError)
+STRAY = (httpx.HTTPError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] = {
     client.UnauthorizedError: (

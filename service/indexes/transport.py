@@ -13,6 +13,7 @@ pinned, and a test compares the two call by call.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -50,6 +51,7 @@ _FAULTS: list[tuple[type[Exception], type[httpx.TransportError]]] = [
 ]
 
 
+NO_TIMEOUT = aiohttp.ClientTimeout()
 RawHeaders = Sequence[tuple[bytes, bytes]]
 _CONSUMED = httpx.ByteStream(b"")
 
@@ -109,14 +111,18 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         seconds = request.extensions.get("timeout", {}).get("read")
         try:
-            async with self._session.request(
-                request.method,
-                _for_aiohttp(request.url),
-                data=request.content or None,
-                headers=request.headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=seconds),
-            ) as answer:
+            # aiohttp's own timer can take a cancellation for its own; this one can't.
+            async with (
+                asyncio.timeout(seconds),
+                self._session.request(
+                    request.method,
+                    _for_aiohttp(request.url),
+                    data=request.content or None,
+                    headers=request.headers,
+                    allow_redirects=False,
+                    timeout=NO_TIMEOUT,
+                ) as answer,
+            ):
                 headers, content = answer.raw_headers, await answer.read()
                 if "Content-Encoding" not in answer.headers:
                     return _Read(answer.status, headers, content, request)

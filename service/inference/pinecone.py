@@ -34,8 +34,8 @@ class PineconeReranker:
                 return_documents=False,
             )
             order = [(ranked.index, float(ranked.score)) for ranked in result.data]
-            if {index for index, _ in order} - set(range(len(documents))):
-                raise ValueError("the reranker ranked documents which it was not given")
+            if sorted(index for index, _ in order) != list(range(len(documents))):
+                raise ValueError("the reranker did not rank each document once")
             return Ranking(order, result.usage.rerank_units)
 
         return await self._pool.call(ask)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Positions in the given documents with their scores, best first, and the units used."""
+    """Each document's position with its score, best first, and the units used."""
 
     order: list[tuple[int, float]]
     units: int

@@ -25,17 +25,26 @@ async def rerank(
 ) -> tuple[list[ScoredT], int]:
     """The same records in the reranker's order with its scores, and the units used.
 
-    Rerankers score from 0 to 1. A record without text can't be read by one, and one that it does
-    not mention was of no interest to it: both score 0 and keep their order at the end.
+    A record without text can't be read by a reranker: it goes to the end, with the lowest score.
     """
     readable = [item for item in found if _text(item, text_field)]
     if not readable:
         return list(found), 0
     ranking = await reranker.rerank(query, [_text(item, text_field) for item in readable])
     scores = {id(readable[index]): score for index, score in ranking.order}
-    reranked = [replace(item, score=scores.get(id(item), 0.0)) for item in found]  # type: ignore[type-var]
-    reranked.sort(key=_by_score, reverse=True)
+    unread = [item for item in found if id(item) not in scores]
+    lowest = min(scores.values())
+    reranked = [
+        *sorted(
+            (_scored(item, scores[id(item)]) for item in readable), key=_by_score, reverse=True
+        ),
+        *(_scored(item, lowest) for item in unread),
+    ]
     return reranked, ranking.units
+
+
+def _scored(item: ScoredT, score: float) -> ScoredT:
+    return replace(item, score=score)  # type: ignore[type-var]
 
 
 def _text(item: Scored, field: str) -> str:

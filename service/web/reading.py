@@ -28,6 +28,7 @@ from service.errors import (
 from service.web.schemas import EMPTY_QUERY, SearchRequest
 
 MAX_PARAMETERS = 64
+MAX_FAULTS = 20
 SENTENCES = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -66,7 +67,7 @@ async def _json_body(request: Request) -> bytes:
     media_type = request.mimetype
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send the search as JSON, with Content-Type: application/json")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
     try:
         body = await request.get_data(cache=False)
@@ -118,7 +119,7 @@ def _error(errors: Sequence[ErrorDetails]) -> RequestError:
         return BadRequest("The body must be a JSON object")
     if any(error["loc"] == ("text_query",) and error["type"] == "missing" for error in errors):
         return _empty_query()
-    return _invalid([FieldFault(_place(error), _message(error)) for error in errors])
+    return _invalid([FieldFault(_place(error), _message(error)) for error in errors[:MAX_FAULTS]])
 
 
 def _place(error: ErrorDetails) -> tuple[str | int, ...]:

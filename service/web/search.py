@@ -15,7 +15,7 @@ from quart_schema import (
     tag,
 )
 
-from service.errors import FieldFault, InvalidRequest
+from service.errors import FieldFault, InvalidRequest, UpstreamGarbled
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event, Mode, Query, RerankMode
 from service.settings import Settings
@@ -79,7 +79,10 @@ def _view(mode: Mode, rerank: RerankMode, settings: Settings, searches: Searches
         async for event in searches.search(mode, query, Deadline(timeout_ms / 1000)):
             g.receipt = event.receipt
         body = answer(event, query, settings.pinecone_text_field, cascading=mode == "cascading")
-        return json_response(body)
+        try:
+            return json_response(body)
+        except TypeError as exc:  # a number of more than 64 bits, or a field nested without end
+            raise UpstreamGarbled("A record that was found can't be written as JSON") from exc
 
     return view
 

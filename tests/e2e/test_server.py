@@ -110,6 +110,9 @@ def refused(environment: dict[str, str]) -> str:
         ({"PINECONE_DENSE_INDEX_HOST": "nowhere.invalid"}, "PINECONE_DENSE_INDEX_HOST"),
         ({"PORT": "http"}, "PORT"),
         ({"HOST": "no.such.host.invalid"}, "HOST"),
+        ({"HOST": "é..x"}, "HOST"),
+        ({"PINECONE_API_KEY": "two words"}, "PINECONE_API_KEY"),
+        ({"PINECONE_CONTROLLER_HOST": "http://["}, "PINECONE_CONTROLLER_HOST"),
     ],
 )
 def test_what_keeps_it_from_starting_is_one_line(

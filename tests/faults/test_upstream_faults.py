@@ -115,6 +115,19 @@ async def test_what_does_not_answer_is_given_up_at_the_deadline(
         Wrong({"result": {"hits": [{"_id": "a", "_score": "high"}]}, "usage": {"read_units": 1}}),
         Wrong({"result": None}),
         Wrong([1, 2, 3]),
+        Garbage(b'{"result": {"hits": []}, "usage": {"read_units": ' + b"9" * 30 + b"}}"),
+        Garbage(
+            b'{"result": {"hits": [{"_id": "a", "_score": 1, "fields": {"chunk_text": '
+            + b"[" * 5000
+            + b"]" * 5000
+            + b'}}]}, "usage": {"read_units": 1}}'
+        ),
+        Garbage(
+            b'{"result": {"hits": [{"_id": "a", "_score": 1, "fields": {"chunk_text": '
+            + b"[" * 500
+            + b"]" * 500
+            + b'}}]}, "usage": {"read_units": 1}}'
+        ),
     ],
 )
 async def test_an_answer_that_can_not_be_read_is_a_502(
@@ -144,7 +157,13 @@ async def test_a_lost_leg_is_left_out_and_named(
     assert all(result["found_by"] == [other] for result in answer["results"])
 
 
-@pytest.mark.parametrize("behaviour", [*FAULTS, Wrong({"model": "m", "data": [{"index": 99}]})])
+BAD_RANKINGS = [
+    Wrong({"model": "m", "data": data, "usage": {"rerank_units": 1}})
+    for data in ([], [{"index": 99, "score": 1.0}], [{"index": 0, "score": 1.0}] * 10)
+]
+
+
+@pytest.mark.parametrize("behaviour", [*FAULTS, *BAD_RANKINGS])
 async def test_a_lost_reranker_leaves_the_fused_order_and_is_named(
     client: Client, upstream: Upstream, behaviour: Any
 ) -> None:

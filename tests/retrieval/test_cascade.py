@@ -139,6 +139,19 @@ async def test_the_receipt_tells_what_each_stage_did(client: Client) -> None:
     assert answer["receipt"]["missing"] == []
 
 
+async def test_a_record_without_text_goes_to_the_end_when_reranked(
+    client: Client, upstream: Upstream
+) -> None:
+    hits = [
+        {"_id": "blank", "_score": 0.9, "fields": {}},
+        {"_id": "read", "_score": 0.1, "fields": {"chunk_text": "the valve"}},
+    ]
+    upstream.behave(Wrong({"result": {"hits": hits}, "usage": {"read_units": 1}}), "dense")
+    answer = await ask(client, "semantic-search", rerank="union")
+    assert ids(answer) == ["read", "blank"]
+    assert answer["results"][1]["chunk_text"] is None
+
+
 async def test_a_query_that_finds_nothing_is_an_empty_answer(
     client: Client, upstream: Upstream
 ) -> None:

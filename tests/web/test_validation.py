@@ -175,6 +175,14 @@ async def test_a_body_that_is_too_large(client: Client) -> None:
     await fault(await client.post(PATH, data=huge, headers=headers), 413, "body_too_large")
 
 
+async def test_thousands_of_mistakes_are_not_all_repeated(client: Client) -> None:
+    many = {f"nonsense{i}": i for i in range(20_000)}
+    body = await fault(
+        await client.post(PATH, json={"text_query": "a", **many}), 422, "invalid_request"
+    )
+    assert len(body["errors"]) == 20
+
+
 async def test_a_post_takes_nothing_from_the_url(client: Client) -> None:
     response = await client.post(f"{PATH}?top_k=3", json={"text_query": "cat"})
     await fault(response, 422, "invalid_request")
