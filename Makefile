@@ -12,7 +12,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 serve: $(VENV)/.serve ## serve the API on http://127.0.0.1:8000 (settings: see README.md)
-	@exec $(RUN) -m service serve
+	@LOAD_SAMPLES=$${LOAD_SAMPLES:-true} exec $(RUN) -m service serve
 
 test: $(VENV)/.dev ## run every test
 	@$(RUN) -m pytest --cov --cov-report=term:skip-covered $(ARGS)

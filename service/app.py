@@ -21,6 +21,7 @@ from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.lifecycle import Lifecycle
 from service.settings import Settings, load_settings
+from service.sources import sources_for
 from service.web import documentation, envelope, errors
 from service.web.operations import operations_blueprint
 from service.web.proxy import trust_proxies
@@ -57,7 +58,7 @@ def create_app(
     """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
-    backend = Backend(settings, open_lane)
+    backend = Backend(sources_for(settings, open_lane))
 
     app = Cascade("service", static_folder=None)
     app.config.update(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from service.server import listen, run
 from service.settings import Settings, load_settings
 from service.version import VERSION
 from service.workers import supervise
+
+logger = logging.getLogger(__name__)
 
 Command = Callable[[Settings, argparse.Namespace], int]
 
@@ -33,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
     with listen(settings.host, settings.port) as listener:
-        if settings.web_concurrency > 1:
+        if settings.web_concurrency > 1 and settings.backend == "pinecone":
             return supervise(settings, listener)
+        if settings.web_concurrency > 1:
+            logger.warning("the embedded engine runs in one process: WEB_CONCURRENCY is ignored")
         run(settings, listener)
         return 0
 

@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     pinecone_lanes: int = Field(ge=1, le=256)
     pinecone_lane_calls: int = Field(ge=1, le=1024)
 
+    data_dir: str = Field(min_length=1)
+    load_samples: bool
+
     search_timeout_ms: int = Field(ge=1)
     search_timeout_max_ms: int = Field(ge=1)
 

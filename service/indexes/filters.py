@@ -38,7 +38,7 @@ def _check_object(filter: Mapping[str, Any], depth: int) -> None:
             _check_branches(name, condition, depth)
         elif name.startswith("$"):
             raise ValueError(
-                f"{_shown(name)} can't stand here: at this level only $and, $or or a field's name"
+                f"{shown(name)} can't stand here: at this level only $and, $or or a field's name"
             )
         elif isinstance(condition, Mapping):
             _check_conditions(name, condition)
@@ -59,18 +59,18 @@ def _check_branches(name: str, branches: Any, depth: int) -> None:
 
 def _check_conditions(field: str, conditions: Mapping[str, Any]) -> None:
     if not conditions:
-        raise ValueError(f"{_shown(field)} has no condition")
+        raise ValueError(f"{shown(field)} has no condition")
     for operator, operand in conditions.items():
         if operator not in OPERATORS:
             known = " ".join(sorted(OPERATORS))
             raise ValueError(
-                f"{_shown(operator)} on {_shown(field)} is not an operator; there are {known}"
+                f"{shown(operator)} on {shown(field)} is not an operator; there are {known}"
             )
         _check_value(field, operator, operand)
 
 
 def _check_value(field: str, operator: str, value: Any) -> None:
-    where = f"{operator} on {_shown(field)}"
+    where = f"{operator} on {shown(field)}"
     if operator == "$exists":
         if not isinstance(value, bool):
             raise ValueError(f"{where} takes true or false")
@@ -95,6 +95,6 @@ def _is_number(value: Any) -> bool:
     return -(2**63) <= value < 2**63  # which NaN is not either
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A name out of a request, short enough to stand in a sentence."""
     return repr(name if len(name) <= MAX_SHOWN else name[:MAX_SHOWN] + "…")

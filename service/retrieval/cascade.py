@@ -26,7 +26,7 @@ CANCEL_GRACE_S = 0.05
 
 
 async def cascade(
-    query: Query, legs: Sequence[Leg], reranker: Reranker, deadline: Deadline
+    query: Query, legs: Sequence[Leg], reranker: Reranker | None, deadline: Deadline
 ) -> AsyncIterator[Event]:
     """Search with every leg at once; raise only when none of them has an answer."""
     receipt = Receipt()
@@ -48,14 +48,14 @@ async def cascade(
     if len(legs) > 1:
         receipt.add(StageReceipt("fuse", "ok", fusing_ms, len(results)))
         yield Event("fused", results, receipt)
-    if query.rerank == "union" and results:
+    if query.rerank == "union" and results and reranker is not None:
         results = await _rerank(query, results, legs[0].text_field, reranker, deadline, receipt)
         yield Event("reranked", results, receipt)
     yield Event("done", results[: query.top_k], receipt)
 
 
 async def _run(
-    legs: Sequence[Leg], query: Query, reranker: Reranker, deadline: Deadline
+    legs: Sequence[Leg], query: Query, reranker: Reranker | None, deadline: Deadline
 ) -> AsyncIterator[LegReport]:
     """Each leg's report as it comes in; at the deadline, a late one for each that is still out."""
     watch = Stopwatch()
@@ -91,8 +91,12 @@ async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
 
 
 def _fused(found: dict[str, Sequence[Hit]], query: Query, legs: Sequence[Leg]) -> list[Result]:
-    in_order = {leg.name: found[leg.name] for leg in legs if leg.name in found}
-    return fuse(in_order, comparable=query.rerank == "per-leg")
+    return fuse(
+        {leg.name: found[leg.name] for leg in legs if leg.name in found},
+        weights={leg.name: leg.weight for leg in legs},
+        asked=max(leg.asks_for(query) for leg in legs),
+        comparable=query.rerank == "per-leg",
+    )
 
 
 async def _rerank(

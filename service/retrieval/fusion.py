@@ -1,22 +1,33 @@
 """Dedupe and fuse: several legs' hits become one ranking. Pure.
 
-Scores of different legs are not comparable, so each leg's scores become z-scores (how many standard
-deviations above the leg's mean) and a record's z-scores are averaged. A leg that did not find a
-record gives it the leg's lowest z-score: "no better than the worst that I found". Scores that one
-reranker gave to all legs are comparable, so there the best one counts.
+Scores of different legs are not comparable, so each leg's become z-scores (how many standard
+deviations above the mean) over everything that any leg found, and a record's z-scores are averaged
+with the legs' weights. What a leg did not find has to count as something there. If the leg returned
+as many as it was asked for, there may be more behind: it counts as its last one. If it returned
+fewer, it has nothing more to say, and it counts as zero: one exact match among many misses then
+stands out as it should. Scores that one reranker gave to all legs are comparable; the best counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean, pstdev
 
 from service.indexes.dialect import Hit
 from service.retrieval.query import Result
 
 
-def fuse(legs: Mapping[str, Sequence[Hit]], *, comparable: bool) -> list[Result]:
-    """One ranking of every record that any leg found, each record once."""
+def fuse(
+    legs: Mapping[str, Sequence[Hit]],
+    *,
+    weights: Mapping[str, float],
+    asked: int,
+    comparable: bool,
+) -> list[Result]:
+    """One ranking of every record that any leg found, each record once.
+
+    `asked` is how many hits each leg was asked for.
+    """
     if len(legs) == 1:
         ((leg, alone),) = legs.items()
         return [Result(hit.id, hit.score, hit.fields, (leg,)) for hit in alone]
@@ -24,11 +35,9 @@ def fuse(legs: Mapping[str, Sequence[Hit]], *, comparable: bool) -> list[Result]
     hits: dict[str, Hit] = {}
     for leg, leg_hits in legs.items():
         for hit in leg_hits:
-            known = found_by.get(hit.id, ())
-            if leg not in known:
-                found_by[hit.id] = (*known, leg)
+            found_by[hit.id] = (*found_by.get(hit.id, ()), leg)
             hits.setdefault(hit.id, hit)
-    scores = _best_scores(legs) if comparable else _mean_z_scores(legs, hits)
+    scores = _best_scores(legs) if comparable else _mean_z_scores(legs, hits, weights, asked)
     results = [Result(id, scores[id], hit.fields, found_by[id]) for id, hit in hits.items()]
     results.sort(key=_by_score, reverse=True)  # stable: a tie keeps the order of the legs
     return results
@@ -46,19 +55,24 @@ def _best_scores(legs: Mapping[str, Sequence[Hit]]) -> dict[str, float]:
     return best
 
 
-def _mean_z_scores(legs: Mapping[str, Sequence[Hit]], ids: Mapping[str, Hit]) -> dict[str, float]:
+def _mean_z_scores(
+    legs: Mapping[str, Sequence[Hit]],
+    ids: Collection[str],
+    weights: Mapping[str, float],
+    asked: int,
+) -> dict[str, float]:
     total = dict.fromkeys(ids, 0.0)
-    for hits in legs.values():
+    share = sum(weights[leg] for leg in legs)
+    for leg, hits in legs.items():
         if not hits:
             continue
-        z = _z_scores(hits)
-        worst = min(z.values())
-        for id in total:
-            total[id] += z.get(id, worst)
-    return {id: sum_of_z / len(legs) for id, sum_of_z in total.items()}
-
-
-def _z_scores(hits: Sequence[Hit]) -> dict[str, float]:
-    scores = [hit.score for hit in hits]
-    mean, deviation = fmean(scores), pstdev(scores)
-    return {hit.id: (hit.score - mean) / deviation if deviation else 0.0 for hit in hits}
+        scores = {hit.id: hit.score for hit in hits}
+        last = min(scores.values())
+        missing = last if len(hits) >= asked else min(0.0, last)
+        values = [scores.get(id, missing) for id in ids]
+        mean, deviation = fmean(values), pstdev(values)
+        if deviation:
+            weight = weights[leg] / share / deviation
+            for id, value in zip(ids, values, strict=True):
+                total[id] += weight * (value - mean)
+    return total

@@ -30,14 +30,25 @@ class LegReport:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """`name` is how answers call it: `semantic` or `lexical`."""
+    """`name` is how answers call it: `semantic` or `lexical`.
+
+    `weight` is its share when it is fused with others; `candidates` is how many hits it then asks
+    for at least, since what is fused is better judged among many.
+    """
 
     name: str
     dialect: Dialect
     pool: Pool[AsyncIndexPort]
     text_field: str
+    weight: float = 0.5
+    candidates: int = 0
 
-    async def search(self, query: Query, reranker: Reranker, deadline: Deadline) -> LegReport:
+    def asks_for(self, query: Query) -> int:
+        return max(query.top_k, self.candidates)
+
+    async def search(
+        self, query: Query, reranker: Reranker | None, deadline: Deadline
+    ) -> LegReport:
         """Search and report. A `RequestError` is reported too: the other leg may have an answer."""
         watch = Stopwatch()
         try:
@@ -47,9 +58,9 @@ class Leg:
         stage = StageReceipt(self.name, "ok", watch.ms, len(answer.hits), answer.usage)
         return LegReport(stage, answer)
 
-    async def _ask(self, query: Query, reranker: Reranker, deadline: Deadline) -> Answer:
-        per_leg = query.rerank == "per-leg"
-        inside = Rerank(reranker.model, self.text_field) if per_leg else None
+    async def _ask(self, query: Query, reranker: Reranker | None, deadline: Deadline) -> Answer:
+        per_leg = reranker if query.rerank == "per-leg" else None
+        inside = Rerank(per_leg.model, self.text_field) if per_leg else None
         question = self._question(query)
         answer = await self.pool.call(
             lambda index: self.dialect.ask(
@@ -59,9 +70,9 @@ class Leg:
                 deadline.remaining() + NET_S,
             )
         )
-        if not per_leg or self.dialect.reranks:
+        if per_leg is None or self.dialect.reranks:
             return answer
-        hits, units = await rerank(reranker, query.text, answer.hits, self.text_field)
+        hits, units = await rerank(per_leg, query.text, answer.hits, self.text_field)
         return replace(answer, hits=hits, usage={**answer.usage, "rerank_units": units})
 
     def _question(self, query: Query) -> Question:
@@ -72,4 +83,4 @@ class Leg:
             fields = None
         elif query.rerank != "none" and self.text_field not in fields:
             fields = (*fields, self.text_field)  # the reranker reads it
-        return Question(query.text, query.top_k, query.namespace, query.filter, fields)
+        return Question(query.text, self.asks_for(query), query.namespace, query.filter, fields)

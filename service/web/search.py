@@ -40,7 +40,7 @@ class Searches(Protocol):
 
     @property
     def max_reranked(self) -> int:
-        """How many results a rerank can bring into order."""
+        """How many results a rerank can bring into order; 0 where nothing can be reranked."""
         ...
 
     def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]: ...
@@ -67,12 +67,12 @@ def _view(mode: Mode, rerank: RerankMode, settings: Settings, searches: Searches
     async def view() -> Response:
         asked = await read_search(request)
         query = asked.to_query(
-            top_k=settings.pinecone_top_k, namespace=settings.pinecone_namespace, rerank=rerank
+            top_k=settings.pinecone_top_k,
+            namespace=settings.pinecone_namespace,
+            rerank=rerank if searches.max_reranked else "none",
         )
-        if query.rerank != "none" and query.top_k > searches.max_reranked:
-            raise _invalid(
-                "top_k", f"must be at most {searches.max_reranked}, or rerank must be none"
-            )
+        if query.rerank != "none":
+            _check_rerank(query, searches.max_reranked)
         timeout_ms = asked.timeout_ms or settings.search_timeout_ms
         if timeout_ms > settings.search_timeout_max_ms:
             raise _invalid("timeout_ms", f"must be at most {settings.search_timeout_max_ms}")
@@ -104,6 +104,13 @@ def _copy(view: View) -> View:
         return await view()
 
     return copied
+
+
+def _check_rerank(query: Query, limit: int) -> None:
+    if not limit:
+        raise _invalid("rerank", "must be none: there is no rerank model here")
+    if query.top_k > limit:
+        raise _invalid("top_k", f"must be at most {limit}, or rerank must be none")
 
 
 def _invalid(name: str, msg: str) -> InvalidRequest:

@@ -99,3 +99,14 @@ def serving(upstream: Upstream, **overrides: Any) -> Iterator[tuple[Process, str
         yield process, process.wait_until_serving()
     finally:
         process.stop()
+
+
+@contextlib.contextmanager
+def serving_offline(data_dir: Path, **overrides: Any) -> Iterator[tuple[Process, str]]:
+    """The service on the embedded engine, with the samples."""
+    given = {"DATA_DIR": data_dir, "LOAD_SAMPLES": "true", "PORT": "0"} | overrides
+    process = Process({name: str(value) for name, value in given.items()})
+    try:
+        yield process, process.wait_until_serving()
+    finally:
+        process.stop()

@@ -123,11 +123,6 @@ def test_what_keeps_it_from_starting_is_one_line(
     assert "not-the-key" not in line
 
 
-def test_without_any_setting_it_says_which_there_are(upstream: Upstream) -> None:
-    line = refused({"PORT": "0"})
-    assert "PINECONE_API_KEY, PINECONE_DENSE_INDEX_HOST and PINECONE_SPARSE_INDEX_HOST" in line
-
-
 def test_a_port_that_is_taken(upstream: Upstream) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         line = refused(environment(upstream, PORT=taken.getsockname()[1]))

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.indexes.dialect import Hit
-from service.retrieval.fusion import fuse
+from service.retrieval.fusion import fuse as fuse_weighted
+from service.retrieval.query import Result
+
+
+def fuse(legs: dict[str, list[Hit]], *, comparable: bool, asked: int = 3) -> list[Result]:
+    weights = {"semantic": 0.5, "lexical": 0.5}
+    return fuse_weighted(legs, weights=weights, asked=asked, comparable=comparable)
 
 
 def hits(**scores: float) -> list[Hit]:
@@ -36,6 +42,21 @@ def test_found_high_by_both_beats_found_high_by_one() -> None:
         comparable=False,
     )
     assert results[0].id == "b"
+
+
+def test_one_exact_match_among_many_misses_stands_out() -> None:
+    """The lexical leg was asked for four and found one: it has nothing to say for the others."""
+    meaning = hits(a=0.42, b=0.41, c=0.40, d=0.39)
+    results = fuse({"semantic": meaning, "lexical": hits(code=9.0)}, comparable=False, asked=4)
+    assert results[0].id == "code"
+
+
+def test_weights_decide_between_legs_that_disagree() -> None:
+    legs = {"semantic": hits(a=0.9, b=0.1), "lexical": hits(b=9.0, a=1.0)}
+    for weight, first in ((0.7, "a"), (0.3, "b")):
+        weights = {"semantic": weight, "lexical": 1 - weight}
+        results = fuse_weighted(legs, weights=weights, asked=2, comparable=False)
+        assert results[0].id == first
 
 
 def test_one_leg_alone_keeps_its_own_scores() -> None:

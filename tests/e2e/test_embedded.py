@@ -1,0 +1,84 @@
+"""The whole service with no account: one command, real search over the samples."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.process import Process, serving_offline
+
+
+def ids(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [result["_id"] for result in answer.json()["results"]]
+
+
+def ask(address: str, path: str, **parameters: Any) -> httpx.Response:
+    return httpx.get(f"{address}/api/{path}", params=parameters)
+
+
+def test_three_searches_over_the_samples(tmp_path: Path) -> None:
+    """Meaning finds what words miss, words find what meaning blurs, the cascade finds both."""
+    with serving_offline(tmp_path) as (process, address):
+        meant, code = "spicy mouth", "dishwasher E61"
+        assert ids(ask(address, "semantic-search", text_query=meant))[0] == "chilli-burn-milk"
+        assert ids(ask(address, "lexical-search", text_query=meant)) == []
+        assert ids(ask(address, "lexical-search", text_query=code))[0] == "quillmere-dw-e61"
+        assert (
+            ids(ask(address, "semantic-search", text_query=code, top_k=3)).count("quillmere-dw-e61")
+            == 0
+        )
+        assert ids(ask(address, "cascading-retrieval", text_query=code))[0] == "quillmere-dw-e61"
+        both = ask(address, "cascading-retrieval", text_query="spicy mouth, oven F3E", top_k=3)
+        assert {"chilli-burn-milk", "brindlow-oven-f3e"} <= set(ids(both))
+        assert [stage["stage"] for stage in both.json()["receipt"]["stages"]][-1] == "fuse"
+        assert httpx.get(f"{address}/readyz").json()["status"] == "ready"
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_filters_fields_and_errors_are_the_same_as_with_pinecone(tmp_path: Path) -> None:
+    with serving_offline(tmp_path) as (_, address):
+        quick = json.dumps({"minutes": {"$lte": 5}, "category": {"$in": ["laundry", "cleaning"]}})
+        answer = ask(
+            address, "semantic-search", text_query="stains", filter=quick, fields="minutes,category"
+        )
+        for result in answer.json()["results"]:
+            assert result.keys() == {"_id", "score", "minutes", "category"}
+            assert result["minutes"] <= 5
+        empty = ask(address, "semantic-search", text_query=" ")
+        assert (empty.status_code, empty.json()["code"]) == (422, "empty_query")
+        union = ask(address, "cascading-retrieval", text_query="x", rerank="union")
+        assert (union.status_code, union.json()["errors"][0]["loc"]) == (422, ["rerank"])
+        compared = json.dumps({"chunk_text": "x"})
+        refused = ask(address, "semantic-search", text_query="x", filter=compared)
+        assert (refused.status_code, refused.json()["code"]) == (422, "upstream_refused")
+
+
+def test_what_is_in_the_directory_stays_and_samples_come_only_into_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    with serving_offline(tmp_path) as (first, _):
+        assert "loaded 363 sample records" in first.log()
+        first.popen.send_signal(signal.SIGTERM)
+        assert first.wait() == 0
+    with serving_offline(tmp_path) as (second, address):
+        assert "sample records" not in second.log()
+        assert ids(ask(address, "lexical-search", text_query="E81"))[0] == "quillmere-dw-e81"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_process_on_the_directory_is_told_who_has_it(tmp_path: Path, workers: int) -> None:
+    with serving_offline(tmp_path, WEB_CONCURRENCY=workers) as (first, _):
+        second = Process({"DATA_DIR": str(tmp_path), "PORT": "0"})
+        try:
+            assert second.wait() == 1
+            (line,) = second.log().splitlines()
+        finally:
+            second.stop()
+    assert f"belongs to process {first.pid}" in line

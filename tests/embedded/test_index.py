@@ -1,0 +1,215 @@
+"""The embedded index: what was written is found by meaning and by words, after a restart too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pinecone.errors import ApiError
+
+from service.embedded.engine import opened_index
+from service.embedded.index import EmbeddedIndex
+from service.errors import StartupFailed
+from service.inference.embedders import WordLlamaEmbedder
+from tests.e2e.process import ROOT
+
+EMBEDDER = WordLlamaEmbedder()
+
+RECORDS = [
+    {"_id": "wool", "chunk_text": "Woollen jumpers felt and shrink in a hot wash", "room": "bath"},
+    {"_id": "e18", "chunk_text": "Code E18: the drain pump is blocked", "room": "kitchen"},
+    {"_id": "e81", "chunk_text": "Code E81: the door is not closed", "room": "kitchen"},
+    {
+        "_id": "bread",
+        "chunk_text": "Keep bread in a cloth so that it stays soft",
+        "room": "kitchen",
+    },
+]
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[EmbeddedIndex]:
+    async with opened_index(folder, "records", "chunk_text", EMBEDDER) as index:
+        yield index
+
+
+async def search(index: EmbeddedIndex, clause: str, query: str, **more: Any) -> list[str]:
+    given = {"namespace": "", "top_k": 10, "include_fields": ["*"], **more}
+    scoring = [{"type": clause, "field": "chunk_text", "query": query}]
+    response = await index.documents.search(score_by=scoring, **given)
+    return [match.id for match in response.matches]
+
+
+async def words_find(index: EmbeddedIndex, query: str, expected: list[str]) -> None:
+    """Words find a write soon; wait for it."""
+    async with asyncio.timeout(10):
+        while sorted(await search(index, "text", query)) != sorted(expected):
+            await asyncio.sleep(0.02)
+
+
+async def test_meaning_finds_what_shares_no_word_and_words_find_the_code(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=RECORDS)
+        assert (await search(index, "embed", "my sweater got too small"))[0] == "wool"
+        await words_find(index, "E81", ["e81"])
+        assert await search(index, "text", "sweater") == []
+
+
+async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=RECORDS)
+        await index.documents.upsert(namespace="", documents=[{**RECORDS[1], "chunk_text": "E19"}])
+        before = await search(index, "embed", "blocked drain")
+    async with opened(tmp_path) as index:
+        assert await search(index, "embed", "blocked drain") == before
+        assert await search(index, "text", "E19") == ["e18"]
+        assert await search(index, "text", "E18") == []
+        assert (await index.describe_index_stats()).total_vector_count == 4
+
+
+@pytest.mark.parametrize("lost", ["dense", "lexical", "both", "damaged"])
+async def test_a_view_that_is_lost_or_damaged_is_rebuilt(tmp_path: Path, lost: str) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=RECORDS)
+    folder = tmp_path / "records"
+    for view in ("dense", "lexical"):
+        if lost in {view, "both"}:
+            shutil.rmtree(folder / view)
+        if lost == "damaged":
+            for file in (folder / view).iterdir():
+                file.write_bytes(b"damaged")
+    async with opened(tmp_path) as index:
+        assert (await search(index, "embed", "my sweater got too small"))[0] == "wool"
+        assert await search(index, "text", "bread cloth") == ["bread"]
+
+
+async def test_filters_and_namespaces_restrict_both_ways_of_searching(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="a", documents=RECORDS)
+        await index.documents.upsert(namespace="b", documents=RECORDS[:1])
+        await words_find(index, "nothing at all", [])
+        kitchen = {"room": "kitchen"}
+        found = await search(index, "embed", "laundry", namespace="a", filter=kitchen)
+        assert set(found) == {"e18", "e81", "bread"}
+        assert await search(index, "embed", "code", namespace="b") == ["wool"]
+        assert await search(index, "embed", "code", namespace="nowhere") == []
+        stats = await index.describe_index_stats()
+        assert {name: each.vector_count for name, each in stats.namespaces.items()} == {
+            "a": 4,
+            "b": 1,
+        }
+
+
+async def test_fields_are_given_as_asked_for(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=RECORDS[:1])
+        clause = [{"type": "embed", "field": "chunk_text", "query": "wool"}]
+        for wanted, keys in (
+            (None, set()),
+            (["room"], {"room"}),
+            (["*"], {"room", "chunk_text"}),
+        ):
+            response = await index.documents.search(
+                namespace="", score_by=clause, top_k=1, include_fields=wanted
+            )
+            assert response.matches[0].to_dict().keys() == {"_id", "_score"} | keys
+        records = await index.search(namespace="", top_k=1, inputs={"text": "wool"})
+        assert records.result.hits[0].fields["room"] == "bath"
+
+
+@pytest.mark.parametrize("filter", [{"chunk_text": "x"}, {"room": {"$match_all": "x"}}])
+async def test_what_a_filter_can_not_ask_is_the_callers_mistake(
+    tmp_path: Path, filter: Any
+) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=RECORDS)
+        with pytest.raises(ApiError) as refused:
+            await search(index, "embed", "x", filter=filter)
+        assert refused.value.status_code == 400
+
+
+async def test_a_text_that_says_nothing_is_kept_and_never_found_by_meaning(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=[{"_id": "blank"}, *RECORDS])
+        assert "blank" not in await search(index, "embed", "anything")
+        assert (await index.describe_index_stats()).total_vector_count == 5
+
+
+async def test_a_second_owner_is_told_who_the_first_one_is(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        with pytest.raises(StartupFailed, match=rf"DATA_DIR.*process {os.getpid()}"):
+            async with opened(tmp_path):
+                pass
+    async with opened(tmp_path):  # and when it has gone, there is nothing to clean up
+        pass
+
+
+async def test_vectors_of_another_embedder_are_not_mixed_with_ours(tmp_path: Path) -> None:
+    class Other(WordLlamaEmbedder):
+        name = "other-256"
+
+    async with opened(tmp_path):
+        pass
+    with pytest.raises(StartupFailed, match=r"wordllama-256.*other-256"):
+        async with opened_index(tmp_path, "records", "chunk_text", Other()):
+            pass
+
+
+async def test_a_directory_that_can_not_be_used_is_a_setting_to_be_put_right(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartupFailed, match="DATA_DIR"):
+        async with opened(tmp_path / "file" / "below"):
+            pass
+
+
+LOADER = """
+import asyncio, sys
+from pathlib import Path
+from service.embedded.engine import opened_index
+from service.inference.embedders import WordLlamaEmbedder
+
+async def main():
+    folder = Path(sys.argv[1])
+    async with opened_index(folder, "records", "chunk_text", WordLlamaEmbedder()) as index:
+        for i in range(int(sys.argv[2]), 1_000_000):
+            record = {"_id": str(i), "chunk_text": f"record number{i}", "i": i}
+            await index.documents.upsert(namespace="", documents=[record])
+            print(i, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_killed_while_loading_nothing_acknowledged_is_missing_in_any_view(
+    tmp_path: Path,
+) -> None:
+    """Three times in a row over the same directory; then each record is in both views or none."""
+    rng = random.Random(11)
+    acknowledged = -1
+    for _ in range(3):
+        arguments = [sys.executable, "-c", LOADER, str(tmp_path), str(acknowledged + 1)]
+        with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            for _ in range(rng.randrange(20, 200)):
+                acknowledged = int(process.stdout.readline())
+            os.kill(process.pid, signal.SIGKILL)
+            acknowledged = max([acknowledged, *map(int, process.stdout.read().split())])
+    async with opened(tmp_path) as index:
+        total = (await index.describe_index_stats()).total_vector_count
+        assert total >= acknowledged + 1
+        by_meaning = await search(index, "embed", "record", top_k=10_000)
+        by_words = await search(index, "text", "record", top_k=10_000)
+        assert len(by_meaning) == total
+        assert set(by_meaning) == set(by_words) >= {str(i) for i in range(acknowledged + 1)}
