@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pinecone.errors import ApiError, PineconeValueError
+from pinecone.errors import ApiError, PineconeValueError, ServiceError
 from pinecone.models.vectors.responses import DescribeIndexStatsResponse, NamespaceSummary
 from pinecone.models.vectors.search import (
     Hit,
@@ -181,7 +182,8 @@ class EmbeddedIndex:
     async def write(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> int:
         """Write records with their embeddings; returns how many, once they are committed."""
         puts = await asyncio.to_thread(self._puts, namespace or DEFAULT_NAMESPACE, records)
-        await self._store.write(puts)
+        with _trouble_told():
+            await self._store.write(puts)
         return len(puts)
 
     async def show(self) -> None:
@@ -192,9 +194,10 @@ class EmbeddedIndex:
         self, clause: str, query: str, namespace: str, top_k: int, filter: Mapping[str, Any] | None
     ) -> list[tuple[Document, float]]:
         """The best records with their scores: by meaning (`embed`) or by words (`text`)."""
-        return await asyncio.to_thread(
-            self._find, clause, query, namespace or DEFAULT_NAMESPACE, top_k, filter
-        )
+        with _trouble_told():
+            return await asyncio.to_thread(
+                self._find, clause, query, namespace or DEFAULT_NAMESPACE, top_k, filter
+            )
 
     async def describe_index_stats(
         self, *, timeout: float | None = None
@@ -272,6 +275,15 @@ class EmbeddedIndex:
             return self._columns.select(namespace, filter)
         except ValueError as exc:
             raise ApiError(str(exc), 400) from exc
+
+
+@contextlib.contextmanager
+def _trouble_told() -> Iterator[None]:
+    """What the files below can't do is said in the port's words: the index is not to be had now."""
+    try:
+        yield
+    except (sqlite3.Error, DamagedView) as exc:
+        raise ServiceError(f"{type(exc).__name__}: {exc}", 503) from exc
 
 
 def _text(document: Document, field: str) -> str:

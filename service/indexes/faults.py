@@ -50,7 +50,7 @@ _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] =
     ),
     client.ServiceError: (
         errors.UpstreamUnavailable,
-        "Pinecone failed to answer for {name}; try again shortly",
+        "{name} failed to answer; try again shortly",
     ),
 }
 
@@ -60,15 +60,14 @@ def translate(exc: Exception, name: str) -> errors.RequestError:
     if isinstance(exc, client.ApiError):
         return _api_error(exc, name)
     if isinstance(exc, client.PineconeTimeoutError):
-        return errors.UpstreamTimeout(f"Pinecone did not answer for {name} in time")
+        return errors.UpstreamTimeout(f"{name} did not answer in time")
     if isinstance(exc, client.PineconeConnectionError):
         return errors.UpstreamUnreachable(f"No connection to {name} could be made or kept")
     if isinstance(exc, client.PineconeValueError | client.PineconeTypeError):
         return errors.UpstreamRefused(
-            f"The Pinecone client refused to send this request to {name}: "
-            "check top_k, filter and fields"
+            f"This request can't be put to {name}: check top_k, filter and fields"
         )
-    return errors.UpstreamGarbled(f"Pinecone's answer for {name} could not be read")
+    return errors.UpstreamGarbled(f"The answer of {name} could not be read")
 
 
 def _api_error(exc: client.ApiError, name: str) -> errors.RequestError:

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pinecone.errors import ApiError
+from pinecone.errors import ApiError, ServiceError
 
 from service.embedded.engine import opened_index
 from service.embedded.index import EmbeddedIndex
@@ -143,6 +144,17 @@ async def test_a_text_that_says_nothing_is_kept_and_never_found_by_meaning(tmp_p
         await index.documents.upsert(namespace="", documents=[{"_id": "blank"}, *RECORDS])
         assert "blank" not in await search(index, "embed", "anything")
         assert (await index.describe_index_stats()).total_vector_count == 5
+
+
+async def test_a_file_that_fails_is_the_ports_own_exception_and_not_ours(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=RECORDS)
+        with contextlib.closing(sqlite3.connect(tmp_path / "records" / "records.db")) as other:
+            other.execute("DROP TABLE documents")
+        with pytest.raises(ServiceError):
+            await search(index, "embed", "anything")
+        with pytest.raises(ServiceError):
+            await index.documents.upsert(namespace="", documents=RECORDS)
 
 
 async def test_a_second_owner_is_told_who_the_first_one_is(tmp_path: Path) -> None:

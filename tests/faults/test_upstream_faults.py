@@ -183,7 +183,7 @@ async def test_no_leg_at_all_is_one_error_that_names_them_all(
     got, error, _ = await ask(client, "cascading-retrieval")
     assert (got, error["code"]) == (503, "no_leg_answered")
     assert "semantic: Pinecone rejected the key" in error["detail"]
-    assert "lexical: Pinecone's answer" in error["detail"]
+    assert "lexical: The answer of the sparse index" in error["detail"]
 
 
 async def test_no_leg_by_the_deadline_is_a_504(client: Client, upstream: Upstream) -> None:
