@@ -45,9 +45,9 @@ def test_found_high_by_both_beats_found_high_by_one() -> None:
 
 
 def test_one_exact_match_among_many_misses_stands_out() -> None:
-    """The lexical leg was asked for four and found one: it has nothing to say for the others."""
-    meaning = hits(a=0.42, b=0.41, c=0.40, d=0.39)
-    results = fuse({"semantic": meaning, "lexical": hits(code=9.0)}, comparable=False, asked=4)
+    """The lexical leg was asked for ten and found one: it has nothing to say for the others."""
+    meaning = hits(**{f"like{i}": 0.42 - i / 100 for i in range(10)})
+    results = fuse({"semantic": meaning, "lexical": hits(code=9.0)}, comparable=False, asked=10)
     assert results[0].id == "code"
 
 
