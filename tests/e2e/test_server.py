@@ -11,6 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service.app import create_app, running
+from service.lifecycle import Lifecycle
+from service.server import Server, listen
+from tests.conftest import MakeSettings
 from tests.e2e.load import PATH, load
 from tests.e2e.process import Process, environment, serving
 from tests.upstream import API_KEY, Delay, Hang, Status, Upstream
@@ -53,6 +57,22 @@ async def test_a_stop_under_load_drops_nothing(upstream: Upstream, keep_alive: b
             process.popen.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait) == 0
         assert running.dropped == {}
+
+
+async def test_who_has_connected_but_was_not_accepted_at_the_stop_is_served(
+    make_settings: MakeSettings,
+) -> None:
+    """The kernel has the connection and the request already; the client can't know of our stop."""
+    lifecycle = Lifecycle()
+    with listen("127.0.0.1", 0) as listener:
+        async with running(create_app(make_settings(), lifecycle)) as app:
+            server = Server(app, lifecycle, drain_timeout_s=5)
+            with socket.create_connection(listener.getsockname()) as client:
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                await server._serve_queued(listener.dup())
+                answer = await asyncio.to_thread(client.recv, 65536)
+            await server._drain()
+    assert answer.startswith(b"HTTP/1.1 200")
 
 
 async def test_a_request_that_never_ends_does_not_keep_the_process(upstream: Upstream) -> None:
