@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from io import TextIOWrapper
 from pathlib import Path
@@ -26,7 +27,13 @@ async def opened_index(
     """Own the data directory and open one index in it; close both on the way out."""
     with _owned(data_dir):
         index = EmbeddedIndex(data_dir / name, text_field, embedder)
-        await asyncio.to_thread(index.open)
+        try:
+            await asyncio.to_thread(index.open)
+        except (OSError, sqlite3.Error) as exc:
+            raise StartupFailed(
+                f"DATA_DIR: the records in {index.folder} can't be opened ({exc}); "
+                "put back a copy of it, or give another DATA_DIR"
+            ) from exc
         try:
             yield index
         finally:

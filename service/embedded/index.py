@@ -57,6 +57,7 @@ class EmbeddedIndex:
         self._dirty = threading.Event()
         self._unsaved = 0
         self._seq = 0
+        self._behind = False
         self.documents = EmbeddedDocuments(self)
 
     # --- opening and closing -------------------------------------------------------------------
@@ -89,9 +90,10 @@ class EmbeddedIndex:
         self._store.finish()
         seq = self._store.seq()
         with self._state:
-            self._lexical.commit(seq)
+            if not self._behind:
+                self._lexical.commit(seq)
             self._lexical.close()
-            if self._unsaved:
+            if self._unsaved and not self._behind:
                 self._dense.save(seq)
         self._store.close()
 
@@ -134,7 +136,8 @@ class EmbeddedIndex:
     # --- following the log ---------------------------------------------------------------------
 
     def _follow(self, applied: Applied) -> None:
-        with self._state:
+        """Called by the store's writer, change by change."""
+        with self._state, self._behind_if_it_fails():
             for document in applied.removed:
                 self._columns.remove(document.docno, document.namespace, document.fields)
             self._embedder.count([_text(d, self._field) for d in applied.removed], self._corpus, -1)
@@ -144,6 +147,15 @@ class EmbeddedIndex:
         self._unsaved += len(applied.added) + len(applied.removed)
         self._seq = applied.seq
         self._dirty.set()
+
+    @contextlib.contextmanager
+    def _behind_if_it_fails(self) -> Iterator[None]:
+        """A view that missed a change is not saved any more: the next start catches up."""
+        try:
+            yield
+        except BaseException:
+            self._behind = True
+            raise
 
     def _enter(self, documents: Sequence[Document]) -> None:
         for document in documents:
@@ -172,7 +184,7 @@ class EmbeddedIndex:
                 return
             self._dirty.clear()
             self._show()
-            if self._unsaved >= SAVE_EVERY:
+            if self._unsaved >= SAVE_EVERY and not self._behind:
                 with self._state:
                     self._dense.save(self._seq)
                     self._unsaved = 0
@@ -241,7 +253,8 @@ class EmbeddedIndex:
 
     def _show(self) -> None:
         with self._state:
-            self._lexical.commit(self._seq)
+            if not self._behind:
+                self._lexical.commit(self._seq)
 
     def _puts(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> list[Put]:
         texts = [str(record.get(self._field) or "") for record in records]

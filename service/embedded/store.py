@@ -92,21 +92,29 @@ class Store:
         """`follow` is told of every change in its order, by the writer, before it acknowledges."""
         self._path = path
         self._follow = follow
+        self._finished = False
         self._reading = threading.Lock()
         self._reader = _connect(path)
-        self._reader.executescript(SCHEMA)
+        try:
+            self._reader.executescript(SCHEMA)
+        except sqlite3.Error:
+            self._reader.close()
+            raise
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_all, name=f"write {path.name}")
         self._writer.start()
 
     async def write(self, operations: Sequence[Operation]) -> Applied:
         """Write all or nothing; returns after COMMIT. It goes on if the caller is cancelled."""
+        if self._finished:
+            raise sqlite3.ProgrammingError("the store takes no more writes")
         done: Future[Applied] = Future()
         self._jobs.put((operations, done))
         return await asyncio.shield(asyncio.wrap_future(done))
 
     def finish(self) -> None:
         """Take no more writes, and finish those that were asked for."""
+        self._finished = True
         self._jobs.put(None)
         self._writer.join()
 
@@ -237,9 +245,13 @@ class Store:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA busy_timeout = 10000")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA busy_timeout = 10000")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

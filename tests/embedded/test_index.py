@@ -177,6 +177,28 @@ async def test_a_second_owner_is_told_who_the_first_one_is(tmp_path: Path) -> No
         pass
 
 
+async def test_a_database_that_is_damaged_is_said_in_one_sentence(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=RECORDS)
+    for file in (tmp_path / "records").glob("records.db*"):
+        file.write_bytes(b"this was a database once " * 1000)
+    with pytest.raises(StartupFailed, match=r"DATA_DIR.*can't be opened"):
+        async with opened(tmp_path):
+            pass
+
+
+async def test_a_view_that_missed_a_change_catches_up_at_the_next_start(tmp_path: Path) -> None:
+    """The write is committed and acknowledged; that a view could not follow is mended later."""
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace="", documents=RECORDS[:1])
+    async with opened(tmp_path) as index:
+        index._lexical.close()  # as if it had failed
+        await index.documents.upsert(namespace="", documents=RECORDS[1:])
+    async with opened(tmp_path) as index:
+        assert len(await search(index, "embed", "anything")) == len(RECORDS)
+        assert await search(index, "text", "E81") == ["e81"]
+
+
 async def test_vectors_of_another_embedder_are_not_mixed_with_ours(tmp_path: Path) -> None:
     class Other(WordLlamaEmbedder):
         name = "other-256"
