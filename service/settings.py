@@ -24,7 +24,6 @@ from service.errors import StartupFailed
 
 CONFIG_DIR = Path(__file__).parent.parent / "config"
 
-Dialect = Literal["records", "documents"]
 Backend = Literal["pinecone", "embedded"]
 
 
@@ -111,8 +110,8 @@ class Settings(BaseSettings):
 
     @property
     def backend(self) -> Backend:
-        """Pinecone as soon as anything of it is given; the embedded engine without."""
-        return "pinecone" if self._given() else "embedded"
+        """Pinecone where it is configured, which is then whole; the embedded engine otherwise."""
+        return "pinecone" if self.pinecone_api_key else "embedded"
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -120,18 +119,16 @@ class Settings(BaseSettings):
         key = self.pinecone_api_key
         return (key.get_secret_value(),) if key else ()
 
-    def _given(self) -> bool:
-        return bool(
-            self.pinecone_api_key
-            or self.pinecone_dense_index_host
-            or self.pinecone_sparse_index_host
-            or self.pinecone_dense_index
-            or self.pinecone_sparse_index
-        )
-
     @model_validator(mode="after")
     def _pinecone_is_whole(self) -> Settings:
-        if not self._given():
+        given = (
+            self.pinecone_api_key,
+            self.pinecone_dense_index_host,
+            self.pinecone_sparse_index_host,
+            self.pinecone_dense_index,
+            self.pinecone_sparse_index,
+        )
+        if not any(given):
             return self
         missing = []
         if not self.pinecone_api_key:

@@ -18,7 +18,7 @@ import orjson
 from service.embedded.engine import opened_index
 from service.embedded.index import EmbeddedIndex
 from service.errors import StartupFailed
-from service.indexes.dialect import DocumentsDialect, SparseClause
+from service.indexes.dialect import DocumentsDialect
 from service.indexes.pinecone import IndexSpec, Kind, OpenLane, open_lane
 from service.indexes.pool import Pool, opened
 from service.indexes.port import AsyncIndexPort
@@ -163,7 +163,6 @@ async def _load_samples(index: EmbeddedIndex, settings: Settings) -> None:
 
 def _spec(settings: Settings, kind: Kind) -> IndexSpec:
     dense = kind == "dense"
-    clause: SparseClause = settings.pinecone_sparse_clause
     return IndexSpec(
         kind=kind,
         host=settings.pinecone_dense_index_host if dense else settings.pinecone_sparse_index_host,
@@ -171,5 +170,5 @@ def _spec(settings: Settings, kind: Kind) -> IndexSpec:
         dialect=settings.pinecone_dialect,
         field=settings.pinecone_dense_field if dense else settings.pinecone_sparse_field,
         text_field=settings.pinecone_text_field,
-        sparse_clause=clause,
+        sparse_clause=settings.pinecone_sparse_clause,
     )

@@ -88,13 +88,9 @@ class EmbeddedIndex:
         self._dirty.set()
         self._keeper.join()
         self._store.finish()
-        seq = self._store.seq()
-        with self._state:
-            if not self._behind:
-                self._lexical.commit(seq)
-            self._lexical.close()
-            if self._unsaved and not self._behind:
-                self._dense.save(seq)
+        self._show()
+        self._save()
+        self._lexical.close()
         self._store.close()
 
     def _check_embedder(self) -> None:
@@ -144,8 +140,8 @@ class EmbeddedIndex:
             self._enter(applied.added)
             self._follow_dense(applied)
             self._follow_lexical(applied)
-        self._unsaved += len(applied.added) + len(applied.removed)
-        self._seq = applied.seq
+            self._unsaved += len(applied.added) + len(applied.removed)
+            self._seq = applied.seq
         self._dirty.set()
 
     @contextlib.contextmanager
@@ -184,10 +180,8 @@ class EmbeddedIndex:
                 return
             self._dirty.clear()
             self._show()
-            if self._unsaved >= SAVE_EVERY and not self._behind:
-                with self._state:
-                    self._dense.save(self._seq)
-                    self._unsaved = 0
+            if self._unsaved >= SAVE_EVERY:
+                self._save()
 
     # --- what the port is made of ----------------------------------------------------------------
 
@@ -255,6 +249,12 @@ class EmbeddedIndex:
         with self._state:
             if not self._behind:
                 self._lexical.commit(self._seq)
+
+    def _save(self) -> None:
+        with self._state:
+            if self._unsaved and not self._behind:
+                self._dense.save(self._seq)
+                self._unsaved = 0
 
     def _puts(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> list[Put]:
         texts = [str(record.get(self._field) or "") for record in records]

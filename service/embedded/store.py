@@ -42,6 +42,13 @@ CREATE TABLE IF NOT EXISTS changes (
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
+# A document, with the vector of one field where there is one.
+DOCUMENTS = """
+SELECT docno, namespace, id, fields,
+    (SELECT vector FROM vectors v WHERE v.docno = d.docno AND v.field = ?)
+FROM documents d WHERE """
+LISTED = "(SELECT value FROM json_each(?))"
+
 
 @dataclass(frozen=True, slots=True)
 class Put:
@@ -140,22 +147,11 @@ class Store:
 
     def documents(self, docnos: Sequence[int]) -> dict[int, Document]:
         """Those of these versions that are still current."""
-        rows = self._rows(
-            "SELECT docno, namespace, id, fields FROM documents"
-            " WHERE docno IN (SELECT value FROM json_each(?))",
-            orjson.dumps(docnos).decode(),
-        )
-        return {row[0]: _document(row) for row in rows}
+        return {each.docno: each for each in self._select("docno IN " + LISTED, _listed(docnos))}
 
     def by_id(self, namespace: str, ids: Sequence[str]) -> list[Document]:
         """The records with these ids, as far as there are any."""
-        rows = self._rows(
-            "SELECT docno, namespace, id, fields FROM documents"
-            " WHERE namespace = ? AND id IN (SELECT value FROM json_each(?))",
-            namespace,
-            orjson.dumps(ids).decode(),
-        )
-        return [_document(row) for row in rows]
+        return self._select("namespace = ? AND id IN " + LISTED, namespace, _listed(ids))
 
     def ids(self, namespace: str, prefix: str, after: str, limit: int) -> list[str]:
         """A page of ids in their order, from the first one behind `after`."""
@@ -166,46 +162,37 @@ class Store:
         )
         return [row[0] for row in rows]
 
-    def scan(self, vector_field: str | None = None, batch: int = 1000) -> Iterator[list[Document]]:
+    def scan(self, vector_field: str = "", batch: int = 1000) -> Iterator[list[Document]]:
         """Every record in the order of docno, with one field's vector if it is asked for."""
         last = 0
         while True:
-            rows = self._rows(
-                "SELECT d.docno, d.namespace, d.id, d.fields, v.vector FROM documents d"
-                " LEFT JOIN vectors v ON v.docno = d.docno AND v.field = ?"
-                " WHERE d.docno > ? ORDER BY d.docno LIMIT ?",
-                *(vector_field or "", last, batch),
-            )
-            if not rows:
+            found = self._select("docno > ?", last, vector_field=vector_field, limit=batch)
+            if not found:
                 return
-            last = rows[-1][0]
-            yield [_document(row, vector_field) for row in rows]
+            last = found[-1].docno
+            yield found
 
-    def changes(self, after: int, vector_field: str | None = None) -> Applied:
+    def changes(self, after: int, vector_field: str = "") -> Applied:
         """All that has changed since `after`, in one piece, less what came and went again.
 
         Of what was removed only the docno is still known.
         """
-        with self._reading:
-            rows = self._reader.execute(
-                "SELECT docno, max(added), min(added), max(seq) FROM changes"
-                " WHERE seq > ? GROUP BY docno",
-                (after,),
-            ).fetchall()
-        seq = max((row[3] for row in rows), default=after)
-        gone = [Document(row[0], "", "", {}) for row in rows if row[2] == 0]
-        came = sorted(row[0] for row in rows if row[2] == 1)
-        current = self._with_vectors(came, vector_field)
-        return Applied(seq, current, gone)
-
-    def _with_vectors(self, docnos: Sequence[int], vector_field: str | None) -> list[Document]:
         rows = self._rows(
-            "SELECT d.docno, d.namespace, d.id, d.fields, v.vector FROM documents d"
-            " LEFT JOIN vectors v ON v.docno = d.docno AND v.field = ?"
-            " WHERE d.docno IN (SELECT value FROM json_each(?)) ORDER BY d.docno",
-            *(vector_field or "", orjson.dumps(docnos).decode()),
+            "SELECT docno, min(added), max(seq) FROM changes WHERE seq > ? GROUP BY docno", after
         )
-        return [_document(row, vector_field) for row in rows]
+        gone = [Document(docno, "", "", {}) for docno, added, _ in rows if not added]
+        came = _listed([docno for docno, added, _ in rows if added])
+        current = self._select("docno IN " + LISTED, came, vector_field=vector_field)
+        return Applied(max((seq for _, _, seq in rows), default=after), current, gone)
+
+    def _select(
+        self, where: str, *values: Any, vector_field: str = "", limit: int = -1
+    ) -> list[Document]:
+        """The documents for which a condition holds, in the order of docno; -1 sets no limit."""
+        sql = DOCUMENTS + where + " ORDER BY docno LIMIT ?"
+        return [
+            _document(row, vector_field) for row in self._rows(sql, vector_field, *values, limit)
+        ]
 
     def _tell(self, applied: Applied) -> None:
         """The write is committed, whatever becomes of those who follow: they can catch up."""
@@ -229,16 +216,14 @@ class Store:
         """The writer thread: take what has come in, write it in one transaction, acknowledge."""
         connection = _connect(self._path)
         try:
-            while (job := self._jobs.get()) is not None:
-                jobs, more = [job], True
-                while more and len(jobs) < MAX_TOGETHER:
-                    more = not self._jobs.empty()
-                    if more and (job := self._jobs.get()) is not None:
-                        jobs.append(job)
-                    elif more:
-                        self._jobs.put(None)  # the end, which is for the outer loop
-                        more = False
-                _commit(connection, jobs, self._tell)
+            ended = False
+            while not ended:
+                taken = [self._jobs.get()]
+                while len(taken) < MAX_TOGETHER and not self._jobs.empty():
+                    taken.append(self._jobs.get())
+                ended = None in taken
+                if jobs := [job for job in taken if job is not None]:
+                    _commit(connection, jobs, self._tell)
         finally:
             connection.close()
 
@@ -329,6 +314,10 @@ def _insert(connection: sqlite3.Connection, put: Put) -> Document:
     return Document(docno, put.namespace, put.id, orjson.loads(fields), put.vectors)
 
 
-def _document(row: Any, vector_field: str | None = None) -> Document:
+def _listed(values: Sequence[int] | Sequence[str]) -> str:
+    return orjson.dumps(values).decode()
+
+
+def _document(row: Any, vector_field: str = "") -> Document:
     vectors = {vector_field: row[4]} if vector_field and row[4] is not None else {}
     return Document(row[0], row[1], row[2], orjson.loads(row[3]), vectors)

@@ -52,9 +52,6 @@ class Registry:
     def __getitem__(self, name: str) -> Index:
         return self._open[name]
 
-    def all(self) -> list[Index]:
-        return list(self._open.values())
-
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Registry]:
         """Resolve, open and ping each index in turn; close them in reverse."""

@@ -15,7 +15,7 @@ from service.retrieval.receipt import StageReceipt, Stopwatch, failed
 from service.retrieval.rerank import rerank
 
 # The deadline ends a call by cancelling it; the client's own timeout is only the net beneath. Were
-# both to come at one moment, the client would take our cancellation for its timeout, and try again.
+# that to come first, the client would try again.
 NET_S = 1.0
 
 
