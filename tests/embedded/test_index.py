@@ -103,7 +103,7 @@ async def test_a_view_that_is_lost_or_damaged_is_rebuilt(tmp_path: Path, lost: s
         if lost in {view, "both"}:
             shutil.rmtree(folder / view)
         if lost == "damaged":
-            for file in (folder / view).iterdir():
+            for file in [each for each in (folder / view).rglob("*") if each.is_file()]:
                 file.write_bytes(b"damaged")
     async with opened(tmp_path) as index:
         assert (await search(index, "embed", "my sweater got too small"))[0] == "wool"
