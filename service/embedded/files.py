@@ -46,6 +46,13 @@ def read_newest(folder: Path, suffix: str, read: Callable[[bytes], T]) -> tuple[
     return None
 
 
+def newest(folder: Path) -> dict[str, int]:
+    """Which kinds of views have anything saved below a folder, and how many files."""
+    kinds = [each for each in folder.iterdir() if each.is_dir()]
+    files = {each.name: sum(1 for file in each.rglob("*") if file.is_file()) for each in kinds}
+    return {name: count for name, count in files.items() if count}
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
