@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 SEARCHES, WRITES = 4, 2  # threads
 PATIENCE_S = 30.0  # with a view that has to catch up
+START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
 MAX_BEHIND = 20_000  # changes that a view may be behind before writes wait for it
 CUT_EVERY = 20_000  # changes
 ATTEMPTS = 8  # at a change that others keep overtaking
@@ -102,7 +103,7 @@ class EmbeddedIndex:
                 follower = Follower(view, self.store, self._cut)
                 follower.start()
                 self._followers[view] = follower
-            self._followers[self.columns].wait(self.store.seq(), PATIENCE_S)
+            self._followers[self.columns].wait(self.store.seq(), START_WITHIN_S)
         except BaseException:
             self._close()
             raise
@@ -258,7 +259,7 @@ class EmbeddedIndex:
     def _search(
         self, namespace: str, ranking: Ranking, top_k: int, filter: Mapping[str, Any] | None
     ) -> list[tuple[Document, float]]:
-        everywhere = not filter and self.columns.namespaces().keys() <= {namespace}
+        everywhere = not filter and self._complete(self.columns).namespaces().keys() <= {namespace}
         among = None if everywhere else self._select(namespace, filter)
         found = self._rank(ranking, top_k, among)
         documents = self.store.documents([docno for docno, _ in found])
@@ -290,7 +291,7 @@ class EmbeddedIndex:
         return view
 
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        return self.columns.select(namespace, filter, self._match)
+        return self._complete(self.columns).select(namespace, filter, self._match)
 
     def _match(self, field: str, operator: str, text: str) -> BitMap:
         if field not in self.schema.worded:
