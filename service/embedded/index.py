@@ -30,7 +30,7 @@ from pyroaring import BitMap
 from service.embedded.dense import DenseView
 from service.embedded.documents import EmbeddedDocuments, chosen
 from service.embedded.filters import Columns
-from service.embedded.lexical import DamagedView, LexicalView
+from service.embedded.lexical import DamagedView, LexicalView, Words
 from service.embedded.store import Applied, Document, Put, Store
 from service.errors import StartupFailed
 from service.inference.embedders import Corpus, Embedder
@@ -114,11 +114,11 @@ class EmbeddedIndex:
     def _open_lexical(self) -> LexicalView:
         folder = self.folder / "lexical"
         try:
-            return LexicalView(folder)
+            return LexicalView(folder, [self._field])
         except DamagedView:
             logger.warning("the lexical view in %s is damaged: rebuilding it", folder)
             shutil.rmtree(folder)
-            return LexicalView(folder)
+            return LexicalView(folder, [self._field])
 
     def _catch_up_lexical(self) -> None:
         if self._lexical.applied:
@@ -168,7 +168,7 @@ class EmbeddedIndex:
     def _follow_lexical(self, applied: Applied) -> None:
         texts = [(each.docno, _text(each, self._field)) for each in applied.added]
         self._lexical.apply(
-            [(docno, text) for docno, text in texts if text],
+            [(docno, {self._field: text}) for docno, text in texts],
             [each.docno for each in applied.removed],
         )
 
@@ -279,7 +279,7 @@ class EmbeddedIndex:
             vector = self._embedder.embed_query(query, self._corpus)
             found = self._dense.search(vector, top_k, among)
         else:
-            found = self._lexical.search(query, top_k, among)
+            found = self._lexical.search([Words(query, ())], top_k, among)
         bodies = self._store.documents([docno for docno, _ in found])
         return [(bodies[docno], score) for docno, score in found if docno in bodies]
 
