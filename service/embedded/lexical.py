@@ -12,7 +12,9 @@ can change without a rebuild.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from errno import EIO
 from pathlib import Path
 from threading import Lock
 from typing import TypeAlias
@@ -71,6 +73,7 @@ class LexicalView:
             builder.add_text_field(each.inner, tokenizer_name=tokenizers[each.name])
         self._schema = builder.build()
         self._writing = Lock()
+        self._failure: BaseException | None = None
         folder.mkdir(parents=True, exist_ok=True)
         with trouble_told():
             self._index = Index(self._schema, str(folder))
@@ -96,28 +99,24 @@ class LexicalView:
         """Take changes up for the next commit. What is added and removed is gone after it."""
         documents = [(_checked(docno), self._document(docno, texts)) for docno, texts in added]
         gone = [_checked(docno) for docno in removed]
-        with self._writing:
-            writer = self._open_writer()
-            with trouble_told():
-                for docno, document in documents:
-                    writer.delete_documents_by_term("docno", docno)
-                    if document is not None:
-                        writer.add_document(document)
-                for docno in gone:
-                    writer.delete_documents_by_term("docno", docno)
+        with self._writer_alone() as writer:
+            for docno, document in documents:
+                writer.delete_documents_by_term("docno", docno)
+                if document is not None:
+                    writer.add_document(document)
+            for docno in gone:
+                writer.delete_documents_by_term("docno", docno)
 
     def commit(self, seq: int) -> None:
         """Make it durable and searchable, together with `seq`."""
         marker = Document()
         marker.add_integer("docno", MARKER)
         marker.add_integer("applied", seq)
-        with self._writing:
-            writer = self._open_writer()
-            with trouble_told():
-                writer.delete_documents_by_term("docno", MARKER)
-                writer.add_document(marker)
-                writer.commit()
-                self._index.reload()
+        with self._writer_alone() as writer:
+            writer.delete_documents_by_term("docno", MARKER)
+            writer.add_document(marker)
+            writer.commit()
+            self._index.reload()
             self._applied = seq
 
     def close(self) -> None:
@@ -125,7 +124,8 @@ class LexicalView:
         with self._writing:
             writer, self._writer = self._writer, None
             if writer is not None:
-                writer.wait_merging_threads()
+                with suppress(OSError, DamagedView), trouble_told():  # it was told when it happened
+                    writer.wait_merging_threads()
 
     def search(
         self,
@@ -186,10 +186,21 @@ class LexicalView:
                 document.add_text(self._fields[name].inner, readable(text))
         return document if document.num_fields > 1 else None
 
-    def _open_writer(self) -> IndexWriter:
-        if self._writer is None:
-            raise ValueError("the view is closed")
-        return self._writer
+    @contextmanager
+    def _writer_alone(self) -> Iterator[IndexWriter]:
+        """The writer, until a write fails: the library then forgets changes without a word."""
+        with self._writing:
+            if self._writer is None:
+                raise ValueError("the view is closed")
+            if self._failure is not None:
+                told = f"close the view and open it again, as a write failed: {self._failure}"
+                raise OSError(EIO, told) from self._failure
+            try:
+                with trouble_told():
+                    yield self._writer
+            except BaseException as e:
+                self._failure = e
+                raise
 
     def _read_applied(self) -> int:
         searcher = self._index.searcher()

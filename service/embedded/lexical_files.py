@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def trouble_told() -> Iterator[None]:
     except ValueError as e:
         if "LockBusy" in str(e):
             raise ViewInUse(str(e)) from e
+        if "writer was killed" in str(e) or "Worker thread failed" in str(e):
+            raise OSError(EIO, str(e)) from e
         if number := re.search(r"os error (\d+)|Os \{ code: (\d+)", str(e)):
             raise OSError(int(number[1] or number[2]), str(e)) from e
         raise DamagedView(str(e)) from e

@@ -30,6 +30,7 @@ _OCCURS = {
     None: Occur.Should,
 }
 _FUZZY = re.compile(r"(.+)~(\d?)", re.DOTALL)
+_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")  # to the parser it would open a quotation
 _NOT_HERE = {
     "range": "ranges such as [a TO z] or >5",
     "set": "sets such as IN [a b]",
@@ -66,12 +67,15 @@ def _tree(text: str) -> Node:
             raise InvalidSyntax(f"the query has more than {MAX_DEPTH} brackets inside each other")
     if re.search(r"\bNOT\s+NOT\b", text):  # reading many of them takes the square of their number
         raise InvalidSyntax("NOT stands twice")
+    text = _APOSTROPHE.sub("’", text)
     try:
         return tantivy.parse_query(text)
     except ValueError as e:
-        _, mistakes = tantivy.parse_query_lenient(text)
-        told = [f"{each['message']} at character {each['pos'] + 1}" for each in mistakes]
-        raise InvalidSyntax(f"the query can't be read: {(told or ['it is incomplete'])[0]}") from e
+        why = "a quote, a bracket or an operator is left over"
+        for mistake in tantivy.parse_query_lenient(text)[1][:1]:
+            before = text.encode()[: mistake["pos"]].decode(errors="ignore")
+            why = f"{mistake['message']} after {len(before)} characters"
+        raise InvalidSyntax(f"the query can't be read: {why}") from e
 
 
 class _Maker:
