@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from service.embedded.graph import EXPANSION, Graph
+from service.embedded.ranking import Docnos
 from service.embedded.sealed import SealedFiles
-from service.embedded.vectors import KINDS, Docnos, Matrix, Vectors
+from service.embedded.vectors import KINDS, Matrix, Vectors
 
 Vector = NDArray[np.float32]
 

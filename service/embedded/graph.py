@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from usearch.index import Index
 
+from service.embedded.ranking import Docnos
 from service.embedded.turns import Turns
-from service.embedded.vectors import Docnos, Matrix, Scores
+from service.embedded.vectors import Matrix, Scores
 
 CONNECTIVITY = 16
 EXPANSION = 128

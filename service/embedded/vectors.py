@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from usearch.index import search
 
-Docnos = NDArray[np.uint32]
+from service.embedded.ranking import Docnos, places, ranked
+
 Matrix = NDArray[Any]
 Scores = NDArray[np.float32]
 
@@ -51,7 +52,7 @@ class Vectors:
         """Which of them (ascending) are not here."""
         missing = np.ones(len(docnos), dtype=np.bool_)
         for leaf, start, end in _parts(self._leaves, docnos):
-            missing[start:end] = _found(leaf.docnos, docnos[start:end]) < 0
+            missing[start:end] = places(leaf.docnos, docnos[start:end]) < 0
         return missing
 
     def change(self, docnos: Docnos, rows: Matrix, removed: Docnos) -> None:
@@ -87,7 +88,7 @@ class Vectors:
         pool: list[tuple[Docnos, Matrix]] = []
         pooled = 0
         for leaf, start, end in _parts(leaves, wanted):
-            at = _found(leaf.docnos, wanted[start:end])
+            at = places(leaf.docnos, wanted[start:end])
             at = at[at >= 0]
             if not len(at):
                 continue
@@ -126,7 +127,7 @@ class Vectors:
     # --- how leaves are made ---------------------------------------------------------------------
 
     def _remade(self, leaf: Leaf, docnos: Docnos, rows: Matrix, removed: Docnos) -> list[Leaf]:
-        gone = _found(leaf.docnos, removed)
+        gone = places(leaf.docnos, removed)
         gone = gone[gone >= 0]
         if not len(docnos) and not len(gone):
             return [leaf]
@@ -162,19 +163,6 @@ class Vectors:
         return joined
 
 
-def ranked(
-    docnos: Docnos, scores: Scores, k: int, *, lower_is_better: bool = False
-) -> list[tuple[int, float]]:
-    """The k best, equals in the order of their numbers: one question has one answer."""
-    ranks = scores if lower_is_better else -scores
-    if k < len(ranks):
-        worst = np.partition(ranks, k - 1)[k - 1]
-        near = np.flatnonzero(ranks <= worst)
-        docnos, scores, ranks = docnos[near], scores[near], ranks[near]
-    order = np.lexsort((docnos, ranks))[:k]
-    return list(zip(docnos[order].tolist(), scores[order].tolist(), strict=True))
-
-
 def _firsts(leaves: Sequence[Leaf]) -> Docnos:
     return np.array([leaf.docnos[0] for leaf in leaves], dtype=np.uint32)
 
@@ -187,14 +175,6 @@ def _parts(leaves: Sequence[Leaf], docnos: Docnos) -> Iterator[tuple[Leaf, int, 
     for leaf, start, end in zip(leaves, bounds, [*bounds[1:], len(docnos)], strict=True):
         if start < end:
             yield leaf, start, end
-
-
-def _found(ascending: Docnos, docnos: Docnos) -> NDArray[np.intp]:
-    """Where each of the numbers is, -1 for those that are not."""
-    at = np.searchsorted(ascending, docnos)
-    at[at == len(ascending)] = 0
-    at[ascending[at] != docnos] = -1
-    return at
 
 
 def _one(pool: Sequence[tuple[Docnos, Matrix]]) -> tuple[Docnos, Matrix]:
