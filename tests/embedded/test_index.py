@@ -21,7 +21,7 @@ from pinecone.errors import ApiError, ServiceError
 from service.embedded.engine import opened_index
 from service.embedded.index import EmbeddedIndex
 from service.errors import StartupFailed
-from service.inference.embedders import WordLlamaEmbedder
+from service.inference.wordllama import WordLlamaEmbedder
 from tests.e2e.process import ROOT
 
 EMBEDDER = WordLlamaEmbedder()
@@ -200,13 +200,12 @@ async def test_a_view_that_missed_a_change_catches_up_at_the_next_start(tmp_path
 
 
 async def test_vectors_of_another_embedder_are_not_mixed_with_ours(tmp_path: Path) -> None:
-    class Other(WordLlamaEmbedder):
-        name = "other-256"
-
+    other = WordLlamaEmbedder()
+    other.name = "other-256"
     async with opened(tmp_path):
         pass
     with pytest.raises(StartupFailed, match=r"wordllama-256.*other-256"):
-        async with opened_index(tmp_path, "records", "chunk_text", Other()):
+        async with opened_index(tmp_path, "records", "chunk_text", other):
             pass
 
 
@@ -223,7 +222,7 @@ LOADER = """
 import asyncio, sys
 from pathlib import Path
 from service.embedded.engine import opened_index
-from service.inference.embedders import WordLlamaEmbedder
+from service.inference.wordllama import WordLlamaEmbedder
 
 async def main():
     folder = Path(sys.argv[1])
