@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from pyroaring import BitMap
 
+from service.embedded.order import Docnos, places, ranked
 from service.embedded.postings import (
     Indices,
     Postings,
@@ -28,7 +29,6 @@ from service.embedded.postings import (
     loaded,
     merged,
 )
-from service.embedded.order import Docnos, places, ranked
 from service.embedded.sealed import SealedFiles
 
 GROWTH = 3  # a piece has so many times the entries of the next one, or they are merged
