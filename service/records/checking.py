@@ -6,7 +6,6 @@ records which were taken by one are taken by the other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +94,7 @@ def _check_field(name: str, value: Any) -> None:
     if isinstance(value, str | bool):
         return
     if isinstance(value, int | float):
-        if not math.isfinite(value) or not -(2**63) <= value < 2**63:
+        if not -(2**63) <= value < 2**63:  # which NaN is not either
             raise ValueError(f"{shown(name)}: must be a finite number of at most 64 bits")
     elif not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(
@@ -123,4 +122,4 @@ def _failure(position: int, id: str | None, sentence: str) -> Failure:
 
 def _id_of(given: Any) -> str | None:
     id = given.get("_id", given.get("id")) if isinstance(given, dict) else None
-    return id if isinstance(id, str) else None
+    return id if isinstance(id, str) and len(id) <= MAX_ID else None
