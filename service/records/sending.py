@@ -68,37 +68,42 @@ class Write:
 
     async def _send(self, target: Target, batch: list[Checked]) -> Errors:
         try:
-            async with asyncio.timeout(self._deadline.remaining()), self._slots:
-                await self._try(target, batch)
-        except TimeoutError:
-            return _all(batch, _late(target))
+            await self._try(target, batch)
         except (UpstreamRefused, UpstreamTooLarge) as exc:
             if len(batch) > 1 and self._halvings:
                 self._halvings -= 1
-                parts = [await self._send(target, half) for half in halves(batch)]
-                return _merged(parts)
+                return _merged([await self._send(target, half) for half in halves(batch)])
             return _all(batch, _refused(exc, target, len(batch)))
         except RequestError as exc:
             return _all(batch, exc)
         return {}
 
     async def _try(self, target: Target, batch: list[Checked]) -> None:
-        """Send one batch, again if what went wrong may pass while there is time."""
+        """Send one batch, again if what went wrong may pass, until the time is up."""
+        last: RequestError = DeadlineExceeded(
+            f"{target.name} did not take it in time, or did not say so; send it again"
+        )
+        try:
+            async with asyncio.timeout(self._deadline.remaining()), self._slots:
+                for attempt in range(1, ATTEMPTS + 1):
+                    try:
+                        return await self._call(target, batch)
+                    except PASSING as exc:
+                        last = exc
+                    pause = _pause(last, attempt)
+                    if attempt == ATTEMPTS or pause >= self._deadline.remaining():
+                        break
+                    await asyncio.sleep(pause)  # in its slot: who is in trouble gets less to do
+        except TimeoutError:
+            pass
+        raise last
+
+    async def _call(self, target: Target, batch: list[Checked]) -> None:
         records = [each.record for each in batch]
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                await target.pool.call(
-                    lambda index: target.dialect.upsert(
-                        index, self._namespace, records, self._deadline.remaining() + NET_S
-                    )
-                )
-            except PASSING as exc:
-                pause = _pause(exc, attempt)
-                if attempt == ATTEMPTS or pause >= self._deadline.remaining():
-                    raise
-                await asyncio.sleep(pause)  # in its slot: an upstream in trouble gets less to do
-            else:
-                return
+        left = self._deadline.remaining() + NET_S
+        await target.pool.call(
+            lambda index: target.dialect.upsert(index, self._namespace, records, left)
+        )
 
 
 def _pause(exc: RequestError, attempt: int) -> float:
@@ -113,12 +118,6 @@ def _refused(exc: RequestError, target: Target, count: int) -> RequestError:
     large = isinstance(exc, UpstreamTooLarge)
     why = "it is too large" if large else "its text or a field is not what the index takes"
     return type(exc)(f"{target.name} refuses {whose}: {why}")
-
-
-def _late(target: Target) -> RequestError:
-    return DeadlineExceeded(
-        f"{target.name} did not take it in time, or did not say so; send it again"
-    )
 
 
 def _all(batch: Sequence[Checked], error: RequestError) -> Errors:

@@ -39,6 +39,12 @@ def _filter(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _true(value: bool) -> bool:
+    if not value:
+        raise ValueError("is true, or is not given")
+    return value
+
+
 class _Parameters(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -119,7 +125,9 @@ class DeleteRequest(BaseModel):
     filter: Annotated[dict[str, Any], AfterValidator(_filter)] | None = Field(
         None, description="A condition in Pinecone's filter language."
     )
-    all: Literal[True] | None = Field(None, description="Every record of the namespace.")
+    all: Annotated[bool, AfterValidator(_true)] | None = Field(
+        None, description="True: every record of the namespace."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> DeleteRequest:
