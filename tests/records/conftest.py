@@ -14,7 +14,7 @@ from tests.conftest import MakeSettings, calling
 from tests.upstream import Upstream
 
 PINECONE = ["records", "documents", "shared"]
-BACKENDS = PINECONE  # and "embedded"
+BACKENDS = [*PINECONE, "embedded"]
 
 
 def settings_of(

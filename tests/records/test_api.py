@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +30,7 @@ async def test_a_record_is_written_read_and_deleted(api: httpx.AsyncClient) -> N
     assert (written.status_code, written.json()) == (200, {"written": 1, "failed": []})
     at = "/api/records/" + quote(str(RECORD["_id"]), safe="")
     assert (await api.get(at)).json() == RECORD
-    assert (await api.delete(at)).json() == {"deleted": None}
+    assert (await api.delete(at)).json() in ({"deleted": 1}, {"deleted": None})
     fault(await api.get(at), 404, "not_found")
     assert (await api.delete(at)).status_code == 200  # what is gone is gone
 
@@ -41,18 +42,16 @@ async def test_a_record_that_is_written_again_is_replaced(api: httpx.AsyncClient
     assert (await api.get("/api/records/tea/green 1")).json() == changed
 
 
-@pytest.mark.parametrize(
-    "id", ["a/b", "/a", "a//b/", "%2F", "a?b#c", "..", ".", "a\nb", "\x7f", "ü"]
-)
-async def test_ids_are_never_changed(api: httpx.AsyncClient, id: str) -> None:
-    written = await api.post("/api/records", json={"_id": id, "chunk_text": "x"})
-    if not id.isascii():
-        assert "ASCII" in fault(written, 422, "invalid_request")["detail"]
-        return
-    assert written.json()["written"] == 1
-    assert (await api.get("/api/records")).json()["ids"] == [id]
-    if set(id) != {"."}:  # which no client sends in a path
+async def test_ids_are_never_changed(api: httpx.AsyncClient) -> None:
+    ids = ["a/b", "/a", "a//b/", "%2F", "a?b#c", "a\nb", "a b+c", "\x7f", "..", "."]
+    written = await api.post("/api/records", json=[{"_id": id, "chunk_text": "x"} for id in ids])
+    assert written.json()["written"] == len(ids)
+    assert (await api.get("/api/records")).json()["ids"] == sorted(ids)
+    for id in ids[:-2]:  # dots alone are not sent in a path by any client
         assert (await api.get("/api/records/" + quote(id, safe=""))).json()["_id"] == id
+    foreign = await api.post("/api/records", json={"_id": "ü", "chunk_text": "x"})
+    assert "ASCII" in fault(foreign, 422, "invalid_request")["detail"]
+    assert "ASCII" in fault(await api.get("/api/records/%C3%BC"), 422, "invalid_request")["detail"]
 
 
 async def test_ndjson_is_a_record_a_line(api: httpx.AsyncClient) -> None:
@@ -64,7 +63,8 @@ async def test_ndjson_is_a_record_a_line(api: httpx.AsyncClient) -> None:
 
 async def test_listing_goes_page_by_page_and_by_prefix(api: httpx.AsyncClient) -> None:
     await api.post("/api/records", json=[*some(7, "a"), *some(2, "b")])
-    pages, cursor = [], ""
+    pages: list[list[str]] = []
+    cursor = ""
     while len(pages) < 10:
         page = (await api.get(f"/api/records?prefix=a&limit=3{cursor}")).json()
         pages.append(page["ids"])
@@ -118,26 +118,26 @@ async def test_deleting_by_ids_by_filter_and_all(api: httpx.AsyncClient) -> None
     assert await left() == []
 
 
-@pytest.mark.parametrize(
-    ("what", "hint"),
-    [
-        ({}, "exactly one of ids, filter or all"),
-        ({"ids": ["a"], "all": True}, "exactly one"),
-        ({"ids": ["a"], "filter": {"n": 1}}, "exactly one"),
-        ({"all": False}, "all"),
-        ({"all": 1}, "all"),
-        ({"ids": []}, "at least 1"),
-        ({"ids": ["ü"]}, "ASCII"),
-        ({"ids": "a"}, "list of texts"),
-        ({"filter": {}}, '{"all": true}'),
-        ({"filter": {"n": {"$like": 1}}}, "not an operator"),
-        ({"everything": True}, "there are ids, filter, all"),
-    ],
-)
-async def test_nothing_is_deleted_by_mistake(api: httpx.AsyncClient, what: Any, hint: str) -> None:
+MISTAKES: list[tuple[Any, str]] = [
+    ({}, "exactly one of ids, filter or all"),
+    ({"ids": ["a"], "all": True}, "exactly one"),
+    ({"ids": ["a"], "filter": {"n": 1}}, "exactly one"),
+    ({"all": False}, "all"),
+    ({"all": 1}, "all"),
+    ({"ids": []}, "at least 1"),
+    ({"ids": ["ü"]}, "ASCII"),
+    ({"ids": "a"}, "list of texts"),
+    ({"filter": {}}, '{"all": true}'),
+    ({"filter": {"n": {"$like": 1}}}, "not an operator"),
+    ({"everything": True}, "there are ids, filter, all"),
+]
+
+
+async def test_nothing_is_deleted_by_mistake(api: httpx.AsyncClient) -> None:
     await api.post("/api/records", json=some(1))
-    answer = await api.request("DELETE", "/api/records", json=what)
-    assert hint in fault(answer, 422, "invalid_request")["detail"]
+    for what, hint in MISTAKES:
+        answer = await api.request("DELETE", "/api/records", json=what)
+        assert hint in fault(answer, 422, "invalid_request")["detail"]
     for body in (b"", b"null", b"[]", b"true"):
         headers = {"Content-Type": "application/json"}
         raw = await api.request("DELETE", "/api/records", content=body, headers=headers)
@@ -152,24 +152,30 @@ async def test_namespaces_are_apart(api: httpx.AsyncClient) -> None:
     fault(await api.get("/api/records/r000"), 404, "not_found")
     assert (await api.get("/api/records/r000?namespace=two")).status_code == 200
     await api.request("DELETE", "/api/records?namespace=two", json={"all": True})
+    async with asyncio.timeout(10):  # the embedded engine, too, counts a moment later
+        while (stats := await counted(api)) != {"dense": (2, 2, 0), "sparse": (2, 2, 0)}:
+            assert stats.keys() == {"dense", "sparse"}
+
+
+async def counted(api: httpx.AsyncClient) -> dict[str, tuple[int, ...]]:
+    """Per index: all records, and those in the namespaces `one` and `two`."""
     stats = (await api.get("/api/stats")).json()
-    assert stats["indexes"].keys() == {"dense", "sparse"}
-    for index in stats["indexes"].values():
-        assert index["records"] == 2
-        counts = {name: each["records"] for name, each in index["namespaces"].items()}
-        assert counts["one"] == 2
-        assert counts.get("two", 0) == 0
+    return {
+        name: (index["records"], *(records_in(index, each) for each in ("one", "two")))
+        for name, index in stats["indexes"].items()
+    }
 
 
-async def test_waiting_until_searches_see_it(api: httpx.AsyncClient, backend: str) -> None:
-    """Words take a moment to find what was written; Pinecone does not say when they do."""
-    answer = await api.post("/api/records?wait=visible", json=RECORD)
-    if backend != "embedded":
-        assert fault(answer, 422, "invalid_request")["errors"][0]["loc"] == ["wait"]
-        return
-    assert answer.json()["written"] == 1
-    found = await api.get("/api/lexical-search?text_query=green")
-    assert [result["_id"] for result in found.json()["results"]] == [RECORD["_id"]]
+def records_in(index: Any, namespace: str) -> int:
+    return int(index["namespaces"].get(namespace, {"records": 0})["records"])
+
+
+async def test_pinecone_does_not_say_when_searches_see_a_write(
+    pinecone: httpx.AsyncClient,
+) -> None:
+    answer = await pinecone.post("/api/records?wait=visible", json=RECORD)
+    assert fault(answer, 422, "invalid_request")["errors"][0]["loc"] == ["wait"]
+    fault(await pinecone.get("/api/records/tea/green 1"), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +191,6 @@ async def test_waiting_until_searches_see_it(api: httpx.AsyncClient, backend: st
         ("limit=1&limit=2", "limit"),
     ],
 )
-async def test_parameters_of_a_list(api: httpx.AsyncClient, query: str, loc: str) -> None:
-    body = fault(await api.get(f"/api/records?{query}"), 422, "invalid_request")
+async def test_parameters_of_a_list(pinecone: httpx.AsyncClient, query: str, loc: str) -> None:
+    body = fault(await pinecone.get(f"/api/records?{query}"), 422, "invalid_request")
     assert body["errors"][0]["loc"] == [loc]

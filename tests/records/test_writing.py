@@ -157,7 +157,8 @@ async def test_a_write_whose_caller_has_gone_is_finished(
 ) -> None:
     gate = Gate()
     paths = [f"{index}/records/namespaces/__default__/upsert" for index in INDEXES]
-    async with create_app(make_settings(upserts_at_once=1)).test_app() as app:
+    app: Any = create_app(make_settings(upserts_at_once=1))
+    async with app.test_app():
         upstream.behave(gate, *paths)
         messages = iter([{"type": "http.request", "body": WHOLE, "more_body": False}])
         gone = asyncio.Event()
@@ -173,7 +174,7 @@ async def test_a_write_whose_caller_has_gone_is_finished(
         async def send(message: Any) -> None:
             sent.append(message)
 
-        request = asyncio.create_task(app.app(SCOPE, receive, send))  # type: ignore[arg-type]
+        request = asyncio.create_task(app(SCOPE, receive, send))
         await upstream.until(lambda: len(upstream.upserts()) == 1)
         gone.set()
         await request
