@@ -83,3 +83,10 @@ async def calling(app: Quart, **options: Any) -> AsyncIterator[httpx.AsyncClient
         options.setdefault("base_url", "http://127.0.0.1:8000")
         async with httpx.AsyncClient(transport=transport, **options) as client:
             yield client
+
+
+@pytest.fixture
+async def local(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on this machine, of an app over two indexes of the records dialect."""
+    async with calling(create_app(make_settings())) as client:
+        yield client

@@ -43,10 +43,3 @@ async def api(
         create_app(settings_of(backend, make_settings, upstream, tmp_path))
     ) as client:
         yield client
-
-
-@pytest.fixture
-async def pinecone(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the API over two indexes of the records dialect."""
-    async with calling(create_app(make_settings())) as client:
-        yield client

@@ -171,11 +171,11 @@ def records_in(index: Any, namespace: str) -> int:
 
 
 async def test_pinecone_does_not_say_when_searches_see_a_write(
-    pinecone: httpx.AsyncClient,
+    local: httpx.AsyncClient,
 ) -> None:
-    answer = await pinecone.post("/api/records?wait=visible", json=RECORD)
+    answer = await local.post("/api/records?wait=visible", json=RECORD)
     assert fault(answer, 422, "invalid_request")["errors"][0]["loc"] == ["wait"]
-    fault(await pinecone.get("/api/records/tea/green 1"), 404, "not_found")
+    fault(await local.get("/api/records/tea/green 1"), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,6 @@ async def test_pinecone_does_not_say_when_searches_see_a_write(
         ("limit=1&limit=2", "limit"),
     ],
 )
-async def test_parameters_of_a_list(pinecone: httpx.AsyncClient, query: str, loc: str) -> None:
-    body = fault(await pinecone.get(f"/api/records?{query}"), 422, "invalid_request")
+async def test_parameters_of_a_list(local: httpx.AsyncClient, query: str, loc: str) -> None:
+    body = fault(await local.get(f"/api/records?{query}"), 422, "invalid_request")
     assert body["errors"][0]["loc"] == [loc]

@@ -20,9 +20,9 @@ async def post(client: httpx.AsyncClient, records: Any) -> httpx.Response:
 
 
 async def test_batches_have_at_most_96_records_and_go_to_both_indexes(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    assert (await post(pinecone, some(200))).json() == {"written": 200, "failed": []}
+    assert (await post(local, some(200))).json() == {"written": 200, "failed": []}
     for index in ("dense", "sparse"):
         assert sorted(len(call.body) for call in upstream.upserts(index)) == [8, 96, 96]
         assert len(upstream.records.of(index)) == 200
@@ -30,10 +30,10 @@ async def test_batches_have_at_most_96_records_and_go_to_both_indexes(
 
 
 async def test_batches_have_at_most_two_megabytes(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     large = [{**record, "chunk_text": "é" * 15_000} for record in some(90)]  # 30 kB each
-    assert (await post(pinecone, large)).json()["written"] == 90
+    assert (await post(local, large)).json()["written"] == 90
     sizes = [call.size for call in upstream.upserts("dense")]
     assert len(sizes) == 2
     assert max(sizes) <= 2_000_000
@@ -68,10 +68,10 @@ INDEXES = ["dense", "sparse"]
 
 
 async def test_a_record_that_pinecone_refuses_is_found_and_the_others_are_written(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.records.poison = {"r007", "r150"}
-    body = (await post(pinecone, some(200))).json()
+    body = (await post(local, some(200))).json()
     assert body["written"] == 198
     assert [(each["index"], each["_id"]) for each in body["failed"]] == [(7, "r007"), (150, "r150")]
     assert {each["code"] for each in body["failed"]} == {"upstream_refused"}
@@ -82,27 +82,27 @@ async def test_a_record_that_pinecone_refuses_is_found_and_the_others_are_writte
 
 
 async def test_the_search_for_refused_records_has_an_end(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Status(400), *INDEXES)
-    body = fault(await post(pinecone, some(1000)), 422, "upstream_refused")
+    body = fault(await post(local, some(1000)), 422, "upstream_refused")
     assert len(body["errors"]) == 20
     assert len(upstream.upserts()) <= 2 * (11 + 2 * 64)
 
 
 async def test_a_record_that_one_index_took_and_the_other_did_not_is_no_written_one(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    await post(pinecone, {"_id": "there", "chunk_text": "x"})
+    await post(local, {"_id": "there", "chunk_text": "x"})
     upstream.behave(Status(403), "sparse")
-    answer = await post(pinecone, some(2))
+    answer = await post(local, some(2))
     body = fault(answer, 502, "upstream_forbidden")
     assert body["detail"].startswith("No record was written. Pinecone does not let this service")
     assert "the sparse index" in body["errors"][0]["msg"]
     assert "the dense index took it" in body["errors"][0]["msg"]
     assert "send it again" in body["errors"][0]["msg"]
     upstream.behave(None, "sparse")
-    assert (await post(pinecone, some(2))).json()["written"] == 2
+    assert (await post(local, some(2))).json()["written"] == 2
 
 
 @pytest.mark.parametrize(
@@ -128,27 +128,27 @@ async def test_where_nothing_was_written_the_answer_is_the_upstreams_error(
 
 @pytest.mark.parametrize("passing", [Status(503), Reset()])
 async def test_what_passes_is_tried_again(
-    pinecone: httpx.AsyncClient, upstream: Upstream, passing: Any
+    local: httpx.AsyncClient, upstream: Upstream, passing: Any
 ) -> None:
     upstream.behave(Flaky(passing, 4), "dense")  # more than the client itself tries again
-    assert (await post(pinecone, some(2))).json() == {"written": 2, "failed": []}
+    assert (await post(local, some(2))).json() == {"written": 2, "failed": []}
 
 
 async def test_a_rate_limit_that_outlasts_the_request_is_passed_on(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Status(429, {"retry-after": "40"}), *INDEXES)
-    answer = await post(pinecone, some(2))
+    answer = await post(local, some(2))
     fault(answer, 503, "upstream_rate_limited")
     assert answer.headers["Retry-After"] == "40"
     assert len(upstream.upserts("dense")) == 1
 
 
 async def test_a_rate_limit_within_the_request_is_waited_for(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Flaky(Status(429, {"retry-after": "1"}), 1), "sparse")
-    assert (await post(pinecone, some(1))).json()["written"] == 1
+    assert (await post(local, some(1))).json()["written"] == 1
     assert len(upstream.upserts("sparse")) == 2
 
 
@@ -208,10 +208,10 @@ SCOPE = {
 
 
 async def test_a_deletion_of_many_ids_takes_several_calls(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     ids = [f"i{i}" for i in range(2500)]
-    answer = await pinecone.request("DELETE", "/api/records", json={"ids": ids})
+    answer = await local.request("DELETE", "/api/records", json={"ids": ids})
     assert answer.json() == {"deleted": None}
     calls = [call for call in upstream.calls if call.path == "/vectors/delete"]
     assert sorted(len(call.body["ids"]) for call in calls) == [500, 500, 1000, 1000, 1000, 1000]
@@ -220,23 +220,23 @@ async def test_a_deletion_of_many_ids_takes_several_calls(
 
 
 async def test_a_deletion_that_one_index_refuses_says_what_the_other_did(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    await post(pinecone, some(1))
+    await post(local, some(1))
     upstream.behave(Status(500), "sparse")
-    answer = await pinecone.delete("/api/records/r000")
+    answer = await local.delete("/api/records/r000")
     body = fault(answer, 503, "upstream_unavailable")
     assert "The other index has deleted" in body["detail"]
     upstream.behave(None, "sparse")
-    assert (await pinecone.delete("/api/records/r000")).status_code == 200
+    assert (await local.delete("/api/records/r000")).status_code == 200
     assert upstream.records.of("sparse") == {}
 
 
 async def test_a_record_that_only_one_index_has_is_found(
-    pinecone: httpx.AsyncClient, upstream: Upstream
+    local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.records.of("sparse")["half"] = {"chunk_text": "x"}
-    assert (await pinecone.get("/api/records/half")).json()["chunk_text"] == "x"
+    assert (await local.get("/api/records/half")).json()["chunk_text"] == "x"
 
 
 async def test_reads_end_at_their_deadline(make_settings: MakeSettings, upstream: Upstream) -> None:
