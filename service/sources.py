@@ -27,6 +27,8 @@ from service.indexes.registry import Index, Registry
 from service.inference.pinecone import MAX_DOCUMENTS, PineconeReranker, check_model, reranker_pool
 from service.inference.port import Reranker
 from service.inference.wordllama import WordLlamaEmbedder
+from service.records.records import Show
+from service.retrieval.query import Highlighter
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class Opened:
     text_field: str
     lexical_weight: float = 0.5
     candidates: int = 0
+    highlighter: Highlighter | None = None
+    show: Show | None = None  # makes searches see what was written
 
 
 class Sources(Protocol):
