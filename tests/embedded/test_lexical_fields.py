@@ -56,6 +56,8 @@ def test_a_document_that_matches_any_clause_is_found_and_best_if_it_matches_all(
     best, *others = numbers(view.search(clauses, 9))
     assert (best, sorted(others)) == (3, [1, 2])
     assert view.search([], 9) == []
+    twice = [Words("red", ("title", "title"))]
+    assert view.search(twice, 9) == view.search([Words("red", ("title",))], 9)
 
 
 def test_a_field_that_is_not_there_is_the_callers_mistake(view: LexicalView) -> None:
@@ -241,6 +243,7 @@ def test_every_word_that_is_required_may_stand_in_another_field(view: LexicalVie
     assert numbers(view.search([Words("red", ())], 9, match_all=["the red green"])) == [1, 2]
     assert numbers(view.search([Words("red", ("title",))], 9, match_all=["red green"])) == [2]
     assert view.search([Words("red", ())], 9, match_all=["red", "blue"]) == []
+    assert view.search([Words("red", ())], 9, match_all=["the who"]) == []
 
 
 def test_typos_are_looked_for_in_the_fields_of_their_clause(view: LexicalView) -> None:
