@@ -24,14 +24,15 @@ def parse(stream: BinaryIO, name: str, rules: Rules) -> Iterator[Item]:
         if raw is None:
             yield Fault(where, TOO_LONG)
             continue
-        if not raw.strip():
+        line = raw.strip()
+        if not line:
             continue
-        if first and raw.strip() == b"[":
+        if first and line.startswith(b"["):
             yield Fault(where, AN_ARRAY)
             return
         first = False
         try:
-            value = _decoded(raw)
+            value = _decoded(line)
         except Unfit as exc:
             yield Fault(where, str(exc))
         else:
