@@ -15,8 +15,9 @@ from typing import Protocol
 
 import orjson
 
+from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.engine import opened_index
-from service.embedded.index import EmbeddedIndex
+from service.embedded.schema import Schema, Text
 from service.errors import StartupFailed
 from service.indexes.dialect import DocumentsDialect
 from service.indexes.pinecone import IndexSpec, Kind, OpenLane, open_lane
@@ -129,7 +130,8 @@ class EmbeddedSources:
         settings = self._settings
         field = settings.pinecone_text_field
         embedder = await asyncio.to_thread(WordLlamaEmbedder)
-        async with opened_index(Path(settings.data_dir), INDEX_NAME, field, embedder) as index:
+        schema = Schema({field: Text(embed=True, words=True)})
+        async with opened_index(Path(settings.data_dir), INDEX_NAME, schema, embedder) as index:
             if settings.load_samples:
                 await _load_samples(index, settings)
             yield Opened(
@@ -142,13 +144,13 @@ class EmbeddedSources:
             )
 
 
-def _embedded(kind: Kind, index: EmbeddedIndex, dialect: DocumentsDialect) -> Index:
+def _embedded(kind: Kind, index: EmbeddedAsyncIndex, dialect: DocumentsDialect) -> Index:
     """One way of asking the one index. The pool has nothing of its own to close."""
     pool = Pool[AsyncIndexPort](f"the {kind} index", lambda: index, lanes=1, calls=EMBEDDED_CALLS)
-    return Index(kind, str(index.folder), dialect, pool)
+    return Index(kind, str(index.embedded.folder), dialect, pool)
 
 
-async def _load_samples(index: EmbeddedIndex, settings: Settings) -> None:
+async def _load_samples(index: EmbeddedAsyncIndex, settings: Settings) -> None:
     """Into an index that is empty, so that there is something to search."""
     stats = await index.describe_index_stats()
     if stats.total_vector_count:
@@ -157,8 +159,8 @@ async def _load_samples(index: EmbeddedIndex, settings: Settings) -> None:
     field = settings.pinecone_text_field
     named = [{field if name == "chunk_text" else name: r[name] for name in r} for r in records]
     await index.documents.upsert(namespace=settings.pinecone_namespace, documents=named)
-    await index.show()
-    logger.info("loaded %d sample records into %s", len(named), index.folder)
+    await index.embedded.show()
+    logger.info("loaded %d sample records into %s", len(named), index.embedded.folder)
 
 
 def _spec(settings: Settings, kind: Kind) -> IndexSpec:

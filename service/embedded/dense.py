@@ -28,7 +28,9 @@ METRICS = {"cosine": "cos", "dotproduct": "ip", "euclidean": "l2sq"}
 class DenseView:
     """Vectors by docno. `applied` is the change up to which a saved view is complete."""
 
-    def __init__(self, folder: Path, dimension: int, metric: str = "cosine") -> None:
+    def __init__(
+        self, folder: Path, dimension: int, metric: str = "cosine", *, dtype: str = "f16"
+    ) -> None:
         self._folder = folder
         self._lock = threading.RLock()  # usearch takes searches at once, but no write beside them
         self._metric = METRICS[metric]

@@ -15,33 +15,43 @@ from collections.abc import AsyncIterator, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
-from service.embedded.index import EmbeddedIndex
+from service.embedded.client import EmbeddedAsyncIndex
+from service.embedded.index import EmbeddedIndex, OtherVectors
+from service.embedded.lexical import DamagedView, ViewInUse
+from service.embedded.schema import Schema
+from service.embedded.store import OtherFormat
 from service.errors import StartupFailed
 from service.inference.embedders import Embedder
 
 
 @contextlib.asynccontextmanager
 async def opened_index(
-    data_dir: Path, name: str, text_field: str, embedder: Embedder
-) -> AsyncIterator[EmbeddedIndex]:
+    data_dir: Path, name: str, schema: Schema, embedder: Embedder
+) -> AsyncIterator[EmbeddedAsyncIndex]:
     """Own the data directory and open one index in it; close both on the way out."""
-    with _owned(data_dir):
-        index = EmbeddedIndex(data_dir / name, text_field, embedder)
+    with owned(data_dir):
+        index = EmbeddedIndex(data_dir / name, schema, embedder)
         try:
             await asyncio.to_thread(index.open)
-        except (OSError, sqlite3.Error) as exc:
+        except OtherVectors as exc:
+            raise StartupFailed(
+                f"DATA_DIR: {index.folder}: {exc}. Open it as it was made, give another DATA_DIR, "
+                "or let `python -m service doctor --reembed` make it anew with this embedder"
+            ) from exc
+        except (OSError, sqlite3.Error, OtherFormat, DamagedView, ViewInUse) as exc:
             raise StartupFailed(
                 f"DATA_DIR: the records in {index.folder} can't be opened ({exc}); "
                 "put back a copy of it, or give another DATA_DIR"
             ) from exc
         try:
-            yield index
+            yield EmbeddedAsyncIndex(index)
         finally:
             await index.close()
 
 
 @contextlib.contextmanager
-def _owned(data_dir: Path) -> Iterator[None]:
+def owned(data_dir: Path) -> Iterator[None]:
+    """Be the one process that uses a data directory."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "owner").open("a+")

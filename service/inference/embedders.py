@@ -44,6 +44,16 @@ class Corpus:
         self.texts = 0
         self.seen: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
+    def to_bytes(self) -> bytes:
+        return np.int64(self.texts).tobytes() + self.seen.tobytes()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Corpus:
+        found = cls()
+        values = np.frombuffer(raw, dtype=np.int64)
+        found.texts, found.seen = int(values[0]), values[1:].copy()
+        return found
+
 
 class WordLlamaEmbedder:
     """Static word-piece vectors whose weights come inside of the package: no download, no GPU.

@@ -1,0 +1,211 @@
+"""Views of the store, each kept in step with its log by a thread of its own.
+
+Knows nothing of what a view is for. There is one way for a view to learn of a change, whether it is
+live, catching up after a crash, or being mended: it reads the log from where it is. A view that the
+log does not reach any more is rebuilt from a snapshot, while searches that can do without it go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from service.embedded.store import Document, Store
+
+logger = logging.getLogger(__name__)
+
+STEP = 250  # changes that are read at once
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # before a view that failed is tried again
+
+
+class View(Protocol):
+    """One way of searching the records."""
+
+    name: str
+    vector_field: str | None
+    """The field whose vectors it needs to see."""
+    save_every: int
+    """Changes after which it is saved."""
+    save_within_s: float
+    """Seconds after which a change is saved."""
+    shown_by_saving: bool
+    """Whether searches see a change when it is saved, and not when it is applied."""
+
+    def open(self) -> int | None:
+        """Take up what is saved: the change up to which it is complete, None if nothing is."""
+        ...
+
+    def reset(self) -> None:
+        """Begin anew with nothing."""
+        ...
+
+    def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None: ...
+
+    def save(self, seq: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Follower:
+    """A view, its thread, and how far they are."""
+
+    def __init__(self, view: View, store: Store, saved: Callable[[], None]) -> None:
+        self.view = view
+        self.rebuilding: float | None = None
+        """How much of a rebuild is done, from 0 to 1."""
+        self.trouble: str | None = None
+        """Why the view can't follow at present."""
+        self.applied = self.saved = 0
+        self._store = store
+        self._on_saved = saved
+        self._moved = threading.Condition()
+        self._wake = threading.Event()
+        self._flush = 0
+        self._stopping = False
+        self._opened = False
+        self._unsaved_since: float | None = None
+        self._unsaved = 0
+        self._thread = threading.Thread(target=self._run, name=f"follow {view.name}")
+
+    @property
+    def visible(self) -> int:
+        return self.saved if self.view.shown_by_saving else self.applied
+
+    @property
+    def complete(self) -> bool:
+        """Whether it holds all that it has ever held: it may only be a few changes behind."""
+        return self._opened and self.rebuilding is None
+
+    def start(self) -> None:
+        """Take up what is saved, and follow from there in the background."""
+        self._take_up()
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Catch up, save, and end; what can't be saved is caught up at the next start."""
+        self.ask_to_stop()
+        self._thread.join()
+        self.view.close()
+
+    def wake(self) -> None:
+        """There is something new in the log."""
+        self._wake.set()
+
+    def wait(self, seq: int, timeout: float, *, visible: bool = False) -> bool:
+        """Wait until a change is applied or visible; False if it is not, in time or for trouble."""
+        if visible:
+            self._flush = max(self._flush, seq)
+            self._wake.set()
+
+        def reached() -> bool:
+            return (self.visible if visible else self.applied) >= seq
+
+        with self._moved:
+            self._moved.wait_for(lambda: reached() or self.trouble is not None, timeout)
+            return reached()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            stopping = self._stopping
+            try:
+                self._follow()
+                if stopping and self.saved < self.applied:
+                    self._save()
+                self.trouble, pause = None, FIRST_PAUSE_S
+            except Exception as exc:
+                if self.trouble is None:
+                    logger.exception("%s can't follow; it is tried again", self.view.name)
+                with self._moved:
+                    self.trouble = f"{type(exc).__name__}: {exc}"
+                    self._moved.notify_all()
+                self._wake.wait(0 if stopping else pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+                self._mend()
+            if stopping:
+                return
+            self._wake.wait(self._until_save())
+            self._wake.clear()
+
+    def _follow(self) -> None:
+        """Apply what there is; save when it is due."""
+        if not self._opened:
+            self._take_up()
+        if self.rebuilding is not None:
+            self._rebuild()
+        while not (self._stopping and self.rebuilding is not None):
+            changes = self._store.changes(self.applied, STEP, self.view.vector_field)
+            if changes.seq == self.applied:
+                break
+            self.view.apply(changes.added, changes.removed)
+            self._advance(changes.seq, len(changes.added) + len(changes.removed))
+            if self._save_is_due():
+                self._save()
+        if self._save_is_due():
+            self._save()
+
+    def _take_up(self) -> None:
+        found = self.view.open()
+        self._opened = True
+        if found is None or not self._store.log_starts_after() <= found <= self._store.seq():
+            self.rebuilding = 0.0
+        else:
+            self.applied = self.saved = found
+
+    def _rebuild(self) -> None:
+        """From a snapshot, with the vectors that are stored: nothing is embedded again."""
+        self.view.reset()
+        with self._store.snapshot(self.view.vector_field) as snapshot:
+            done = 0
+            for batch in snapshot.batches:
+                if self._stopping:
+                    return
+                self.view.apply(batch, [])
+                done += len(batch)
+                self.rebuilding = done / max(snapshot.total, 1)
+            self.applied = self.saved = 0
+            self.rebuilding = None
+            self._advance(snapshot.seq, done)
+        self._save()
+
+    def _advance(self, seq: int, count: int) -> None:
+        self._unsaved += count
+        if self._unsaved_since is None:
+            self._unsaved_since = time.monotonic()
+        with self._moved:
+            self.applied = seq
+            self._moved.notify_all()
+
+    def _save(self) -> None:
+        self.view.save(self.applied)
+        self._unsaved, self._unsaved_since = 0, None
+        with self._moved:
+            self.saved = self.applied
+            self._moved.notify_all()
+        self._on_saved()
+
+    def _save_is_due(self) -> bool:
+        return self._unsaved >= self.view.save_every or self._until_save() == 0
+
+    def _until_save(self) -> float | None:
+        """Seconds; None if there is nothing to be saved."""
+        if self._unsaved_since is None:
+            return None
+        if self.view.shown_by_saving and self.saved < self._flush:
+            return 0
+        return max(self._unsaved_since + self.view.save_within_s - time.monotonic(), 0)
+
+    def _mend(self) -> None:
+        """Forget what is in memory: it may be half of something. What is saved is whole."""
+        try:
+            self.view.close()
+        except Exception:
+            logger.exception("%s did not close cleanly", self.view.name)
+        self._opened, self._unsaved, self._unsaved_since = False, 0, None
