@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.commands.interrupt import Interrupt, run
-from service.commands.local import Local
+from service.commands.local import loading
 from service.commands.parsing import add_place, whole
 from service.commands.remote import Remote, check_url, key_from_environment
 from service.commands.terminal import columns, printable
@@ -127,7 +127,7 @@ async def _target(
         async with remote.opened():
             yield remote
     else:
-        async with Local(settings, interrupt).loading() as local:
+        async with loading(settings, interrupt) as local:
             yield local
 
 

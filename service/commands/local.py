@@ -1,7 +1,7 @@
-"""The app's own backend, opened in this process: no server, no HTTP.
+"""The service in this process: the app that `serve` would serve, with nobody listening.
 
-The same validation, search and answer as behind the API. The one piece that goes past `Backend` is
-`_Writer`, which is to be replaced by the backend's own write side.
+A search goes through the app's own API, so it means here what it means there. The one piece that
+goes past the app is `_Writer`, which is to be replaced by the API's way to write, once it has one.
 """
 
 from __future__ import annotations
@@ -10,61 +10,52 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import orjson
-from pydantic import ValidationError
+import httpx
 
-from service.backend import Backend
+from service.app import create_app, running
 from service.commands.interrupt import Interrupt
-from service.errors import CommandFailed, EmptyQuery, InvalidRequest, StartupFailed
+from service.commands.remote import Remote
+from service.errors import CommandFailed, StartupFailed
 from service.indexes.registry import Index
 from service.ingest.target import Written
-from service.retrieval.deadline import Deadline
-from service.retrieval.query import Mode
 from service.settings import Settings
 from service.sources import sources_for
-from service.web.schemas import EMPTY_QUERY, SearchRequest
-from service.web.search import PATHS
-from service.web.writing import answer
 
-BATCH_SIZES = {"pinecone": 96, "embedded": 512}
+NOWHERE = "http://localhost"  # a request has to have an address
+EMBEDDED_BATCH = 512
 
 
-class Local:
-    """Loads into and searches the backend that the settings name."""
+@contextlib.asynccontextmanager
+async def searching(settings: Settings, interrupt: Interrupt) -> AsyncIterator[Remote]:
+    """Open what the settings name, for searches."""
+    app = create_app(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        with _way_out_told(), interrupt.later():
+            await stack.enter_async_context(running(app))
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # its scope is a plain dict
+        remote = Remote(NOWHERE, None, settings.pinecone_text_field, transport)
+        yield await stack.enter_async_context(remote.opened())
 
-    def __init__(self, settings: Settings, interrupt: Interrupt) -> None:
-        self.text_field = settings.pinecone_text_field
-        self.batch_size = BATCH_SIZES[settings.backend]
-        self._settings = settings
-        self._interrupt = interrupt
 
-    @contextlib.asynccontextmanager
-    async def searching(self) -> AsyncIterator[Searching]:
-        """Open for searches."""
-        backend = Backend(sources_for(self._settings))
-        async with contextlib.AsyncExitStack() as stack:
-            with _way_out_told(), self._interrupt.later():
-                await stack.enter_async_context(backend.opened())
-            yield Searching(backend, self._settings)
-
-    @contextlib.asynccontextmanager
-    async def loading(self) -> AsyncIterator[_Writer]:
-        """Open for records."""
-        if self._settings.backend == "pinecone":
-            raise CommandFailed("Loading into Pinecone goes through a running service: give --url")
-        sources = sources_for(self._settings.model_copy(update={"load_samples": False}))
-        async with contextlib.AsyncExitStack() as stack:
-            with _way_out_told(), self._interrupt.later():
-                opened = await stack.enter_async_context(sources.opened())
-            yield _Writer(self, opened.dense, self._settings.pinecone_namespace)
+@contextlib.asynccontextmanager
+async def loading(settings: Settings, interrupt: Interrupt) -> AsyncIterator[_Writer]:
+    """Open what the settings name, for records."""
+    if settings.backend == "pinecone":
+        raise CommandFailed("Loading into Pinecone goes through a running service: give --url")
+    sources = sources_for(settings.model_copy(update={"load_samples": False}))
+    async with contextlib.AsyncExitStack() as stack:
+        with _way_out_told(), interrupt.later():
+            opened = await stack.enter_async_context(sources.opened())
+        yield _Writer(opened.dense, opened.text_field, settings.pinecone_namespace)
 
 
 class _Writer:
     """Writes through the embedded index's documents dialect."""
 
-    def __init__(self, local: Local, index: Index, namespace: str) -> None:
-        self.text_field = local.text_field
-        self.batch_size = local.batch_size
+    batch_size = EMBEDDED_BATCH
+
+    def __init__(self, index: Index, text_field: str, namespace: str) -> None:
+        self.text_field = text_field
         self._index = index
         self._namespace = namespace
 
@@ -75,44 +66,6 @@ class _Writer:
             return cast("int", done.upserted_count)
 
         return Written(await self._index.pool.call(write))
-
-
-class Searching:
-    """Searches of an open backend, asked and answered as over HTTP."""
-
-    def __init__(self, backend: Backend, settings: Settings) -> None:
-        self._backend = backend
-        self._settings = settings
-
-    async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The API's answer."""
-        settings = self._settings
-        asked = _validated(body)
-        most = self._backend.max_reranked
-        query = asked.to_query(
-            top_k=settings.pinecone_top_k,
-            namespace=settings.pinecone_namespace,
-            rerank=PATHS[mode][1] if most else "none",
-        )
-        if query.rerank != "none" and query.top_k > most:
-            raise InvalidRequest(f"top_k: must be at most {most}, or rerank must be none")
-        events = self._backend.search(mode, query, Deadline(settings.search_timeout_ms / 1000))
-        async for event in events:
-            last = event
-        return answer(last, query, settings.pinecone_text_field, cascading=mode == "cascading")
-
-
-def _validated(body: Mapping[str, Any]) -> SearchRequest:
-    try:
-        asked = SearchRequest.model_validate_json(orjson.dumps(body))
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        sentence = first["msg"].removeprefix("Value error, ")
-        raise InvalidRequest(f"{where}: {sentence[:1].lower()}{sentence[1:]}") from None
-    if not asked.text_query.strip():
-        raise EmptyQuery(EMPTY_QUERY)
-    return asked
 
 
 @contextlib.contextmanager

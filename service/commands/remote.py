@@ -1,6 +1,7 @@
-"""A running Cascade at the far end of HTTP: records go to it, searches come from it.
+"""A Cascade behind its API: records go to it, searches come from it.
 
 Knows the API's paths and shapes, and none of the service's insides. Trying again is not its matter.
+The API may be that of an app in this process (see `local`): then no bytes leave it.
 """
 
 from __future__ import annotations
@@ -46,14 +47,22 @@ class Remote:
 
     batch_size = BATCH_SIZE
 
-    def __init__(self, url: str, key: str | None, text_field: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        text_field: str,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.text_field = text_field
         self._url = check_url(url)
         self._key = _check_key(key)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        self._client = httpx.AsyncClient(base_url=self._url, headers=headers, timeout=TIMEOUT)
+        self._client = httpx.AsyncClient(
+            base_url=self._url, headers=headers, timeout=TIMEOUT, transport=transport
+        )
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Remote]:
@@ -68,10 +77,8 @@ class Remote:
             yield self
 
     async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
-        body: dict[str, Any] = {"records": records}
-        if namespace:
-            body["namespace"] = namespace
-        answer = _json(await self._post(RECORDS, body))
+        parameters = {"namespace": namespace} if namespace else {}
+        answer = _json(await self._post(RECORDS, records, parameters))
         try:
             failures = [
                 Failure(each.get("_id"), int(each["index"]), str(each["code"]), str(each["detail"]))
@@ -86,11 +93,12 @@ class Remote:
 
     async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:
         """The API's answer, as it came."""
-        return _json(await self._post(PATHS[mode][0], body))
+        return _json(await self._post(PATHS[mode][0], body, {}))
 
-    async def _post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
+    async def _post(self, path: str, body: Any, parameters: dict[str, str]) -> httpx.Response:
+        content = orjson.dumps(body)
         try:
-            answer = await self._client.post(path, content=orjson.dumps(body))
+            answer = await self._client.post(path, content=content, params=parameters)
         except httpx.TimeoutException as exc:
             raise UpstreamTimeout(f"{self._url} did not answer in time") from exc
         except httpx.TransportError as exc:

@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 
 from service.commands.interrupt import Interrupt, run
-from service.commands.local import Local
+from service.commands.local import searching
 from service.commands.parsing import add_place, whole
 from service.commands.remote import Remote, key_from_environment
 from service.commands.results import table
@@ -29,12 +29,6 @@ examples:
   python -m service search "E61" --mode lexical --top-k 3 --fields title,year
   python -m service search "stains" --filter '{"minutes": {"$lte": 5}}' --json
 """
-
-
-class Searcher(Protocol):
-    """Where a question goes; the answer is the API's."""
-
-    async def search(self, mode: Mode, body: dict[str, Any]) -> dict[str, Any]: ...
 
 
 def add_to(commands: Commands) -> None:
@@ -97,13 +91,13 @@ def _search(settings: Settings, options: argparse.Namespace) -> int:
 @asynccontextmanager
 async def _searcher(
     settings: Settings, url: str | None, interrupt: Interrupt
-) -> AsyncIterator[Searcher]:
+) -> AsyncIterator[Remote]:
     if url:
         remote = Remote(url, key_from_environment(), settings.pinecone_text_field)
         async with remote.opened():
             yield remote
     else:
-        async with Local(settings, interrupt).searching() as local:
+        async with searching(settings, interrupt) as local:
             yield local
 
 

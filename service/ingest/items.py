@@ -96,13 +96,14 @@ class Rules:
                 yield prefix + name, value
 
     def _take_id(self, fields: dict[str, Any]) -> str | None:
-        names = [self.id_column] if self.id_column else ["_id", "id"]
-        for name in names:
-            if name in fields:
-                return _id(name, fields.pop(name))
         if self.id_column:
-            raise Unfit(f"has no id: {self.id_column!r} is missing or empty")
-        return None
+            if self.id_column not in fields:
+                raise Unfit(f"has no id: {self.id_column!r} is missing or empty")
+            return _id(self.id_column, fields.pop(self.id_column))
+        ids = {name: _id(name, fields.pop(name)) for name in ("_id", "id") if name in fields}
+        if len(set(ids.values())) > 1:
+            raise Unfit("has an _id and an id that differ: --id-column says which one it is")
+        return next(iter(ids.values()), None)
 
 
 def content_id(fields: Mapping[str, Any]) -> str:

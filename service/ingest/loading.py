@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from service.errors import (
@@ -20,6 +21,7 @@ from service.errors import (
     CommandFailed,
     DeadlineExceeded,
     InvalidRequest,
+    RequestError,
     Unavailable,
     UpstreamRefused,
     UpstreamTooLarge,
@@ -30,8 +32,16 @@ from service.ingest.journal import Journal, Mark
 from service.ingest.target import Failure, Target, Written
 
 TRY_AGAIN = (Unavailable, DeadlineExceeded)
-TOO_LARGE = (BodyTooLarge, UpstreamTooLarge)
+REFUSED = (BodyTooLarge, UpstreamTooLarge, InvalidRequest, UpstreamRefused)
+HOPELESS = 100  # refused records, and not one that was taken: something else is wrong
 LAST_CALLS_S = 10.0  # how long batches in flight may take after a stop
+
+
+def _codes(kind: type[RequestError]) -> set[str]:
+    return {kind.code}.union(*(_codes(child) for child in kind.__subclasses__()))
+
+
+PASSING_CODES = set[str]().union(*map(_codes, TRY_AGAIN))  # of one record, in an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ class Load:
         self._on_stop = on_stop
         self._stopping = asyncio.Event()
         self._failure: CascadeError | None = None
+        self._refused = 0
         self._order: deque[_Sent] = deque()
         self._flying: dict[asyncio.Task[None], Batch] = {}
 
@@ -159,30 +170,51 @@ class Load:
             sent.written, sent.done = written.written, True
             sent.failed += len(written.failures)
             self.tally.written += written.written
+            self._refused += len(written.failures)
             self._acknowledge()
-        except (InvalidRequest, UpstreamRefused) as exc:  # something in the batch, perhaps
-            self._end(CommandFailed(f"{batch.places[0]} to {batch.places[-1]}: {exc.detail}"))
+            if self._refused >= HOPELESS and not self._mark.written and not self.tally.written:
+                self._end(CommandFailed(f"the first {self._refused} records were all refused"))
         except CascadeError as exc:
             self._end(exc)
 
     async def _write(self, records: Sequence[Mapping[str, Any]]) -> Written:
-        failed = 0
-        while True:
+        """Write them all; what may pass by itself is tried again, or else raised."""
+        written, failures = 0, dict[int, Failure]()
+        left = list(range(len(records)))
+        for tried in count(1):
+            trouble: RequestError
             try:
-                return await self._target.upsert(self._namespace, records)
-            except TOO_LARGE as exc:
-                if len(records) == 1:
-                    return Written(0, [Failure(None, 0, exc.code, exc.detail)])
-                return await self._write_halves(records)
+                got = await self._target.upsert(self._namespace, [records[i] for i in left])
+            except REFUSED as exc:
+                apart = await self._write_apart([records[i] for i in left], exc)
+                written += apart.written
+                failures.update((left[each.index], each) for each in apart.failures)
+                break
             except TRY_AGAIN as exc:
-                failed += 1
-                if failed >= self._patience.tries:
-                    raise
-                self.tally.retries += 1
-                if await self._stopped_within(self._patience.pause(failed, exc.retry_after)):
-                    raise
+                trouble = exc
+            else:
+                written += got.written
+                passing = [each for each in got.failures if each.code in PASSING_CODES]
+                failures.update(
+                    (left[each.index], each) for each in got.failures if each not in passing
+                )
+                if not passing:
+                    break
+                left = [left[each.index] for each in passing]
+                trouble = Unavailable(passing[0].detail)
+            if tried == self._patience.tries:
+                raise trouble
+            self.tally.retries += 1
+            if await self._stopped_within(self._patience.pause(tried, trouble.retry_after)):
+                raise trouble
+        return Written(written, [replace(each, index=at) for at, each in failures.items()])
 
-    async def _write_halves(self, records: Sequence[Mapping[str, Any]]) -> Written:
+    async def _write_apart(
+        self, records: Sequence[Mapping[str, Any]], refused: RequestError
+    ) -> Written:
+        """A refused batch by halves: it is too large, or one of its records is not allowed."""
+        if len(records) == 1:
+            return Written(0, [Failure(None, 0, refused.code, refused.detail)])
         half = len(records) // 2
         first = await self._write(records[:half])
         second = await self._write(records[half:])

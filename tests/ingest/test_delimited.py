@@ -59,7 +59,7 @@ def test_a_cell_is_a_number_only_if_json_would_write_it_so(cell: str, value: Any
 
 def test_cells_stay_texts_if_that_is_wanted_and_the_text_always_does(tmp_path: Path) -> None:
     path = written(tmp_path / "a.tsv", "key\tbody\tyear\n007\t42\t2024\n")
-    rules = {"id_column": "key", "text_column": "body"}
+    rules: dict[str, Any] = {"id_column": "key", "text_column": "body"}
     assert records(parsed(path, **rules)) == [{"_id": "007", "chunk_text": "42", "year": 2024}]
     assert records(parsed(path, strings=True, **rules))[0]["year"] == "2024"
 

@@ -23,12 +23,12 @@ from tests.ingest.parsing import faults, parsed, records, written
 def test_a_line_is_a_record_with_the_id_it_has(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.jsonl",
-        '\ufeff{"_id": "x", "id": 7, "chunk_text": "One"}\r\n'
+        '\ufeff{"_id": "7", "id": 7, "chunk_text": "One"}\r\n'
         "\r\n"
         '{"id": 17, "chunk_text": "Two", "tags": ["a"], "n": 1.5, "ok": true, "none": null}',
     )
     assert records(parsed(path)) == [
-        {"_id": "x", "id": 7, "chunk_text": "One"},
+        {"_id": "7", "chunk_text": "One"},
         {"_id": "17", "chunk_text": "Two", "tags": ["a"], "n": 1.5, "ok": True},
     ]
 
@@ -68,6 +68,7 @@ def test_without_an_id_the_same_content_has_the_same_id_whatever_its_order(tmp_p
         (b'{"chunk_text": 5}', "has no text"),
         (b'{"_id": "", "chunk_text": "x"}', "_id: an id has 1 to 512 characters"),
         (b'{"_id": 1.5, "chunk_text": "x"}', "_id: an id is a text or a whole number"),
+        (b'{"_id": "1", "id": 2, "chunk_text": "x"}', "has an _id and an id that differ"),
         (b'{"_id": true, "chunk_text": "x"}', "_id: an id is a text or a whole number"),
     ],
 )

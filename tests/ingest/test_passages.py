@@ -154,7 +154,7 @@ def test_a_folder_without_texts_is_told(
 
 def test_two_texts_of_one_name_would_overwrite_each_other(tmp_path: Path) -> None:
     one, two = (written(tmp_path / name / "a.md", "x") for name in "ab")
-    with pytest.raises(CommandFailed, match="would both get the ids a.md#"):
+    with pytest.raises(CommandFailed, match=r"would both get the ids a\.md#"):
         find([str(one), str(two)], None)
 
 
