@@ -24,9 +24,9 @@ from service.indexes.pinecone import IndexSpec, Kind, OpenLane, open_lane
 from service.indexes.pool import Pool, opened
 from service.indexes.port import AsyncIndexPort
 from service.indexes.registry import Index, Registry
-from service.inference.embedders import WordLlamaEmbedder
 from service.inference.pinecone import MAX_DOCUMENTS, PineconeReranker, check_model, reranker_pool
 from service.inference.port import Reranker
+from service.inference.wordllama import WordLlamaEmbedder
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.index import EmbeddedIndex, OtherVectors
+from service.embedded.facts import OtherVectors
+from service.embedded.index import EmbeddedIndex
 from service.embedded.lexical import DamagedView, ViewInUse
 from service.embedded.schema import Schema
 from service.embedded.store import OtherFormat

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pyroaring import BitMap
 
 from service.embedded.drafts import Draft, Drafter
+from service.embedded.facts import check_facts
 from service.embedded.following import Follower, View
 from service.embedded.ranking import Nearness, Product, Ranking, Wording
 from service.embedded.schema import Schema
@@ -32,7 +33,6 @@ from service.embedded.writer import (
     Clear,
     Cut,
     Name,
-    Note,
     Operation,
     Outdated,
     Put,
@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 SEARCHES, WRITES = 4, 2  # threads
 PATIENCE_S = 30.0  # with a view that has to catch up
+START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
 MAX_BEHIND = 20_000  # changes that a view may be behind before writes wait for it
 CUT_EVERY = 20_000  # changes
 ATTEMPTS = 8  # at a change that others keep overtaking
@@ -52,10 +53,6 @@ ATTEMPTS = 8  # at a change that others keep overtaking
 
 class Rebuilding(Exception):
     """The view that a search needs is being made anew."""
-
-
-class OtherVectors(Exception):
-    """The stored vectors, or the fields, are not those that the index is opened with."""
 
 
 class EmbeddedIndex:
@@ -101,12 +98,12 @@ class EmbeddedIndex:
         self._writing = ThreadPoolExecutor(WRITES, "write")
         self._followers: dict[object, Follower] = {}
         try:
-            self._check_facts()
+            check_facts(self.store, self.schema, self.embedder)
             for view in self._views():
                 follower = Follower(view, self.store, self._cut)
                 follower.start()
                 self._followers[view] = follower
-            self._followers[self.columns].wait(self.store.seq(), PATIENCE_S)
+            self._followers[self.columns].wait(self.store.seq(), START_WITHIN_S)
         except BaseException:
             self._close()
             raise
@@ -128,19 +125,6 @@ class EmbeddedIndex:
         if self.words:
             views.append(self.words)
         return [*views, *self.dense.values(), *self.sparse.values(), *self.corpora.values()]
-
-    def _check_facts(self) -> None:
-        facts = {"schema": json.dumps(self.schema.to_dict())}
-        if self.schema.embedded:
-            facts["embedder"] = self.embedder.name
-        for name, value in facts.items():
-            known = self.store.fact(name)
-            if known is None:
-                self.store.note(Note(name, value))
-            elif known != value:
-                raise OtherVectors(
-                    f"it was made with the {name} {known}, and is opened with {value}"
-                )
 
     def _cut(self) -> None:
         """Shorten the log by what every view has saved."""
@@ -260,20 +244,22 @@ class EmbeddedIndex:
     def namespaces(self) -> dict[str, int]:
         return self.columns.namespaces()
 
-    def state(self) -> dict[str, str]:
-        """What keeps a view from being complete, in a few words, by its name."""
-        troubles: dict[str, str] = {}
-        for follower in self._followers.values():
-            if follower.rebuilding is not None:
-                troubles[follower.view.name] = f"rebuilding, {follower.rebuilding:.0%} done"
-            elif follower.trouble is not None:
-                troubles[follower.view.name] = f"behind: {follower.trouble}"
-        return troubles
+    def rebuilding(self) -> dict[str, float]:
+        """The views that are being made anew, and how much of each is done."""
+        followers = self._followers.values()
+        return {
+            each.view.name: each.rebuilding for each in followers if each.rebuilding is not None
+        }
+
+    def troubles(self) -> dict[str, str]:
+        """The views that can't follow at present, and why."""
+        followers = self._followers.values()
+        return {each.view.name: each.trouble for each in followers if each.trouble is not None}
 
     def _search(
         self, namespace: str, ranking: Ranking, top_k: int, filter: Mapping[str, Any] | None
     ) -> list[tuple[Document, float]]:
-        everywhere = not filter and self.columns.namespaces().keys() <= {namespace}
+        everywhere = not filter and self._complete(self.columns).namespaces().keys() <= {namespace}
         among = None if everywhere else self._select(namespace, filter)
         found = self._rank(ranking, top_k, among)
         documents = self.store.documents([docno for docno, _ in found])
@@ -305,7 +291,7 @@ class EmbeddedIndex:
         return view
 
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        return self.columns.select(namespace, filter, self._match)
+        return self._complete(self.columns).select(namespace, filter, self._match)
 
     def _match(self, field: str, operator: str, text: str) -> BitMap:
         if field not in self.schema.worded:

@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from service.embedded.writer import Note, Operation, Writer, Written, connect
+from service.embedded.writer import Operation, Writer, Written, connect
 
 FORMAT = 2  # raise it when the tables change
 SCHEMA = """
@@ -121,9 +121,9 @@ class Store:
         """Have it written, and don't wait."""
         self._writer.submit(operations)
 
-    def note(self, fact: Note) -> None:
-        """Write a fact, and wait for it."""
-        self._writer.submit([fact]).result()
+    def write_now(self, operations: Sequence[Operation]) -> None:
+        """The same as `write`, for threads."""
+        self._writer.submit(operations).result()
 
     def close(self) -> None:
         """Finish what is being written, and close the file."""

@@ -65,10 +65,19 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Note a fact under a name."""
+    """Note a fact under a name; None forgets it."""
 
     name: str
-    value: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revector:
+    """Another vector for a version of a record; no view is told."""
+
+    docno: int
+    field: str
+    vector: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Cut:
     seq: int
 
 
-Operation = Put | Remove | Removal | Clear | Name | Note | Cut
+Operation = Put | Remove | Removal | Clear | Name | Note | Cut | Revector
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +254,17 @@ def _insert(connection: sqlite3.Connection, put: Put) -> None:
     connection.execute("INSERT INTO changes (docno, added) VALUES (?, 1)", (docno,))
 
 
-def _note(connection: sqlite3.Connection, operation: Name | Note | Cut) -> None:
+def _note(connection: sqlite3.Connection, operation: Name | Note | Cut | Revector) -> None:
     """What is no change of a document."""
-    if isinstance(operation, Note):
+    if isinstance(operation, Note) and operation.value is None:
+        connection.execute("DELETE FROM facts WHERE name = ?", (operation.name,))
+    elif isinstance(operation, Note):
         connection.execute("REPLACE INTO facts VALUES (?, ?)", (operation.name, operation.value))
+    elif isinstance(operation, Revector):
+        connection.execute(
+            "REPLACE INTO vectors VALUES (?, ?, ?)",
+            (operation.docno, operation.field, operation.vector),
+        )
     elif isinstance(operation, Cut):
         connection.execute("DELETE FROM changes WHERE seq <= ?", (operation.seq,))
         connection.execute(

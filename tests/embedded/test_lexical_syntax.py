@@ -144,6 +144,7 @@ def test_query_strings_and_plain_texts_may_stand_together(view: LexicalView) -> 
         ("old-town~1", "after one word"),
         ("rome^1001", "from 0 to 1000"),
         ('"old town"~101', "at most 100"),
+        ("-".join(["old"] * 101), "phrase of more than 100"),
         ("x" * 10_001, "longer than 10000"),
         ("(" * 31 + "rome" + ")" * 31, "more than 30 brackets"),
         ("(" * 9_000, "more than 30 brackets"),
