@@ -111,6 +111,11 @@ class Follower:
             self._moved.wait_for(lambda: reached() or self.trouble is not None, timeout)
             return reached()
 
+    def wait_complete(self, timeout: float) -> bool:
+        """Wait for the end of a rebuild; False if it is not over in time."""
+        with self._moved:
+            return self._moved.wait_for(lambda: self.complete, timeout)
+
     def _run(self) -> None:
         pause = FIRST_PAUSE_S
         while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -103,10 +104,16 @@ class EmbeddedIndex:
                 follower = Follower(view, self.store, self._cut)
                 follower.start()
                 self._followers[view] = follower
-            self._followers[self.columns].wait(self.store.seq(), START_WITHIN_S)
+            self._let_rebuild(START_WITHIN_S)
         except BaseException:
             self._close()
             raise
+
+    def _let_rebuild(self, seconds: float) -> None:
+        """Small indexes are whole before anybody asks; large ones say how far they are."""
+        until = time.monotonic() + seconds
+        for follower in self._followers.values():
+            follower.wait_complete(max(until - time.monotonic(), 0))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
