@@ -30,7 +30,7 @@ READY_FOR_S = 1.0  # how long an answer to "are you ready" holds
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether one index answers."""
+    """Whether one index answers; the code of its error, or how far its rebuild is."""
 
     index: str
     error: str | None
@@ -133,6 +133,8 @@ def _leg(name: str, index: Index, opened: Opened) -> Leg:
 
 
 async def _check(index: Index) -> Health:
+    if (done := index.rebuilding()) is not None:
+        return Health(index.name, f"rebuilding, {done:.0%} done")
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             await index.pool.call(ping)

@@ -120,6 +120,9 @@ class Settings(BaseSettings):
     pinecone_lane_calls: int = Field(ge=1, le=1024)
 
     data_dir: str = Field(min_length=1)
+    embedder: str = Field(min_length=1)
+    reranker: str = Field(min_length=1)
+    text_language: str = Field(min_length=1)
     load_samples: bool
 
     search_timeout_ms: int = Field(ge=1)

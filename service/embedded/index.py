@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 SEARCHES, WRITES = 4, 2  # threads
 PATIENCE_S = 30.0  # with a view that has to catch up
+START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
 MAX_BEHIND = 20_000  # changes that a view may be behind before writes wait for it
 CUT_EVERY = 20_000  # changes
 ATTEMPTS = 8  # at a change that others keep overtaking
@@ -102,7 +103,7 @@ class EmbeddedIndex:
                 follower = Follower(view, self.store, self._cut)
                 follower.start()
                 self._followers[view] = follower
-            self._followers[self.columns].wait(self.store.seq(), PATIENCE_S)
+            self._followers[self.columns].wait(self.store.seq(), START_WITHIN_S)
         except BaseException:
             self._close()
             raise
@@ -243,12 +244,17 @@ class EmbeddedIndex:
     def namespaces(self) -> dict[str, int]:
         return self.columns.namespaces()
 
-    def rebuilding(self) -> dict[str, float]:
-        """The views that are being made anew, and how much of each is done."""
-        followers = self._followers.values()
-        return {
-            each.view.name: each.rebuilding for each in followers if each.rebuilding is not None
-        }
+    def dense_rebuilding(self) -> float | None:
+        """How much is done of a rebuild, before which nothing is found by meaning."""
+        return self._rebuilding([self.columns, *self.dense.values()])
+
+    def words_rebuilding(self) -> float | None:
+        """How much is done of a rebuild, before which nothing is found by words."""
+        return self._rebuilding([self.columns, *([self.words] if self.words else [])])
+
+    def _rebuilding(self, views: Sequence[View]) -> float | None:
+        done = [self._followers[view].rebuilding for view in views]
+        return min((each for each in done if each is not None), default=None)
 
     def troubles(self) -> dict[str, str]:
         """The views that can't follow at present, and why."""
@@ -258,7 +264,7 @@ class EmbeddedIndex:
     def _search(
         self, namespace: str, ranking: Ranking, top_k: int, filter: Mapping[str, Any] | None
     ) -> list[tuple[Document, float]]:
-        everywhere = not filter and self.columns.namespaces().keys() <= {namespace}
+        everywhere = not filter and self._complete(self.columns).namespaces().keys() <= {namespace}
         among = None if everywhere else self._select(namespace, filter)
         found = self._rank(ranking, top_k, among)
         documents = self.store.documents([docno for docno, _ in found])
@@ -290,7 +296,7 @@ class EmbeddedIndex:
         return view
 
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        return self.columns.select(namespace, filter, self._match)
+        return self._complete(self.columns).select(namespace, filter, self._match)
 
     def _match(self, field: str, operator: str, text: str) -> BitMap:
         if field not in self.schema.worded:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from service.embedded.facts import facts_of
-from service.embedded.files import newest
 from service.embedded.index import wipe_views
 from service.embedded.schema import Schema
 from service.embedded.store import OtherFormat, Store
@@ -74,10 +73,9 @@ def _inspect_store(
 
 def _inspect_views(folder: Path, schema: Schema) -> Iterator[Finding]:
     """Views can always be made again: what is missing is only a matter of time."""
-    saved = newest(folder)
     kinds = {"lexical": bool(schema.worded), "dense": bool(schema.dense or schema.embedded)}
     for kind in [kind for kind, there in kinds.items() if there]:
-        if kind in saved:
+        if any(each.is_file() for each in (folder / kind).rglob("*")):
             yield Finding("ok", f"the {kind} view is saved")
         else:
             yield Finding("note", f"the {kind} view is missing: the next start rebuilds it")

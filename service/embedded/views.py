@@ -11,10 +11,10 @@ from typing import Any
 from pyroaring import BitMap
 
 from service.embedded.dense import DenseView
-from service.embedded.files import read_newest, write_newest
 from service.embedded.filters import Columns, Match
 from service.embedded.lexical import DamagedView, LexicalView
 from service.embedded.schema import LANGUAGES, Schema
+from service.embedded.sealed import SealedFiles
 from service.embedded.sparse import SparseView
 from service.embedded.store import Document
 from service.inference.embedders import Corpus, Embedder
@@ -127,15 +127,18 @@ class DenseFieldView:
         self.name = f"the dense view of {field!r}"
         self.vector_field: str | None = field
         self._field = field
-        self._make = lambda: DenseView(folder, dimension, metric, dtype="f32" if raw else "f16")
-        self.dense = self._make()
+        self._folder = folder
+        self._dimension = dimension
+        self._metric = metric
+        self._dtype = "f32" if raw else "f16"
+        self.reset()
 
     def open(self) -> int | None:
-        self.dense = self._make()
+        self.reset()
         return self.dense.applied if self.dense.load() else None
 
     def reset(self) -> None:
-        self.dense = self._make()
+        self.dense = DenseView(self._folder, self._dimension, self._metric, dtype=self._dtype)
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
         vectors = [(each.docno, each.vectors.get(self._field, b"")) for each in added]
@@ -192,16 +195,18 @@ class CorpusView:
     def __init__(self, folder: Path, field: str, embedder: Embedder) -> None:
         self.name = f"the statistics of {field!r}"
         self._field = field
-        self._folder = folder
+        self._files = SealedFiles(folder, ".corpus", f"corpus {embedder.name}")
         self._embedder = embedder
         self.corpus = Corpus()
 
     def open(self) -> int | None:
-        found = read_newest(self._folder, "corpus", Corpus.from_bytes)
-        if found is None:
-            return None
-        seq, self.corpus = found
-        return seq
+        for seq, content in self._files.read():
+            try:
+                self.corpus = Corpus.from_bytes(bytes(content))
+            except ValueError:
+                continue
+            return seq
+        return None
 
     def reset(self) -> None:
         self.corpus = Corpus()
@@ -212,7 +217,7 @@ class CorpusView:
             self._embedder.count(texts, self.corpus, by)
 
     def save(self, seq: int) -> None:
-        write_newest(self._folder, "corpus", seq, self.corpus.to_bytes())
+        self._files.write(seq, [self.corpus.to_bytes()])
 
     def close(self) -> None:
         """What is in memory goes with the object."""

@@ -209,4 +209,6 @@ class Readiness(BaseModel):
     """Whether searches would be answered just now."""
 
     status: Literal["ready", "not ready", "draining"]
-    indexes: dict[str, str] = Field(description="Per index: ok, or the code of its error.")
+    indexes: dict[str, str] = Field(
+        description="Per index: ok, the code of its error, or how far its rebuild is."
+    )
