@@ -13,10 +13,9 @@ import httpx
 import pytest
 from quart import Quart
 
+from service.app import create_app
 from service.backend import Backend
-from service.indexes.dialect import Dialect, DocumentsDialect
 from service.lifecycle import Lifecycle
-from service.retrieval.query import Highlighter
 from service.settings import Settings, load_settings
 from service.sources import Opened, Sources, sources_for
 from service.web import envelope, errors
@@ -54,7 +53,7 @@ async def test_terms_that_must_be_there_are_a_filter_of_a_document_index(
     make_settings: MakeSettings, upstream: Upstream, filter: Any, sent: Any
 ) -> None:
     settings = make_settings(pinecone_dialect="documents", pinecone_sparse_clause="text")
-    async with calling(create_wired(settings)) as client:
+    async with calling(create_app(settings)) as client:
         asked = {"text_query": "cat", "match_terms": ["cat", "warm"], "filter": filter}
         assert (await client.post(LEXICAL, json=asked)).status_code == 200
     (call,) = upstream.searches("sparse")
@@ -98,29 +97,22 @@ def words(query: str, text: str) -> list[tuple[int, int]]:
     return [match.span() for match in re.finditer(pattern, text)]
 
 
-class Changed:
-    """Sources of an app, opened with something more."""
+class Highlighting:
+    """Sources of an app, opened with something that finds words."""
 
-    def __init__(
-        self, sources: Sources, highlighter: Highlighter | None, dialect: Dialect | None
-    ) -> None:
+    def __init__(self, sources: Sources) -> None:
         self.max_reranked = sources.max_reranked
         self._sources = sources
-        self._highlighter = highlighter
-        self._dialect = dialect
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Opened]:
         async with self._sources.opened() as opened:
-            sparse = replace(opened.sparse, dialect=self._dialect or opened.sparse.dialect)
-            yield replace(opened, sparse=sparse, highlighter=self._highlighter)
+            yield replace(opened, highlighter=words)
 
 
-def create_wired(
-    settings: Settings, highlighter: Highlighter | None = None, dialect: Dialect | None = None
-) -> Quart:
+def create_highlighting(settings: Settings) -> Quart:
     """The searches of an app over such sources."""
-    backend = Backend(Changed(sources_for(settings), highlighter, dialect), 1)
+    backend = Backend(Highlighting(sources_for(settings)), 1)
     app = Quart("service", static_folder=None)
     envelope.install(app, Lifecycle())
     errors.install(app)
@@ -140,7 +132,7 @@ def create_wired(
 async def test_highlights_are_the_places_of_words_in_the_text(
     make_settings: MakeSettings, path: str, fields: Any
 ) -> None:
-    async with calling(create_wired(make_settings(), highlighter=words)) as client:
+    async with calling(create_highlighting(make_settings())) as client:
         asked = {"text_query": "warm cat", "highlight": True, "top_k": 1, "rerank": "none"}
         response = await client.post(path, json={**asked, "fields": fields})
         (result,) = response.json()["results"]
@@ -149,14 +141,33 @@ async def test_highlights_are_the_places_of_words_in_the_text(
     assert ("chunk_text" in result) == (fields != ["kind"])
 
 
-async def test_typing_mistakes_are_forgiven_where_the_index_can(tmp_path: Path) -> None:
+@pytest.fixture
+async def offline(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """The embedded engine with the samples."""
     settings = load_settings(data_dir=str(tmp_path), load_samples=True)
-    dialect = DocumentsDialect("text", "chunk_text", forgives_typos=True)
-    async with calling(create_wired(settings, dialect=dialect)) as client:
-        assert await found(client, "dishwaser", typos=False) == 0
-        assert await found(client, "dishwaser", typos=True) > 0
+    async with calling(create_app(settings)) as client:
+        yield client
 
 
-async def found(client: httpx.AsyncClient, query: str, *, typos: bool) -> int:
-    response = await client.post(LEXICAL, json={"text_query": query, "typos": typos})
-    return len(response.json()["results"])
+@pytest.mark.parametrize("path", [LEXICAL, CASCADE])
+async def test_the_embedded_engine_forgives_typing_mistakes(
+    offline: httpx.AsyncClient, path: str
+) -> None:
+    async def codes(**options: Any) -> set[str]:
+        asked = {"text_query": "dishwaser", "top_k": 5, **options}
+        results = (await offline.post(path, json=asked)).json()["results"]
+        return {result["_id"] for result in results if "lexical" in result.get("found_by", path)}
+
+    assert await codes() == set()
+    assert any(id.startswith("quillmere-dw") for id in await codes(typos=True))
+
+
+async def test_the_embedded_engine_highlights_and_matches_terms(offline: httpx.AsyncClient) -> None:
+    asked = {"text_query": "dishwasher door", "highlight": True, "match_terms": ["dishwasher"]}
+    results = (await offline.post(LEXICAL, json=asked)).json()["results"]
+    assert results
+    for result in results:
+        text = result["chunk_text"]
+        marked = {text[start:end].lower() for start, end in result["highlights"]}
+        assert any(word.startswith("dishwasher") for word in marked)
+        assert all(word.startswith(("dishwasher", "door")) for word in marked)
