@@ -6,6 +6,7 @@ person can act on.
 
     CascadeError
      ├─ StartupFailed                 the process can't serve: one line, exit status 1
+     ├─ CommandFailed                 a command can't do what it was asked: the same
      └─ RequestError                  the answer to one request
          ├─ BadRequest            400 not understood at all
          ├─ KeyMissing            401 a key is needed
@@ -64,6 +65,10 @@ class CascadeError(Exception):
 
 class StartupFailed(CascadeError):
     """The service can't start; the sentence names the setting and the way out."""
+
+
+class CommandFailed(CascadeError):
+    """A command can't do what it was asked to; the sentence says what to change."""
 
 
 class RequestError(CascadeError):

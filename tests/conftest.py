@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +16,7 @@ from quart import Quart
 from quart.typing import TestClientProtocol
 
 from service.app import create_app
+from service.cli import main
 from service.settings import Settings, load_settings
 from tests.upstream import API_KEY, Upstream
 
@@ -24,6 +28,7 @@ OURS = (
     "UPSERTS_",
     "PINECONE_",
     "SEARCH_",
+    "NO_COLOR",
     "LOG_",
     "HOST",
     "PORT",
@@ -90,3 +95,40 @@ async def local(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]
     """A client on this machine, of an app over two indexes of the records dialect."""
     async with calling(create_app(make_settings())) as client:
         yield client
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Command]:
+    """Run commands in this process, in a folder of their own, with these variables."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: Any, **variables: Any) -> Done:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as exc:
+            status = int(exc.code or 0)
+        return Done(status, *capsys.readouterr())
+
+    yield run
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
