@@ -1,4 +1,4 @@
-"""Cascade's embedded engine and others, in one run: `python -m bench.engine`. See bench/README.md."""
+"""The embedded engine and others, in one run: `python -m bench.engine`; see bench/README.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.engine.port import versions
 from bench.engine.stages import ENGINES, KINDS
 
 LOAD_S = 600.0  # of loading, and of rebuilding
-SEARCH_S = 45.0  # of each kind of search
+SEARCH_S = 30.0  # of each kind of search
 GRACE_S = 300.0  # beyond those, until a stage that is stuck is ended
 
 

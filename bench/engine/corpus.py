@@ -28,16 +28,16 @@ WORDS = 30_000
 TOPICS = 2_000
 TOPIC_WORDS = 40
 CHUNK = 10_000  # records that are made at once; a corpus is a multiple of it
-FUNCTION_WORDS = (
-    "the of and to in a is that it was for on are as with his they at be this from have or by one"
-    " had not but what all were when we there can an your which their if do will each about how up"
-    " out them then she many some so these would other into has more her two like him see time could"
-    " no make than first been its who now people my made over did down only way find use may water"
-    " long little very after words called just where most know"
-).split()
-ONSETS = "b c d f g h j k l m n p r s t v w z bl br cl dr fl gr pl pr sh st th tr".split()
-VOWELS = "a e i o u ai ea ee oo ou y".split()
-ENDS = ["", "", *"b ck d ft g l ll m mp n nd ng nt p r rd rn rt s sh ss st t th x".split()]
+FUNCTION_WORDS = [
+    *("the", "of", "and", "to", "in", "a", "is", "that", "it", "was", "for", "on", "are", "as"),
+    *("with", "his", "they", "at", "be", "this", "from", "have", "or", "by", "one", "had", "not"),
+    *("but", "what", "all", "were", "when", "we", "there", "can", "an", "your", "which", "their"),
+    *("if", "do", "will", "each", "about", "how", "up", "out", "them", "then", "she", "many"),
+    *("some", "so", "these", "would", "other", "into", "has", "more", "her", "two", "like"),
+]
+ONSETS = [*"bcdfghjklmnprstvwz", "bl", "br", "cl", "dr", "fl", "gr", "pl", "pr", "sh", "st", "th"]
+VOWELS = [*"aeiouy", "ai", "ea", "ee", "oo", "ou"]
+ENDS = ["", "", *"bdglnprstx", "ck", "ft", "ll", "mp", "nd", "ng", "nt", "rd", "rt", "sh", "ss"]
 SHARES = (0.40, 0.15, 0.45)  # of function words, of words of any topic, of words of its own
 
 
@@ -159,11 +159,16 @@ def _told(words: list[str], vectors: Vectors, corpus: Corpus) -> list[dict[str, 
     ]
 
 
-def nearest(corpus: Corpus, asked: Vectors, wanted: dict[str, Numbers]) -> dict[str, list[list[str]]]:
+def nearest(
+    corpus: Corpus, asked: Vectors, wanted: dict[str, Numbers]
+) -> dict[str, list[list[str]]]:
     """The true answers by cosine, brute force in 32-bit floats: without a filter, and with each."""
     unit = asked / np.linalg.norm(asked, axis=1, keepdims=True)
     best = {
-        field: (np.full((len(asked), TOP_K), -np.inf, np.float32), np.zeros((len(asked), TOP_K), int))
+        field: (
+            np.full((len(asked), TOP_K), -np.inf, np.float32),
+            np.zeros((len(asked), TOP_K), int),
+        )
         for field in ("", *wanted)
     }
     for batch in corpus.batches(CHUNK):
@@ -203,7 +208,9 @@ class _Vocabulary:
                 made["".join(part[:size])] = None
         made = {word: None for word in made if word not in FUNCTION_WORDS}
         noise = dict(zip(made, rng.integers(0, 8, len(made)).tolist(), strict=True))
-        ranked = sorted(made, key=lambda word: len(word) + noise[word])[:WORDS]  # the short are common
+        ranked = sorted(made, key=lambda word: len(word) + noise[word])[
+            :WORDS
+        ]  # the short are common
         self._words = np.array([*FUNCTION_WORDS, *ranked])
         first = len(FUNCTION_WORDS)
         self._function = _zipf(first, 1.0)
@@ -229,7 +236,9 @@ class _Vocabulary:
         for batch in corpus.batches(CHUNK):
             for number, text in zip(batch.numbers.tolist(), batch.texts, strict=True):
                 if number in sources:
-                    own = [word for word in dict.fromkeys(text.split()) if word not in FUNCTION_WORDS]
+                    own = [
+                        word for word in dict.fromkeys(text.split()) if word not in FUNCTION_WORDS
+                    ]
                     words = rng.choice(own, min(int(rng.integers(2, 5)), len(own)), replace=False)
                     found.append(" ".join(words.tolist()))
         return found

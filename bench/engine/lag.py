@@ -1,4 +1,4 @@
-"""How long the event loop could not run: a task that sleeps for a millisecond, and how late it is."""
+"""How long the event loop could not run: how late a task is that sleeps for a millisecond."""
 
 from __future__ import annotations
 

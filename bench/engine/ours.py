@@ -20,7 +20,7 @@ NAME, FIELD = "records", "text"
 class Cascade:
     """Opened as the service opens it, asked as the service asks it."""
 
-    packages = ("usearch", "tantivy", "wordllama")
+    packages: tuple[str, ...] = ("usearch", "tantivy", "wordllama")
     batch = 1_000
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ async def load(engine: Engine, corpus: Corpus, folder: Path, limit_s: float) -> 
         "load_s": load_s,
         "per_s": loaded / load_s,
         "memory_mib_loaded": grown / MIB,
-        "disk_mib": sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) / MIB,
+        "disk_mib": _on_disk(folder) / MIB,
         "lag_loading_ms": loading.longest_ms,
         "lag_saving_ms": saving.longest_ms,
     }
@@ -97,7 +97,7 @@ async def rebuild(engine: Engine, _: Corpus, folder: Path, __: float) -> dict[st
     return {"rebuild_s": rebuilt_s}
 
 
-STAGES: dict[str, Callable[[Engine, Corpus, Path, float], Awaitable[dict[str, Any]]]] = {
+STAGES: dict[str, Callable[[Engine, Corpus, Path, float], Coroutine[Any, Any, dict[str, Any]]]] = {
     "load": load,
     "search": search,
     "rebuild": rebuild,
@@ -108,10 +108,10 @@ Ask = Callable[[Question, Filter | None], Awaitable[list[str] | None]]
 
 def _asker(engine: Engine, kind: str) -> Ask:
     if kind == "dense":
-        return lambda question, filter: engine.search_dense(question.vector, filter)
+        return lambda question, only: engine.search_dense(question.vector, only)
     if kind == "meaning":
-        return lambda question, filter: engine.search_meaning(question.words, filter)
-    return lambda question, filter: engine.search_words(question.words, filter)
+        return lambda question, only: engine.search_meaning(question.words, only)
+    return lambda question, only: engine.search_words(question.words, only)
 
 
 async def _first_answer(engine: Engine, question: Question) -> None:
@@ -199,6 +199,10 @@ def _resident() -> int:
     raise RuntimeError("no VmRSS in /proc/self/status")
 
 
+def _on_disk(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.engine.stages")
     parser.add_argument("stage", choices=STAGES)
@@ -211,8 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stage = STAGES[options.stage](
         ENGINES[options.engine](), Corpus(options.corpus), options.folder, options.limit_s
     )
-    told = asyncio.run(stage)  # type: ignore[arg-type]  # all of them are coroutines
-    json.dump(told, sys.stdout)
+    json.dump(asyncio.run(stage), sys.stdout)
     return 0
 
 

@@ -47,17 +47,17 @@ def _whole(size: Figures, versions: Mapping[str, Any]) -> list[str]:
         if told is None:
             lines.append(_row(name, "not installed", *[DASH] * 6))
             continue
-        text = size["text_mib"]
         lines.append(
             _row(
                 name,
-                _at(told, "per_s", lambda n: f"{n:,.0f}") + ("" if not told.get("cut_off") else "*"),
+                _at(told, "per_s", lambda n: f"{n:,.0f}")
+                + ("" if not told.get("cut_off") else "*"),
                 _at(told, "disk_mib", lambda n: f"{n:.0f}"),
                 _at(told, "first_answer_s", lambda n: f"{n:.2f}"),
                 _at(told, "memory_mib_loaded", lambda n: f"{n:.0f}"),
                 _at(told, "memory_mib_opened", lambda n: f"{n:.0f}"),
                 _at(told, "memory_mib_searched", lambda n: f"{n:.0f}"),
-                _at(told, "memory_mib_searched", lambda n: f"{n - text:.0f}"),
+                _less(told, "memory_mib_searched", size["text_mib"]),
             )
         )
     return lines
@@ -77,7 +77,12 @@ def _searches(engines: Mapping[str, Figures], kind: str, ours: str) -> list[str]
     mine = kind if kind in base else ours
     if mine not in base or len(engines) == 1:
         return lines
-    lines += ["", f"p50 as a multiple of Cascade's ({mine}):", "", *_head("engine", *FILTERS.values())]
+    lines += [
+        "",
+        f"p50 as a multiple of Cascade's ({mine}):",
+        "",
+        *_head("engine", *FILTERS.values()),
+    ]
     for name, told in engines.items():
         kinds = told.get("kinds", {})
         if name != "cascade" and kind in kinds:
@@ -108,14 +113,18 @@ def _notes(engines: Mapping[str, Figures]) -> Iterable[str]:
         if told.get("error"):
             notes.append(f"- {name}: {told['error']}")
         if told.get("cut_off"):
-            notes.append(f"- {name}: * cut off at {told['loaded']:,} records, {told['load_s']:.0f} s")
+            notes.append(
+                f"- {name}: * cut off at {told['loaded']:,} records, {told['load_s']:.0f} s"
+            )
         kinds = told.get("kinds", {})
         most = max((found["searches"] for found in kinds.values()), default=0)
         for kind, found in kinds.items():
             if found["searches"] < most:
                 notes.append(f"- {name}: {kind}: {found['searches']} searches in the time")
             if found["strangers"]:
-                notes.append(f"- {name}: {kind}: {found['strangers']} hits that should not be there")
+                notes.append(
+                    f"- {name}: {kind}: {found['strangers']} hits that should not be there"
+                )
     return ["", *notes] if notes else []
 
 
@@ -146,3 +155,7 @@ def _row(*cells: str) -> str:
 
 def _at(told: Figures, name: str, shown: Callable[[float], str]) -> str:
     return shown(told[name]) if name in told else DASH
+
+
+def _less(told: Figures, name: str, text: float) -> str:
+    return _at(told, name, lambda n: f"{n - text:.0f}")
