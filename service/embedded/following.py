@@ -27,12 +27,15 @@ class View(Protocol):
     name: str
     vector_field: str | None
     """The field whose vectors it needs to see."""
-    save_every: int
-    """Changes after which it is saved."""
     save_within_s: float
     """Seconds after which a change is saved."""
     shown_by_saving: bool
     """Whether searches see a change when it is saved, and not when it is applied."""
+
+    @property
+    def save_every(self) -> int:
+        """Changes after which it is saved."""
+        ...
 
     def open(self) -> int | None:
         """Take up what is saved: the change up to which it is complete, None if nothing is."""

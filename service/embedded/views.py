@@ -120,7 +120,7 @@ class WordsView:
 class DenseFieldView:
     """The vectors of one field: those of its texts, or those that the caller brings."""
 
-    save_every, save_within_s, shown_by_saving = SELDOM, LATER_S, False
+    save_within_s, shown_by_saving = LATER_S, False
 
     def __init__(self, folder: Path, field: str, dimension: int, metric: str, *, raw: bool) -> None:
         self.name = f"the dense view of {field!r}"
@@ -143,6 +143,11 @@ class DenseFieldView:
 
     def _empty(self) -> DenseView:
         return DenseView(self._folder, self._dimension, self._metric, dtype=self._dtype)
+
+    @property
+    def save_every(self) -> int:
+        """The larger it is, the longer it takes to save, and the less often it is worth that."""
+        return max(SELDOM, len(self.dense) // 5)
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
         vectors = [(each.docno, each.vectors.get(self._field, b"")) for each in added]
