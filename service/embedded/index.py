@@ -105,13 +105,10 @@ class EmbeddedIndex:
                 self._followers[view] = follower
             self._followers[self.columns].wait(self.store.seq(), START_WITHIN_S)
         except BaseException:
-            self.close_now()
+            self.close()
             raise
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self.close_now)
-
-    def close_now(self) -> None:
+    def close(self) -> None:
         self._writing.shutdown()
         self._searching.shutdown()
         for follower in self._followers.values():
