@@ -10,13 +10,15 @@ from typing import Any
 from service.embedded.index import Rebuilding
 from service.embedded.lexical import DamagedView
 
-CODES = {400: 3, 404: 5, 409: 6, 503: 14, 507: 8}  # gRPC's, which the data plane answers with
+# gRPC's, which the data plane answers with
+CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
 
 
 class Refused(Exception):
     """The request is refused with this status."""
 
     def __init__(self, status: int, message: str) -> None:
+        message = message.encode("utf-8", "replace").decode()  # it may quote anything
         super().__init__(message)
         self.status = status
         self.message = message
@@ -28,7 +30,7 @@ class Refused(Exception):
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Say what the engine raises as a refusal."""
+    """Say what the engine raises as a refusal. A mistake of the program's own is none."""
     try:
         yield
     except Rebuilding as exc:
@@ -37,5 +39,7 @@ def told() -> Iterator[None]:
         if "disk is full" in str(exc) or "No space left" in str(exc):
             raise Refused(507, "there is no space left on the disk") from exc
         raise Refused(503, f"the files can't be used ({exc})") from exc
+    except UnicodeError:
+        raise
     except ValueError as exc:
         raise Refused(400, str(exc)) from exc
