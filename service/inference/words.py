@@ -12,6 +12,7 @@ from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
 # character is a word.
 _SOLID = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_SOLID}]|(?:(?![{_SOLID}_])\w)+")
+_ASCII_WORD = re.compile(r"[^\W_]+")  # the same for most texts, and three times as fast
 _LONGEST = 60
 _FUNCTION_WORDS = """
     a about after all also am an and any are as at be been being both but by can could did do does
@@ -46,5 +47,8 @@ class Words:
 
         They are not stemmed yet. The text must be one that can be encoded.
         """
-        text = text if text.isascii() else normalize("NFKC", text)
-        return [word for word in _WORD.findall(text.lower()) if word not in self._unsaying]
+        if text.isascii():
+            words = _ASCII_WORD.findall(text.lower())
+        else:
+            words = _WORD.findall(normalize("NFKC", text).lower())
+        return [word for word in words if word not in self._unsaying]
