@@ -1,304 +1,340 @@
-"""One index of the embedded engine: records with one text field, found by meaning and by words.
+"""One index of the embedded engine: documents, and a search structure for each searchable field.
 
-Speaks `indexes/port.py`, so that what calls it can't tell it from Pinecone's client: the same
-arguments, answers and exceptions. The store is the truth; the columns, the dense view and the
-lexical view follow its log, in its order, told by the thread that writes.
+Knows nothing of Pinecone's client or its wire: `plane/` speaks that. The store is the truth; views
+follow its log. A write is acknowledged when it is committed, and found within a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
+import json
 import shutil
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pinecone.errors import ApiError, PineconeValueError, ServiceError
-from pinecone.models.vectors.responses import DescribeIndexStatsResponse, NamespaceSummary
-from pinecone.models.vectors.search import (
-    Hit,
-    SearchRecordsResponse,
-    SearchResult,
-    SearchUsage,
-)
 from pyroaring import BitMap
 
-from service.embedded.dense import DenseView
-from service.embedded.documents import EmbeddedDocuments, chosen
-from service.embedded.filters import Columns
-from service.embedded.lexical import DamagedView, LexicalView
-from service.embedded.store import Applied, Document, Put, Store
-from service.errors import StartupFailed
-from service.inference.embedders import Corpus, Embedder
+from service.embedded.drafts import Draft, Drafter
+from service.embedded.facts import check_facts
+from service.embedded.following import Follower, View
+from service.embedded.ranking import Nearness, Product, Ranking, Wording
+from service.embedded.schema import Schema
+from service.embedded.store import Document, Store
+from service.embedded.views import (
+    ColumnsView,
+    CorpusView,
+    DenseFieldView,
+    SparseFieldView,
+    WordsView,
+)
+from service.embedded.writer import (
+    Clear,
+    Cut,
+    Name,
+    Operation,
+    Outdated,
+    Put,
+    Removal,
+    Remove,
+)
+from service.inference.embedders import Embedder
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
-DEFAULT_NAMESPACE = "__default__"
-VISIBLE_WITHIN_S = 0.3  # how long a write may wait until words find it
-SAVE_EVERY = 20_000  # changes between two saves of the dense view: a start-up applies no more again
+SEARCHES, WRITES = 4, 2  # threads
+PATIENCE_S = 30.0  # with a view that has to catch up
+START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
+MAX_BEHIND = 20_000  # changes that a view may be behind before writes wait for it
+CUT_EVERY = 20_000  # changes
+ATTEMPTS = 8  # at a change that others keep overtaking
+
+
+class Rebuilding(Exception):
+    """The view that a search needs is being made anew."""
 
 
 class EmbeddedIndex:
-    """Opened by `open`, which rebuilds whatever view is missing; closed by `close`."""
+    """Opened by `open`; closed by `close`, which saves every view."""
 
-    def __init__(self, folder: Path, text_field: str, embedder: Embedder) -> None:
+    def __init__(self, folder: Path, schema: Schema, embedder: Embedder) -> None:
         self.folder = folder
-        self._field = text_field
-        self._embedder = embedder
-        self._state = threading.RLock()
-        self._columns = Columns(left_out=[text_field])
-        self._dense = DenseView(folder / "dense", embedder.dimension)
-        self._corpus = Corpus()
-        self._stopping = threading.Event()
-        self._dirty = threading.Event()
-        self._unsaved = 0
-        self._seq = 0
-        self._behind = False
-        self.documents = EmbeddedDocuments(self)
+        self.schema = schema
+        self.embedder = embedder
+        self._drafter = Drafter(schema, embedder)
+        self.dimensions = {name: dense.dimension for name, dense in schema.dense.items()}
+        self.dimensions.update(dict.fromkeys(schema.embedded, embedder.dimension))
+        self.columns = ColumnsView(schema)
+        self.words = WordsView(folder / "lexical", schema) if schema.worded else None
+        self.dense = {
+            name: DenseFieldView(
+                _view_folder(folder, "dense", name), name, embedder.dimension, "cosine", raw=False
+            )
+            for name in schema.embedded
+        } | {
+            name: DenseFieldView(
+                _view_folder(folder, "dense", name), name, each.dimension, each.metric, raw=True
+            )
+            for name, each in schema.dense.items()
+        }
+        self.sparse = {
+            name: SparseFieldView(_view_folder(folder, "sparse", name), name)
+            for name in schema.sparse
+        }
+        self.corpora = {
+            name: CorpusView(_view_folder(folder, "corpus", name), name, embedder)
+            for name in schema.embedded
+        }
+        self._cut_at = 0
 
     # --- opening and closing -------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the store, and bring every view to where the store is."""
+        """Open the store and the views; what has to be rebuilt is rebuilt in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as undo:
-            self._store = Store(self.folder / "records.db", self._follow)
-            undo.callback(self._store.close)
-            self._check_embedder()
-            for batch in self._store.scan():
-                self._enter(batch)
-            self._open_dense()
-            self._lexical = self._open_lexical()
-            undo.callback(self._lexical.close)
-            self._catch_up_lexical()
-            undo.pop_all()
-        self._keeper = threading.Thread(target=self._keep, name=f"keep {self.folder.name}")
-        self._keeper.start()
-
-    async def close(self) -> None:
-        """Finish what is being written, save the views, close."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self._stopping.set()
-        self._dirty.set()
-        self._keeper.join()
-        self._store.finish()
-        self._show()
-        self._save()
-        self._lexical.close()
-        self._store.close()
-
-    def _check_embedder(self) -> None:
-        known = self._store.fact("embedder") or self._store.fact("embedder", self._embedder.name)
-        if known != self._embedder.name:
-            raise StartupFailed(
-                f"{self.folder} holds vectors of {known}, which can't be compared with those of "
-                f"{self._embedder.name}: use another DATA_DIR, or the embedder it was made with"
-            )
-
-    def _open_dense(self) -> None:
-        if self._dense.load():
-            missed = self._store.changes(self._dense.applied, self._field)
-            self._follow_dense(missed)
-            self._unsaved = len(missed.added) + len(missed.removed)
-            return
-        for batch in self._store.scan(self._field):
-            self._follow_dense(Applied(0, batch, []))
-            self._unsaved += len(batch)
-
-    def _open_lexical(self) -> LexicalView:
-        folder = self.folder / "lexical"
+        self._followers: dict[object, Follower] = {}
+        self.store = Store(self.folder / "records.db", self._wake)
+        self._searching = ThreadPoolExecutor(SEARCHES, "search")
+        self._writing = ThreadPoolExecutor(WRITES, "write")
         try:
-            return LexicalView(folder)
-        except DamagedView:
-            logger.warning("the lexical view in %s is damaged: rebuilding it", folder)
-            shutil.rmtree(folder)
-            return LexicalView(folder)
-
-    def _catch_up_lexical(self) -> None:
-        if self._lexical.applied:
-            self._follow_lexical(self._store.changes(self._lexical.applied))
-        else:
-            for batch in self._store.scan():
-                self._follow_lexical(Applied(0, batch, []))
-        self._seq = self._store.seq()
-        self._lexical.commit(self._seq)
-
-    # --- following the log ---------------------------------------------------------------------
-
-    def _follow(self, applied: Applied) -> None:
-        """Called by the store's writer, change by change."""
-        with self._state, self._behind_if_it_fails():
-            for document in applied.removed:
-                self._columns.remove(document.docno, document.namespace, document.fields)
-            self._embedder.count([_text(d, self._field) for d in applied.removed], self._corpus, -1)
-            self._enter(applied.added)
-            self._follow_dense(applied)
-            self._follow_lexical(applied)
-            self._unsaved += len(applied.added) + len(applied.removed)
-            self._seq = applied.seq
-        self._dirty.set()
-
-    @contextlib.contextmanager
-    def _behind_if_it_fails(self) -> Iterator[None]:
-        """A view that missed a change is not saved any more: the next start catches up."""
-        try:
-            yield
+            check_facts(self.store, self.schema, self.embedder)
+            for view in self._views():
+                follower = Follower(view, self.store, self._cut)
+                follower.start()
+                self._followers[view] = follower
+            self._let_rebuild(START_WITHIN_S)
         except BaseException:
-            self._behind = True
+            self.close_now()
             raise
 
-    def _enter(self, documents: Sequence[Document]) -> None:
-        for document in documents:
-            self._columns.add(document.docno, document.namespace, document.fields)
-        self._embedder.count([_text(each, self._field) for each in documents], self._corpus, 1)
+    def _let_rebuild(self, seconds: float) -> None:
+        """Small indexes are whole before anybody asks; large ones say how far they are."""
+        until = time.monotonic() + seconds
+        for follower in self._followers.values():
+            follower.wait_complete(max(until - time.monotonic(), 0))
 
-    def _follow_dense(self, applied: Applied) -> None:
-        vectors = [(each.docno, each.vectors.get(self._field, b"")) for each in applied.added]
-        self._dense.apply(
-            [(docno, raw) for docno, raw in vectors if raw.strip(b"\0")],  # not of an empty text
-            [each.docno for each in applied.removed],
-        )
+    async def close(self) -> None:
+        await asyncio.to_thread(self.close_now)
 
-    def _follow_lexical(self, applied: Applied) -> None:
-        texts = [(each.docno, _text(each, self._field)) for each in applied.added]
-        self._lexical.apply(
-            [(docno, text) for docno, text in texts if text],
-            [each.docno for each in applied.removed],
-        )
+    def close_now(self) -> None:
+        self._writing.shutdown()
+        self._searching.shutdown()
+        for follower in self._followers.values():
+            follower.ask_to_stop()
+        for follower in self._followers.values():
+            follower.stop()
+        self.store.close()
 
-    def _keep(self) -> None:
-        """Make writes visible to words soon, and save the dense view now and then."""
-        while not self._stopping.is_set():
-            self._dirty.wait()
-            if self._stopping.wait(VISIBLE_WITHIN_S):
-                return
-            self._dirty.clear()
-            self._show()
-            if self._unsaved >= SAVE_EVERY:
-                self._save()
+    def _views(self) -> list[View]:
+        views: list[View] = [self.columns]
+        if self.words:
+            views.append(self.words)
+        return [*views, *self.dense.values(), *self.sparse.values(), *self.corpora.values()]
 
-    # --- what the port is made of ----------------------------------------------------------------
+    def _cut(self) -> None:
+        """Shorten the log by what every view has saved."""
+        if len(self._followers) < len(self._views()):
+            return
+        seq = min(follower.saved for follower in self._followers.values())
+        if seq - self._cut_at >= CUT_EVERY:
+            self._cut_at = seq
+            self.store.submit([Cut(seq)])
 
-    async def write(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> int:
-        """Write records with their embeddings; returns how many, once they are committed."""
-        puts = await asyncio.to_thread(self._puts, namespace or DEFAULT_NAMESPACE, records)
-        with _trouble_told():
-            await self._store.write(puts)
-        return len(puts)
+    # --- writing -------------------------------------------------------------------------------
+
+    async def put(self, namespace: str, drafts: Sequence[Draft]) -> None:
+        """Write documents, each in place of the one with its id."""
+        puts = await self._in_writing(lambda: self._drafter.puts(namespace, drafts))
+        await self._write(puts)
+
+    async def change(
+        self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
+    ) -> int:
+        """Write documents anew, as `changed` says, whatever is written meanwhile."""
+        for _ in range(ATTEMPTS):
+            puts = await self._in_writing(lambda: self._changed(namespace, ids, changed))
+            try:
+                await self._write(puts)
+            except Outdated:
+                continue
+            return len(puts)
+        raise Rebuilding("others keep changing the same documents; try again")
+
+    async def remove(self, namespace: str, ids: Sequence[str]) -> int:
+        return await self._write([Remove(namespace, id) for id in ids])
+
+    async def remove_where(self, namespace: str, filter: Mapping[str, Any]) -> int:
+        docnos = await self.find(namespace, filter)
+        return await self._write([Removal(docno) for docno in docnos])
+
+    async def clear(self, namespace: str) -> int:
+        return await self._write([Clear(namespace)])
+
+    async def name(self, namespace: str, *, exists: bool) -> None:
+        """Create a namespace that has no documents yet, or let it go with all that it has."""
+        empty = [] if exists else [Clear(namespace)]
+        await self._write([*empty, Name(namespace, exists)])
 
     async def show(self) -> None:
-        """Make everything that was written visible to words at once."""
-        await asyncio.to_thread(self._show)
+        """Wait until all that has been written is found."""
+        seq = self.store.seq()
 
-    async def find(
-        self, clause: str, query: str, namespace: str, top_k: int, filter: Mapping[str, Any] | None
-    ) -> list[tuple[Document, float]]:
-        """The best records with their scores: by meaning (`embed`) or by words (`text`)."""
-        with _trouble_told():
-            return await asyncio.to_thread(
-                self._find, clause, query, namespace or DEFAULT_NAMESPACE, top_k, filter
-            )
+        def wait() -> None:
+            for follower in self._followers.values():
+                _caught_up(follower, seq, visible=True)
 
-    async def describe_index_stats(
-        self, *, timeout: float | None = None
-    ) -> DescribeIndexStatsResponse:
-        with self._state:
-            counts = self._columns.namespaces()
-        return DescribeIndexStatsResponse(
-            namespaces={name: NamespaceSummary(vector_count=n) for name, n in counts.items()},
-            dimension=self._embedder.dimension,
-            total_vector_count=sum(counts.values()),
-            metric="cosine",
-            vector_type="dense",
+        await self._in_writing(wait)
+
+    async def _write(self, operations: Sequence[Operation]) -> int:
+        """How many documents there are less, or were replaced."""
+        if not operations:
+            return 0
+        if self._furthest_behind() > MAX_BEHIND:
+            await self._in_writing(self._let_catch_up)
+        return (await self.store.write(operations)).removed
+
+    def _wake(self) -> None:
+        """By the thread that writes: whoever asked for a write may have been cancelled."""
+        for follower in list(self._followers.values()):
+            follower.wake()
+
+    def _changed(
+        self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
+    ) -> list[Put]:
+        documents = self.store.by_id(namespace, ids)
+        self.store.with_vectors(documents)
+        return self._drafter.puts(
+            namespace,
+            [changed(each) for each in documents],
+            instead_of=[each.docno for each in documents],
         )
+
+    def _furthest_behind(self) -> int:
+        """A view that is made anew is not waited for: it reads what there is, not the log."""
+        followers = [each for each in self._followers.values() if each.rebuilding is None]
+        seq = self.store.seq()
+        return seq - min((each.applied for each in followers), default=seq)
+
+    def _let_catch_up(self) -> None:
+        seq = self.store.seq() - MAX_BEHIND // 2
+        for follower in self._followers.values():
+            if follower.rebuilding is None:
+                follower.wait(seq, PATIENCE_S)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def find(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
+        """The documents for which a filter holds, those just written included."""
+
+        def found() -> BitMap:
+            seq = self.store.seq()
+            _caught_up(self._followers[self.columns], seq)
+            if self.words and filter and "$match_" in json.dumps(filter):
+                _caught_up(self._followers[self.words], seq, visible=True)
+            return self._select(namespace, filter)
+
+        return await self._in_searching(found)
 
     async def search(
         self,
-        *,
         namespace: str,
-        top_k: int | None = None,
-        inputs: Mapping[str, Any] | None = None,
+        ranking: Ranking,
+        top_k: int,
         filter: Mapping[str, Any] | None = None,
-        fields: Sequence[str] | None = None,
-        rerank: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> SearchRecordsResponse:
-        """The records dialect, by meaning."""
-        if not inputs or not top_k:
-            raise PineconeValueError("inputs and top_k are required")
-        if rerank is not None:
-            raise PineconeValueError("this index does not rerank inside of a search")
-        found = await self.find("embed", inputs["text"], namespace, top_k, filter)
-        return SearchRecordsResponse(
-            result=SearchResult(
-                hits=[
-                    Hit(id_=each.id, score_=score, fields=chosen(each.fields, fields or ("*",)))
-                    for each, score in found
-                ]
-            ),
-            usage=SearchUsage(read_units=0),
-        )
+    ) -> list[tuple[Document, float]]:
+        """The best documents with their scores."""
+        return await self._in_searching(lambda: self._search(namespace, ranking, top_k, filter))
 
-    def _show(self) -> None:
-        with self._state:
-            if not self._behind:
-                self._lexical.commit(self._seq)
+    async def read(self, ask: Callable[[Store], T]) -> T:
+        """Ask the store something."""
+        return await self._in_searching(lambda: ask(self.store))
 
-    def _save(self) -> None:
-        with self._state:
-            if self._unsaved and not self._behind:
-                self._dense.save(self._seq)
-                self._unsaved = 0
+    async def count(self, namespace: str, filter: Mapping[str, Any]) -> int:
+        return len(await self.find(namespace, filter))
 
-    def _puts(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> list[Put]:
-        texts = [str(record.get(self._field) or "") for record in records]
-        vectors = self._embedder.embed(texts)
+    def namespaces(self) -> dict[str, int]:
+        return self.columns.namespaces()
+
+    def dense_rebuilding(self) -> float | None:
+        """How much is done of a rebuild, before which nothing is found by meaning."""
+        return self._rebuilding([self.columns, *self.dense.values()])
+
+    def words_rebuilding(self) -> float | None:
+        """How much is done of a rebuild, before which nothing is found by words."""
+        return self._rebuilding([self.columns, *([self.words] if self.words else [])])
+
+    def _rebuilding(self, views: Sequence[View]) -> float | None:
+        done = [self._followers[view].rebuilding for view in views]
+        return min((each for each in done if each is not None), default=None)
+
+    def troubles(self) -> dict[str, str]:
+        """The views that can't follow at present, and why."""
+        followers = self._followers.values()
+        return {each.view.name: each.trouble for each in followers if each.trouble is not None}
+
+    def _search(
+        self, namespace: str, ranking: Ranking, top_k: int, filter: Mapping[str, Any] | None
+    ) -> list[tuple[Document, float]]:
+        everywhere = not filter and self._complete(self.columns).namespaces().keys() <= {namespace}
+        among = None if everywhere else self._select(namespace, filter)
+        found = self._rank(ranking, top_k, among)
+        documents = self.store.documents([docno for docno, _ in found])
         return [
-            Put(
-                namespace,
-                str(record["_id"]),
-                {name: value for name, value in record.items() if name != "_id"},
-                {self._field: vector.tobytes()},
-            )
-            for record, vector in zip(records, vectors, strict=True)
+            (documents[docno], score)
+            for docno, score in found
+            if docno in documents and documents[docno].namespace == namespace
         ]
 
-    def _find(
-        self, clause: str, query: str, namespace: str, top_k: int, filter: Mapping[str, Any] | None
-    ) -> list[tuple[Document, float]]:
-        with self._state:
-            everywhere = self._columns.namespaces().keys() <= {namespace}
-            among = None if everywhere and not filter else self._select(namespace, filter)
-        if clause == "embed":
-            vector = self._embedder.embed_query(query, self._corpus)
-            found = self._dense.search(vector, top_k, among)
-        else:
-            found = self._lexical.search(query, top_k, among)
-        bodies = self._store.documents([docno for docno, _ in found])
-        return [(bodies[docno], score) for docno, score in found if docno in bodies]
+    def _rank(self, ranking: Ranking, top_k: int, among: BitMap | None) -> list[tuple[int, float]]:
+        if isinstance(ranking, Wording):
+            words = self._complete(self.words)
+            return words.lexical.search(ranking.clauses, top_k, among, match_all=ranking.match_all)
+        if isinstance(ranking, Product):
+            sparse = self._complete(self.sparse[ranking.field])
+            return sparse.sparse.search(ranking.indices, ranking.values, top_k, among)
+        dense = self._complete(self.dense[ranking.field])
+        if isinstance(ranking, Nearness):
+            return dense.dense.search(ranking.vector, top_k, among)
+        corpus = self.corpora[ranking.field].corpus
+        return dense.dense.search(self.embedder.embed_query(ranking.text, corpus), top_k, among)
+
+    def _complete(self, view: T | None) -> T:
+        assert view is not None, "the schema has the field"  # noqa: S101 - the plane has checked
+        follower = self._followers[view]
+        if not follower.complete:
+            done = follower.rebuilding or 0.0
+            raise Rebuilding(f"{follower.view.name} is being rebuilt, {done:.0%} done")
+        return view
 
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        try:
-            return self._columns.select(namespace, filter)
-        except ValueError as exc:
-            raise ApiError(str(exc), 400) from exc
+        return self._complete(self.columns).select(namespace, filter, self._match)
+
+    def _match(self, field: str, operator: str, text: str) -> BitMap:
+        if field not in self.schema.worded:
+            raise ValueError(f"{operator} on {field!r}: there is no text to search there")
+        return self._complete(self.words).lexical.match(field, operator, text)
+
+    async def _in_searching(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._searching, call)
+
+    async def _in_writing(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, call)
 
 
-@contextlib.contextmanager
-def _trouble_told() -> Iterator[None]:
-    """What the files below can't do is said in the port's words: the index is not to be had now."""
-    try:
-        yield
-    except (sqlite3.Error, DamagedView) as exc:
-        raise ServiceError(f"{type(exc).__name__}: {exc}", 503) from exc
+def _caught_up(follower: Follower, seq: int, *, visible: bool = False) -> None:
+    if not follower.wait(seq, PATIENCE_S, visible=visible):
+        raise Rebuilding(f"{follower.view.name} is behind; try again")
 
 
-def _text(document: Document, field: str) -> str:
-    value = document.fields.get(field)
-    return value if isinstance(value, str) else ""
+def _view_folder(folder: Path, kind: str, field: str) -> Path:
+    """A folder of its own for each field, whatever the field is called."""
+    return folder / kind / field.encode("utf-8", "surrogatepass").hex()[:200]
+
+
+def wipe_views(folder: Path) -> None:
+    """Let the next start rebuild every view."""
+    for kind in ("lexical", "dense", "sparse", "corpus"):
+        if (folder / kind).exists():
+            shutil.rmtree(folder / kind)

@@ -18,13 +18,16 @@ from typing import Any
 import pytest
 from pinecone.errors import ApiError, ServiceError
 
+from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.engine import opened_index
-from service.embedded.index import EmbeddedIndex
+from service.embedded.schema import Schema, Text
 from service.errors import StartupFailed
 from service.inference.wordllama import WordLlamaEmbedder
 from tests.e2e.process import ROOT
 
 EMBEDDER = WordLlamaEmbedder()
+SCHEMA = Schema({"chunk_text": Text(embed=True, words=True)})
+NS = "__default__"
 
 RECORDS = [
     {"_id": "wool", "chunk_text": "Woollen jumpers felt and shrink in a hot wash", "room": "bath"},
@@ -39,19 +42,21 @@ RECORDS = [
 
 
 @contextlib.asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[EmbeddedIndex]:
-    async with opened_index(folder, "records", "chunk_text", EMBEDDER) as index:
+async def opened(folder: Path) -> AsyncIterator[EmbeddedAsyncIndex]:
+    async with opened_index(folder, "records", SCHEMA, EMBEDDER) as index:
         yield index
 
 
-async def search(index: EmbeddedIndex, clause: str, query: str, **more: Any) -> list[str]:
-    given = {"namespace": "", "top_k": 10, "include_fields": ["*"], **more}
-    scoring = [{"type": clause, "field": "chunk_text", "query": query}]
+async def search(index: EmbeddedAsyncIndex, clause: str, query: str, **more: Any) -> list[str]:
+    given = {"namespace": NS, "top_k": 10, "include_fields": ["*"], **more}
+    await index.embedded.show()
+    where = {"fields": ["chunk_text"]} if clause == "text" else {"field": "chunk_text"}
+    scoring = [{"type": clause, "query": query, **where}]
     response = await index.documents.search(score_by=scoring, **given)
     return [match.id for match in response.matches]
 
 
-async def words_find(index: EmbeddedIndex, query: str, expected: list[str]) -> None:
+async def words_find(index: EmbeddedAsyncIndex, query: str, expected: list[str]) -> None:
     """Words find a write soon; wait for it."""
     async with asyncio.timeout(10):
         while sorted(await search(index, "text", query)) != sorted(expected):
@@ -60,7 +65,7 @@ async def words_find(index: EmbeddedIndex, query: str, expected: list[str]) -> N
 
 async def test_meaning_finds_what_shares_no_word_and_words_find_the_code(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=RECORDS)
+        await index.documents.upsert(namespace=NS, documents=RECORDS)
         assert (await search(index, "embed", "my sweater got too small"))[0] == "wool"
         await words_find(index, "E81", ["e81"])
         assert await search(index, "text", "sweater") == []
@@ -68,8 +73,8 @@ async def test_meaning_finds_what_shares_no_word_and_words_find_the_code(tmp_pat
 
 async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=RECORDS)
-        await index.documents.upsert(namespace="", documents=[{**RECORDS[1], "chunk_text": "E19"}])
+        await index.documents.upsert(namespace=NS, documents=RECORDS)
+        await index.documents.upsert(namespace=NS, documents=[{**RECORDS[1], "chunk_text": "E19"}])
         before = await search(index, "embed", "blocked drain")
     async with opened(tmp_path) as index:
         assert await search(index, "embed", "blocked drain") == before
@@ -82,23 +87,23 @@ async def test_old_versions_do_not_crowd_out_the_current_ones(tmp_path: Path) ->
     async with opened(tmp_path) as index:
         for version in range(10):
             changed = [{**record, "version": version} for record in RECORDS]
-            await index.documents.upsert(namespace="", documents=changed)
+            await index.documents.upsert(namespace=NS, documents=changed)
         everything = {str(record["_id"]) for record in RECORDS}
         assert set(await search(index, "embed", "the door", top_k=4)) == everything
-        await index.show()
+        await index.embedded.show()
         assert set(await search(index, "text", "code", top_k=4)) == {"e18", "e81"}
 
 
 @pytest.mark.parametrize("lost", ["dense", "lexical", "both", "damaged"])
 async def test_a_view_that_is_lost_or_damaged_is_rebuilt(tmp_path: Path, lost: str) -> None:
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=RECORDS)
+        await index.documents.upsert(namespace=NS, documents=RECORDS)
     folder = tmp_path / "records"
     for view in ("dense", "lexical"):
         if lost in {view, "both"}:
             shutil.rmtree(folder / view)
         if lost == "damaged":
-            for file in (folder / view).iterdir():
+            for file in [each for each in (folder / view).rglob("*") if each.is_file()]:
                 file.write_bytes(b"damaged")
     async with opened(tmp_path) as index:
         assert (await search(index, "embed", "my sweater got too small"))[0] == "wool"
@@ -124,7 +129,8 @@ async def test_filters_and_namespaces_restrict_both_ways_of_searching(tmp_path: 
 
 async def test_fields_are_given_as_asked_for(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=RECORDS[:1])
+        await index.documents.upsert(namespace=NS, documents=RECORDS[:1])
+        await index.embedded.show()
         clause = [{"type": "embed", "field": "chunk_text", "query": "wool"}]
         for wanted, keys in (
             (None, set()),
@@ -132,10 +138,10 @@ async def test_fields_are_given_as_asked_for(tmp_path: Path) -> None:
             (["*"], {"room", "chunk_text"}),
         ):
             response = await index.documents.search(
-                namespace="", score_by=clause, top_k=1, include_fields=wanted
+                namespace=NS, score_by=clause, top_k=1, include_fields=wanted
             )
             assert response.matches[0].to_dict().keys() == {"_id", "_score"} | keys
-        records = await index.search(namespace="", top_k=1, inputs={"text": "wool"})
+        records = await index.search(namespace=NS, top_k=1, inputs={"text": "wool"})
         assert records.result.hits[0].fields["room"] == "bath"
 
 
@@ -144,7 +150,7 @@ async def test_what_a_filter_can_not_ask_is_the_callers_mistake(
     tmp_path: Path, filter: Any
 ) -> None:
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=RECORDS)
+        await index.documents.upsert(namespace=NS, documents=RECORDS)
         with pytest.raises(ApiError) as refused:
             await search(index, "embed", "x", filter=filter)
         assert refused.value.status_code == 400
@@ -152,20 +158,23 @@ async def test_what_a_filter_can_not_ask_is_the_callers_mistake(
 
 async def test_a_text_that_says_nothing_is_kept_and_never_found_by_meaning(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=[{"_id": "blank"}, *RECORDS])
+        await index.documents.upsert(
+            namespace=NS, documents=[{"_id": "blank", "chunk_text": " "}, *RECORDS]
+        )
         assert "blank" not in await search(index, "embed", "anything")
         assert (await index.describe_index_stats()).total_vector_count == 5
 
 
 async def test_a_file_that_fails_is_the_ports_own_exception_and_not_ours(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=RECORDS)
+        await index.documents.upsert(namespace=NS, documents=RECORDS)
         with contextlib.closing(sqlite3.connect(tmp_path / "records" / "records.db")) as other:
             other.execute("DROP TABLE documents")
+        scoring = [{"type": "embed", "field": "chunk_text", "query": "anything"}]
         with pytest.raises(ServiceError):
-            await search(index, "embed", "anything")
+            await index.documents.search(namespace=NS, score_by=scoring, top_k=1)
         with pytest.raises(ServiceError):
-            await index.documents.upsert(namespace="", documents=RECORDS)
+            await index.documents.upsert(namespace=NS, documents=RECORDS)
 
 
 async def test_a_second_owner_is_told_who_the_first_one_is(tmp_path: Path) -> None:
@@ -179,7 +188,7 @@ async def test_a_second_owner_is_told_who_the_first_one_is(tmp_path: Path) -> No
 
 async def test_a_database_that_is_damaged_is_said_in_one_sentence(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=RECORDS)
+        await index.documents.upsert(namespace=NS, documents=RECORDS)
     for file in (tmp_path / "records").glob("records.db*"):
         file.write_bytes(b"this was a database once " * 1000)
     with pytest.raises(StartupFailed, match=r"DATA_DIR.*can't be opened"):
@@ -190,10 +199,10 @@ async def test_a_database_that_is_damaged_is_said_in_one_sentence(tmp_path: Path
 async def test_a_view_that_missed_a_change_catches_up_at_the_next_start(tmp_path: Path) -> None:
     """The write is committed and acknowledged; that a view could not follow is mended later."""
     async with opened(tmp_path) as index:
-        await index.documents.upsert(namespace="", documents=RECORDS[:1])
+        await index.documents.upsert(namespace=NS, documents=RECORDS[:1])
     async with opened(tmp_path) as index:
-        index._lexical.close()  # as if it had failed
-        await index.documents.upsert(namespace="", documents=RECORDS[1:])
+        index.embedded._views()[1].close()  # as if it had failed
+        await index.documents.upsert(namespace=NS, documents=RECORDS[1:])
     async with opened(tmp_path) as index:
         assert len(await search(index, "embed", "anything")) == len(RECORDS)
         assert await search(index, "text", "E81") == ["e81"]
@@ -205,7 +214,7 @@ async def test_vectors_of_another_embedder_are_not_mixed_with_ours(tmp_path: Pat
     async with opened(tmp_path):
         pass
     with pytest.raises(StartupFailed, match=r"wordllama-256.*other-256"):
-        async with opened_index(tmp_path, "records", "chunk_text", other):
+        async with opened_index(tmp_path, "records", SCHEMA, other):
             pass
 
 
@@ -222,14 +231,17 @@ LOADER = """
 import asyncio, sys
 from pathlib import Path
 from service.embedded.engine import opened_index
+from service.embedded.schema import Schema, Text
 from service.inference.wordllama import WordLlamaEmbedder
+
+SCHEMA = Schema({"chunk_text": Text(embed=True, words=True)})
 
 async def main():
     folder = Path(sys.argv[1])
-    async with opened_index(folder, "records", "chunk_text", WordLlamaEmbedder()) as index:
+    async with opened_index(folder, "records", SCHEMA, WordLlamaEmbedder()) as index:
         for i in range(int(sys.argv[2]), 1_000_000):
             record = {"_id": str(i), "chunk_text": f"record number{i}", "i": i}
-            await index.documents.upsert(namespace="", documents=[record])
+            await index.documents.upsert(namespace="__default__", documents=[record])
             print(i, flush=True)
 
 asyncio.run(main())
@@ -244,7 +256,7 @@ async def test_killed_while_loading_nothing_acknowledged_is_missing_in_any_view(
     acknowledged = -1
     async with opened(tmp_path) as index:  # so that there are saved views to catch up
         first = {"_id": "first", "chunk_text": "the first record"}
-        await index.documents.upsert(namespace="", documents=[first])
+        await index.documents.upsert(namespace=NS, documents=[first])
     for _ in range(3):
         arguments = [sys.executable, "-c", LOADER, str(tmp_path), str(acknowledged + 1)]
         with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE) as process:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,21 +15,37 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap, BitMap64
 
-from service.embedded.lexical import MAX_WORDS, DamagedView, LexicalView, ViewInUse
+from service.embedded.lexical import MAX_WORDS, DamagedView, LexicalView, ViewInUse, Words
 
 EVERYTHING = 1_000_000
+FIELDS = ["text"]
 COLOURS = ["red", "green", "blue", "black", "white", "grey"]
 
 
 @pytest.fixture
 def view(tmp_path: Path) -> Iterator[LexicalView]:
-    view = LexicalView(tmp_path / "view")
+    view = LexicalView(tmp_path / "view", FIELDS)
     yield view
     view.close()
 
 
+def put(view: LexicalView, added: Iterable[tuple[int, str]], removed: Iterable[int]) -> None:
+    view.apply([(docno, {"text": text}) for docno, text in added], removed)
+
+
+def find(
+    view: LexicalView,
+    text: str,
+    k: int,
+    among: BitMap | BitMap64 | None = None,
+    match_all: Sequence[str] = (),
+    typos: bool = False,
+) -> list[tuple[int, float]]:
+    return view.search([Words(text, (), typos=typos)], k, among, match_all)
+
+
 def fill(view: LexicalView, *texts: str, seq: int = 1) -> None:
-    view.apply(enumerate(texts, 1), [])
+    put(view, enumerate(texts, 1), [])
     view.commit(seq)
 
 
@@ -46,21 +62,21 @@ def marked(view: LexicalView, text: str, document: str) -> list[str]:
 
 def test_a_new_view_has_applied_nothing_and_finds_nothing(view: LexicalView) -> None:
     assert view.applied == 0
-    assert view.search("red", 10) == []
+    assert find(view, "red", 10) == []
 
 
 def test_what_was_committed_is_there_again_and_what_was_not_is_not(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path)
-    view.apply([(1, "red")], [])
-    assert view.search("red", 10) == []
+    view = LexicalView(tmp_path, FIELDS)
+    put(view, [(1, "red")], [])
+    assert find(view, "red", 10) == []
     view.commit(41)
-    view.apply([(2, "red")], [1])
-    assert numbers(view.search("red", 10)) == [1]
+    put(view, [(2, "red")], [1])
+    assert numbers(find(view, "red", 10)) == [1]
     view.close()
 
-    again = LexicalView(tmp_path)
+    again = LexicalView(tmp_path, FIELDS)
     assert again.applied == 41
-    assert numbers(again.search("red", 10)) == [1]
+    assert numbers(find(again, "red", 10)) == [1]
     again.close()
 
 
@@ -72,16 +88,16 @@ def test_a_commit_of_no_changes_moves_the_log_position(view: LexicalView) -> Non
 
 def test_a_number_that_is_added_again_is_replaced(view: LexicalView) -> None:
     fill(view, "red", "green")
-    view.apply([(1, "blue")], [])
-    view.apply([(1, "black")], [])
+    put(view, [(1, "blue")], [])
+    put(view, [(1, "black")], [])
     view.commit(2)
-    assert [numbers(view.search(colour, 9)) for colour in COLOURS[:4]] == [[], [2], [], [1]]
+    assert [numbers(find(view, colour, 9)) for colour in COLOURS[:4]] == [[], [2], [], [1]]
 
 
 def test_what_one_call_adds_and_removes_is_gone(view: LexicalView) -> None:
-    view.apply([(1, "red"), (2, "red")], [1])
+    put(view, [(1, "red"), (2, "red")], [1])
     view.commit(1)
-    assert numbers(view.search("red", 10)) == [2]
+    assert numbers(find(view, "red", 10)) == [2]
 
 
 Change = tuple[int, str | None]
@@ -96,15 +112,15 @@ def test_a_log_applied_twice_from_any_place_gives_what_applying_it_once_gives(
     tmp_path_factory: pytest.TempPathFactory, before: list[Change], after: list[Change]
 ) -> None:
     folder = tmp_path_factory.mktemp("view")
-    view = LexicalView(folder)
+    view = LexicalView(folder, FIELDS)
     kept: dict[int, str | None] = {}
     for again in (before, [*before, *after]):
         for docno, colour in again:
             kept[docno] = colour
-            view.apply([] if colour is None else [(docno, colour)], [] if colour else [docno])
+            put(view, [] if colour is None else [(docno, colour)], [] if colour else [docno])
         view.commit(1)
     for colour in COLOURS:
-        found = numbers(view.search(colour, EVERYTHING))
+        found = numbers(find(view, colour, EVERYTHING))
         assert found == sorted(docno for docno, now in kept.items() if now == colour)
     view.close()
     shutil.rmtree(folder)
@@ -113,18 +129,18 @@ def test_a_log_applied_twice_from_any_place_gives_what_applying_it_once_gives(
 def test_a_change_that_is_refused_leaves_out_the_whole_call(view: LexicalView) -> None:
     for wrong in (0, -1, 2**63):
         with pytest.raises(ValueError, match="not a document number"):
-            view.apply([(1, "red"), (wrong, "red")], [])
+            put(view, [(1, "red"), (wrong, "red")], [])
         with pytest.raises(ValueError, match="not a document number"):
-            view.apply([(1, "red")], [wrong])
+            put(view, [(1, "red")], [wrong])
     view.commit(1)
-    assert view.search("red", 10) == []
+    assert find(view, "red", 10) == []
 
 
 def test_a_closed_view_takes_no_changes_and_can_be_closed_again(view: LexicalView) -> None:
     view.close()
     view.close()
     with pytest.raises(ValueError, match="closed"):
-        view.apply([(1, "red")], [])
+        put(view, [(1, "red")], [])
     with pytest.raises(ValueError, match="closed"):
         view.commit(1)
 
@@ -136,7 +152,7 @@ def test_a_search_sees_a_whole_commit_or_none_of_it(view: LexicalView) -> None:
 
     def look() -> None:
         while not stop.is_set():
-            seen.append(numbers(view.search("red", 100)))
+            seen.append(numbers(find(view, "red", 100)))
 
     fill(view, *["red"] * generation)
     lookers = [threading.Thread(target=look) for _ in range(3)]
@@ -144,7 +160,7 @@ def test_a_search_sees_a_whole_commit_or_none_of_it(view: LexicalView) -> None:
         looker.start()
     for first in range(1, 200, generation):
         new = range(first + generation, first + 2 * generation)
-        view.apply([(docno, "red") for docno in new], range(first, first + generation))
+        put(view, [(docno, "red") for docno in new], range(first, first + generation))
         view.commit(first)
     stop.set()
     for looker in lookers:
@@ -160,11 +176,12 @@ import sys
 from pathlib import Path
 from service.embedded.lexical import LexicalView
 
-view = LexicalView(Path(sys.argv[1]))
+view = LexicalView(Path(sys.argv[1]), ["text"])
 seq = view.applied
 while True:
     seq += 1
-    view.apply([(seq * 10 + n, "red") for n in range(5)], [(seq - 1) * 10] if seq > 1 else [])
+    new = [(seq * 10 + n, {"text": "red"}) for n in range(5)]
+    view.apply(new, [(seq - 1) * 10] if seq > 1 else [])
     view.commit(seq)
     print(seq, flush=True)
 """
@@ -186,11 +203,11 @@ def test_a_killed_process_leaves_the_last_commit_with_its_log_position(tmp_path:
                 pass
             process.kill()
             told += [int(line) for line in process.stdout]
-        view = LexicalView(tmp_path)
+        view = LexicalView(tmp_path, FIELDS)
         assert view.applied in (told[-1], told[-1] + 1)
         expected = [seq * 10 + n for seq in range(1, view.applied + 1) for n in range(1, 5)]
         expected.append(view.applied * 10)
-        assert numbers(view.search("red", EVERYTHING)) == sorted(expected)
+        assert numbers(find(view, "red", EVERYTHING)) == sorted(expected)
         view.close()
 
 
@@ -198,9 +215,9 @@ def test_a_killed_process_leaves_the_last_commit_with_its_log_position(tmp_path:
 
 
 def test_a_flipped_bit_in_any_committed_file_is_noticed_and_a_rebuild_helps(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path / "good")
+    view = LexicalView(tmp_path / "good", FIELDS)
     fill(view, *COLOURS)
-    view.apply([], [2])
+    put(view, [], [2])
     view.commit(2)
     view.close()
     files = [path for path in (tmp_path / "good").iterdir() if path.stat().st_size and path.suffix]
@@ -212,61 +229,61 @@ def test_a_flipped_bit_in_any_committed_file_is_noticed_and_a_rebuild_helps(tmp_
         data[0] ^= 0x80
         (folder / path.name).write_bytes(data)
         with pytest.raises(DamagedView) as first:
-            LexicalView(folder)
+            LexicalView(folder, FIELDS)
         with pytest.raises(DamagedView):  # and not in use by the first attempt, which `first` holds
-            LexicalView(folder)
+            LexicalView(folder, FIELDS)
         assert first.value
         shutil.rmtree(folder)
-    rebuilt = LexicalView(tmp_path / "bad")
+    rebuilt = LexicalView(tmp_path / "bad", FIELDS)
     assert rebuilt.applied == 0
     rebuilt.close()
 
 
 @pytest.mark.parametrize("size", [0, 4, 100])
 def test_a_file_that_is_cut_short_or_gone_is_noticed(tmp_path: Path, size: int) -> None:
-    view = LexicalView(tmp_path)
+    view = LexicalView(tmp_path, FIELDS)
     fill(view, *COLOURS)
     view.close()
     (path,) = tmp_path.glob("*.idx")
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(DamagedView):
-        LexicalView(tmp_path)
+        LexicalView(tmp_path, FIELDS)
     path.unlink()
     with pytest.raises(DamagedView):
-        LexicalView(tmp_path)
+        LexicalView(tmp_path, FIELDS)
 
 
 def test_what_a_crash_left_half_written_does_no_harm(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path)
+    view = LexicalView(tmp_path, FIELDS)
     fill(view, *COLOURS)
     view.close()
     (path,) = tmp_path.glob("*.idx")
     (tmp_path / f"{'0' * 32}.idx").write_bytes(b"half")
     for opstamp in range(100):  # one of them is that of the next commit
         (tmp_path / f"{path.stem}.{opstamp}.del").write_bytes(b"half")
-    again = LexicalView(tmp_path)
+    again = LexicalView(tmp_path, FIELDS)
     assert again.applied == 1
-    again.apply([], [1])
+    put(again, [], [1])
     again.commit(2)
-    assert again.search("red", 10) == []
+    assert find(again, "red", 10) == []
     again.close()
 
 
 def test_another_language_is_another_analysis(tmp_path: Path) -> None:
-    LexicalView(tmp_path).close()
+    LexicalView(tmp_path, FIELDS).close()
     with pytest.raises(DamagedView):
-        LexicalView(tmp_path, language="german")
+        LexicalView(tmp_path, FIELDS, languages={"text": "german"})
 
 
 def test_a_language_that_nobody_can_stem_is_the_callers_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="klingon"):
-        LexicalView(tmp_path, language="klingon")
+        LexicalView(tmp_path, FIELDS, languages={"text": "klingon"})
 
 
 def test_a_folder_that_is_in_use_is_not_called_damaged(view: LexicalView, tmp_path: Path) -> None:
     fill(view, "red")
     with pytest.raises(ViewInUse):
-        LexicalView(tmp_path / "view")
+        LexicalView(tmp_path / "view", FIELDS)
 
 
 # What matches
@@ -293,48 +310,48 @@ def test_words_match_whatever_their_case_accents_and_endings(
     view: LexicalView, text: str, document: str
 ) -> None:
     fill(view, "something else", document)
-    assert numbers(view.search(text, 10)) == [2]
+    assert numbers(find(view, text, 10)) == [2]
 
 
 def test_a_text_in_another_language_is_stemmed_in_it(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path, language="german")
+    view = LexicalView(tmp_path, FIELDS, languages={"text": "german"})
     fill(view, "die Häuser", "das Haus", "die Maus")
-    assert numbers(view.search("die haeuser häusern", 10)) == [1, 2]
+    assert numbers(find(view, "die haeuser häusern", 10)) == [1, 2]
     view.close()
 
 
 def test_absurdly_long_words_are_left_out_and_their_neighbours_kept(view: LexicalView) -> None:
     fill(view, "x" * 100_000 + " red")
-    assert view.search("x" * 100_000, 10) == []
-    assert numbers(view.search("red", 10)) == [1]
+    assert find(view, "x" * 100_000, 10) == []
+    assert numbers(find(view, "red", 10)) == [1]
 
 
 def test_a_query_of_stop_words_only_finds_what_has_them(view: LexicalView) -> None:
     fill(view, "To be, or not to be: that is the question", "a red apple", "nothing")
-    assert numbers(view.search("to be or not to be", 10)) == [1]
+    assert numbers(find(view, "to be or not to be", 10)) == [1]
 
 
 def test_stop_words_next_to_others_find_nothing_by_themselves(view: LexicalView) -> None:
     fill(view, "the apple of the tree", "the the the")
-    assert numbers(view.search("the apple", 10)) == [1]
+    assert numbers(find(view, "the apple", 10)) == [1]
 
 
 def test_match_all_wants_every_word_and_leaves_the_scores(view: LexicalView) -> None:
     fill(view, "red apple", "green apple", "red pear", "red apples and a green pear")
-    scores = dict(view.search("apple", 10))
-    assert numbers(view.search("apple", 10, match_all=["red"])) == [1, 4]
-    assert view.search("apple", 10, match_all=["Pears", "red green"]) == [(4, scores[4])]
-    assert view.search("apple", 10, match_all=["red", "nowhere"]) == []
-    assert dict(view.search("apple", 10, match_all=["!"])) == scores
+    scores = dict(find(view, "apple", 10))
+    assert numbers(find(view, "apple", 10, match_all=["red"])) == [1, 4]
+    assert find(view, "apple", 10, match_all=["Pears", "red green"]) == [(4, scores[4])]
+    assert find(view, "apple", 10, match_all=["red", "nowhere"]) == []
+    assert dict(find(view, "apple", 10, match_all=["!"])) == scores
 
 
 def test_typos_find_what_is_one_letter_off_or_two_in_a_long_word(view: LexicalView) -> None:
     fill(view, "a chart", "a charm", "some char", "encyclopedia", "chips")
-    assert view.search("chrat", 10) == []
-    assert numbers(view.search("chrat", 10, typos=True)) == [1]
-    assert numbers(view.search("chart", 10, typos=True)) == [1, 2, 3]
-    assert numbers(view.search("enciclopedya", 10, typos=True)) == [4]
-    assert view.search("xy", 10, typos=True) == []
+    assert find(view, "chrat", 10) == []
+    assert numbers(find(view, "chrat", 10, typos=True)) == [1]
+    assert numbers(find(view, "chart", 10, typos=True)) == [1, 2, 3]
+    assert numbers(find(view, "enciclopedya", 10, typos=True)) == [4]
+    assert find(view, "xy", 10, typos=True) == []
 
 
 def test_the_right_spelling_scores_higher_though_it_is_common_and_in_a_long_text(
@@ -342,14 +359,14 @@ def test_the_right_spelling_scores_higher_though_it_is_common_and_in_a_long_text
 ) -> None:
     long = "chart " + " ".join(f"w{n}" for n in range(500))
     fill(view, "charm", *["chart"] * 50, long)
-    found = view.search("chart", 100, typos=True)
+    found = find(view, "chart", 100, typos=True)
     assert numbers(found)[-2:] == [52, 1]
     assert found[-2][1] > found[-1][1]
 
 
 def test_match_all_is_never_misspelled(view: LexicalView) -> None:
     fill(view, "red chart", "red charm")
-    assert numbers(view.search("red", 10, match_all=["charm"], typos=True)) == [2]
+    assert numbers(find(view, "red", 10, match_all=["charm"], typos=True)) == [2]
 
 
 # The order
@@ -357,29 +374,29 @@ def test_match_all_is_never_misspelled(view: LexicalView) -> None:
 
 def test_a_word_said_twice_counts_twice(view: LexicalView) -> None:
     fill(view, "red", "green", "red", "green", "blue")
-    assert numbers(view.search("red green green", 10)) == [2, 4, 1, 3]
-    assert numbers(view.search("red green red", 10)) == [1, 3, 2, 4]
+    assert numbers(find(view, "red green green", 10)) == [2, 4, 1, 3]
+    assert numbers(find(view, "red green red", 10)) == [1, 3, 2, 4]
 
 
 def test_rare_words_count_more_and_long_texts_less(view: LexicalView) -> None:
     fill(view, "red apple", "red pear", "red pear and so many other words in between", "red")
-    assert numbers(view.search("red pear apple", 10)) == [1, 2, 3, 4]
+    assert numbers(find(view, "red pear apple", 10)) == [1, 2, 3, 4]
 
 
 def test_ties_are_by_number_in_whatever_order_they_were_committed(view: LexicalView) -> None:
     """More ties than are fetched at first, in several segments that are not in order."""
     for seq, numbers_of_one in enumerate([range(400, 600), range(1, 200), range(200, 400)], 1):
-        view.apply([(docno, "red") for docno in numbers_of_one], [])
+        put(view, [(docno, "red") for docno in numbers_of_one], [])
         view.commit(seq)
-    view.apply([(1000, "red red")], [])
+    put(view, [(1000, "red red")], [])
     view.commit(9)
-    assert numbers(view.search("red", 5)) == [1000, 1, 2, 3, 4]
-    assert numbers(view.search("red", 250)) == [1000, *range(1, 250)]
+    assert numbers(find(view, "red", 5)) == [1000, 1, 2, 3, 4]
+    assert numbers(find(view, "red", 250)) == [1000, *range(1, 250)]
 
 
 def test_no_more_are_found_than_were_asked_for(view: LexicalView) -> None:
     fill(view, *COLOURS, "red")
-    assert [len(view.search("red green blue", k)) for k in (-1, 0, 1, 3, 4, 5, 10**12)] == [
+    assert [len(find(view, "red green blue", k)) for k in (-1, 0, 1, 3, 4, 5, 10**12)] == [
         *(0, 0, 1, 3, 4, 4, 4)
     ]
 
@@ -391,11 +408,11 @@ CROWD = 3_000
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalView]:
     """Short texts with many ties, in several segments, some of them deleted."""
     dice = random.Random(3)
-    view = LexicalView(tmp_path_factory.mktemp("crowd"))
+    view = LexicalView(tmp_path_factory.mktemp("crowd"), FIELDS)
     for seq in range(3):
         docnos = range(seq * CROWD // 3 + 1, (seq + 1) * CROWD // 3 + 1)
         texts = [" ".join(dice.choices(COLOURS, range(1, 7), k=dice.randrange(9))) for _ in docnos]
-        view.apply(zip(docnos, texts, strict=True), dice.sample(docnos, 50))
+        put(view, zip(docnos, texts, strict=True), dice.sample(docnos, 50))
         view.commit(seq + 1)
     yield view
     view.close()
@@ -427,19 +444,19 @@ def test_a_restricted_search_is_the_whole_ranking_filtered(
     required: list[str],
 ) -> None:
     text, among = " ".join(words), BitMap64(docnos) if wide else BitMap(docnos)
-    ranking = crowd.search(text, EVERYTHING, match_all=required, typos=typos)
+    ranking = find(crowd, text, EVERYTHING, match_all=required, typos=typos)
     assert ranking == sorted(ranking, key=lambda found: (-found[1], found[0]))
     expected = [found for found in ranking if found[0] in among][:k]
-    assert crowd.search(text, k, among, match_all=required, typos=typos) == expected
-    assert crowd.search(text, k, match_all=required, typos=typos) == ranking[:k]
+    assert find(crowd, text, k, among, match_all=required, typos=typos) == expected
+    assert find(crowd, text, k, match_all=required, typos=typos) == ranking[:k]
 
 
 def test_numbers_beyond_32_bits_are_in_no_32_bit_set(view: LexicalView) -> None:
-    view.apply([(7, "red"), (2**32 + 7, "red"), (2**63 - 1, "red")], [])
+    put(view, [(7, "red"), (2**32 + 7, "red"), (2**63 - 1, "red")], [])
     view.commit(1)
-    assert numbers(view.search("red", 9)) == [7, 2**32 + 7, 2**63 - 1]
-    assert numbers(view.search("red", 9, BitMap([7]))) == [7]
-    assert numbers(view.search("red", 9, BitMap64([2**32 + 7, 2**63 - 1]))) == [
+    assert numbers(find(view, "red", 9)) == [7, 2**32 + 7, 2**63 - 1]
+    assert numbers(find(view, "red", 9, BitMap([7]))) == [7]
+    assert numbers(find(view, "red", 9, BitMap64([2**32 + 7, 2**63 - 1]))) == [
         *(2**32 + 7, 2**63 - 1)
     ]
 
@@ -481,8 +498,8 @@ def test_numbers_beyond_32_bits_are_in_no_32_bit_set(view: LexicalView) -> None:
     ],
 )
 def test_no_text_is_a_syntax_error(crowd: LexicalView, text: str) -> None:
-    assert bool(crowd.search(text, 3)) == ("red" in text)
-    crowd.search(text, 3, match_all=[text], typos=True)
+    assert bool(find(crowd, text, 3)) == ("red" in text)
+    find(crowd, text, 3, match_all=[text], typos=True)
     assert ("red" in marked(crowd, text, text)) == ("red" in text)
 
 
@@ -491,7 +508,7 @@ def test_no_text_is_a_syntax_error(crowd: LexicalView, text: str) -> None:
 def test_any_characters_can_be_asked_for_and_marked(
     crowd: LexicalView, text: str, document: str
 ) -> None:
-    crowd.search(text, 3, match_all=[text], typos=True)
+    find(crowd, text, 3, match_all=[text], typos=True)
     end = 0
     for start, stop in crowd.highlights(text, document):
         assert 0 <= start < stop <= len(document)
@@ -501,15 +518,15 @@ def test_any_characters_can_be_asked_for_and_marked(
 
 def test_any_characters_can_be_indexed(view: LexicalView) -> None:
     fill(view, "\0 red \ud800 \U0010ffff", "", "red")
-    assert numbers(view.search("red", 9)) == [1, 3]
+    assert numbers(find(view, "red", 9)) == [1, 3]
 
 
 def test_of_too_many_words_the_rarest_count(view: LexicalView) -> None:
     rare = [f"w{n}" for n in range(MAX_WORDS)]
     fill(view, "red", " ".join(rare[:600]), "red " + " ".join(rare[600:]))
     question = " ".join(["red", *rare, *(f"unknown{n}" for n in range(9_000))])
-    assert sorted(numbers(view.search(question, 10))) == [2, 3]
-    assert sorted(numbers(view.search("red w1", 10))) == [1, 2, 3]
+    assert sorted(numbers(find(view, question, 10))) == [2, 3]
+    assert sorted(numbers(find(view, "red w1", 10))) == [1, 2, 3]
 
 
 # Marks

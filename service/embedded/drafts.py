@@ -1,0 +1,50 @@
+"""From what a caller wants to write to what the store writes: texts embedded, vectors checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.embedded.schema import Schema
+from service.embedded.writer import Put
+from service.inference.embedders import Embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document to be written, with those of its vectors that need no embedding."""
+
+    id: str
+    fields: Mapping[str, Any]
+    vectors: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Drafter:
+    """Embeds the texts of a batch together."""
+
+    def __init__(self, schema: Schema, embedder: Embedder) -> None:
+        self._fields = schema.embedded
+        self._embedder = embedder
+
+    def puts(
+        self, namespace: str, drafts: Sequence[Draft], instead_of: Sequence[int] | None = None
+    ) -> list[Put]:
+        """With `instead_of`, each takes the place of that version only."""
+        vectors = [dict(draft.vectors) for draft in drafts]
+        for name in self._fields:
+            self._embed(name, drafts, vectors)
+        replaced: Sequence[int | None] = instead_of or [None] * len(drafts)
+        return [
+            Put(namespace, draft.id, draft.fields, own, docno)
+            for draft, own, docno in zip(drafts, vectors, replaced, strict=True)
+        ]
+
+    def _embed(
+        self, name: str, drafts: Sequence[Draft], vectors: Sequence[dict[str, bytes]]
+    ) -> None:
+        texts = [(own, draft.fields.get(name)) for draft, own in zip(drafts, vectors, strict=True)]
+        missing = [(own, text) for own, text in texts if name not in own and isinstance(text, str)]
+        embedded = self._embedder.embed([text for _, text in missing])
+        for (own, _), vector in zip(missing, embedded, strict=True):
+            own[name] = vector.tobytes()

@@ -1,0 +1,43 @@
+"""Tokens that lead to the next page: opaque to the caller, and checked when they come back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+from pyroaring import BitMap
+
+
+def token_of(last: str) -> str:
+    return base64.urlsafe_b64encode(last.encode()).decode()
+
+
+def read_token(token: str | None) -> str:
+    if token is None:
+        return ""
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise ValueError("the pagination token is not one that this index has given out") from None
+
+
+def pagination(last: str | None) -> dict[str, Any]:
+    """What an answer says of the next page; nothing on the last one."""
+    return {} if last is None else {"pagination": {"next": token_of(last)}}
+
+
+def page_of_ids(ids: Sequence[str], limit: int) -> tuple[Sequence[str], str | None]:
+    """`ids` is one longer than the page if there is another page."""
+    return ids[:limit], ids[limit - 1] if len(ids) > limit else None
+
+
+def page_of_numbers(docnos: BitMap, token: str | None, limit: int) -> tuple[list[int], str | None]:
+    """Of documents that a filter has found, by their numbers."""
+    after = read_token(token)
+    if after and not after.isdigit():
+        raise ValueError("the pagination token is not one that this index has given out")
+    start = docnos.rank(int(after)) if after else 0
+    page = list(docnos[start : start + limit])
+    return page, str(page[-1]) if len(docnos) > start + limit else None

@@ -1,0 +1,49 @@
+"""What a search can rank documents by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.embedded.lexical import Words
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """How near a text's embedding is to that of a field."""
+
+    field: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nearness:
+    """How near a vector is to that of a field."""
+
+    field: str
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The dot product of a sparse vector with that of a field."""
+
+    field: str
+    indices: Sequence[int]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """BM25 of words, out of documents that have every word of `match_all`."""
+
+    clauses: Sequence[Words]
+    match_all: Sequence[str] = ()
+
+
+Ranking = Meaning | Nearness | Product | Wording
