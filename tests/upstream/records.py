@@ -119,8 +119,11 @@ class Records:
             for id in ids:
                 stored.pop(id, None)
             return 200, {}
-        ((field, condition),) = body["filter"].items()
-        matching = [id for id, fields in stored.items() if fields.get(field) == condition["$eq"]]
+        match list(body["filter"].items()):
+            case [(field, {"$eq": value})]:
+                matching = [id for id, fields in stored.items() if fields.get(field) == value]
+            case _:
+                return _refused("this upstream knows one $eq of one field")
         for id in matching:
             del stored[id]
         return 200, {"matched_records": len(matching)}
