@@ -58,10 +58,9 @@ def test_a_directory_that_a_service_has_is_told_together_with_the_way_out(tmp_pa
     assert "--url http://127.0.0.1:8000" in line
 
 
-@pytest.mark.parametrize("kills", [[200], [100, 600, 1100]])
-def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path, kills: list[int]) -> None:
+def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path) -> None:
     """Each kill comes when the state file says that so many are acknowledged."""
-    count = 3000
+    count, kills = 3000, [100, 700]
     path, state = jsonl(tmp_path / "a.jsonl", count), tmp_path / "state.json"
     arguments = ["load", path, "--resume", "--state", state, "--batch-size", "10"]
     position = 0
