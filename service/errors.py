@@ -9,6 +9,10 @@ person can act on.
      ├─ CommandFailed                 a command can't do what it was asked: the same
      └─ RequestError                  the answer to one request
          ├─ BadRequest            400 not understood at all
+         ├─ KeyMissing            401 a key is needed
+         ├─ KeyRejected           401 this key is none
+         ├─ WritesClosed          403 nobody may write, until there are keys
+         ├─ OriginRefused         403 a write that a foreign web page may have sent
          ├─ NotFound              404
          ├─ MethodNotAllowed      405
          ├─ BodyTimeout           408
@@ -83,6 +87,22 @@ class RequestError(CascadeError):
 
 class BadRequest(RequestError):
     status, code = 400, "bad_request"
+
+
+class KeyMissing(RequestError):
+    status, code = 401, "key_missing"
+
+
+class KeyRejected(RequestError):
+    status, code = 401, "key_rejected"
+
+
+class WritesClosed(RequestError):
+    status, code = 403, "writes_closed"
+
+
+class OriginRefused(RequestError):
+    status, code = 403, "origin_refused"
 
 
 class NotFound(RequestError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from quart import Quart
 from quart.typing import TestClientProtocol
 
 from service.app import create_app
@@ -18,10 +21,13 @@ from service.settings import Settings, load_settings
 from tests.upstream import API_KEY, Upstream
 
 OURS = (
+    "SERVICE_",
+    "RECORDS_",
+    "DATA_",
+    "MAX_",
+    "UPSERTS_",
     "PINECONE_",
     "SEARCH_",
-    "SERVICE_",
-    "DATA_DIR",
     "NO_COLOR",
     "LOG_",
     "HOST",
@@ -71,6 +77,24 @@ async def client(make_settings: MakeSettings) -> AsyncIterator[Client]:
     """A client of an app that is open."""
     async with create_app(make_settings()).test_app() as app:
         yield app.test_client()
+
+
+@contextlib.asynccontextmanager
+async def calling(app: Quart, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on this machine, of an app that is open."""
+    async with app.test_app():
+        asgi: Any = app  # the same protocol, in other types
+        transport = httpx.ASGITransport(asgi, client=("127.0.0.1", 4711))
+        options.setdefault("base_url", "http://127.0.0.1:8000")
+        async with httpx.AsyncClient(transport=transport, **options) as client:
+            yield client
+
+
+@pytest.fixture
+async def local(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on this machine, of an app over two indexes of the records dialect."""
+    async with calling(create_app(make_settings())) as client:
+        yield client
 
 
 @dataclass(frozen=True)

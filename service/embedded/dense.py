@@ -5,10 +5,11 @@ store's log. The vectors are kept twice: in `vectors.py`, which scores, and in `
 proposes. At 16 bits and 256 dimensions that is about 1.3 kB for a record.
 
 - Up to EXACT_UP_TO candidates are scored one by one: the answer is brute force's.
-- Without a filter, the graph proposes and the scores are exact: of the best ten, it finds nearly
-  all.
+- Without a filter, the graph proposes and the scores are exact. How many of the best it finds
+  depends on the vectors: of texts' or other clustered ones nearly all, of vectors without any
+  order, as random ones are, far fewer.
 - With a filter that leaves more than that, the graph is asked widely; what is in the set is
-  scored. Where that gives too few, all of the set is scored.
+  scored. So this is approximate, too. Where that gives too few, all of the set is scored.
 
 A document without a direction (all zeros) has the similarity 0 with everything.
 """

@@ -244,12 +244,17 @@ class EmbeddedIndex:
     def namespaces(self) -> dict[str, int]:
         return self.columns.namespaces()
 
-    def rebuilding(self) -> dict[str, float]:
-        """The views that are being made anew, and how much of each is done."""
-        followers = self._followers.values()
-        return {
-            each.view.name: each.rebuilding for each in followers if each.rebuilding is not None
-        }
+    def dense_rebuilding(self) -> float | None:
+        """How much is done of a rebuild, before which nothing is found by meaning."""
+        return self._rebuilding([self.columns, *self.dense.values()])
+
+    def words_rebuilding(self) -> float | None:
+        """How much is done of a rebuild, before which nothing is found by words."""
+        return self._rebuilding([self.columns, *([self.words] if self.words else [])])
+
+    def _rebuilding(self, views: Sequence[View]) -> float | None:
+        done = [self._followers[view].rebuilding for view in views]
+        return min((each for each in done if each is not None), default=None)
 
     def troubles(self) -> dict[str, str]:
         """The views that can't follow at present, and why."""

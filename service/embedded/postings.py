@@ -46,18 +46,28 @@ class Postings:
         alive[at] = False
         return replace(self, alive=alive)
 
-    def products(self, indices: Indices, values: Values) -> tuple[Docnos, NDArray[np.float64]]:
+    def products(
+        self, indices: Indices, values: Values, among: Docnos | None
+    ) -> tuple[Docnos, NDArray[np.float64]]:
         """The documents that have one of the indices, by number, and their dot products."""
-        sums = np.zeros(len(self.docnos))
-        touched = np.zeros(len(self.docnos), dtype=np.bool_)
-        at = places(self.indices, indices)
-        for place, value in zip(at.tolist(), values.tolist(), strict=True):
+        open_to = self.alive
+        if among is not None:
+            at = places(self.docnos, among)
+            open_to = np.zeros(len(self.docnos), dtype=np.bool_)
+            open_to[at[at >= 0]] = True
+            open_to &= self.alive
+        rows, products = [np.empty(0, np.uint32)], [np.empty(0)]
+        for place, value in zip(places(self.indices, indices).tolist(), values, strict=True):
             if place >= 0:
                 own = slice(self.starts[place], self.starts[place + 1])
-                rows = self.rows[own]
-                sums[rows] += value * self.values[own].astype(np.float64)
-                touched[rows] = True
-        found = np.flatnonzero(touched & self.alive)
+                rows.append(self.rows[own])
+                products.append(self.values[own] * np.float64(value))
+        every = np.concatenate(rows)
+        summed = np.bincount(every, np.concatenate(products), minlength=len(self.docnos))
+        sums = np.asarray(summed, dtype=np.float64)
+        touched = np.zeros(len(self.docnos), dtype=np.bool_)
+        touched[every] = True
+        found = np.flatnonzero(touched & open_to)
         return self.docnos[found], sums[found]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from pyroaring import BitMap
 
-from service.embedded.order import Docnos, places, ranked
+from service.embedded.order import Docnos, ranked
 from service.embedded.postings import (
     Indices,
     Postings,
@@ -35,6 +35,7 @@ GROWTH = 3  # a piece has so many times the entries of the next one, or they are
 LARGEST = 8_000_000  # entries; merging so many takes a second or two, and 300 MB for that time
 PORTION = 1_000
 INDEX_LIMIT = 1 << 32
+LARGEST_VALUE = np.finfo(np.float32).max
 
 
 def pack(indices: Sequence[int] | Indices, values: Sequence[float] | Values) -> bytes:
@@ -44,15 +45,12 @@ def pack(indices: Sequence[int] | Indices, values: Sequence[float] | Values) -> 
     if not len(indices):
         return b""
     numbers, exact = np.asarray(indices), np.asarray(values)
-    if numbers.ndim != 1 or exact.ndim != 1 or numbers.dtype.kind not in "iu":
-        raise ValueError("a sparse vector has whole numbers as indices and numbers as values")
-    if exact.dtype.kind not in "iuf":
+    kinds = numbers.dtype.kind in "iu" and exact.dtype.kind in "iuf"
+    if not kinds or numbers.ndim != 1 or exact.ndim != 1:
         raise ValueError("a sparse vector has whole numbers as indices and numbers as values")
     if not 0 <= numbers.min() <= numbers.max() < INDEX_LIMIT:
         raise ValueError("an index of a sparse vector is from 0 to 4294967295")
-    if not np.all(
-        np.abs(exact) <= np.finfo(np.float32).max
-    ):  # neither are those that are no number
+    if not np.all(np.abs(exact) <= LARGEST_VALUE):  # nor is what is no number
         raise ValueError("a value of a sparse vector is a finite 32-bit number")
     order = np.argsort(numbers)
     if np.any(numbers[order][1:] == numbers[order][:-1]):
@@ -126,7 +124,8 @@ class SparseView:
         pieces = self._pieces
         if k < 1 or not pieces or (among is not None and not among):
             return []
-        found = [_within(*piece.products(*asked), among) for piece in pieces]
+        chosen = None if among is None else np.frombuffer(among.to_array(), dtype=np.uint32)
+        found = [piece.products(*asked, chosen) for piece in pieces]
         docnos = np.concatenate([each for each, _ in found])
         products = np.concatenate([each for _, each in found])
         return ranked(docnos, products, k)
@@ -135,16 +134,6 @@ class SparseView:
         for piece in self._pieces:
             docnos = docnos[~piece.has(docnos)]
         return docnos
-
-
-def _within(
-    docnos: Docnos, products: np.ndarray[tuple[int], np.dtype[np.float64]], among: BitMap | None
-) -> tuple[Docnos, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    if among is None:
-        return docnos, products
-    both = np.frombuffer((BitMap(docnos) & among).to_array(), dtype=np.uint32)
-    at = places(docnos, both)
-    return both, products[at]
 
 
 def _tidied(pieces: list[Postings]) -> list[Postings]:

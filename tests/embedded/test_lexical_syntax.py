@@ -55,6 +55,7 @@ def found(view: LexicalView, query: str, *fields: str) -> list[int]:
         ("empire*", [1, 3]),
         ("body:TOUR*", []),
         ('"old tow"*', [1, 4]),
+        ('"old towns"*', [1, 4]),
         ('"ol"*', [1, 2, 4]),
         ("rome~1", [1, 2, 4, 6]),
         ("rome~0", [1, 2, 6]),
