@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 
 from service.commands.interrupt import Interrupt, run
-from service.commands.local import searching
 from service.commands.parsing import add_place, whole
-from service.commands.remote import Remote, key_from_environment
+from service.commands.place import reached
+from service.commands.remote import Remote
 from service.commands.results import table
 from service.commands.terminal import Style, columns
 from service.errors import Unavailable
@@ -78,7 +76,7 @@ def add_to(commands: Commands) -> None:
 
 def _search(settings: Settings, options: argparse.Namespace) -> int:
     async def command(interrupt: Interrupt) -> int:
-        async with _searcher(settings, options.url, interrupt) as searcher:
+        async with reached(settings, options.url, interrupt) as searcher:
             opened_here = not options.url and settings.backend == "embedded"
             patience_s = settings.startup_timeout_s if opened_here else 0
             answer = await _whole(searcher, options.mode, _body(options), patience_s)
@@ -92,19 +90,6 @@ def _search(settings: Settings, options: argparse.Namespace) -> int:
         return 0
 
     return run(command)
-
-
-@asynccontextmanager
-async def _searcher(
-    settings: Settings, url: str | None, interrupt: Interrupt
-) -> AsyncIterator[Remote]:
-    if url:
-        remote = Remote(url, key_from_environment(), settings.pinecone_text_field)
-        async with remote.opened():
-            yield remote
-    else:
-        async with searching(settings, interrupt) as local:
-            yield local
 
 
 async def _whole(
