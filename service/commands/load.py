@@ -163,7 +163,7 @@ class _Session:
             return 0  # `interrupt` knows which status it is
         if self._journal:
             self._journal.clear()
-        if not self._load.tally.seen:
+        if not self._load.tally.seen and not self._begin.position:
             raise CommandFailed("there is nothing in what was given: no record was loaded")
         return 1 if self._failed else 0
 
