@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from service.commands import load, search, serve
+from service.commands import doctor, load, search, serve
 from service.errors import CascadeError
 from service.logs import configure_logging
 from service.settings import Settings, load_settings
@@ -17,7 +17,7 @@ from service.version import VERSION
 
 Command = Callable[[Settings, argparse.Namespace], int]
 
-COMMANDS = (serve, load, search)
+COMMANDS = (serve, load, search, doctor)
 BROKEN_PIPE = 141  # what a shell says of a process that SIGPIPE ended
 
 

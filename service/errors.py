@@ -36,6 +36,7 @@ person can act on.
          │   ├─ UpstreamUnavailable       5xx
          │   ├─ UpstreamUnreachable       no connection
          │   └─ NoLegAnswered             every leg failed, each in its own way
+         ├─ StorageFull           507 there is no space to write to
          └─ DeadlineExceeded      504
              └─ UpstreamTimeout
 """
@@ -195,6 +196,10 @@ class UpstreamUnreachable(Unavailable):
 
 class NoLegAnswered(Unavailable):
     code = "no_leg_answered"
+
+
+class StorageFull(RequestError):
+    status, code = 507, "storage_full"
 
 
 class DeadlineExceeded(RequestError):

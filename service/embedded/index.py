@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,25 +94,31 @@ class EmbeddedIndex:
     def open(self) -> None:
         """Open the store and the views; what has to be rebuilt is rebuilt in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.store = Store(self.folder / "records.db")
+        self._followers: dict[object, Follower] = {}
+        self.store = Store(self.folder / "records.db", self._wake)
         self._searching = ThreadPoolExecutor(SEARCHES, "search")
         self._writing = ThreadPoolExecutor(WRITES, "write")
-        self._followers: dict[object, Follower] = {}
         try:
             check_facts(self.store, self.schema, self.embedder)
             for view in self._views():
                 follower = Follower(view, self.store, self._cut)
                 follower.start()
                 self._followers[view] = follower
-            self._followers[self.columns].wait(self.store.seq(), START_WITHIN_S)
+            self._let_rebuild(START_WITHIN_S)
         except BaseException:
-            self._close()
+            self.close_now()
             raise
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self._close)
+    def _let_rebuild(self, seconds: float) -> None:
+        """Small indexes are whole before anybody asks; large ones say how far they are."""
+        until = time.monotonic() + seconds
+        for follower in self._followers.values():
+            follower.wait_complete(max(until - time.monotonic(), 0))
 
-    def _close(self) -> None:
+    async def close(self) -> None:
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
         self._writing.shutdown()
         self._searching.shutdown()
         for follower in self._followers.values():
@@ -186,10 +193,12 @@ class EmbeddedIndex:
             return 0
         if self._furthest_behind() > MAX_BEHIND:
             await self._in_writing(self._let_catch_up)
-        written = await self.store.write(operations)
-        for follower in self._followers.values():
+        return (await self.store.write(operations)).removed
+
+    def _wake(self) -> None:
+        """By the thread that writes: whoever asked for a write may have been cancelled."""
+        for follower in list(self._followers.values()):
             follower.wake()
-        return written.removed
 
     def _changed(
         self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
@@ -203,12 +212,16 @@ class EmbeddedIndex:
         )
 
     def _furthest_behind(self) -> int:
-        return self.store.seq() - min(each.applied for each in self._followers.values())
+        """A view that is made anew is not waited for: it reads what there is, not the log."""
+        followers = [each for each in self._followers.values() if each.rebuilding is None]
+        seq = self.store.seq()
+        return seq - min((each.applied for each in followers), default=seq)
 
     def _let_catch_up(self) -> None:
         seq = self.store.seq() - MAX_BEHIND // 2
         for follower in self._followers.values():
-            follower.wait(seq, PATIENCE_S)
+            if follower.rebuilding is None:
+                follower.wait(seq, PATIENCE_S)
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import contextlib
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,9 @@ class Snapshot:
 
 
 class Store:
-    """One index's records, in one file."""
+    """One index's records, in one file. `committed` is called by the writer after each COMMIT."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, committed: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._own = threading.local()
         self._readers: list[sqlite3.Connection] = []
@@ -100,10 +100,10 @@ class Store:
         self._closed = False
         try:
             self._prepare()
+            self._writer = Writer(path, committed)
         except BaseException:
             self.close_readers()
             raise
-        self._writer = Writer(path)
 
     def _prepare(self) -> None:
         reader = self._reader()

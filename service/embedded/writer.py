@@ -10,7 +10,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,11 @@ import orjson
 
 MAX_TOGETHER = 64  # writes that share one transaction
 CACHE_KIB = 1024  # of a connection
+# Two views may ask for a cut at once: it never goes back.
+LOG_STARTS_AFTER = """
+REPLACE INTO facts SELECT 'log_starts_after', CAST(max(?, coalesce(
+    (SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'log_starts_after'), 0)) AS TEXT)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,8 @@ _Job = tuple[Sequence[Operation], "Future[Written]"]
 class Writer:
     """A connection that writes, and its thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, committed: Callable[[], None]) -> None:
+        self._committed = committed
         self._closing = threading.Lock()
         self._closed = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -125,6 +130,7 @@ class Writer:
     def submit(self, operations: Sequence[Operation]) -> Future[Written]:
         """The same, for threads."""
         done: Future[Written] = Future()
+        done.set_running_or_notify_cancel()  # it can't be cancelled any more
         with self._closing:
             if self._closed:
                 raise sqlite3.ProgrammingError("the store takes no more writes")
@@ -148,6 +154,7 @@ class Writer:
                 ended = None in taken
                 if jobs := [job for job in taken if job is not None]:
                     _commit(self._connection, jobs)
+                    self._committed()
         finally:
             self._connection.close()
 
@@ -267,9 +274,7 @@ def _note(connection: sqlite3.Connection, operation: Name | Note | Cut | Revecto
         )
     elif isinstance(operation, Cut):
         connection.execute("DELETE FROM changes WHERE seq <= ?", (operation.seq,))
-        connection.execute(
-            "REPLACE INTO facts VALUES ('log_starts_after', ?)", (str(operation.seq),)
-        )
+        connection.execute(LOG_STARTS_AFTER, (operation.seq,))
     elif operation.exists:
         connection.execute("INSERT OR IGNORE INTO namespaces VALUES (?)", (operation.namespace,))
     else:

@@ -238,7 +238,7 @@ class DocumentsDialect:
         self, index: AsyncIndexPort, namespace: str, ids: Sequence[str], timeout: float
     ) -> dict[str, Record]:
         answer = await index.documents.fetch(namespace=namespace, ids=list(ids), timeout=timeout)
-        return {id: {**each.to_dict(), "_id": id} for id, each in answer.documents.items()}
+        return {id: {"_id": id, **each.to_dict()} for id, each in answer.documents.items()}
 
     async def list_ids(
         self,

@@ -27,6 +27,10 @@ from pinecone.models.vectors.responses import (
 from pinecone.models.vectors.search import SearchRecordsResponse
 
 
+class OurSentence(Exception):
+    """The cause of a client's exception whose sentence is ours, and so fit to be shown."""
+
+
 class DocumentsPort(Protocol):
     """The documents dialect: `index.documents`."""
 

@@ -14,11 +14,13 @@ from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.engine import opened_index
 from service.embedded.index import EmbeddedIndex
 from service.embedded.schema import Schema, Text
+from service.errors import StartupFailed
 from service.indexes.dialect import DocumentsDialect
 from service.indexes.pinecone import Kind
 from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
 from service.indexes.registry import Index
+from service.inference.embedders import Embedder
 from service.inference.wordllama import WordLlamaEmbedder
 from service.settings import Settings
 from service.sources.opened import Opened
@@ -41,22 +43,31 @@ class EmbeddedSources:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._schema = schema_of(settings)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Opened]:
         settings = self._settings
-        embedder = await asyncio.to_thread(WordLlamaEmbedder)
-        folder, schema = Path(settings.data_dir), schema_of(settings)
-        async with opened_index(folder, INDEX_NAME, schema, embedder) as index:
+        embedder = await asyncio.to_thread(embedder_of, settings)
+        folder = Path(settings.data_dir)
+        async with opened_index(folder, INDEX_NAME, self._schema, embedder) as index:
             if settings.load_samples:
                 await _load_samples(index, settings)
             yield _opened(index, settings.pinecone_text_field)
 
 
+def embedder_of(settings: Settings) -> Embedder:
+    """The one that the settings name; loading it takes a while."""
+    return WordLlamaEmbedder()
+
+
 def schema_of(settings: Settings) -> Schema:
     """One text, found both ways."""
     text = Text(embed=True, words=True, language=settings.text_language)
-    return Schema({settings.pinecone_text_field: text})
+    try:
+        return Schema({settings.pinecone_text_field: text})
+    except ValueError as exc:
+        raise StartupFailed(f"PINECONE_TEXT_FIELD, TEXT_LANGUAGE: {exc}") from exc
 
 
 def _opened(client: EmbeddedAsyncIndex, field: str) -> Opened:

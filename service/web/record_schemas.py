@@ -80,10 +80,13 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: str = Field(alias="_id", description="1 to 512 ASCII characters. `id` will do, too.")
+    id: str = Field(
+        alias="_id", description="1 to 512 ASCII characters. `id` will do, too.", examples=["tea-1"]
+    )
     chunk_text: str = Field(
+        examples=["Green tea tastes best a little below boiling."],
         description="What is searched; called as PINECONE_TEXT_FIELD says. Other fields are "
-        "texts, numbers, true, false or lists of texts."
+        "texts, numbers, true, false or lists of texts.",
     )
 
 

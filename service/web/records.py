@@ -123,7 +123,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return parameters.wait is not None
 
     @blueprint.post(PATH)
-    @_documented("upsert_records", WrittenAnswer, BODIES)
+    @_documented("records", WrittenAnswer, BODIES)
     @document_querystring(WriteParameters)
     @document_request(RecordsBody)
     async def upsert_records() -> Response:
@@ -138,7 +138,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return json_response(_written(written))
 
     @blueprint.get(PATH)
-    @_documented("list_records", ListAnswer, READS)
+    @_documented("records", ListAnswer, READS)
     @document_querystring(ListParameters)
     async def list_records() -> Response:
         """List ids, in order, a page at a time."""
@@ -153,7 +153,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return json_response({"ids": page.ids, "cursor": page.cursor})
 
     @blueprint.get(f"{PATH}/<id:record_id>")
-    @_documented("get_record", RecordAnswer, (*READS, 404))
+    @_documented("record", RecordAnswer, (*READS, 404))
     @document_querystring(ReadParameters)
     async def get_record(record_id: str) -> Response:
         """Read one record, as it was written."""
@@ -166,7 +166,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
             raise UpstreamGarbled("The record can't be written as JSON") from exc
 
     @blueprint.delete(f"{PATH}/<id:record_id>")
-    @_documented("delete_record", DeletedAnswer, WRITES)
+    @_documented("record", DeletedAnswer, WRITES)
     @document_querystring(WriteParameters)
     async def delete_record(record_id: str) -> Response:
         """Delete one record; that there is none is no error."""
@@ -175,7 +175,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return await delete(parameters, selection)
 
     @blueprint.delete(PATH)
-    @_documented("delete_records", DeletedAnswer, BODIES)
+    @_documented("records", DeletedAnswer, BODIES)
     @document_querystring(WriteParameters)
     @document_request(DeleteRequest)
     async def delete_records() -> Response:

@@ -144,7 +144,7 @@ class SearchResult(BaseModel):
     score: float = Field(description="Higher is better; from 0 to 1 where it was reranked.")
     chunk_text: str | None = Field(None, description="The record's text.")
     found_by: list[str] | None = Field(None, description="Cascading retrieval: legs that found it.")
-    highlights: list[tuple[int, int]] | None = Field(
+    highlights: list[list[int]] | None = Field(
         None, description="With `highlight`: from which to which character of its text."
     )
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+
+from service.app import create_app
+from service.settings import load_settings
+from tests.conftest import calling
 
 RECORD = {"_id": "tea/green 1", "chunk_text": "Green tea", "year": 2026, "tags": ["a", "b"]}
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -176,6 +181,18 @@ async def test_pinecone_does_not_say_when_searches_see_a_write(
     answer = await local.post("/api/records?wait=visible", json=RECORD)
     assert fault(answer, 422, "invalid_request")["errors"][0]["loc"] == ["wait"]
     fault(await local.get("/api/records/tea/green 1"), 404, "not_found")
+
+
+async def test_the_embedded_engine_answers_when_searches_see_a_write(tmp_path: Path) -> None:
+    async with calling(create_app(load_settings(data_dir=str(tmp_path)))) as client:
+        for word in ("green", "black", "white"):
+            record = {"_id": "tea", "chunk_text": f"{word} tea"}
+            assert (await client.post("/api/records?wait=visible", json=record)).json()["written"]
+            found = (await client.get(f"/api/lexical-search?text_query={word}")).json()["results"]
+            assert [result["_id"] for result in found] == ["tea"]
+        await client.delete("/api/records/tea?wait=visible")
+        gone = (await client.get("/api/lexical-search?text_query=tea")).json()["results"]
+        assert gone == []
 
 
 @pytest.mark.parametrize(

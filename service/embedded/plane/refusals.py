@@ -9,11 +9,12 @@ from typing import Any
 
 from service.embedded.index import Rebuilding
 from service.embedded.lexical import DamagedView
+from service.indexes.port import OurSentence
 
 CODES = {400: 3, 404: 5, 409: 6, 503: 14, 507: 8}  # gRPC's, which the data plane answers with
 
 
-class Refused(Exception):
+class Refused(OurSentence):
     """The request is refused with this status."""
 
     def __init__(self, status: int, message: str) -> None:
