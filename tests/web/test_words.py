@@ -102,6 +102,7 @@ class Highlighting:
 
     def __init__(self, sources: Sources) -> None:
         self.max_reranked = sources.max_reranked
+        self.reranks_unasked = sources.reranks_unasked
         self._sources = sources
 
     @contextlib.asynccontextmanager
