@@ -31,7 +31,8 @@ from service.retrieval.deadline import Deadline
 
 logger = logging.getLogger(__name__)
 
-FINISH_S = 5.0  # how long `close` waits for writes whose callers have gone
+FINISH_S = 2.0  # how long `close` waits for writes whose callers have gone; the drain came before
+CANCEL_GRACE_S = 0.5
 Show = Callable[[], Awaitable[None]]
 ResultT = TypeVar("ResultT")
 
@@ -133,7 +134,7 @@ class Records:
             logger.error("%d writes did not end in time and were given up", len(late))
             for task in late:
                 task.cancel()
-            await asyncio.wait(late, timeout=1)
+            await asyncio.wait(late, timeout=CANCEL_GRACE_S)
 
     async def _finished(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Work that goes on to its end even if the one who waits for it is cancelled."""
