@@ -166,8 +166,8 @@ class Records:
         written = len(checked) - len(failed)
         if not written:
             raise nothing_written(failures, first_error(errors))
-        if visible and self._show is not None:
-            await self._show()
+        if visible:
+            await self._make_visible(deadline)
         return Written(written, failures)
 
     async def _delete(
@@ -185,10 +185,22 @@ class Records:
             if isinstance(outcome, BaseException):
                 raise outcome
             counts.append(outcome)
-        if visible and self._show is not None:
-            await self._show()
+        if visible:
+            await self._make_visible(deadline)
         known = [count for count in counts if count is not None]
         return max(known) if known else None
+
+    async def _make_visible(self, deadline: Deadline) -> None:
+        """What fails here comes after the write, which stands."""
+        if self._show is None:
+            return
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self._show()
+        except TimeoutError:
+            raise DeadlineExceeded("It is written, but searches did not see it in time") from None
+        except Exception as exc:
+            raise Unavailable("It is written, but searches can't see it just now") from exc
 
 
 async def _call(
