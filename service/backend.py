@@ -44,6 +44,7 @@ class Backend:
 
     def __init__(self, sources: Sources, upserts_at_once: int) -> None:
         self.max_reranked = sources.max_reranked
+        self.reranks_unasked = sources.reranks_unasked
         self._sources = sources
         self._upserts_at_once = upserts_at_once
         self._opened: Opened | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,20 @@ def test_what_a_service_refuses_is_one_line(
     assert sentence in line
     if key:
         assert key not in done.stderr
+
+
+def test_a_load_that_lacked_only_its_last_word_is_finished(
+    command: Command, tmp_path: Path
+) -> None:
+    """Killed between the last acknowledgement and the end: there is nothing left to do."""
+    path, state = jsonl(tmp_path / "a.jsonl", 3), tmp_path / "state.json"
+    with faraway(Scripted(200), Scripted(403, {"detail": "No"})) as service:
+        arguments = ["load", path, "--url", service.address, "--state", state]
+        arguments += ["--batch-size", "2", "--concurrency", "1"]
+        assert command(*arguments).returncode == 1
+        mark = json.loads(state.read_text())
+        state.write_text(json.dumps(mark | {"position": 3, "written": 3}))
+        done = command(*arguments, "--resume")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match("loaded 0 records in .*, after 3 before", done.stdout)
+    assert not state.exists()

@@ -23,6 +23,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DATA_DIR", str(folder))
         assert main(["load", str(path)]) == 0
+        # A load as short as this ends before the engine's views are saved; a search has them made.
+        assert main(["search", "x", "--mode", "lexical"]) == 0
     return folder
 
 

@@ -14,9 +14,10 @@ from service.embedded.engine import owned
 from service.embedded.repair import Finding, inspect, rebuild, reembed
 from service.errors import RequestError
 from service.indexes.registry import Index
+from service.inference.models import embedder_for
 from service.settings import Settings
 from service.sources import sources_for
-from service.sources.embedded import INDEX_NAME, embedder_of, schema_of
+from service.sources.embedded import INDEX_NAME, schema_of
 
 if TYPE_CHECKING:
     from service.commands.parsing import Commands
@@ -56,7 +57,7 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
 
 def _treat(settings: Settings, options: argparse.Namespace) -> Iterator[Finding]:
     folder = Path(settings.data_dir) / INDEX_NAME
-    schema, embedder = schema_of(settings), embedder_of(settings)
+    schema, embedder = schema_of(settings), embedder_for(settings.embedder)
     if options.reembed and (folder / "records.db").exists():
         count = reembed(folder, schema, embedder, _show_progress)
         yield Finding("ok", f"{count} records were made anew with {embedder.name}")

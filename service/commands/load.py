@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.commands.interrupt import Interrupt, run
-from service.commands.local import loading
 from service.commands.parsing import add_place, whole
-from service.commands.remote import Remote, check_url, key_from_environment
+from service.commands.place import reached
+from service.commands.remote import check_url
 from service.commands.terminal import columns, printable
 from service.errors import CommandFailed
 from service.ingest.batches import batches
@@ -112,23 +111,11 @@ def _load(settings: Settings, options: argparse.Namespace) -> int:
     async def command(interrupt: Interrupt) -> int:
         found = find(options.files, options.format)
         _check(found, options)
-        async with _target(settings, options.url, interrupt) as target:
+        empty = settings.model_copy(update={"load_samples": False})
+        async with reached(empty, options.url, interrupt) as target:
             return await _Session(settings, options, found, target).run(interrupt)
 
     return run(command)
-
-
-@contextlib.asynccontextmanager
-async def _target(
-    settings: Settings, url: str | None, interrupt: Interrupt
-) -> AsyncIterator[Target]:
-    if url:
-        remote = Remote(url, key_from_environment(), settings.pinecone_text_field)
-        async with remote.opened():
-            yield remote
-    else:
-        async with loading(settings, interrupt) as local:
-            yield local
 
 
 class _Session:
@@ -176,7 +163,7 @@ class _Session:
             return 0  # `interrupt` knows which status it is
         if self._journal:
             self._journal.clear()
-        if not self._load.tally.seen:
+        if not self._load.tally.seen and not self._begin.position:
             raise CommandFailed("there is nothing in what was given: no record was loaded")
         return 1 if self._failed else 0
 

@@ -45,16 +45,16 @@ TRY_AGAIN = {408, 500, 502, 503}
 class Remote:
     """A client of one service."""
 
-    batch_size = BATCH_SIZE
-
     def __init__(
         self,
         url: str,
         key: str | None,
         text_field: str,
+        batch_size: int = BATCH_SIZE,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.text_field = text_field
+        self.batch_size = batch_size
         self._url = check_url(url)
         self._key = _check_key(key)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}

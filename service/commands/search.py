@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 
 from service.commands.interrupt import Interrupt, run
-from service.commands.local import searching
 from service.commands.parsing import add_place, whole
-from service.commands.remote import Remote, key_from_environment
+from service.commands.place import reached
+from service.commands.remote import Remote
 from service.commands.results import table
 from service.commands.terminal import Style, columns
+from service.errors import Unavailable
+from service.ingest.progress import stopwatch
 from service.retrieval.query import Mode, RerankMode
 from service.settings import Settings
 from service.web.schemas import MAX_TOP_K
@@ -23,6 +24,7 @@ from service.web.schemas import MAX_TOP_K
 if TYPE_CHECKING:
     from service.commands.parsing import Commands
 
+AGAIN_S = 0.05
 EXAMPLES = """
 examples:
   python -m service search "how do I keep bread fresh"
@@ -74,8 +76,10 @@ def add_to(commands: Commands) -> None:
 
 def _search(settings: Settings, options: argparse.Namespace) -> int:
     async def command(interrupt: Interrupt) -> int:
-        async with _searcher(settings, options.url, interrupt) as searcher:
-            answer = await searcher.search(options.mode, _body(options))
+        async with reached(settings, options.url, interrupt) as searcher:
+            opened_here = not options.url and settings.backend == "embedded"
+            patience_s = settings.startup_timeout_s if opened_here else 0
+            answer = await _whole(searcher, options.mode, _body(options), patience_s)
         if options.json:
             print(orjson.dumps(answer).decode())
             return 0
@@ -88,17 +92,20 @@ def _search(settings: Settings, options: argparse.Namespace) -> int:
     return run(command)
 
 
-@asynccontextmanager
-async def _searcher(
-    settings: Settings, url: str | None, interrupt: Interrupt
-) -> AsyncIterator[Remote]:
-    if url:
-        remote = Remote(url, key_from_environment(), settings.pinecone_text_field)
-        async with remote.opened():
-            yield remote
-    else:
-        async with searching(settings, interrupt) as local:
-            yield local
+async def _whole(
+    searcher: Remote, mode: Mode, body: dict[str, Any], patience_s: float
+) -> dict[str, Any]:
+    """An engine that was opened a moment ago may still be reading: give it some time."""
+    waited = stopwatch()
+    while True:
+        try:
+            answer = await searcher.search(mode, body)
+            if not answer.get("degraded") or waited() >= patience_s:
+                return answer
+        except Unavailable:
+            if waited() >= patience_s:
+                raise
+        await asyncio.sleep(AGAIN_S)
 
 
 def _body(options: argparse.Namespace) -> dict[str, Any]:

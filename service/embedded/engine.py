@@ -33,7 +33,7 @@ async def opened_index(
     with owned(data_dir):
         index = EmbeddedIndex(data_dir / name, schema, embedder)
         try:
-            await _to_its_end(index.open, undone_by=index.close_now)
+            await _to_its_end(index.open, undone_by=index.close)
         except OtherVectors as exc:
             raise StartupFailed(
                 f"DATA_DIR: {index.folder}: {exc}. Open it as it was made, give another DATA_DIR, "
@@ -47,7 +47,7 @@ async def opened_index(
         try:
             yield EmbeddedAsyncIndex(index)
         finally:
-            await _to_its_end(index.close_now)
+            await _to_its_end(index.close)
 
 
 async def _to_its_end(

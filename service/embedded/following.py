@@ -55,7 +55,13 @@ class View(Protocol):
 class Follower:
     """A view, its thread, and how far they are."""
 
-    def __init__(self, view: View, store: Store, saved: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        view: View,
+        store: Store,
+        saved: Callable[[], None],
+        first_pause_s: float = FIRST_PAUSE_S,
+    ) -> None:
         self.view = view
         self.rebuilding: float | None = None
         """How much of a rebuild is done, from 0 to 1."""
@@ -70,7 +76,7 @@ class Follower:
         self._flush = 0
         self._opened = False
         self._stuck = False
-        self._pause = FIRST_PAUSE_S
+        self._first_pause_s = self._pause = first_pause_s
         self._save_not_before = 0.0
         self._unsaved_since: float | None = None
         self._unsaved = 0
@@ -147,7 +153,7 @@ class Follower:
                 continue
             self._stuck = False
             if not self._save_not_before:
-                self.trouble, self._pause = None, FIRST_PAUSE_S
+                self.trouble, self._pause = None, self._first_pause_s
             if stopping:
                 return
             self._wake.wait(self._until_save())

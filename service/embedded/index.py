@@ -106,7 +106,7 @@ class EmbeddedIndex:
                 self._followers[view] = follower
             self._let_rebuild(START_WITHIN_S)
         except BaseException:
-            self.close_now()
+            self.close()
             raise
 
     def _let_rebuild(self, seconds: float) -> None:
@@ -115,10 +115,7 @@ class EmbeddedIndex:
         for follower in self._followers.values():
             follower.wait_complete(max(until - time.monotonic(), 0))
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self.close_now)
-
-    def close_now(self) -> None:
+    def close(self) -> None:
         self._writing.shutdown()
         self._searching.shutdown()
         for follower in self._followers.values():

@@ -182,7 +182,10 @@ class Store:
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file: nothing, if all is well."""
-        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check")]
+        try:
+            found = [str(row[0]) for row in self._rows("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as exc:  # too damaged to be looked at
+            return [str(exc)]
         return [] if found == ["ok"] else found
 
     # --- the log ---------------------------------------------------------------------------------

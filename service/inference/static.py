@@ -7,7 +7,6 @@ the handing over of ids, which chunks of a few tens of thousands of characters k
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +38,12 @@ class StaticEmbedder:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         done = 0
         for tokens in self._tokens(texts):
-            lengths = [len(ids) for ids in tokens if ids]
-            if lengths:
-                flat = np.fromiter(chain.from_iterable(tokens), np.int64, sum(lengths))
-                starts = np.cumsum([0, *lengths[:-1]])
-                rows = [row for row, ids in enumerate(tokens, done) if ids]
-                vectors[rows] = unit(np.add.reduceat(self._pieces[flat], starts, axis=0))
+            for row, ids in enumerate(tokens, done):
+                if ids:  # one by one: quicker than all at once with `reduceat`
+                    vectors[row] = self._pieces[np.array(ids)].sum(axis=0)
             self._remember(texts[done : done + len(tokens)], tokens)
             done += len(tokens)
-        return vectors
+        return unit(vectors)
 
     def embed_query(self, text: str, corpus: Corpus) -> Vector:
         ((pieces,),) = self._tokens([text])

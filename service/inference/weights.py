@@ -19,7 +19,8 @@ from service.errors import StartupFailed
 
 T = TypeVar("T")
 
-ANSWER_S = 10.0  # how long the hub may take to say which files a model has
+UNUSED = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot"]  # for other programs
+ANSWER_S = 5.0  # how long the hub may take to say that it has a model
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -79,12 +80,17 @@ def _files(folder: Path) -> list[Path]:
 def _snapshot(setting: str, model: str, *, cached: bool) -> Path:
     hub = package("huggingface_hub", setting, "huggingface-hub")
     try:
-        return Path(hub.snapshot_download(model, local_files_only=cached, etag_timeout=ANSWER_S))
+        if not cached:  # fetching has no limit of its own for the first answer
+            hub.HfApi().model_info(model, timeout=ANSWER_S)
+        found = hub.snapshot_download(
+            model, local_files_only=cached, etag_timeout=ANSWER_S, ignore_patterns=UNUSED
+        )
     except Exception as exc:
         raise StartupFailed(
             f"{setting}: {model!r} is neither a folder here nor a model that could be fetched "
             f"({_short(exc)})"
         ) from exc
+    return Path(found)
 
 
 def _tried(setting: str, model: str, folder: Path, load: Callable[[Path], T]) -> T:

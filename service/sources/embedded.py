@@ -20,8 +20,8 @@ from service.indexes.pinecone import Kind
 from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
 from service.indexes.registry import Index
-from service.inference.embedders import Embedder
-from service.inference.wordllama import WordLlamaEmbedder
+from service.inference.models import embedder_for, reranker_for
+from service.inference.port import Reranker
 from service.settings import Settings
 from service.sources.opened import Opened
 
@@ -32,6 +32,8 @@ SAMPLES = Path(__file__).parent.parent / "samples" / "records.jsonl"
 LEXICAL_WEIGHT = 0.55
 CANDIDATES = 50
 
+MAX_RERANKED = 200
+
 INDEX_NAME = "records"
 EMBEDDED_CALLS = 256  # searches of the embedded engine at once; the rest waits its turn
 
@@ -39,26 +41,27 @@ EMBEDDED_CALLS = 256  # searches of the embedded engine at once; the rest waits 
 class EmbeddedSources:
     """One index of the embedded engine, as a dense and as a sparse one."""
 
-    max_reranked = 0
+    reranks_unasked = False  # it takes longer than everything else together
 
     def __init__(self, settings: Settings) -> None:
+        self.max_reranked = 0 if settings.reranker == "none" else MAX_RERANKED
         self._settings = settings
         self._schema = schema_of(settings)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Opened]:
         settings = self._settings
-        embedder = await asyncio.to_thread(embedder_of, settings)
+        embedder = await asyncio.to_thread(embedder_for, settings.embedder)
         folder = Path(settings.data_dir)
         async with opened_index(folder, INDEX_NAME, self._schema, embedder) as index:
             if settings.load_samples:
                 await _load_samples(index, settings)
-            yield _opened(index, settings.pinecone_text_field)
-
-
-def embedder_of(settings: Settings) -> Embedder:
-    """The one that the settings name; loading it takes a while."""
-    return WordLlamaEmbedder()
+            field = settings.pinecone_text_field
+            corpus = index.embedded.corpora[field]
+            reranker = await asyncio.to_thread(
+                reranker_for, settings.reranker, embedder, lambda: corpus.corpus
+            )
+            yield _opened(index, field, reranker)
 
 
 def schema_of(settings: Settings) -> Schema:
@@ -70,7 +73,7 @@ def schema_of(settings: Settings) -> Schema:
         raise StartupFailed(f"PINECONE_TEXT_FIELD, TEXT_LANGUAGE: {exc}") from exc
 
 
-def _opened(client: EmbeddedAsyncIndex, field: str) -> Opened:
+def _opened(client: EmbeddedAsyncIndex, field: str, reranker: Reranker | None) -> Opened:
     index = client.embedded
     assert index.words is not None, "the schema has words"  # noqa: S101
     words = index.words
@@ -78,7 +81,7 @@ def _opened(client: EmbeddedAsyncIndex, field: str) -> Opened:
     return Opened(
         _index("dense", client, DocumentsDialect("embed", field), index.dense_rebuilding),
         _index("sparse", client, forgiving, index.words_rebuilding),
-        reranker=None,
+        reranker=reranker,
         text_field=field,
         lexical_weight=LEXICAL_WEIGHT,
         candidates=CANDIDATES,

@@ -34,4 +34,9 @@ class Sources(Protocol):
         """How many results can be reranked; 0 where there is no reranker."""
         ...
 
+    @property
+    def reranks_unasked(self) -> bool:
+        """Whether cascading retrieval reranks unless it is told not to."""
+        ...
+
     def opened(self) -> contextlib.AbstractAsyncContextManager[Opened]: ...

@@ -18,6 +18,8 @@ from service.sources.opened import Opened
 class PineconeSources:
     """A registry of AsyncIndex pools, and Pinecone's hosted reranker."""
 
+    reranks_unasked = True
+
     def __init__(self, settings: Settings, api_key: str, open_lane: OpenLane) -> None:
         check_model(settings.pinecone_rerank_model)
         self.max_reranked = MAX_DOCUMENTS[settings.pinecone_rerank_model]

@@ -53,6 +53,9 @@ class Searches(Protocol):
         """What finds a query's words in a text, if anything does."""
         ...
 
+    @property
+    def reranks_unasked(self) -> bool: ...
+
     def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]: ...
 
 
@@ -79,7 +82,7 @@ def _view(mode: Mode, rerank: RerankMode, settings: Settings, searches: Searches
         query = asked.to_query(
             top_k=settings.pinecone_top_k,
             namespace=settings.pinecone_namespace,
-            rerank=rerank if searches.max_reranked else "none",
+            rerank=rerank if searches.reranks_unasked else "none",
         )
         if query.rerank != "none":
             _check_rerank(query, searches.max_reranked)

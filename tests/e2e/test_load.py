@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.command import run, started
+from tests.e2e.process import environment as pinecone
 from tests.e2e.process import serving_offline
-from tests.faraway import faraway, jsonl
+from tests.faraway import KEY, faraway, jsonl
+from tests.upstream import API_KEY, Upstream
 
 
 def found(data_dir: Path, question: str = "record", **options: Any) -> list[dict[str, Any]]:
@@ -58,10 +60,9 @@ def test_a_directory_that_a_service_has_is_told_together_with_the_way_out(tmp_pa
     assert "--url http://127.0.0.1:8000" in line
 
 
-@pytest.mark.parametrize("kills", [[200], [100, 600, 1100]])
-def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path, kills: list[int]) -> None:
+def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path) -> None:
     """Each kill comes when the state file says that so many are acknowledged."""
-    count = 3000
+    count, kills = 3000, [100, 700]
     path, state = jsonl(tmp_path / "a.jsonl", count), tmp_path / "state.json"
     arguments = ["load", path, "--resume", "--state", state, "--batch-size", "10"]
     position = 0
@@ -135,3 +136,40 @@ def test_on_a_terminal_a_line_is_redrawn_and_wiped_at_the_end(tmp_path: Path) ->
     os.close(leader)
     assert b"[####################] 100%  0 records  0/s" in shown
     assert shown.endswith(b"\r\x1b[K")
+
+
+def test_through_a_running_service_with_its_key(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", 300)
+    with path.open("a") as file:
+        file.write('{"_id": "é", "chunk_text": "an id that is no ASCII"}\n')
+    data = tmp_path / "var"
+    with serving_offline(data, SERVICE_API_KEYS=KEY, LOAD_SAMPLES="false") as (_, address):
+        refused = run("load", path, "--url", address, DATA_DIR=data)
+        assert refused.returncode == 1
+        assert "(SERVICE_API_KEY: it is not set)" in refused.stderr
+        reached = ["--url", address, "--namespace", "other"]
+        done = run("load", path, *reached, DATA_DIR=data, SERVICE_API_KEY=KEY)
+        assert done.returncode == 1
+        assert done.stdout.startswith("loaded 300 records")
+        assert f"{path} line 301: 'é': _id: must be a text of 1 to 512 ASCII" in done.stderr
+        seen = run("search", "number 7", "--json", *reached, SERVICE_API_KEY=KEY)
+        assert json.loads(seen.stdout)["results"][0]["_id"].startswith("r")
+
+
+@pytest.mark.parametrize("poison", [None, "r7"])
+def test_into_pinecone_without_a_service(
+    upstream: Upstream, tmp_path: Path, poison: str | None
+) -> None:
+    path = jsonl(tmp_path / "a.jsonl", 200)
+    upstream.records.poison = {poison} if poison else set()
+    where: dict[str, Any] = {**pinecone(upstream, DATA_DIR=tmp_path)}
+    done = run("load", path, "--namespace", "people", **where)
+    count = 199 if poison else 200
+    assert done.returncode == (1 if poison else 0)
+    assert done.stdout.startswith(f"loaded {count} records")
+    for index in ("dense", "sparse"):
+        assert len(upstream.records.of(index, "people")) == count
+    if poison:
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"{path} line 8: 'r7': ")
+        assert API_KEY not in line

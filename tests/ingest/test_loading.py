@@ -91,6 +91,20 @@ async def test_the_later_one_of_two_records_with_one_id_wins() -> None:
         assert len(set(ids)) == len(ids)
 
 
+async def test_a_record_never_overtakes_an_earlier_one_with_its_id() -> None:
+    shelf = Shelf()
+    slow = shelf.hold("slow")
+    told = Told(shelf, concurrency=4)
+    running = asyncio.create_task(told.run(made("slow", "same", "other", "same"), size=2))
+    while not shelf.calls:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    assert shelf.calls == [["slow", "same"]]
+    slow.set()
+    await running
+    assert shelf.calls == [["slow", "same"], ["other", "same"]]
+
+
 async def test_batches_are_bounded_by_their_bytes_as_well() -> None:
     shelf = Shelf()
     await Told(shelf).run(made(*range(6), size=MAX_BYTES // 2))

@@ -3,77 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from service.embedded.drafts import Draft
 from service.embedded.index import EmbeddedIndex
-from service.embedded.lexical import Words
-from service.embedded.plane.paging import page_of_ids, page_of_numbers, pagination, read_token
-from service.embedded.plane.records import chosen
+from service.embedded.plane import likeness
+from service.embedded.plane.bodies import (
+    MAX_WRITTEN,
+    PAGE,
+    Filter,
+    Ids,
+    Limit,
+    PageSize,
+    TopK,
+    read,
+)
+from service.embedded.plane.clauses import AnyClause, ranking_of
+from service.embedded.plane.conditions import checked_filter, checked_selector
+from service.embedded.plane.drafting import draft_of
+from service.embedded.plane.paging import page_of_ids, pagination, read_token
+from service.embedded.plane.selecting import change_where, page_where
 from service.embedded.plane.values import (
     checked_id,
-    dense_vector,
-    draft_of,
-    metric_of,
+    checked_prefix,
+    chosen,
     namespace_of,
     raw_vectors,
-    sparse_parts,
 )
-from service.embedded.plane.vectors import MAX_IDS, MAX_TOP_K
-from service.embedded.ranking import Meaning, Nearness, Product, Ranking, Wording
 from service.embedded.store import Document
-from service.indexes.filters import check_filter, shown
+from service.indexes.filters import shown
 
-MAX_DOCUMENTS, PAGE = 1_000, 100
-SEVERAL = {"text", "query_string"}  # clauses that may stand together
+MAX_CLAUSES = 100
+USAGE = {"read_units": 1}
+
+Written = Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MAX_WRITTEN)]
 
 
-class Clause(msgspec.Struct):
-    """One way of scoring."""
+class Upsert(msgspec.Struct):
+    """The body of documents/upsert."""
 
-    type: str
-    query: str | None = None
-    field: str | None = None
-    fields: list[str] | None = None
-    values: list[float] | None = None
-    sparse_values: dict[str, Any] | None = None
-    typos: bool = False  # ours: words of a `text` clause may be misspelled
+    documents: Written
 
 
 class Search(msgspec.Struct):
     """The body of documents/search."""
 
-    score_by: list[Clause]
-    top_k: int
+    score_by: Annotated[list[AnyClause], Meta(min_length=1, max_length=MAX_CLAUSES)]
+    top_k: TopK
     include_fields: list[str] | None = None
-    filter: dict[str, Any] | None = None
+    filter: Filter | None = None
 
 
 class Fetch(msgspec.Struct):
     """The body of documents/fetch."""
 
-    ids: list[str] | None = None
-    filter: dict[str, Any] | None = None
+    ids: Ids | None = None
+    filter: Filter | None = None
     include_fields: list[str] | None = None
     pagination_token: str | None = None
-    limit: int | None = None
+    limit: Limit | None = None
 
 
 class Delete(msgspec.Struct):
     """The body of documents/delete."""
 
-    ids: list[str] | None = None
-    filter: dict[str, Any] | None = None
+    ids: Ids | None = None
+    filter: Filter | None = None
     delete_all: bool | None = None
 
 
 class Update(msgspec.Struct):
     """The body of documents/update."""
 
-    documents: list[dict[str, Any]] | None = None
-    filter: dict[str, Any] | None = None
+    documents: Written | None = None
+    filter: Filter | None = None
     set_fields: dict[str, Any] | None = None
     remove_fields: list[str] | None = None
 
@@ -82,183 +88,156 @@ class Listing(msgspec.Struct):
     """The body of documents/list."""
 
     prefix: str | None = None
-    limit: int | None = None
+    limit: PageSize | None = None
     pagination_token: str | None = None
 
 
-async def upsert(index: EmbeddedIndex, namespace: str, body: Any) -> dict[str, Any]:
-    documents = msgspec.convert(body, dict[str, list[dict[str, Any]]]).get("documents") or []
-    if not 1 <= len(documents) <= MAX_DOCUMENTS:
-        raise ValueError(f"an upsert has 1 to {MAX_DOCUMENTS} documents")
-    drafts = [draft_of(index, each) for each in documents]
-    if len({draft.id for draft in drafts}) < len(drafts):
-        raise ValueError("the ids of the documents in an upsert must differ")
+class Patch(msgspec.Struct):
+    """What changes in a document."""
+
+    fields: dict[str, Any]
+    removed: list[str] = []
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    drafts = [draft_of(index, each.pop("_id", None), each) for each in read(body, Upsert).documents]
+    _check_differ([draft.id for draft in drafts])
     await index.put(namespace_of(namespace), drafts)
     return {"upserted_count": len(drafts)}
 
 
-async def search(index: EmbeddedIndex, namespace: str, body: Any) -> dict[str, Any]:
-    asked = msgspec.convert(body, Search)
-    if not 1 <= asked.top_k <= MAX_TOP_K:
-        raise ValueError(f"top_k is a number from 1 to {MAX_TOP_K}")
+async def update(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    asked = read(body, Update)
+    space = namespace_of(namespace)
+    if asked.documents is not None:
+        if asked.filter is not None or asked.set_fields or asked.remove_fields:
+            raise ValueError("documents are updated each by its id, or all by a filter")
+        ids = [checked_id(each.pop("_id", None)) for each in asked.documents]
+        _check_differ(ids)
+        patches = dict(zip(ids, map(_patch_of, asked.documents), strict=True))
+        await index.change(space, ids, lambda each: _patched(index, each, patches[each.id]))
+        return {}
+    if asked.filter is None:
+        raise ValueError("documents are updated each by its id, or all by a filter")
+    checked_selector(index.schema, asked.filter)
+    patch = _checked(Patch(asked.set_fields or {}, asked.remove_fields or []))
+    if not patch.fields and not patch.removed:
+        raise ValueError("an update by filter sets fields, removes fields, or both")
+    matched = await change_where(
+        index, space, asked.filter, lambda each: _patched(index, each, patch)
+    )
+    return {"matched_records": matched}
+
+
+def _patch_of(given: dict[str, Any]) -> Patch:
+    removed = given.pop("_remove_fields", None)
+    if removed is None:
+        removed = []
+    if not isinstance(removed, list) or not all(isinstance(name, str) for name in removed):
+        raise ValueError("_remove_fields is a list of the fields' names")
+    return _checked(Patch(given, removed))
+
+
+def _checked(patch: Patch) -> Patch:
+    if "_id" in patch.fields or "_id" in patch.removed:
+        raise ValueError("the _id of a document can't be changed")
+    if both := patch.fields.keys() & set(patch.removed):
+        raise ValueError(f"the field {shown(min(both))} can't be both set and removed")
+    return patch
+
+
+def _patched(index: EmbeddedIndex, document: Document, patch: Patch) -> Draft:
+    schema = index.schema
+    whole = {**document.fields, **raw_vectors(schema, document), **patch.fields}
+    left = {name: value for name, value in whole.items() if name not in patch.removed}
+    kept = {
+        name: document.vectors[name]
+        for name in schema.embedded
+        if name in document.vectors and name in left and name not in patch.fields
+    }
+    return draft_of(index, document.id, left, kept)
+
+
+async def delete(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    asked = read(body, Delete)
+    space = namespace_of(namespace)
+    if (asked.ids is not None) + bool(asked.delete_all) + (asked.filter is not None) != 1:
+        raise ValueError("a delete is by ids, by filter or of all: just one of them")
     if asked.filter is not None:
-        check_filter(asked.filter)
-    ranking = _ranking(index, asked.score_by)
-    found = await index.search(namespace_of(namespace), ranking, asked.top_k, asked.filter)
+        checked_selector(index.schema, asked.filter)
+        return {"matched_records": await index.remove_where(space, asked.filter)}
+    if asked.delete_all:
+        await index.clear(space)
+    else:
+        await index.remove(space, [checked_id(id) for id in asked.ids or []])
+    return {}
+
+
+def _check_differ(ids: Sequence[str]) -> None:
+    if len(set(ids)) < len(ids):
+        twice = next(id for at, id in enumerate(ids) if id in ids[:at])
+        raise ValueError(f"the id {shown(twice)} stands there twice")
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+async def search(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    asked = read(body, Search)
+    checked_filter(index.schema, asked.filter)
+    ranking = ranking_of(index, asked.score_by)
+    space = namespace_of(namespace)
+    found = await likeness.search(index, space, [ranking], asked.top_k, asked.filter)
     wanted = asked.include_fields or ()
     await _with_raw_vectors(index, [each for each, _ in found], wanted)
     matches = [
         {**_shown(index, each, wanted), "_id": each.id, "_score": score} for each, score in found
     ]
-    return {"matches": matches, "namespace": namespace, "usage": {"read_units": 1}}
+    return {"matches": matches, "namespace": namespace, "usage": USAGE}
 
 
-def _ranking(index: EmbeddedIndex, clauses: Sequence[Clause]) -> Ranking:
-    if not clauses:
-        raise ValueError("score_by needs a clause")
-    if all(clause.type in SEVERAL for clause in clauses):
-        return Wording([_words(index, clause) for clause in clauses])
-    if len(clauses) > 1:
-        raise ValueError("only text and query_string clauses may stand together in score_by")
-    (clause,) = clauses
-    fields = clause.fields if clause.fields is not None else [clause.field or ""]
-    if len(fields) != 1:
-        raise ValueError(f"a clause of type {clause.type} names one field")
-    return _alone(index, clause, fields[0])
-
-
-def _alone(index: EmbeddedIndex, clause: Clause, field: str) -> Ranking:
-    schema = index.schema
-    if clause.type == "embed":
-        return Meaning(_known(field, schema.embedded, clause), _query(clause))
-    if clause.type == "sparse_embed":  # here it is BM25 that stands in for a sparse model
-        return Wording([Words(_query(clause), (_known(field, schema.worded, clause),))])
-    if clause.type == "dense_vector":
-        field = _known(field, list(index.dense), clause)
-        vector = dense_vector(clause.values, index.dimensions[field], metric_of(schema, field))
-        return Nearness(field, vector)
-    if clause.type == "sparse_vector":
-        indices, values = sparse_parts(clause.sparse_values)
-        return Product(_known(field, schema.sparse, clause), indices, values)
-    raise ValueError(
-        f"{shown(clause.type)} is not a type of clause; there are "
-        "dense_vector, sparse_vector, text, query_string, embed, sparse_embed"
-    )
-
-
-def _words(index: EmbeddedIndex, clause: Clause) -> Words:
-    if clause.type == "query_string":
-        return Words(_query(clause), (), syntax=True)
-    fields = clause.fields or ([clause.field] if clause.field else [])
-    if not fields:
-        raise ValueError("a clause of type text names the fields that it looks in")
-    known = tuple(_known(field, index.schema.worded, clause) for field in fields)
-    return Words(_query(clause), known, typos=clause.typos)
-
-
-def _known(field: str, known: Sequence[str], clause: Clause) -> str:
-    if field not in known:
-        names = ", ".join(known) or "none"
-        raise ValueError(
-            f"{shown(field)} can't be scored by {clause.type}; the fields for it: {names}"
-        )
-    return field
-
-
-def _query(clause: Clause) -> str:
-    if clause.query is None:
-        raise ValueError(f"a clause of type {clause.type} needs a query")
-    return clause.query
-
-
-async def fetch(index: EmbeddedIndex, namespace: str, body: Any) -> dict[str, Any]:
-    asked = msgspec.convert(body, Fetch)
+async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    asked = read(body, Fetch)
     space = namespace_of(namespace)
-    if bool(asked.ids) == (asked.filter is not None):
+    if (asked.ids is None) == (asked.filter is None):
         raise ValueError("documents are fetched by ids or by filter: just one of them")
     last = None
     if asked.filter is not None:
-        check_filter(asked.filter)
-        docnos = await index.find(space, asked.filter)
-        limit = asked.limit or PAGE
-        if not 1 <= limit <= MAX_TOP_K:
-            raise ValueError(f"limit is a number from 1 to {MAX_TOP_K}")
-        page, last = page_of_numbers(docnos, asked.pagination_token, limit)
-        found = list((await index.read(lambda store: store.documents(page))).values())
+        if not asked.filter:
+            raise ValueError("the filter is empty; it needs a condition")
+        checked_filter(index.schema, asked.filter)
+        found, last = await page_where(
+            index, space, asked.filter, asked.pagination_token, asked.limit or PAGE
+        )
+    elif asked.pagination_token is not None:
+        raise ValueError("a pagination token goes with a filter only")
     else:
-        ids = _checked_ids(asked.ids or [])
-        found = await index.read(lambda store: store.by_id(space, ids))
-    wanted = asked.include_fields if asked.include_fields is not None else ["*"]
+        ids = list(dict.fromkeys(checked_id(id) for id in asked.ids or []))
+        by_id = {each.id: each for each in await index.read(lambda s: s.by_id(space, ids))}
+        found = [by_id[id] for id in ids if id in by_id]
+    wanted = asked.include_fields or ["*"]
     await _with_raw_vectors(index, found, wanted)
     return {
         "documents": {each.id: {**_shown(index, each, wanted), "_id": each.id} for each in found},
         "namespace": namespace,
-        "usage": {"read_units": 1},
+        "usage": USAGE,
         **pagination(last),
     }
 
 
-async def delete(index: EmbeddedIndex, namespace: str, body: Any) -> dict[str, Any]:
-    asked = msgspec.convert(body, Delete)
-    space = namespace_of(namespace)
-    if (bool(asked.ids)) + bool(asked.delete_all) + (asked.filter is not None) != 1:
-        raise ValueError("a delete is by ids, by filter or of all: just one of them")
-    if asked.delete_all:
-        return {"matched_records": await index.clear(space)}
-    if asked.filter is not None:
-        if not asked.filter:
-            raise ValueError("a delete by filter needs a condition")
-        check_filter(asked.filter)
-        return {"matched_records": await index.remove_where(space, asked.filter)}
-    return {"matched_records": await index.remove(space, _checked_ids(asked.ids or []))}
-
-
-async def update(index: EmbeddedIndex, namespace: str, body: Any) -> dict[str, Any]:
-    asked = msgspec.convert(body, Update)
-    space = namespace_of(namespace)
-    if (asked.documents is None) == (asked.filter is None):
-        raise ValueError("documents are updated each by its id, or all by a filter")
-    patches = {checked_id(each.get("_id")): each for each in asked.documents or []}
-    if asked.filter is not None:
-        check_filter(asked.filter)
-        docnos = list(await index.find(space, asked.filter))
-        found = await index.read(lambda store: store.documents(docnos))
-        patch = {**(asked.set_fields or {}), "_remove_fields": asked.remove_fields or []}
-        patches = {each.id: patch for each in found.values()}
-    changed = await index.change(
-        space, list(patches), lambda document: _patched(index, document, patches[document.id])
-    )
-    return {"matched_records": changed}
-
-
-def _patched(index: EmbeddedIndex, document: Document, patch: Mapping[str, Any]) -> Draft:
-    schema = index.schema
-    removed = set(patch.get("_remove_fields") or ())
-    fresh = {name: value for name, value in patch.items() if name not in ("_id", "_remove_fields")}
-    whole = {**document.fields, **raw_vectors(schema, document), **fresh}
-    left = {name: value for name, value in whole.items() if name not in removed}
-    draft = draft_of(index, {"_id": document.id, **left})
-    kept = {
-        name: document.vectors[name]
-        for name in schema.embedded
-        if name in document.vectors and name in left and name not in fresh
-    }
-    return Draft(draft.id, draft.fields, {**draft.vectors, **kept})
-
-
-async def list_ids(index: EmbeddedIndex, namespace: str, body: Any) -> dict[str, Any]:
-    asked = msgspec.convert(body, Listing)
-    space = namespace_of(namespace)
-    limit = asked.limit or PAGE
-    if not 1 <= limit <= PAGE:
-        raise ValueError(f"limit is a number from 1 to {PAGE}")
-    after = read_token(asked.pagination_token)
-    ids = await index.read(lambda store: store.ids(space, asked.prefix or "", after, limit + 1))
+async def list_ids(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    asked = read(body, Listing)
+    space, prefix = namespace_of(namespace), checked_prefix(asked.prefix)
+    limit, after = asked.limit or PAGE, read_token(asked.pagination_token)
+    ids = await index.read(lambda store: store.ids(space, prefix, after, limit + 1))
     page, last = page_of_ids(ids, limit)
     return {
         "documents": [{"_id": id} for id in page],
         "namespace": namespace,
-        "usage": {"read_units": 1},
+        "usage": USAGE,
         **pagination(last),
     }
 
@@ -271,13 +250,8 @@ async def _with_raw_vectors(
         await index.read(lambda store: store.with_vectors(documents))
 
 
-def _shown(index: EmbeddedIndex, document: Document, wanted: Sequence[str]) -> dict[str, Any]:
-    vectors = raw_vectors(index.schema, document)
-    names = vectors if "*" in wanted else vectors.keys() & set(wanted)
-    return {**chosen(document, wanted), **{name: vectors[name] for name in names}}
-
-
-def _checked_ids(ids: Sequence[str]) -> list[str]:
-    if not 1 <= len(ids) <= MAX_IDS:
-        raise ValueError(f"there are 1 to {MAX_IDS} ids in a request")
-    return [checked_id(id) for id in ids]
+def _shown(index: EmbeddedIndex, document: Document, wanted: Sequence[str]) -> Mapping[str, Any]:
+    fields = chosen(document.fields, wanted)
+    if not document.vectors:
+        return fields
+    return {**fields, **chosen(raw_vectors(index.schema, document), wanted)}

@@ -8,22 +8,31 @@ from typing import Any
 import msgspec
 
 from service.embedded.index import EmbeddedIndex
+from service.embedded.plane.bodies import PAGE, PageSize, read, read_parameters
 from service.embedded.plane.paging import page_of_ids, pagination, read_token
 from service.embedded.plane.refusals import Refused
-from service.embedded.plane.values import namespace_of
-
-PAGE = 100
+from service.embedded.plane.values import DEFAULT_NAMESPACE, checked_prefix, namespace_of
 
 
 class Create(msgspec.Struct):
-    """The body of a namespace that is created."""
+    """The body of a namespace that is created. Every field can be filtered by, schema or not."""
 
     name: str
     schema: dict[str, Any] | None = None
 
 
-async def create(index: EmbeddedIndex, body: Any) -> dict[str, Any]:
-    name = namespace_of(msgspec.convert(body, Create).name)
+class Listing(msgspec.Struct, rename="camel"):
+    """The parameters of /namespaces."""
+
+    prefix: str | None = None
+    limit: PageSize = PAGE
+    pagination_token: str | None = None
+
+
+async def create(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
+    name = namespace_of(read(body, Create).name)
+    if name == DEFAULT_NAMESPACE:
+        raise ValueError("a namespace that is created needs a name of its own")
     if name in await _all(index):
         raise Refused(409, f"the namespace {name!r} exists already")
     await index.name(name, exists=True)
@@ -42,14 +51,12 @@ async def delete(index: EmbeddedIndex, namespace: str) -> dict[str, Any]:
     return {}
 
 
-async def listed(index: EmbeddedIndex, params: Mapping[str, Any]) -> dict[str, Any]:
-    limit = int(params.get("limit") or PAGE)
-    if not 1 <= limit <= PAGE:
-        raise ValueError(f"limit is a number from 1 to {PAGE}")
-    prefix, after = str(params.get("prefix") or ""), read_token(params.get("paginationToken"))
+async def listed(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    asked = read_parameters(parameters, Listing)
+    prefix, after = checked_prefix(asked.prefix), read_token(asked.pagination_token)
     counts = {name: count for name, count in (await _all(index)).items() if name.startswith(prefix)}
     rest = sorted(name for name in counts if name > after)
-    page, last = page_of_ids(rest[: limit + 1], limit)
+    page, last = page_of_ids(rest[: asked.limit + 1], asked.limit)
     return {
         "namespaces": [_described(name, counts[name]) for name in page],
         "total_count": len(counts),

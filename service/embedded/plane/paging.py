@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any
 
 from pyroaring import BitMap
+
+DIGITS = 10  # of a document's number in a token
 
 
 def token_of(last: str) -> str:
@@ -15,11 +16,10 @@ def token_of(last: str) -> str:
 
 
 def read_token(token: str | None) -> str:
-    if token is None:
-        return ""
+    """What the page that gave it out ended with; nothing for the first page."""
     try:
-        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
+        return base64.b64decode(token or "", altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
         raise ValueError("the pagination token is not one that this index has given out") from None
 
 
@@ -35,9 +35,9 @@ def page_of_ids(ids: Sequence[str], limit: int) -> tuple[Sequence[str], str | No
 
 def page_of_numbers(docnos: BitMap, token: str | None, limit: int) -> tuple[list[int], str | None]:
     """Of documents that a filter has found, by their numbers."""
-    after = read_token(token)
-    if after and not after.isdigit():
+    after = read_token(token) or "0"
+    if not after.isdecimal() or len(after) > DIGITS or int(after) >= 1 << 32:
         raise ValueError("the pagination token is not one that this index has given out")
-    start = docnos.rank(int(after)) if after else 0
+    start = docnos.rank(int(after))
     page = list(docnos[start : start + limit])
     return page, str(page[-1]) if len(docnos) > start + limit else None

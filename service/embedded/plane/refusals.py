@@ -11,13 +11,15 @@ from service.embedded.index import Rebuilding
 from service.embedded.lexical import DamagedView
 from service.indexes.port import OurSentence
 
-CODES = {400: 3, 404: 5, 409: 6, 503: 14, 507: 8}  # gRPC's, which the data plane answers with
+# gRPC's, which the data plane answers with
+CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
 
 
 class Refused(OurSentence):
     """The request is refused with this status."""
 
     def __init__(self, status: int, message: str) -> None:
+        message = message.encode("utf-8", "replace").decode()  # it may quote anything
         super().__init__(message)
         self.status = status
         self.message = message
@@ -29,7 +31,7 @@ class Refused(OurSentence):
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Say what the engine raises as a refusal."""
+    """Say what the engine raises as a refusal. A mistake of the program's own is none."""
     try:
         yield
     except Rebuilding as exc:
@@ -38,5 +40,7 @@ def told() -> Iterator[None]:
         if "disk is full" in str(exc) or "No space left" in str(exc):
             raise Refused(507, "there is no space left on the disk") from exc
         raise Refused(503, f"the files can't be used ({exc})") from exc
+    except UnicodeError:
+        raise
     except ValueError as exc:
         raise Refused(400, str(exc)) from exc

@@ -1,11 +1,10 @@
-"""What may stand in a document: ids, fields, vectors. `ValueError` says what may not, and why.
+"""What may stand in a record: ids, fields, vectors. `ValueError` says what may not, and why.
 
 The limits are Pinecone's, so that what is written here can be written there.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from service.embedded.drafts import Draft
-from service.embedded.index import EmbeddedIndex
+from service.embedded.plane.bodies import Sparse, read_value
 from service.embedded.ranking import Vector
 from service.embedded.schema import Schema
 from service.embedded.sparse import pack, unpack
@@ -23,47 +21,63 @@ from service.indexes.filters import shown
 
 MAX_ID = 512
 MAX_FIELDS_BYTES = 40_960
-MAX_NONZERO = 2_048
 DEFAULT_NAMESPACE = "__default__"
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def namespace_of(given: str | None) -> str:
     """The default namespace has two names, and one is enough."""
     name = given or DEFAULT_NAMESPACE
-    if len(name) > MAX_ID or not name.isascii() or "\0" in name:
-        raise ValueError(f"a namespace has at most {MAX_ID} ASCII characters")
+    if not _is_plain(name):
+        raise ValueError(f"a namespace has at most {MAX_ID} ASCII characters, and no NUL")
     return name
 
 
 def checked_id(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
-        raise ValueError(f"an id is a text of 1 to {MAX_ID} characters")
-    if not value.isascii() or "\0" in value:
-        raise ValueError(f"the id {shown(value)} has characters that are not ASCII, or NUL")
+    if not isinstance(value, str) or not value:
+        raise ValueError("an id is a text that is not empty")
+    if not _is_plain(value):
+        raise ValueError(
+            f"the id {shown(value)} has more than {MAX_ID} characters, or some that are not ASCII"
+        )
     return value
 
 
-def checked_fields(id: str, fields: Mapping[str, Any], texts: Mapping[str, Any]) -> None:
-    """Refuse what a filter could not speak of; texts that are searched may be longer."""
+def checked_prefix(value: str | None) -> str:
+    if value is not None and not _is_plain(value):
+        raise ValueError(f"a prefix has at most {MAX_ID} ASCII characters, and no NUL")
+    return value or ""
+
+
+def _is_plain(text: str) -> bool:
+    return len(text) <= MAX_ID and text.isascii() and "\0" not in text
+
+
+def checked_fields(schema: Schema, fields: Mapping[str, Any], whose: str) -> None:
+    """Refuse what a filter could not speak of. Texts that are searched may be of any length."""
     for name, value in fields.items():
         if name.startswith("$"):
-            raise ValueError(f"record {shown(id)}: the field {shown(name)} can't start with $")
-        if name in texts:
+            raise ValueError(f"{whose}: the field {shown(name)} can't start with $")
+        if name in schema.texts:
             if not isinstance(value, str):
-                raise ValueError(f"record {shown(id)}: the field {shown(name)} must be a text")
+                raise ValueError(f"{whose}: the field {shown(name)} must be a text")
+        elif name in schema.dense or name in schema.sparse:
+            raise ValueError(f"{whose}: the field {shown(name)} holds vectors and nothing else")
         elif not _is_value(value):
             raise ValueError(
-                f"record {shown(id)}: the field {shown(name)} must be a text, a finite number, "
+                f"{whose}: the field {shown(name)} must be a text, a finite number, "
                 "true, false or a list of texts"
             )
-    others = {name: value for name, value in fields.items() if name not in texts}
+    others = {name: value for name, value in fields.items() if name not in schema.texts}
     try:
         size = len(orjson.dumps(others))
-        orjson.dumps([fields.get(name) for name in texts])
-    except TypeError as exc:  # a number of more than 64 bits, half of a surrogate pair
-        raise ValueError(f"record {shown(id)} can't be written as JSON: {exc}") from exc
+    except TypeError:
+        raise ValueError(f"{whose}: it has a whole number of more than 64 bits") from None
     if size > MAX_FIELDS_BYTES:
-        raise ValueError(f"record {shown(id)}: its fields have more than {MAX_FIELDS_BYTES} bytes")
+        raise ValueError(
+            f"{whose}: beside the texts that are searched, its fields have {size} bytes; "
+            f"{MAX_FIELDS_BYTES} are allowed"
+        )
 
 
 def _is_value(value: Any) -> bool:
@@ -74,68 +88,49 @@ def _is_value(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def dense_vector(values: Any, dimension: int, metric: str) -> Vector:
+def dense_vector(values: Sequence[float], dimension: int, metric: str) -> Vector:
     """A vector that the caller brings."""
-    try:
-        vector: Vector = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError):
-        vector = np.empty(0, dtype=np.float32)
-    if vector.ndim != 1 or not len(vector):
-        raise ValueError("a dense vector is a list of numbers")
-    if len(vector) != dimension:
+    if len(values) != dimension:
         raise ValueError(
-            f"Vector dimension {len(vector)} does not match the dimension of the index {dimension}"
+            f"Vector dimension {len(values)} does not match the dimension of the index {dimension}"
         )
-    if not np.isfinite(vector).all():
-        raise ValueError("a dense vector has finite numbers only")
+    exact = np.asarray(values, dtype=np.float64)
+    if np.abs(exact).max() > LARGEST:
+        raise ValueError("the numbers of a vector must fit into 32-bit floats")
+    vector: Vector = exact.astype(np.float32)
     if metric == "cosine" and not vector.any():
         raise ValueError("a dense vector must have at least one value that is not zero")
     return vector
 
 
-def sparse_vector(given: Any) -> bytes:
-    """A sparse vector that the caller brings, as it is stored."""
-    indices, values = sparse_parts(given)
-    return pack(indices, values)
+def stored_dense(given: Any, schema: Schema, field: str, dimension: int, whose: str) -> bytes:
+    """A dense vector that is written."""
+    values = read_value(given, list[float], f"{whose}: {shown(field)}, a dense vector")
+    vector = dense_vector(values, dimension, metric_of(schema, field))
+    if not vector.any():
+        raise ValueError(f"{whose}: a dense vector must have a value that is not zero")
+    return vector.tobytes()
 
 
-def sparse_parts(given: Any) -> tuple[list[int], list[float]]:
-    indices = given.get("indices") if isinstance(given, Mapping) else None
-    values = given.get("values") if isinstance(given, Mapping) else None
-    if not isinstance(indices, list) or not isinstance(values, list):
-        raise ValueError('a sparse vector is an object such as {"indices": [7], "values": [0.5]}')  # noqa: TRY004
-    if len(indices) != len(values) or not 0 < len(indices) <= MAX_NONZERO:
-        raise ValueError(f"a sparse vector has as many values as indices, from 1 to {MAX_NONZERO}")
-    if not all(type(index) is int and 0 <= index < 1 << 32 for index in indices):
-        raise ValueError("the indices of a sparse vector are whole numbers below 4294967296")
-    if not all(type(each) in (int, float) and math.isfinite(each) for each in values):
-        raise ValueError("the values of a sparse vector are finite numbers")
-    return indices, values
+def stored_sparse(given: Any, field: str, whose: str) -> bytes:
+    """A sparse vector that is written."""
+    sparse = read_value(given, Sparse, f"{whose}: {shown(field)}, a sparse vector")
+    checked_sparse(sparse)
+    return pack(sparse.indices, sparse.values)
+
+
+def checked_sparse(sparse: Sparse) -> None:
+    if len(sparse.indices) != len(sparse.values):
+        raise ValueError("a sparse vector has as many values as indices")
+    if len(set(sparse.indices)) < len(sparse.indices):
+        raise ValueError("the indices of a sparse vector must differ")
+    if max(map(abs, sparse.values)) > LARGEST:
+        raise ValueError("the numbers of a vector must fit into 32-bit floats")
 
 
 def metric_of(schema: Schema, field: str) -> str:
+    """Texts are compared by cosine."""
     return schema.dense[field].metric if field in schema.dense else "cosine"
-
-
-def draft_of(index: EmbeddedIndex, given: Mapping[str, Any]) -> Draft:
-    """A document as it is written in the documents dialect: its vectors stand among its fields."""
-    schema = index.schema
-    id = checked_id(given.get("_id"))
-    fields = {name: value for name, value in given.items() if name != "_id"}
-    vectors: dict[str, bytes] = {}
-    for name in schema.dense.keys() & fields.keys():
-        vector = dense_vector(fields.pop(name), index.dimensions[name], metric_of(schema, name))
-        vectors[name] = vector.tobytes()
-    for name in set(schema.sparse) & fields.keys():
-        vectors[name] = sparse_vector(fields.pop(name))
-    checked_fields(id, fields, schema.texts)
-    if missing := [name for name in schema.dense if name not in vectors]:
-        raise ValueError(f"record {shown(id)} lacks the field {shown(missing[0])}, a dense vector")
-    if missing := [name for name in schema.embedded if name not in fields]:
-        raise ValueError(f"record {shown(id)} lacks the field {shown(missing[0])}, a text")
-    if not vectors and not schema.texts.keys() & fields.keys():
-        raise ValueError(f"record {shown(id)} has none of the fields that can be searched")
-    return Draft(id, fields, vectors)
 
 
 def raw_vectors(schema: Schema, document: Document) -> dict[str, Any]:
@@ -159,11 +154,20 @@ def sparse_dict(raw: bytes) -> dict[str, Any]:
     return {"indices": indices.tolist(), "values": values.tolist()}
 
 
+def chosen(fields: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    """The fields that were asked for; `*` asks for all of them."""
+    if "*" in wanted:
+        return fields
+    return {name: fields[name] for name in wanted if name in fields}
+
+
 def only(names: Sequence[str], what: str) -> str:
     """The one field that a dialect without field names speaks of."""
-    if len(names) != 1:
+    if not names:
+        raise ValueError(f"this index has no {what} field")
+    if len(names) > 1:
         raise ValueError(
-            f"this index has {len(names) or 'no'} {what} fields; "
-            "the documents API can say which one is meant"
+            f"this index has {len(names)} {what} fields ({', '.join(names)}), "
+            "and only the documents API can say which one is meant"
         )
     return names[0]

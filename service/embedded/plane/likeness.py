@@ -1,0 +1,134 @@
+"""What is like a vector, like a sparse one, like both, or like a record.
+
+Both at once is the sum of both products. That is exact where either ranking has at most `WIDE`
+documents, and else for whatever is among the first `WIDE` of one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from service.embedded.index import EmbeddedIndex
+from service.embedded.plane.bodies import MAX_TOP_K, Sparse
+from service.embedded.plane.values import (
+    checked_id,
+    checked_sparse,
+    dense_vector,
+    metric_of,
+    only,
+    sparse_dict,
+)
+from service.embedded.ranking import Nearness, Product, Ranking
+from service.embedded.sparse import unpack
+from service.embedded.store import Document
+
+WIDE = MAX_TOP_K
+
+Found = list[tuple[Document, float]]
+
+
+def by_vectors(
+    index: EmbeddedIndex, values: Sequence[float] | None, sparse: Sparse | None
+) -> list[Ranking]:
+    """An empty dense vector is none."""
+    rankings: list[Ranking] = []
+    if values:
+        field = only(list(index.dense), "dense")
+        rankings.append(nearness(index, field, values))
+    if sparse is not None:
+        rankings.append(product(only(list(index.sparse), "sparse"), sparse))
+    return rankings
+
+
+def nearness(index: EmbeddedIndex, field: str, values: Sequence[float]) -> Nearness:
+    metric = metric_of(index.schema, field)
+    return Nearness(field, dense_vector(values, index.dimensions[field], metric))
+
+
+def product(field: str, sparse: Sparse) -> Product:
+    checked_sparse(sparse)
+    return Product(field, sparse.indices, sparse.values)
+
+
+async def by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[Ranking]:
+    """By the vectors of a record; nothing, if there is no such record."""
+    dense = only(list(index.dense), "dense") if index.dense else None
+    sparse = only(list(index.sparse), "sparse") if index.sparse else None
+    if dense is None and sparse is None:
+        raise ValueError("this index has no vectors that a record could be compared by")
+    if dense is not None and metric_of(index.schema, dense) != "dotproduct":
+        sparse = None  # products can't be added to it
+    rankings: list[Ranking] = []
+    for document in await with_vectors(index, namespace, [checked_id(id)]):
+        if dense is not None and (raw := document.vectors.get(dense)):
+            rankings.append(Nearness(dense, np.frombuffer(raw, dtype=np.float32)))
+        if sparse is not None and (raw := document.vectors.get(sparse)):
+            rankings.append(Product(sparse, **sparse_dict(raw)))
+    return rankings
+
+
+async def with_vectors(index: EmbeddedIndex, namespace: str, ids: Sequence[str]) -> list[Document]:
+    """The records with these ids, in the order in which they were asked for."""
+
+    def read() -> list[Document]:
+        found = index.store.by_id(namespace, ids)
+        index.store.with_vectors(found)
+        return found
+
+    by_id = {each.id: each for each in await index.read(lambda _: read())}
+    return [by_id[id] for id in dict.fromkeys(ids) if id in by_id]
+
+
+async def search(
+    index: EmbeddedIndex,
+    namespace: str,
+    rankings: Sequence[Ranking],
+    top_k: int,
+    filter: Mapping[str, Any] | None,
+) -> Found:
+    """The best documents with their scores as Pinecone has them; none for no ranking."""
+    if not rankings:
+        return []
+    if len(rankings) > 1:
+        return await _search_both(index, namespace, rankings, top_k, filter)
+    ranking = rankings[0]
+    found = await index.search(namespace, ranking, top_k, filter)
+    if isinstance(ranking, Nearness) and metric_of(index.schema, ranking.field) == "euclidean":
+        return [(document, -score) for document, score in found]  # there it is a distance
+    return found
+
+
+async def _search_both(
+    index: EmbeddedIndex,
+    namespace: str,
+    rankings: Sequence[Ranking],
+    top_k: int,
+    filter: Mapping[str, Any] | None,
+) -> Found:
+    documents: dict[int, Document] = {}
+    for ranking in rankings:
+        if isinstance(ranking, Nearness) and metric_of(index.schema, ranking.field) != "dotproduct":
+            raise ValueError("only an index with the metric dotproduct takes both kinds of vectors")
+        found = await index.search(namespace, ranking, WIDE, filter)
+        documents.update((each.docno, each) for each, _ in found)
+    await index.read(lambda store: store.with_vectors(list(documents.values())))
+    scored = [
+        (each, sum(_score(ranking, each) for ranking in rankings)) for each in documents.values()
+    ]
+    return sorted(scored, key=lambda pair: (-pair[1], pair[0].docno))[:top_k]
+
+
+def _score(ranking: Ranking, document: Document) -> float:
+    assert isinstance(ranking, Nearness | Product), "nothing else is summed up"  # noqa: S101
+    raw = document.vectors.get(ranking.field)
+    if not raw:
+        return 0.0
+    if isinstance(ranking, Nearness):
+        return float(np.frombuffer(raw, dtype=np.float32) @ ranking.vector)
+    indices, values = unpack(raw)
+    weights = dict(zip(ranking.indices, ranking.values, strict=True))
+    own = zip(indices.tolist(), values.tolist(), strict=True)
+    return float(sum(weights.get(index, 0.0) * value for index, value in own))

@@ -1,0 +1,60 @@
+"""What the tests of the data plane share: an index that opens quickly, and a tiny embedder."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from service.embedded.client import EmbeddedAsyncIndex
+from service.embedded.index import EmbeddedIndex
+from service.embedded.schema import Dense, Schema, Sparse, Text
+from service.inference.embedders import Corpus, Vector, Vectors
+from service.inference.port import Reranker
+
+NS = "here"
+
+BOTH = Schema({"chunk_text": Text(embed=True, words=True)})
+WORDS = Schema({"chunk_text": Text(embed=False, words=True)})
+SPARSE = Schema({"weights": Sparse()})
+HYBRID = Schema({"embedding": Dense(4, "dotproduct"), "weights": Sparse()})
+SEVERAL_TEXTS = Schema({"title": Text(embed=True, words=True), "body": Text(False, words=True)})
+SEVERAL_VECTORS = Schema({"front": Dense(4, "cosine"), "back": Dense(3, "euclidean")})
+
+
+class TinyEmbedder:
+    """A text is how often words with the same digest stand in it."""
+
+    name = "tiny"
+    dimension = 32
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            for word in text.lower().split():
+                row[zlib.crc32(word.encode()) % self.dimension] += 1
+            row /= max(float(np.linalg.norm(row)), 1e-9)
+        return vectors
+
+    def embed_query(self, text: str, corpus: Corpus) -> Vector:
+        vector: Vector = self.embed([text])[0]
+        return vector
+
+    def count(self, texts: Sequence[str], corpus: Corpus, by: int) -> None:
+        corpus.texts += by * len(texts)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    folder: Path, schema: Schema, reranker: Reranker | None = None
+) -> AsyncIterator[EmbeddedAsyncIndex]:
+    index = EmbeddedIndex(folder, schema, TinyEmbedder())
+    index.open()
+    try:
+        await index.show()  # its views are made in the background
+        yield EmbeddedAsyncIndex(index, reranker)
+    finally:
+        await index.close()
