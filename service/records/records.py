@@ -31,7 +31,8 @@ from service.retrieval.deadline import Deadline
 
 logger = logging.getLogger(__name__)
 
-FINISH_S = 5.0  # how long `close` waits for writes whose callers have gone
+FINISH_S = 2.0  # how long `close` waits for writes whose callers have gone; the drain came before
+CANCEL_GRACE_S = 0.5
 Show = Callable[[], Awaitable[None]]
 ResultT = TypeVar("ResultT")
 
@@ -133,7 +134,7 @@ class Records:
             logger.error("%d writes did not end in time and were given up", len(late))
             for task in late:
                 task.cancel()
-            await asyncio.wait(late, timeout=1)
+            await asyncio.wait(late, timeout=CANCEL_GRACE_S)
 
     async def _finished(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Work that goes on to its end even if the one who waits for it is cancelled."""
@@ -165,8 +166,8 @@ class Records:
         written = len(checked) - len(failed)
         if not written:
             raise nothing_written(failures, first_error(errors))
-        if visible and self._show is not None:
-            await self._show()
+        if visible:
+            await self._make_visible(deadline)
         return Written(written, failures)
 
     async def _delete(
@@ -184,10 +185,22 @@ class Records:
             if isinstance(outcome, BaseException):
                 raise outcome
             counts.append(outcome)
-        if visible and self._show is not None:
-            await self._show()
+        if visible:
+            await self._make_visible(deadline)
         known = [count for count in counts if count is not None]
         return max(known) if known else None
+
+    async def _make_visible(self, deadline: Deadline) -> None:
+        """What fails here comes after the write, which stands."""
+        if self._show is None:
+            return
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self._show()
+        except TimeoutError:
+            raise DeadlineExceeded("It is written, but searches did not see it in time") from None
+        except Exception as exc:
+            raise Unavailable("It is written, but searches can't see it just now") from exc
 
 
 async def _call(

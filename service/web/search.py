@@ -108,7 +108,7 @@ def _documented(view: View, mode: Mode) -> View:
     view = tag(["search"])(operation_id(f"{mode}_search")(view))
     view.__doc__ = SUMMARIES[mode]
     view = document_response(SearchAnswer, 200)(view)
-    for status in (400, 422, 500, 502, 503, 504):
+    for status in (400, 401, 422, 500, 502, 503, 504):
         view = document_response(ErrorAnswer, status)(view)
     return view
 

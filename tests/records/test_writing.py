@@ -10,6 +10,9 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.errors import DeadlineExceeded, Unavailable
+from service.records.records import Records
+from service.retrieval.deadline import Deadline
 from tests.conftest import MakeSettings, calling
 from tests.records.test_api import fault, some
 from tests.upstream import Flaky, Gate, Hang, Reset, Status, Upstream
@@ -244,3 +247,20 @@ async def test_reads_end_at_their_deadline(make_settings: MakeSettings, upstream
         upstream.behave(Hang(), "dense")
         for path in ("/api/records", "/api/records/a", "/api/stats"):
             fault(await client.get(path), 504, "deadline_exceeded")
+
+
+async def test_a_write_that_searches_can_not_see_is_a_write_all_the_same() -> None:
+    async def fail() -> None:
+        raise OSError("no space left")
+
+    async def wait_for_ever() -> None:
+        await asyncio.Event().wait()
+
+    for show, error in ((fail, Unavailable), (wait_for_ever, DeadlineExceeded)):
+        records = Records([], "chunk_text", 1, show)
+        with pytest.raises(error, match="It is written, but"):
+            await records.upsert("n", some(1), Deadline(0.05), visible=True)
+        assert (await records.upsert("n", some(1), Deadline(1))).written == 1
+        await records.close()
+        with pytest.raises(Unavailable, match="stopping"):
+            await records.upsert("n", some(1), Deadline(1))
