@@ -33,6 +33,7 @@ LEXICAL_WEIGHT = 0.55
 CANDIDATES = 50
 
 MAX_RERANKED = 200
+UPSERT = 1_000  # records in one write: what there is to pay for a commit is paid once
 
 INDEX_NAME = "records"
 EMBEDDED_CALLS = 256  # searches of the embedded engine at once; the rest waits its turn
@@ -77,9 +78,10 @@ def _opened(client: EmbeddedAsyncIndex, field: str, reranker: Reranker | None) -
     index = client.embedded
     assert index.words is not None, "the schema has words"  # noqa: S101
     words = index.words
-    forgiving = DocumentsDialect("text", field, forgives_typos=True)
+    meaning = DocumentsDialect("embed", field, max_records=UPSERT)
+    forgiving = DocumentsDialect("text", field, forgives_typos=True, max_records=UPSERT)
     return Opened(
-        _index("dense", client, DocumentsDialect("embed", field), index.dense_rebuilding),
+        _index("dense", client, meaning, index.dense_rebuilding),
         _index("sparse", client, forgiving, index.words_rebuilding),
         reranker=reranker,
         text_field=field,
