@@ -47,7 +47,7 @@ T = TypeVar("T")
 SEARCHES, WRITES = 4, 2  # threads
 PATIENCE_S = 30.0  # with a view that has to catch up
 START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
-MAX_BEHIND = 20_000  # changes that a view may be behind before writes wait for it
+MAX_BEHIND = 10_000  # changes that a view may be behind before writes wait for it
 CUT_EVERY = 20_000  # changes
 ATTEMPTS = 8  # at a change that others keep overtaking
 
@@ -215,7 +215,7 @@ class EmbeddedIndex:
         return seq - min((each.applied for each in followers), default=seq)
 
     def _let_catch_up(self) -> None:
-        seq = self.store.seq() - MAX_BEHIND // 2
+        seq = self.store.seq() - MAX_BEHIND
         for follower in self._followers.values():
             if follower.rebuilding is None:
                 follower.wait(seq, PATIENCE_S)
