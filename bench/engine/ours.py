@@ -12,7 +12,8 @@ import numpy as np
 from bench.engine.corpus import TOP_K, Batch, Vectors
 from bench.engine.port import Filter
 from service.embedded.engine import opened_index
-from service.inference.embedders import Corpus, WordLlamaEmbedder
+from service.inference.embedders import Corpus
+from service.inference.wordllama import WordLlamaEmbedder
 
 NAME, FIELD = "records", "text"
 

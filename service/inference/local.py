@@ -41,10 +41,12 @@ class LocalReranker:
     model = "builtin"
     max_documents = 200
 
-    def __init__(self, embedder: Embedder, corpus: Callable[[], Corpus]) -> None:
+    def __init__(
+        self, embedder: Embedder, corpus: Callable[[], Corpus], language: str = "english"
+    ) -> None:
         self._embedder = embedder
         self._corpus = corpus
-        self._words = Words()
+        self._words = Words(language)
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
         return await asyncio.to_thread(self._rank, query, documents)
@@ -64,9 +66,8 @@ class LocalReranker:
 
     def _word_scores(self, query: str, texts: Sequence[str], corpus: Corpus) -> Scores:
         """BM25 over the candidates, and a bonus for pairs of words."""
-        stem = self._words.stem
-        written = {stem(word): word for word in self._words.of(query)}
-        asked = [stem(word) for word in self._words.of(query)]
+        written = self._words.written(query)
+        asked = self._words.of(query)
         counts = Counter(asked)
         position = {word: column for column, word in enumerate(counts)}
         neighbours = {frozenset(pair) for pair in pairwise(asked) if pair[0] != pair[1]}
@@ -74,7 +75,7 @@ class LocalReranker:
         lengths = np.zeros(len(texts))
         pairs: list[set[frozenset[str]]] = []
         for row, text in enumerate(texts):
-            words = [stem(word) for word in self._words.of(text)]
+            words = self._words.of(text)
             lengths[row] = len(words)
             places = [(at, word) for at, word in enumerate(words) if word in position]
             for _, word in places:

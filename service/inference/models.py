@@ -29,13 +29,18 @@ def embedder_for(setting: str) -> Embedder:
     raise StartupFailed(f"EMBEDDER: {setting!r} is not known; there are {EMBEDDERS}")
 
 
-def reranker_for(setting: str, embedder: Embedder, corpus: Callable[[], Corpus]) -> Reranker | None:
-    """The reranker of RERANKER. The built-in one reads with the embedder of the index."""
+def reranker_for(
+    setting: str, embedder: Embedder, corpus: Callable[[], Corpus], language: str = "english"
+) -> Reranker | None:
+    """The reranker of RERANKER.
+
+    The built-in one reads with the embedder of the index and its statistics, in `language`.
+    """
     kind, _, model = setting.partition(":")
     if setting == "none":
         return None
     if setting == "builtin":
-        return LocalReranker(embedder, corpus)
+        return LocalReranker(embedder, corpus, language)
     if kind == "sentence-transformers" and model:
         return CrossEncoderReranker("RERANKER", model)
     raise StartupFailed(f"RERANKER: {setting!r} is not known; there are {RERANKERS}")

@@ -16,8 +16,8 @@ from service.inference.embedders import Corpus, Pieces, Vector, Vectors, readabl
 
 CHUNK_TEXTS = 64
 CHUNK_CHARS = 32_768  # a text that is longer is a chunk of its own
-REMEMBERED = 4_096  # texts; those that are embedded are counted soon after
-REMEMBERED_CHARS = 4_096  # of one text
+REMEMBERED = 2_048  # texts; those that are embedded are counted soon after
+REMEMBERED_CHARS = 2_048  # of one text
 
 
 class StaticEmbedder:

@@ -43,24 +43,31 @@ def loaded(setting: str, model: str, load: Callable[[Path], T]) -> tuple[T, str]
     """What `load` makes of the model's folder, and the identity of its weights."""
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return _tried(setting, model, folder, load), digest_of(_files(folder))
+        return _tried(setting, model, folder, load), digest_of(folder, _files(folder))
     if not _HUB_ID.fullmatch(model):
         raise StartupFailed(
             f"{setting}: there is no folder {model!r}, and no model can be so called"
         )
     try:
         snapshot = _snapshot(setting, model, cached=True)
-        found = _tried(setting, model, snapshot, load)
-    except StartupFailed:  # not in the cache, or only a part of it
+    except StartupFailed:
         snapshot = _snapshot(setting, model, cached=False)
+    try:
+        found = _tried(setting, model, snapshot, load)
+    except StartupFailed as wrong:  # perhaps only a part of it was fetched
+        try:
+            snapshot = _snapshot(setting, model, cached=False)
+        except StartupFailed:
+            raise wrong from None
         found = _tried(setting, model, snapshot, load)
     return found, f"{model}@{snapshot.name[:12]}"
 
 
-def digest_of(files: Iterable[Path]) -> str:
-    """Short, and another for other contents; where the files are makes no difference."""
+def digest_of(folder: Path, files: Iterable[Path]) -> str:
+    """Short, and another for other contents; where the folder is makes no difference."""
     total = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.name):
+    for path in sorted(files):
+        total.update(path.relative_to(folder).as_posix().encode("utf-8", "replace") + b"\0")
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()[:12]

@@ -25,5 +25,5 @@ class WordLlamaEmbedder(StaticEmbedder):
         model = WordLlama.load(cache_dir=folder, disable_download=True)
         model.tokenizer.no_padding()
         pieces = np.asarray(model.embedding, dtype=np.float32)
-        identity = digest_of([*folder.glob("weights/*"), *folder.glob("tokenizers/*.json")])
+        identity = digest_of(folder, [*folder.glob("weights/*"), *folder.glob("tokenizers/*.json")])
         super().__init__(f"wordllama-{pieces.shape[1]}@{identity}", model.tokenizer, pieces)

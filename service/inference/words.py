@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from unicodedata import normalize
 
-from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
+from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
-# Scripts without spaces between words (Thai, Lao, Burmese, Khmer, Kana, Han): there every
-# character is a word.
-_SOLID = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_SOLID}]|(?:(?![{_SOLID}_])\w)+")
+# Scripts without spaces between words: there every character is a word.
+_SOLID = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_WORD = rf"[{_SOLID}]|[[\p{{L}}\p{{N}}\p{{M}}]--[{_SOLID}]]+"
 _ASCII_WORD = re.compile(r"[^\W_]+")  # the same for most texts, and three times as fast
 _LONGEST = 60
 _FUNCTION_WORDS = """
@@ -28,27 +29,38 @@ class Words:
     """Any thread may use it. Stems are kept, since words come again and again."""
 
     def __init__(self, language: str = "english") -> None:
-        analyzer = (
-            TextAnalyzerBuilder(Tokenizer.raw())
-            .filter(Filter.ascii_fold())
-            .filter(Filter.stemmer(language))
-            .build()
-        )
+        unsaying = frozenset(_FUNCTION_WORDS.split() if language == "english" else ())
+        stemming = [Filter.ascii_fold(), Filter.stemmer(language)]
+        analyzer = _analyzer(Tokenizer.raw(), stemming)
+        if not unsaying:
+            with suppress(ValueError):  # some languages that can be stemmed have no list
+                analyzer = _analyzer(Tokenizer.raw(), [Filter.stopword(language), *stemming])
 
         @lru_cache(maxsize=65_536)
         def stem(word: str) -> str:
-            return analyzer.analyze(word[:_LONGEST])[0]
+            """Empty for a word that says nothing of what a text is about."""
+            return "" if word in unsaying else "".join(analyzer.analyze(word[:_LONGEST]))
 
-        self.stem = stem
-        self._unsaying = frozenset(_FUNCTION_WORDS.split())
+        self._stem = stem
+        self._cut = _analyzer(Tokenizer.regex(_WORD), [])
 
     def of(self, text: str) -> list[str]:
-        """The words in their order, without those that say nothing of what a text is about.
+        """The stems of the words, in their order. The text must be one that can be encoded."""
+        stem = self._stem
+        return [found for word in self._words(text) if (found := stem(word))]
 
-        They are not stemmed yet. The text must be one that can be encoded.
-        """
+    def written(self, text: str) -> dict[str, str]:
+        """Each stem with a word that has it."""
+        return {found: word for word in self._words(text) if (found := self._stem(word))}
+
+    def _words(self, text: str) -> list[str]:
         if text.isascii():
-            words = _ASCII_WORD.findall(text.lower())
-        else:
-            words = _WORD.findall(normalize("NFKC", text).lower())
-        return [word for word in words if word not in self._unsaying]
+            return _ASCII_WORD.findall(text.lower())
+        return self._cut.analyze(normalize("NFKC", text).lower())
+
+
+def _analyzer(tokenizer: Tokenizer, filters: Sequence[Filter]) -> TextAnalyzer:
+    builder = TextAnalyzerBuilder(tokenizer)
+    for each in filters:
+        builder = builder.filter(each)
+    return builder.build()

@@ -61,6 +61,18 @@ async def test_a_text_without_the_word_gains_by_being_like_those_that_have_it() 
         assert without_the_word[0] == first
 
 
+@pytest.mark.parametrize("language", ["german", "finnish", "greek", "tamil"])
+async def test_words_are_known_in_their_other_forms_in_other_languages(language: str) -> None:
+    query, texts = {
+        "german": ("Häuser", ["Der Hund bellt", "Das Haus an der Ecke"]),
+        "finnish": ("koirat", ["Talo on kulmassa", "Koira haukkuu"]),
+        "greek": ("σπίτια", ["Ο σκύλος γαβγίζει", "Το σπίτι στη γωνία"]),
+        "tamil": ("வீடு", ["நாய் குரைக்கிறது", "மூலையில் வீடு"]),
+    }[language]
+    found = await LocalReranker(EMBEDDER, Corpus, language).rerank(query, texts)
+    assert found.order[0][0] == 1
+
+
 async def test_nothing_one_and_the_same_text_can_be_ranked() -> None:
     assert (await reranker().rerank("bread", [])).order == []
     assert (await reranker().rerank("bread", ["bread"])).order == [(0, 0.5)]

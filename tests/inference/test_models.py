@@ -122,6 +122,9 @@ def test_what_the_hubs_cache_holds_needs_no_network_and_is_named_by_its_revision
     (repository / "refs" / "main").write_text(revision)
     told = ask("model2vec:some/model", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert told == "model2vec-8@some/model@0123456789ab"
+    (repository / "snapshots" / revision / "model.safetensors").unlink()
+    told = ask("model2vec:some/model", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert told.startswith("failed: EMBEDDER: 'some/model' can't be loaded")
 
 
 async def test_a_cross_encoder_scores_from_0_to_1_best_first(tmp_path: Path) -> None:
