@@ -24,7 +24,7 @@ import orjson
 
 from service.embedded.writer import Operation, Writer, Written, connect
 
-FORMAT = 2  # raise it when the tables change
+FORMAT = 3  # raise it when the tables change
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
     docno INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, id TEXT NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS documents (
 );
 CREATE TABLE IF NOT EXISTS vectors (
     docno INTEGER NOT NULL, field TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (docno, field)
-) WITHOUT ROWID;
+); -- not WITHOUT ROWID: a vector would take a page of its own
 CREATE TABLE IF NOT EXISTS changes (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, docno INTEGER NOT NULL, added INTEGER NOT NULL,
     namespace TEXT, id TEXT, fields BLOB -- of what was removed
