@@ -78,10 +78,11 @@ class LanceDB(Rival):
 
 
 class Chroma(Rival):
-    """Its HNSW with all its defaults. By words it can filter (`where_document`), but not rank."""
+    """Its HNSW with a higher `ef_search`. By words it can filter (`where_document`), but not rank."""
 
     packages: tuple[str, ...] = ("chromadb",)
     batch = 5_000  # it takes no more than 5,461
+    EF_SEARCH = 300  # with its default of 100 it finds 0.91 of the true ten, at 100,000
 
     def __init__(self) -> None:
         import chromadb
@@ -94,7 +95,7 @@ class Chroma(Rival):
         self._records = self._client.get_or_create_collection(
             "records",
             embedding_function=None,
-            configuration={"hnsw": {"space": "cosine"}},
+            configuration={"hnsw": {"space": "cosine", "ef_search": self.EF_SEARCH}},
         )
 
     async def load(self, batch: Batch) -> None:
