@@ -78,7 +78,7 @@ class LanceDB(Rival):
 
 
 class Chroma(Rival):
-    """Its HNSW with a higher `ef_search`. By words it can filter (`where_document`), but not rank."""
+    """Its HNSW with a higher `ef_search`. By words it can filter (`where_document`), not rank."""
 
     packages: tuple[str, ...] = ("chromadb",)
     batch = 5_000  # it takes no more than 5,461
