@@ -51,7 +51,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(each) for each in text.replace("_", "").split(",")]
+    numbers = [int(each) for each in text.split(",")]
+    if any(number < corpus.CHUNK or number % corpus.CHUNK for number in numbers):
+        raise argparse.ArgumentTypeError(f"multiples of {corpus.CHUNK:,}, please")
+    return numbers
 
 
 def _engines(text: str) -> list[str]:

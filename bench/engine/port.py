@@ -16,7 +16,7 @@ Filter = tuple[str, str]  # a field, and the value that it has to have
 
 
 class Engine(Protocol):
-    """One engine with one configuration."""
+    """One engine with one configuration. Making one imports what it needs, and opens nothing."""
 
     packages: tuple[str, ...]  # whose versions are reported; the first one is the engine
     batch: int  # records that it likes to be given at once
