@@ -111,7 +111,8 @@ class Store:
         (tables,) = reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and found != FORMAT:
             raise OtherFormat(f"it was made by another version of Cascade (format {found})")
-        reader.executescript(f"{SCHEMA}; PRAGMA user_version = {FORMAT}")
+        if not tables:  # in one go: a kill leaves all of them or none
+            reader.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = {FORMAT}; COMMIT")
 
     async def write(self, operations: Sequence[Operation]) -> Written:
         """Write all or nothing; returns after COMMIT. It goes on if the caller is cancelled."""
