@@ -36,8 +36,9 @@ class TinyEmbedder:
         for row, text in zip(vectors, texts, strict=True):
             for word in text.lower().split():
                 row[zlib.crc32(word.encode()) % self.dimension] += 1
-            row /= max(float(np.linalg.norm(row)), 1e-9)
-        return vectors
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: Vectors = vectors / np.maximum(lengths, 1e-9)
+        return unit
 
     def embed_query(self, text: str, corpus: Corpus) -> Vector:
         vector: Vector = self.embed([text])[0]

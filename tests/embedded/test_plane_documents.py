@@ -165,7 +165,7 @@ async def test_several_texts_are_searched_each_by_its_name(tmp_path: Path) -> No
             "b",
         }
         assert await ids(index, QueryStringQuery(query="body:pear")) == ["a"]
-        with pytest.raises(ApiError, match="'body' can't be scored by embed.*: title"):
+        with pytest.raises(ApiError, match=r"'body' can't be scored by embed.*: title"):
             await ids(index, EmbedQuery(query="plum", field="body"))
         with pytest.raises(ApiError, match="lacks the field 'title'"):
             await index.documents.upsert(namespace=NS, documents=[{"_id": "d", "body": "x"}])
@@ -186,7 +186,7 @@ async def test_several_vectors_are_searched_each_by_its_name_and_metric(tmp_path
         assert await ids(index, front) == ["a", "b"]
         found = await index.documents.search(namespace=NS, score_by=[back], top_k=2)
         assert [(match.id, match.score) for match in found.matches] == [("b", 0.0), ("a", 4.0)]
-        with pytest.raises(ApiError, match="'middle' can't be scored.*front, back"):
+        with pytest.raises(ApiError, match=r"'middle' can't be scored.*front, back"):
             await ids(index, {**front, "field": "middle"})
         with pytest.raises(ApiError, match="lacks the field 'back'"):
             await index.documents.upsert(

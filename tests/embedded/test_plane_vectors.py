@@ -310,7 +310,7 @@ async def test_with_several_vector_fields_the_documents_api_is_named(tmp_path: P
             index.upsert(vectors=[("d", [1, 0, 0, 0])], namespace=NS),
             index.fetch(ids=["d"], namespace=NS),
         ):
-            with pytest.raises(ApiError, match="front, back.*documents API") as caught:
+            with pytest.raises(ApiError, match=r"front, back.*documents API") as caught:
                 await call
             assert caught.value.status_code == 400
 
