@@ -6,7 +6,7 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-lanes clean
+.PHONY: help serve test lint format lock bench-lanes bench-engine clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ format: $(VENV)/.dev ## put the code into form
 bench-lanes: $(VENV)/.dev ## throughput against a single stock AsyncIndex
 	@$(RUN) -m bench.lanes $(ARGS)
 
+bench-engine: .bench/.made ## the embedded engine against others in the process
+	@.bench/bin/python -m bench.engine $(ARGS)
+
 lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(PIP) install uv
 	$(VENV)/bin/uv pip compile pyproject.toml $(LOCKED) -o requirements.txt
@@ -38,7 +41,7 @@ lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 $(VENV)/.serve: requirements.txt | $(VENV)/.made
 	@echo "setting up: installing requirements.txt into $(VENV)" >&2
@@ -48,6 +51,12 @@ $(VENV)/.serve: requirements.txt | $(VENV)/.made
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.serve
 	@echo "setting up: installing requirements-dev.txt into $(VENV)" >&2
 	@$(PIP) install --requirement requirements-dev.txt
+	@touch $@
+
+.bench/.made: requirements.txt bench/requirements.txt | $(VENV)/.made
+	@echo "setting up: installing bench/requirements.txt into .bench" >&2
+	@$(RUN) -m venv .bench
+	@.bench/bin/python -m pip --disable-pip-version-check --quiet install -r requirements.txt -r bench/requirements.txt
 	@touch $@
 
 $(VENV)/.made:

@@ -16,13 +16,15 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import BadHost
 from werkzeug.routing import MapAdapter
 
+from service.access.door import Door
 from service.backend import Backend
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.lifecycle import Lifecycle
 from service.settings import Settings, load_settings
 from service.sources import sources_for
-from service.web import documentation, envelope, errors
+from service.web import access, documentation, envelope, errors, records
+from service.web.bodies import request_class
 from service.web.operations import operations_blueprint
 from service.web.proxy import trust_proxies
 from service.web.search import search_blueprint
@@ -58,9 +60,11 @@ def create_app(
     """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
-    backend = Backend(sources_for(settings, open_lane))
+    backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once)
+    door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
 
     app = Cascade("service", static_folder=None)
+    app.request_class = request_class({records.PATH: settings.max_records_body_bytes})
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
         BODY_TIMEOUT=settings.body_timeout_s,
@@ -71,8 +75,10 @@ def create_app(
     documentation.install(app)
     envelope.install(app, lifecycle)
     errors.install(app)
+    access.install(app, door)
     app.register_blueprint(operations_blueprint(lifecycle, backend.health))
     app.register_blueprint(search_blueprint(settings, backend))
+    records.install(app, settings, backend, door)
 
     resources = contextlib.AsyncExitStack()
 

@@ -15,31 +15,40 @@ from dataclasses import dataclass, replace
 from service.errors import RequestError, Unavailable, UpstreamTimeout
 from service.indexes.pinecone import ping
 from service.indexes.registry import Index
+from service.records.records import IndexStats, Records
+from service.records.sending import Target
 from service.retrieval.cascade import cascade
 from service.retrieval.deadline import Deadline
 from service.retrieval.legs import Leg
-from service.retrieval.query import Event, Mode, Query
+from service.retrieval.query import Event, Highlighter, Mode, Query
 from service.sources import Opened, Sources
 
+NOT_OPEN = "The service is not open; it is starting, stopping, or misassembled"
 READY_TIMEOUT_S = 3.0
 READY_FOR_S = 1.0  # how long an answer to "are you ready" holds
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether one index answers."""
+    """Whether one index answers; the code of its error, or how far its rebuild is."""
 
     index: str
     error: str | None
 
 
 class Backend:
-    """The indexes and the reranker behind an app's searches, while they are open."""
+    """The indexes and the reranker behind an app's searches, while they are open.
 
-    def __init__(self, sources: Sources) -> None:
+    `upserts_at_once` bounds the calls that write.
+    """
+
+    def __init__(self, sources: Sources, upserts_at_once: int) -> None:
         self.max_reranked = sources.max_reranked
+        self.reranks_unasked = sources.reranks_unasked
         self._sources = sources
+        self._upserts_at_once = upserts_at_once
         self._opened: Opened | None = None
+        self._records: Records | None = None
         self._legs: dict[Mode, tuple[Leg, ...]] = {}
         self._health: tuple[float, list[Health]] = (0.0, [])
         self._asking = asyncio.Lock()
@@ -61,15 +70,45 @@ class Backend:
                 ),
             }
             self._opened = opened
+            self._records = self._open_records(opened)
             try:
                 yield self
             finally:
                 self._opened = None
+                await self._records.close()
+                self._records = None
+
+    def _open_records(self, opened: Opened) -> Records:
+        targets = [Target(index.dialect, index.pool) for index in _hosts(opened).values()]
+        return Records(targets, opened.text_field, self._upserts_at_once, opened.show)
+
+    @property
+    def records(self) -> Records:
+        """The records behind the searches."""
+        if self._records is None:
+            raise Unavailable(NOT_OPEN)
+        return self._records
+
+    @property
+    def forgives_typos(self) -> bool:
+        return self._opened is not None and self._opened.sparse.dialect.forgives_typos
+
+    @property
+    def highlighter(self) -> Highlighter | None:
+        return self._opened.highlighter if self._opened else None
+
+    async def stats(self, deadline: Deadline) -> dict[str, IndexStats]:
+        """How much is in each index, by its name. One that has both names is asked once."""
+        records, opened = self.records, self._opened
+        assert opened is not None, "records are there while it is open"  # noqa: S101
+        hosts = _hosts(opened)
+        by_host = dict(zip(hosts, await records.stats(deadline), strict=True))
+        return {index.name: by_host[index.host] for index in (opened.dense, opened.sparse)}
 
     def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]:
         """The events of one search, the last of which has the answer."""
         if self._opened is None:
-            raise Unavailable("The service is not open; it is starting, stopping, or misassembled")
+            raise Unavailable(NOT_OPEN)
         return cascade(query, self._legs[mode], self._opened.reranker, deadline)
 
     async def health(self) -> list[Health]:
@@ -83,11 +122,20 @@ class Backend:
             return health
 
 
+def _hosts(opened: Opened) -> dict[str, Index]:
+    """The indexes by where they are: two that are in one place are one, and are written once."""
+    hosts = {opened.dense.host: opened.dense}
+    hosts.setdefault(opened.sparse.host, opened.sparse)
+    return hosts
+
+
 def _leg(name: str, index: Index, opened: Opened) -> Leg:
     return Leg(name, index.dialect, index.pool, opened.text_field)
 
 
 async def _check(index: Index) -> Health:
+    if (done := index.rebuilding()) is not None:
+        return Health(index.name, f"rebuilding, {done:.0%} done")
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             await index.pool.call(ping)

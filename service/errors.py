@@ -6,8 +6,13 @@ person can act on.
 
     CascadeError
      ├─ StartupFailed                 the process can't serve: one line, exit status 1
+     ├─ CommandFailed                 a command can't do what it was asked: the same
      └─ RequestError                  the answer to one request
          ├─ BadRequest            400 not understood at all
+         ├─ KeyMissing            401 a key is needed
+         ├─ KeyRejected           401 this key is none
+         ├─ WritesClosed          403 nobody may write, until there are keys
+         ├─ OriginRefused         403 a write that a foreign web page may have sent
          ├─ NotFound              404
          ├─ MethodNotAllowed      405
          ├─ BodyTimeout           408
@@ -31,6 +36,7 @@ person can act on.
          │   ├─ UpstreamUnavailable       5xx
          │   ├─ UpstreamUnreachable       no connection
          │   └─ NoLegAnswered             every leg failed, each in its own way
+         ├─ StorageFull           507 there is no space to write to
          └─ DeadlineExceeded      504
              └─ UpstreamTimeout
 """
@@ -62,6 +68,10 @@ class StartupFailed(CascadeError):
     """The service can't start; the sentence names the setting and the way out."""
 
 
+class CommandFailed(CascadeError):
+    """A command can't do what it was asked to; the sentence says what to change."""
+
+
 class RequestError(CascadeError):
     """A failure with a status, a code and a sentence, fit to be shown to the caller."""
 
@@ -78,6 +88,22 @@ class RequestError(CascadeError):
 
 class BadRequest(RequestError):
     status, code = 400, "bad_request"
+
+
+class KeyMissing(RequestError):
+    status, code = 401, "key_missing"
+
+
+class KeyRejected(RequestError):
+    status, code = 401, "key_rejected"
+
+
+class WritesClosed(RequestError):
+    status, code = 403, "writes_closed"
+
+
+class OriginRefused(RequestError):
+    status, code = 403, "origin_refused"
 
 
 class NotFound(RequestError):
@@ -170,6 +196,10 @@ class UpstreamUnreachable(Unavailable):
 
 class NoLegAnswered(Unavailable):
     code = "no_leg_answered"
+
+
+class StorageFull(RequestError):
+    status, code = 507, "storage_full"
 
 
 class DeadlineExceeded(RequestError):

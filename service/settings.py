@@ -66,6 +66,26 @@ def _header_safe(value: SecretStr | None) -> SecretStr | None:
 Key = Annotated[SecretStr | None, AfterValidator(_header_safe)]
 
 
+MIN_KEY = 16
+
+
+def _keys(value: SecretStr | None) -> SecretStr | None:
+    """Several keys, separated by commas, so that one can replace another without a pause."""
+    given = value.get_secret_value().strip() if value else ""
+    if not given:
+        return None
+    keys = [key.strip() for key in given.split(",")]
+    if not all(re.fullmatch(r"[\x21-\x7e]+", key) and len(key) >= MIN_KEY for key in keys):
+        raise ValueError(
+            f"each key has at least {MIN_KEY} characters, none of them a space, a line break or "
+            "outside of ASCII; keys are separated by commas"
+        )
+    return SecretStr(",".join(keys))
+
+
+Keys = Annotated[SecretStr | None, AfterValidator(_keys)]
+
+
 class Settings(BaseSettings):
     """One attribute per setting; the environment variable is its name in upper case."""
 
@@ -78,7 +98,9 @@ class Settings(BaseSettings):
     web_concurrency: int = Field(ge=1, le=64)
     trusted_proxy_hops: int = Field(ge=0, le=16)
     max_body_bytes: int = Field(ge=1024, le=2**30)
+    max_records_body_bytes: int = Field(ge=1024, le=2**30)
     body_timeout_s: float = Field(gt=0, le=600)
+    service_api_keys: Keys = None
 
     pinecone_api_key: Key = None
     pinecone_dense_index_host: Host = None
@@ -98,10 +120,15 @@ class Settings(BaseSettings):
     pinecone_lane_calls: int = Field(ge=1, le=1024)
 
     data_dir: str = Field(min_length=1)
+    embedder: str = Field(min_length=1)
+    reranker: str = Field(min_length=1)
+    text_language: str = Field(min_length=1)
     load_samples: bool
 
     search_timeout_ms: int = Field(ge=1)
     search_timeout_max_ms: int = Field(ge=1)
+    records_timeout_ms: int = Field(ge=1)
+    upserts_at_once: int = Field(ge=1, le=256)
 
     startup_timeout_s: float = Field(gt=0, le=300)
     drain_timeout_s: float = Field(gt=0, le=300)
@@ -117,7 +144,13 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """The values that must never be seen in a log."""
         key = self.pinecone_api_key
-        return (key.get_secret_value(),) if key else ()
+        return (*((key.get_secret_value(),) if key else ()), *self.service_keys)
+
+    @property
+    def service_keys(self) -> tuple[str, ...]:
+        """The keys that callers have to present; none where SERVICE_API_KEYS is not set."""
+        keys = self.service_api_keys
+        return tuple(keys.get_secret_value().split(",")) if keys else ()
 
     @model_validator(mode="after")
     def _pinecone_is_whole(self) -> Settings:

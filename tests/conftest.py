@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from quart import Quart
 from quart.typing import TestClientProtocol
 
 from service.app import create_app
+from service.cli import main
 from service.settings import Settings, load_settings
 from tests.upstream import API_KEY, Upstream
 
-OURS = ("PINECONE_", "SEARCH_", "LOG_", "HOST", "PORT", "WEB_CONCURRENCY", "DYNO", "TRUSTED_")
+OURS = (
+    "SERVICE_",
+    "RECORDS_",
+    "DATA_",
+    "MAX_",
+    "UPSERTS_",
+    "PINECONE_",
+    "SEARCH_",
+    "NO_COLOR",
+    "LOG_",
+    "HOST",
+    "PORT",
+    "WEB_CONCURRENCY",
+    "DYNO",
+    "TRUSTED_",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +77,58 @@ async def client(make_settings: MakeSettings) -> AsyncIterator[Client]:
     """A client of an app that is open."""
     async with create_app(make_settings()).test_app() as app:
         yield app.test_client()
+
+
+@contextlib.asynccontextmanager
+async def calling(app: Quart, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on this machine, of an app that is open."""
+    async with app.test_app():
+        asgi: Any = app  # the same protocol, in other types
+        transport = httpx.ASGITransport(asgi, client=("127.0.0.1", 4711))
+        options.setdefault("base_url", "http://127.0.0.1:8000")
+        async with httpx.AsyncClient(transport=transport, **options) as client:
+            yield client
+
+
+@pytest.fixture
+async def local(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on this machine, of an app over two indexes of the records dialect."""
+    async with calling(create_app(make_settings())) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Command]:
+    """Run commands in this process, in a folder of their own, with these variables."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: Any, **variables: Any) -> Done:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as exc:
+            status = int(exc.code or 0)
+        return Done(status, *capsys.readouterr())
+
+    yield run
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -75,6 +75,10 @@ def test_a_host_and_a_name_for_one_index_are_one_too_many(environment: pytest.Mo
         ("PINECONE_DIALECT", "dutch", "'records'"),
         ("PINECONE_NAMESPACE", "a/../b", "namespace"),
         ("SEARCH_TIMEOUT_MS", "99999999", "SEARCH_TIMEOUT_MAX_MS"),
+        ("SERVICE_API_KEYS", "fifteen-charact", "at least 16 characters"),
+        ("SERVICE_API_KEYS", "sixteen-characte,", "at least 16 characters"),
+        ("SERVICE_API_KEYS", "sixteen characters", "a space"),
+        ("SERVICE_API_KEYS", "sixteen-charäcters", "ASCII"),
     ],
 )
 def test_a_value_that_is_not_allowed_names_its_setting_and_what_is(
@@ -106,3 +110,13 @@ def test_a_dotenv_file_fills_in_what_the_environment_does_not_say(tmp_path: Path
 def test_the_key_is_not_in_the_settings_own_words(environment: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert "sk-very-secret" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_the_services_own_keys_are_several_and_secret(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SERVICE_API_KEYS", " the-first-of-the-keys , the-second-of-the-keys ")
+    settings = load_settings()
+    assert settings.service_keys == ("the-first-of-the-keys", "the-second-of-the-keys")
+    assert set(settings.service_keys) < set(settings.secrets)
+    assert "of-the-keys" not in repr(settings) + str(settings) + settings.model_dump_json()
+    environment.setenv("SERVICE_API_KEYS", "short")
+    assert "short" not in failure().replace("SERVICE_API_KEYS", "")

@@ -1,28 +1,43 @@
-"""The dense view: vectors of one field, over usearch's HNSW graph.
+"""The dense view: vectors of one field, found exactly where that is quick, else over a graph.
 
 Knows nothing of texts or records, only of document numbers and vectors; it is a view of the
-store's log. Vectors are held as 16-bit floats, which costs no recall that can be measured.
+store's log. The vectors are kept twice: in `vectors.py`, which scores, and in `graph.py`, which
+proposes. At 16 bits and 256 dimensions that is about 1.3 kB for a record.
 
-The graph answers what is not filtered, and what is filtered loosely, by asking for more until
-enough of it is in the set. A small set is scored one by one: a selective filter's answer is exact.
+- Up to EXACT_UP_TO candidates are scored one by one: the answer is brute force's.
+- Without a filter, the graph proposes and the scores are exact. How many of the best it finds
+  depends on the vectors: of texts' or other clustered ones nearly all, of vectors without any
+  order, as random ones are, far fewer.
+- With a filter that leaves more than that, the graph is asked widely; what is in the set is
+  scored. So this is approximate, too. Where that gives too few, all of the set is scored.
+
+A document without a direction (all zeros) has the similarity 0 with everything.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from usearch.index import Index, search
+
+from service.embedded.graph import EXPANSION, Graph
+from service.embedded.order import Docnos
+from service.embedded.sealed import SealedFiles
+from service.embedded.vectors import KINDS, Matrix, Vectors
 
 Vector = NDArray[np.float32]
 
-EXACT_BELOW = 4_000  # candidates that are scored one by one
-METRICS = {"cosine": "cos", "dotproduct": "ip", "euclidean": "l2sq"}
+EXACT_BELOW = 4_000  # so small an index is not worth a graph's chances
+EXACT_UP_TO = 100_000  # candidates of a filtered search that are scored one by one
+EXACT_SHARE = 20  # who asks for every twentieth of an index is quicker without the graph
+WIDER = 4  # a filtered search of the graph looks that much further than others
+LARGEST_SHARE = 8  # to ask the graph for more than every eighth is slower than to score them all
+PORTION = 512
 
 
 class DenseView:
@@ -31,118 +46,105 @@ class DenseView:
     def __init__(
         self, folder: Path, dimension: int, metric: str = "cosine", *, dtype: str = "f16"
     ) -> None:
-        self._folder = folder
-        self._lock = threading.RLock()  # usearch takes searches at once, but no write beside them
-        self._metric = METRICS[metric]
         self._dimension = dimension
-        self._index = self._empty()
+        self._metric = metric
+        self._dtype = dtype
+        self._files = SealedFiles(folder, ".usearch", f"dense {metric} {dtype} {dimension}")
+        self._writing = threading.Lock()  # those who change, and who copies to save
+        self._saving = threading.Lock()
+        self._vectors, self._graph = self._empty()
         self.applied = 0
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._vectors)
 
-    def _empty(self) -> Index:
-        return Index(
-            ndim=self._dimension,
-            metric=self._metric,
-            dtype="f16",
-            connectivity=16,
-            expansion_add=128,
-            expansion_search=128,
+    def _empty(self) -> tuple[Vectors, Graph]:
+        return (
+            Vectors(self._dimension, self._metric, self._dtype),
+            Graph(self._dimension, KINDS[self._metric], self._dtype),
         )
 
     def load(self) -> bool:
         """Take up the newest saved state; False where there is none that can be used."""
-        for path in sorted(self._saved(), reverse=True):
-            loaded = self._empty()
-            try:
-                loaded.load(str(path))
-            except Exception:  # noqa: S112 - whatever is wrong with it, it is rebuilt
+        for seq, content in self._files.read():
+            vectors, graph = self._empty()
+            if not graph.load(content):
                 continue
-            if loaded.ndim != self._dimension:
-                continue
-            with self._lock:
-                self._index, self.applied = loaded, int(path.stem)
+            docnos = np.sort(graph.docnos())
+            for start in range(0, len(docnos), PORTION):
+                keys = docnos[start : start + PORTION]
+                vectors.change(keys.astype(np.uint32), graph.rows(keys), _none())
+            with self._writing:
+                self._vectors, self._graph, self.applied = vectors, graph, seq
             return True
         return False
 
     def save(self, seq: int) -> None:
-        """Write the state after `seq` beside the older one, then remove that: one is whole."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        target = self._folder / f"{seq:020d}.usearch"
-        unfinished = target.with_suffix(".unfinished")
-        with self._lock:
-            self._index.save(str(unfinished))
+        """Write the state after `seq`; searches go on, and changes wait only for the copy."""
+        with self._saving:
+            with self._writing:
+                content = self._graph.dump()
+            self._files.write(seq, [content])
             self.applied = seq
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        older = [path for path in self._saved() if path != target]
-        unfinished.rename(target)
-        for path in older:
-            path.unlink()
 
     def apply(self, added: Iterable[tuple[int, bytes]], removed: Iterable[int]) -> None:
         """Add and remove vectors; doing it again changes nothing."""
-        pairs = list(added)
-        with self._lock:
-            gone = [docno for docno in removed if docno in self._index]
-            if gone:
-                self._index.remove(np.array(gone, dtype=np.uint64))
-            fresh = [(docno, raw) for docno, raw in pairs if docno not in self._index]
-            if fresh:
-                keys = np.array([docno for docno, _ in fresh], dtype=np.uint64)
-                vectors = np.frombuffer(b"".join(raw for _, raw in fresh), dtype=np.float32)
-                self._index.add(keys, vectors.reshape(len(fresh), self._index.ndim))
+        gone = np.unique(np.fromiter(removed, dtype=np.uint32))
+        with self._writing:
+            gone = gone[~self._vectors.missing(gone)]
+            if len(gone):
+                self._graph.remove(gone)
+                self._vectors.change(_none(), self._rows([]), gone)
+            for portion in _portions(added):
+                docnos = np.array(sorted(portion), dtype=np.uint32)
+                docnos = docnos[self._vectors.missing(docnos)]
+                if len(docnos):
+                    rows = self._rows([portion[docno] for docno in docnos.tolist()])
+                    self._graph.add(docnos, rows)
+                    self._vectors.change(docnos, rows, _none())
 
     def search(
         self, vector: Vector, k: int, among: BitMap | None = None
     ) -> list[tuple[int, float]]:
-        """The nearest documents with their similarity, best first; `among` restricts them."""
-        with self._lock:
-            total = len(self._index)
-            if not total or (among is not None and not among):
-                return []
-            if among is not None and len(among) <= EXACT_BELOW:
-                return self._exact(vector, k, among)
-            if total <= EXACT_BELOW:
-                return self._filtered(vector, k, among, total, exact=True)
-            wanted = k
-            while True:
-                found = self._filtered(vector, k, among, wanted, exact=wanted >= total)
-                if len(found) >= k or wanted >= total:
-                    return found
-                wanted = min(total, wanted * 4)
-
-    def _filtered(
-        self, vector: Vector, k: int, among: BitMap | None, wanted: int, *, exact: bool
-    ) -> list[tuple[int, float]]:
-        matches = self._index.search(vector, min(wanted, len(self._index)), exact=exact)
-        pairs = zip(matches.keys.tolist(), matches.distances.tolist(), strict=True)
-        found = [
-            (docno, self._similarity(distance))
-            for docno, distance in pairs
-            if among is None or docno in among
-        ]
-        return _best(found, k)
-
-    def _exact(self, vector: Vector, k: int, among: BitMap) -> list[tuple[int, float]]:
-        docnos = [docno for docno in among if docno in self._index]
-        if not docnos:
+        """The nearest documents with their scores, best first; `among` restricts them."""
+        vectors, graph = self._vectors, self._graph
+        total = len(vectors)
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+        if k < 1 or not total:
             return []
-        rows = np.asarray(self._index.get(np.array(docnos, dtype=np.uint64)))
-        query = vector.astype(rows.dtype)
-        matches = search(rows, query, min(k, len(docnos)), self._metric, exact=True)
-        pairs = zip(matches.keys.tolist(), matches.distances.tolist(), strict=True)
-        return _best([(docnos[row], self._similarity(distance)) for row, distance in pairs], k)
+        if among is None:
+            if total > max(EXACT_BELOW, EXACT_SHARE * k):
+                found = vectors.best(query, k, graph.near(query, k))
+                if len(found) == k:  # else some were removed meanwhile, or it is worn out
+                    return found
+            return vectors.best(query, k, None)
+        if len(among) > EXACT_UP_TO:
+            among = self._proposed(graph, query, k, among, total)
+        return vectors.best(query, k, among)
 
-    def _similarity(self, distance: float) -> float:
-        """Higher is better, in the terms of the metric."""
-        return -distance if self._metric == "l2sq" else 1.0 - distance
+    def _proposed(self, graph: Graph, query: Vector, k: int, among: BitMap, total: int) -> BitMap:
+        """Candidates out of a large set, or all of it where the graph finds too few."""
+        count = max(WIDER * EXPANSION, 2 * k * total // len(among))
+        while count <= total // LARGEST_SHARE:
+            found = graph.near(query, count) & among
+            if len(found) >= k:
+                return found
+            count *= WIDER
+        return among
 
-    def _saved(self) -> list[Path]:
-        return list(self._folder.glob("*.usearch"))
+    def _rows(self, raw: list[bytes]) -> Matrix:
+        width = 4 * self._dimension
+        if any(len(each) != width for each in raw):
+            raise ValueError(f"a vector here has {self._dimension} dimensions")
+        rows = np.frombuffer(b"".join(raw), dtype="<f4").reshape(len(raw), self._dimension)
+        return rows.astype(self._vectors.dtype)
 
 
-def _best(found: list[tuple[int, float]], k: int) -> list[tuple[int, float]]:
-    """Best first; equals in the order of their numbers, so that one question has one answer."""
-    return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
+def _none() -> Docnos:
+    return np.empty(0, dtype=np.uint32)
+
+
+def _portions(added: Iterable[tuple[int, bytes]]) -> Iterator[dict[int, bytes]]:
+    remaining = iter(added)
+    while portion := dict(islice(remaining, PORTION)):
+        yield portion

@@ -11,12 +11,13 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.index import EmbeddedIndex, OtherVectors
+from service.embedded.facts import OtherVectors
+from service.embedded.index import EmbeddedIndex
 from service.embedded.lexical import DamagedView, ViewInUse
 from service.embedded.schema import Schema
 from service.embedded.store import OtherFormat
@@ -32,7 +33,7 @@ async def opened_index(
     with owned(data_dir):
         index = EmbeddedIndex(data_dir / name, schema, embedder)
         try:
-            await asyncio.to_thread(index.open)
+            await _to_its_end(index.open, undone_by=index.close)
         except OtherVectors as exc:
             raise StartupFailed(
                 f"DATA_DIR: {index.folder}: {exc}. Open it as it was made, give another DATA_DIR, "
@@ -46,7 +47,23 @@ async def opened_index(
         try:
             yield EmbeddedAsyncIndex(index)
         finally:
-            await index.close()
+            await _to_its_end(index.close)
+
+
+async def _to_its_end(
+    call: Callable[[], None], undone_by: Callable[[], None] | None = None
+) -> None:
+    """In a thread, to which a cancelled caller stays bound: files must not outlive their owner."""
+    calling = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        while not calling.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([calling])
+        if calling.exception() is None and undone_by is not None:
+            await _to_its_end(undone_by)
+        raise
 
 
 @contextlib.contextmanager
@@ -65,10 +82,9 @@ def owned(data_dir: Path) -> Iterator[None]:
                 f"DATA_DIR: {data_dir} belongs to process {_read(lock)}, which is running; "
                 "stop it, or give this one a DATA_DIR of its own"
             ) from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(str(os.getpid()))
-        lock.flush()
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+            os.ftruncate(lock.fileno(), 0)
+            os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
         yield
 
 

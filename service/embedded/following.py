@@ -27,12 +27,15 @@ class View(Protocol):
     name: str
     vector_field: str | None
     """The field whose vectors it needs to see."""
-    save_every: int
-    """Changes after which it is saved."""
     save_within_s: float
     """Seconds after which a change is saved."""
     shown_by_saving: bool
     """Whether searches see a change when it is saved, and not when it is applied."""
+
+    @property
+    def save_every(self) -> int:
+        """Changes after which it is saved."""
+        ...
 
     def open(self) -> int | None:
         """Take up what is saved: the change up to which it is complete, None if nothing is."""
@@ -52,20 +55,29 @@ class View(Protocol):
 class Follower:
     """A view, its thread, and how far they are."""
 
-    def __init__(self, view: View, store: Store, saved: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        view: View,
+        store: Store,
+        saved: Callable[[], None],
+        first_pause_s: float = FIRST_PAUSE_S,
+    ) -> None:
         self.view = view
         self.rebuilding: float | None = None
         """How much of a rebuild is done, from 0 to 1."""
         self.trouble: str | None = None
-        """Why the view can't follow at present."""
+        """Why the view can't follow, or can't be saved, at present."""
         self.applied = self.saved = 0
         self._store = store
         self._on_saved = saved
         self._moved = threading.Condition()
         self._wake = threading.Event()
+        self._stop = threading.Event()
         self._flush = 0
-        self._stopping = False
         self._opened = False
+        self._stuck = False
+        self._first_pause_s = self._pause = first_pause_s
+        self._save_not_before = 0.0
         self._unsaved_since: float | None = None
         self._unsaved = 0
         self._thread = threading.Thread(target=self._run, name=f"follow {view.name}")
@@ -81,18 +93,24 @@ class Follower:
 
     def start(self) -> None:
         """Take up what is saved, and follow from there in the background."""
-        self._take_up()
-        self._thread.start()
+        try:
+            self._take_up()
+            if self.rebuilding is not None and self._store.seq() == 0:
+                self._rebuild()  # of nothing: it can be searched at once
+            self._thread.start()
+        except BaseException:
+            self._close_view()
+            raise
 
     def ask_to_stop(self) -> None:
-        self._stopping = True
+        self._stop.set()
         self._wake.set()
 
     def stop(self) -> None:
         """Catch up, save, and end; what can't be saved is caught up at the next start."""
         self.ask_to_stop()
         self._thread.join()
-        self.view.close()
+        self._close_view()
 
     def wake(self) -> None:
         """There is something new in the log."""
@@ -100,35 +118,42 @@ class Follower:
 
     def wait(self, seq: int, timeout: float, *, visible: bool = False) -> bool:
         """Wait until a change is applied or visible; False if it is not, in time or for trouble."""
-        if visible:
-            self._flush = max(self._flush, seq)
-            self._wake.set()
 
         def reached() -> bool:
-            return (self.visible if visible else self.applied) >= seq
+            return self.complete and (self.visible if visible else self.applied) >= seq
 
         with self._moved:
-            self._moved.wait_for(lambda: reached() or self.trouble is not None, timeout)
+            if visible:
+                self._flush = max(self._flush, seq)
+                self._wake.set()
+            self._moved.wait_for(lambda: reached() or self._stuck, timeout)
             return reached()
 
+    def wait_complete(self, timeout: float) -> bool:
+        """Wait for the end of a rebuild; False if it is not over in time."""
+        with self._moved:
+            return self._moved.wait_for(lambda: self.complete, timeout)
+
     def _run(self) -> None:
-        pause = FIRST_PAUSE_S
         while True:
-            stopping = self._stopping
+            stopping = self._stop.is_set()
             try:
                 self._follow()
-                if stopping and self.saved < self.applied:
+                if stopping and self.complete and self.saved < self.applied:
                     self._save()
-                self.trouble, pause = None, FIRST_PAUSE_S
             except Exception as exc:
-                if self.trouble is None:
-                    logger.exception("%s can't follow; it is tried again", self.view.name)
+                self._tell(exc)
                 with self._moved:
-                    self.trouble = f"{type(exc).__name__}: {exc}"
+                    self._stuck = True
                     self._moved.notify_all()
-                self._wake.wait(0 if stopping else pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
+                if stopping:
+                    return
+                self._stop.wait(self._next_pause())  # a write is no reason to try again sooner
                 self._mend()
+                continue
+            self._stuck = False
+            if not self._save_not_before:
+                self.trouble, self._pause = None, self._first_pause_s
             if stopping:
                 return
             self._wake.wait(self._until_save())
@@ -140,7 +165,7 @@ class Follower:
             self._take_up()
         if self.rebuilding is not None:
             self._rebuild()
-        while not (self._stopping and self.rebuilding is not None):
+        while self.complete:
             changes = self._store.changes(self.applied, STEP, self.view.vector_field)
             if changes.seq == self.applied:
                 break
@@ -153,11 +178,12 @@ class Follower:
 
     def _take_up(self) -> None:
         found = self.view.open()
-        self._opened = True
         if found is None or not self._store.log_starts_after() <= found <= self._store.seq():
-            self.rebuilding = 0.0
+            self.rebuilding, found = 0.0, 0
         else:
-            self.applied = self.saved = found
+            self.rebuilding = None
+        self.applied = self.saved = found
+        self._opened = True
 
     def _rebuild(self) -> None:
         """From a snapshot, with the vectors that are stored: nothing is embedded again."""
@@ -165,15 +191,19 @@ class Follower:
         with self._store.snapshot(self.view.vector_field) as snapshot:
             done = 0
             for batch in snapshot.batches:
-                if self._stopping:
+                if self._stop.is_set():
                     return
                 self.view.apply(batch, [])
                 done += len(batch)
                 self.rebuilding = done / max(snapshot.total, 1)
-            self.applied = self.saved = 0
+        self._advance(snapshot.seq, done)
+        if self.view.shown_by_saving and self.saved < self.applied:
+            self._save()  # or there would be nothing to be found yet
+        with self._moved:
             self.rebuilding = None
-            self._advance(snapshot.seq, done)
-        self._save()
+            self._moved.notify_all()
+        if self.saved < self.applied:
+            self._save()
 
     def _advance(self, seq: int, count: int) -> None:
         self._unsaved += count
@@ -184,7 +214,15 @@ class Follower:
             self._moved.notify_all()
 
     def _save(self) -> None:
-        self.view.save(self.applied)
+        try:
+            self.view.save(self.applied)
+        except Exception as exc:
+            if self.view.shown_by_saving:
+                raise
+            self._tell(exc)  # in memory it is whole: it goes on following
+            self._save_not_before = time.monotonic() + self._next_pause()
+            return
+        self._save_not_before = 0.0
         self._unsaved, self._unsaved_since = 0, None
         with self._moved:
             self.saved = self.applied
@@ -192,6 +230,8 @@ class Follower:
         self._on_saved()
 
     def _save_is_due(self) -> bool:
+        if time.monotonic() < self._save_not_before:
+            return False
         return self._unsaved >= self.view.save_every or self._until_save() == 0
 
     def _until_save(self) -> float | None:
@@ -200,12 +240,26 @@ class Follower:
             return None
         if self.view.shown_by_saving and self.saved < self._flush:
             return 0
-        return max(self._unsaved_since + self.view.save_within_s - time.monotonic(), 0)
+        due = max(self._unsaved_since + self.view.save_within_s, self._save_not_before)
+        return max(due - time.monotonic(), 0)
+
+    def _tell(self, exc: Exception) -> None:
+        if self.trouble is None:
+            logger.error("%s is in trouble, and tries again", self.view.name, exc_info=exc)
+        self.trouble = f"{type(exc).__name__}: {exc}"
+
+    def _next_pause(self) -> float:
+        pause = self._pause
+        self._pause = min(pause * 2, LONGEST_PAUSE_S)
+        return pause
 
     def _mend(self) -> None:
         """Forget what is in memory: it may be half of something. What is saved is whole."""
+        self._opened, self._unsaved, self._unsaved_since = False, 0, None
+        self._close_view()
+
+    def _close_view(self) -> None:
         try:
             self.view.close()
         except Exception:
             logger.exception("%s did not close cleanly", self.view.name)
-        self._opened, self._unsaved, self._unsaved_since = False, 0, None

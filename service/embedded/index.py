@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from pyroaring import BitMap
 
 from service.embedded.drafts import Draft, Drafter
+from service.embedded.facts import check_facts
 from service.embedded.following import Follower, View
 from service.embedded.ranking import Nearness, Product, Ranking, Wording
 from service.embedded.schema import Schema
@@ -32,7 +34,6 @@ from service.embedded.writer import (
     Clear,
     Cut,
     Name,
-    Note,
     Operation,
     Outdated,
     Put,
@@ -45,6 +46,7 @@ T = TypeVar("T")
 
 SEARCHES, WRITES = 4, 2  # threads
 PATIENCE_S = 30.0  # with a view that has to catch up
+START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
 MAX_BEHIND = 20_000  # changes that a view may be behind before writes wait for it
 CUT_EVERY = 20_000  # changes
 ATTEMPTS = 8  # at a change that others keep overtaking
@@ -52,10 +54,6 @@ ATTEMPTS = 8  # at a change that others keep overtaking
 
 class Rebuilding(Exception):
     """The view that a search needs is being made anew."""
-
-
-class OtherVectors(Exception):
-    """The stored vectors, or the fields, are not those that the index is opened with."""
 
 
 class EmbeddedIndex:
@@ -96,25 +94,28 @@ class EmbeddedIndex:
     def open(self) -> None:
         """Open the store and the views; what has to be rebuilt is rebuilt in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.store = Store(self.folder / "records.db")
+        self._followers: dict[object, Follower] = {}
+        self.store = Store(self.folder / "records.db", self._wake)
         self._searching = ThreadPoolExecutor(SEARCHES, "search")
         self._writing = ThreadPoolExecutor(WRITES, "write")
-        self._followers: dict[object, Follower] = {}
         try:
-            self._check_facts()
+            check_facts(self.store, self.schema, self.embedder)
             for view in self._views():
                 follower = Follower(view, self.store, self._cut)
                 follower.start()
                 self._followers[view] = follower
-            self._followers[self.columns].wait(self.store.seq(), PATIENCE_S)
+            self._let_rebuild(START_WITHIN_S)
         except BaseException:
-            self._close()
+            self.close()
             raise
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self._close)
+    def _let_rebuild(self, seconds: float) -> None:
+        """Small indexes are whole before anybody asks; large ones say how far they are."""
+        until = time.monotonic() + seconds
+        for follower in self._followers.values():
+            follower.wait_complete(max(until - time.monotonic(), 0))
 
-    def _close(self) -> None:
+    def close(self) -> None:
         self._writing.shutdown()
         self._searching.shutdown()
         for follower in self._followers.values():
@@ -128,19 +129,6 @@ class EmbeddedIndex:
         if self.words:
             views.append(self.words)
         return [*views, *self.dense.values(), *self.sparse.values(), *self.corpora.values()]
-
-    def _check_facts(self) -> None:
-        facts = {"schema": json.dumps(self.schema.to_dict())}
-        if self.schema.embedded:
-            facts["embedder"] = self.embedder.name
-        for name, value in facts.items():
-            known = self.store.fact(name)
-            if known is None:
-                self.store.note(Note(name, value))
-            elif known != value:
-                raise OtherVectors(
-                    f"it was made with the {name} {known}, and is opened with {value}"
-                )
 
     def _cut(self) -> None:
         """Shorten the log by what every view has saved."""
@@ -202,10 +190,12 @@ class EmbeddedIndex:
             return 0
         if self._furthest_behind() > MAX_BEHIND:
             await self._in_writing(self._let_catch_up)
-        written = await self.store.write(operations)
-        for follower in self._followers.values():
+        return (await self.store.write(operations)).removed
+
+    def _wake(self) -> None:
+        """By the thread that writes: whoever asked for a write may have been cancelled."""
+        for follower in list(self._followers.values()):
             follower.wake()
-        return written.removed
 
     def _changed(
         self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
@@ -219,12 +209,16 @@ class EmbeddedIndex:
         )
 
     def _furthest_behind(self) -> int:
-        return self.store.seq() - min(each.applied for each in self._followers.values())
+        """A view that is made anew is not waited for: it reads what there is, not the log."""
+        followers = [each for each in self._followers.values() if each.rebuilding is None]
+        seq = self.store.seq()
+        return seq - min((each.applied for each in followers), default=seq)
 
     def _let_catch_up(self) -> None:
         seq = self.store.seq() - MAX_BEHIND // 2
         for follower in self._followers.values():
-            follower.wait(seq, PATIENCE_S)
+            if follower.rebuilding is None:
+                follower.wait(seq, PATIENCE_S)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -260,20 +254,27 @@ class EmbeddedIndex:
     def namespaces(self) -> dict[str, int]:
         return self.columns.namespaces()
 
-    def state(self) -> dict[str, str]:
-        """What keeps a view from being complete, in a few words, by its name."""
-        troubles: dict[str, str] = {}
-        for follower in self._followers.values():
-            if follower.rebuilding is not None:
-                troubles[follower.view.name] = f"rebuilding, {follower.rebuilding:.0%} done"
-            elif follower.trouble is not None:
-                troubles[follower.view.name] = f"behind: {follower.trouble}"
-        return troubles
+    def dense_rebuilding(self) -> float | None:
+        """How much is done of a rebuild, before which nothing is found by meaning."""
+        return self._rebuilding([self.columns, *self.dense.values()])
+
+    def words_rebuilding(self) -> float | None:
+        """How much is done of a rebuild, before which nothing is found by words."""
+        return self._rebuilding([self.columns, *([self.words] if self.words else [])])
+
+    def _rebuilding(self, views: Sequence[View]) -> float | None:
+        done = [self._followers[view].rebuilding for view in views]
+        return min((each for each in done if each is not None), default=None)
+
+    def troubles(self) -> dict[str, str]:
+        """The views that can't follow at present, and why."""
+        followers = self._followers.values()
+        return {each.view.name: each.trouble for each in followers if each.trouble is not None}
 
     def _search(
         self, namespace: str, ranking: Ranking, top_k: int, filter: Mapping[str, Any] | None
     ) -> list[tuple[Document, float]]:
-        everywhere = not filter and self.columns.namespaces().keys() <= {namespace}
+        everywhere = not filter and self._complete(self.columns).namespaces().keys() <= {namespace}
         among = None if everywhere else self._select(namespace, filter)
         found = self._rank(ranking, top_k, among)
         documents = self.store.documents([docno for docno, _ in found])
@@ -305,7 +306,7 @@ class EmbeddedIndex:
         return view
 
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        return self.columns.select(namespace, filter, self._match)
+        return self._complete(self.columns).select(namespace, filter, self._match)
 
     def _match(self, field: str, operator: str, text: str) -> BitMap:
         if field not in self.schema.worded:

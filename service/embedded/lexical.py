@@ -27,6 +27,7 @@ from service.embedded.lexical_files import DamagedView, ViewInUse, check_files, 
 from service.embedded.lexical_queries import (
     MARKER,
     MAX_WORDS,
+    OPERATORS,
     Field,
     Queries,
     Words,
@@ -139,42 +140,37 @@ class LexicalView:
         Scores add up over clauses and fields. Each word of `match_all` must stand in one of the
         fields of the clauses, and be spelled right.
         """
-        with trouble_told():
-            searcher = self._index.searcher()  # of one commit, whatever happens meanwhile
-        queries = Queries(self._schema, searcher, self._fields)
+        queries = self._queries()
         asked = [(clause, queries.fields(clause.fields)) for clause in clauses]
-        parts = [
-            parsed_query(clause.query, queries, fields) for clause, fields in asked if clause.syntax
-        ]
-        if k < 1 or (among is not None and not among):
-            return []
         fields = list({field.name: field for _, some in asked for field in some}.values())
         with trouble_told():
-            scored = [
-                *queries.plain([clause for clause in clauses if not clause.syntax]),
-                *(part for part in parts if part is not None),
-            ]
-            if not scored:
+            scored = queries.plain([clause for clause in clauses if not clause.syntax])
+            for clause, some in asked:
+                if clause.syntax and (query := parsed_query(clause.query, queries, some)):
+                    scored.append(query)
+            if not scored or k < 1 or (among is not None and not among):
                 return []
             required = [each for term in match_all for each in queries.required(term, fields)]
-            return self._best(searcher, all_of(any_of(scored), required), k, among)
+            return self._best(queries.searcher, all_of(any_of(scored), required), k, among)
 
     def match(self, field: str, operator: str, text: str) -> BitMap:
         """The numbers of all that match `$match_phrase`, `$match_all` or `$match_any`."""
-        with trouble_told():
-            searcher = self._index.searcher()
-        queries = Queries(self._schema, searcher, self._fields)
+        queries = self._queries()
         (one,) = queries.fields([field])
-        query = queries.matching(one, operator, text)
-        if query is None:
-            return BitMap()
+        if operator not in OPERATORS:
+            raise ValueError(f"{operator} is no operator on text: there are {', '.join(OPERATORS)}")
         with trouble_told():
-            return self._all(searcher, query)
+            query = queries.matching(one, operator, text)
+            return BitMap() if query is None else self._all(queries.searcher, query)
 
     def highlights(self, text: str, document: str, field: str = "") -> list[tuple[int, int]]:
         """Where `document` has words of `text`: from and to, in characters."""
         analysis = self._fields[field].analysis if field in self._fields else self._any_analysis
         return analysis.marks(text, document)
+
+    def _queries(self) -> Queries:
+        with trouble_told():  # a searcher is of one commit, whatever happens meanwhile
+            return Queries(self._schema, self._index.searcher(), self._fields)
 
     def _document(self, docno: int, texts: Mapping[str, str]) -> Document | None:
         document = Document()

@@ -53,10 +53,15 @@ def _check_file(path: Path) -> None:
 
 @contextmanager
 def trouble_told() -> Iterator[None]:
-    """The library says ValueError to most things; what is done here only fails for its files."""
+    """The library says ValueError to most things; what is done here only fails for its files.
+
+    A mistake of the caller's is a kind of ValueError of ours, and goes through.
+    """
     try:
         yield
     except ValueError as e:
+        if type(e) is not ValueError:
+            raise
         if "LockBusy" in str(e):
             raise ViewInUse(str(e)) from e
         if "writer was killed" in str(e) or "Worker thread failed" in str(e):

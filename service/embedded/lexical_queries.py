@@ -19,6 +19,7 @@ MARKER = 0  # the number of the document that says how far the log has been appl
 MAX_WORDS = 1_024  # of one question, each field counted: the rarest
 MAX_TYPO_WORDS = 16  # of one question: the rarest; the others must be spelled right
 SHORTEST_TYPO, SHORTEST_TWO_TYPOS = 3, 8  # letters
+OPERATORS = ("$match_phrase", "$match_all", "$match_any")
 TYPO_WORTH = 0.5  # of what a word as rare would be worth in a document of average length
 
 
@@ -46,7 +47,7 @@ class Queries:
 
     def __init__(self, schema: Schema, searcher: Searcher, fields: Mapping[str, Field]) -> None:
         self._schema = schema
-        self._searcher = searcher
+        self.searcher = searcher
         self._fields = fields
 
     def fields(self, names: Iterable[str]) -> list[Field]:
@@ -68,7 +69,7 @@ class Queries:
                 counts = Counter((field, word) for word in field.analysis.words(clause.query))
                 exact += counts
                 like += counts if clause.typos else Counter()
-        frequency = {each: self._searcher.doc_freq(each[0].inner, each[1]) for each in exact}
+        frequency = {each: self.searcher.doc_freq(each[0].inner, each[1]) for each in exact}
         rarest = sorted(exact, key=lambda each: frequency[each])
         known = [each for each in rarest if frequency[each]][:MAX_WORDS]
         queries = [Query.boost_query(self.term(*each), float(exact[each])) for each in known]
@@ -88,7 +89,7 @@ class Queries:
         return [any_of(each) for each in words.values()]
 
     def matching(self, field: Field, operator: str, text: str) -> Query | None:
-        """What matches a filter's operator on one field. Its scores mean nothing."""
+        """What matches one of the OPERATORS on one field. Its scores mean nothing."""
         if operator == "$match_phrase":
             return self.phrase(field, field.analysis.every(text))
         words = sorted(set(field.analysis.words(text)))
@@ -96,9 +97,7 @@ class Queries:
             return None
         if operator == "$match_any":
             return Query.term_set_query(self._schema, field.inner, words)
-        if operator != "$match_all":
-            raise ValueError(f"{operator} is no operator on text")
-        if not all(self._searcher.doc_freq(field.inner, word) for word in words):
+        if not all(self.searcher.doc_freq(field.inner, word) for word in words):
             return None
         return Query.boolean_query([(Occur.Must, self.term(field, word)) for word in words])
 
@@ -146,8 +145,8 @@ class Queries:
         return Query.const_score_query(query, 1.0)
 
     def _worth_its_rarity(self, like: Query, count: int = 1) -> Query:
-        having = self._searcher.search(like, 1).count  # type: ignore[attr-defined]  # not in the stubs
-        rarity = math.log1p((self._searcher.num_docs - having + 0.5) / (having + 0.5))
+        having = self.searcher.search(like, 1).count  # type: ignore[attr-defined]  # not in the stubs
+        rarity = math.log1p((self.searcher.num_docs - having + 0.5) / (having + 0.5))
         return Query.const_score_query(like, TYPO_WORTH * count * rarity)
 
 

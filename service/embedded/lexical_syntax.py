@@ -21,6 +21,7 @@ MAX_LENGTH = 10_000  # characters
 MAX_DEPTH = 30  # of brackets; the library's parser uses the stack, and has none left at some 2,000
 MAX_BOOST = 1_000.0
 MAX_SLOP = 100
+MAX_PHRASE = 100  # words
 MAX_DISTANCE = 2  # letters; the library can do no more
 
 _OCCURS = {
@@ -143,6 +144,8 @@ class _Maker:
         if self._words > MAX_WORDS:
             raise InvalidSyntax(f"the query has more than {MAX_WORDS} words, each field counted")
         text = node["phrase"]
+        if len(field.analysis.every(text)) > MAX_PHRASE:
+            raise InvalidSyntax(f"the query has a phrase of more than {MAX_PHRASE} words")
         if node["delimiter"] == "none":
             return self._word(text, field)
         if node["prefix"]:

@@ -15,14 +15,14 @@ import contextlib
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from service.embedded.writer import Note, Operation, Writer, Written, connect
+from service.embedded.writer import Operation, Writer, Written, connect
 
 FORMAT = 2  # raise it when the tables change
 SCHEMA = """
@@ -90,9 +90,9 @@ class Snapshot:
 
 
 class Store:
-    """One index's records, in one file."""
+    """One index's records, in one file. `committed` is called by the writer after each COMMIT."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, committed: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._own = threading.local()
         self._readers: list[sqlite3.Connection] = []
@@ -100,10 +100,10 @@ class Store:
         self._closed = False
         try:
             self._prepare()
+            self._writer = Writer(path, committed)
         except BaseException:
             self.close_readers()
             raise
-        self._writer = Writer(path)
 
     def _prepare(self) -> None:
         reader = self._reader()
@@ -121,9 +121,9 @@ class Store:
         """Have it written, and don't wait."""
         self._writer.submit(operations)
 
-    def note(self, fact: Note) -> None:
-        """Write a fact, and wait for it."""
-        self._writer.submit([fact]).result()
+    def write_now(self, operations: Sequence[Operation]) -> None:
+        """The same as `write`, for threads."""
+        self._writer.submit(operations).result()
 
     def close(self) -> None:
         """Finish what is being written, and close the file."""
@@ -182,7 +182,10 @@ class Store:
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file: nothing, if all is well."""
-        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check")]
+        try:
+            found = [str(row[0]) for row in self._rows("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as exc:  # too damaged to be looked at
+            return [str(exc)]
         return [] if found == ["ok"] else found
 
     # --- the log ---------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from typing import Any
 from pyroaring import BitMap
 
 from service.embedded.dense import DenseView
-from service.embedded.files import read_newest, write_newest
 from service.embedded.filters import Columns, Match
 from service.embedded.lexical import DamagedView, LexicalView
 from service.embedded.schema import LANGUAGES, Schema
+from service.embedded.sealed import SealedFiles
 from service.embedded.sparse import SparseView
 from service.embedded.store import Document
 from service.inference.embedders import Corpus, Embedder
@@ -96,8 +96,7 @@ class WordsView:
 
     def reset(self) -> None:
         self.close()
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
+        _remove(self._folder)
         self._lexical = self._opened()
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
@@ -121,28 +120,45 @@ class WordsView:
 class DenseFieldView:
     """The vectors of one field: those of its texts, or those that the caller brings."""
 
-    save_every, save_within_s, shown_by_saving = SELDOM, LATER_S, False
+    save_within_s, shown_by_saving = LATER_S, False
 
     def __init__(self, folder: Path, field: str, dimension: int, metric: str, *, raw: bool) -> None:
         self.name = f"the dense view of {field!r}"
         self.vector_field: str | None = field
         self._field = field
-        self._make = lambda: DenseView(folder, dimension, metric, dtype="f32" if raw else "f16")
-        self.dense = self._make()
+        self._folder = folder
+        self._dimension = dimension
+        self._metric = metric
+        self._dtype = "f32" if raw else "f16"
+        self._raw = raw
+        self.dense = self._empty()
 
     def open(self) -> int | None:
-        self.dense = self._make()
+        self.dense = self._empty()
         return self.dense.applied if self.dense.load() else None
 
     def reset(self) -> None:
-        self.dense = self._make()
+        _remove(self._folder)
+        self.dense = self._empty()
+
+    def _empty(self) -> DenseView:
+        return DenseView(self._folder, self._dimension, self._metric, dtype=self._dtype)
+
+    @property
+    def save_every(self) -> int:
+        """The larger it is, the longer it takes to save, and the less often it is worth that."""
+        return max(SELDOM, len(self.dense) // 5)
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
         vectors = [(each.docno, each.vectors.get(self._field, b"")) for each in added]
         self.dense.apply(
-            [(docno, raw) for docno, raw in vectors if raw.strip(b"\0")],  # not of an empty text
+            [(docno, vector) for docno, vector in vectors if self._says_something(vector)],
             [each.docno for each in removed],
         )
+
+    def _says_something(self, vector: bytes) -> bool:
+        """The vector of an empty text is zero. A zero that the caller brings is a vector."""
+        return bool(vector if self._raw else vector.strip(b"\0"))
 
     def save(self, seq: int) -> None:
         self.dense.save(seq)
@@ -164,10 +180,11 @@ class SparseFieldView:
         self.sparse = SparseView(folder)
 
     def open(self) -> int | None:
-        self.reset()
+        self.sparse = SparseView(self._folder)
         return self.sparse.applied if self.sparse.load() else None
 
     def reset(self) -> None:
+        _remove(self._folder)
         self.sparse = SparseView(self._folder)
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
@@ -193,17 +210,21 @@ class CorpusView:
         self.name = f"the statistics of {field!r}"
         self._field = field
         self._folder = folder
+        self._files = SealedFiles(folder, ".corpus", f"corpus {embedder.name}")
         self._embedder = embedder
         self.corpus = Corpus()
 
     def open(self) -> int | None:
-        found = read_newest(self._folder, "corpus", Corpus.from_bytes)
-        if found is None:
-            return None
-        seq, self.corpus = found
-        return seq
+        for seq, content in self._files.read():
+            try:
+                self.corpus = Corpus.from_bytes(bytes(content))
+            except ValueError:
+                continue
+            return seq
+        return None
 
     def reset(self) -> None:
+        _remove(self._folder)
         self.corpus = Corpus()
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
@@ -212,10 +233,16 @@ class CorpusView:
             self._embedder.count(texts, self.corpus, by)
 
     def save(self, seq: int) -> None:
-        write_newest(self._folder, "corpus", seq, self.corpus.to_bytes())
+        self._files.write(seq, [self.corpus.to_bytes()])
 
     def close(self) -> None:
         """What is in memory goes with the object."""
+
+
+def _remove(folder: Path) -> None:
+    """What is saved is of no use; a later start must not take it for this store's."""
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _texts(document: Document, fields: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,11 @@ import orjson
 
 MAX_TOGETHER = 64  # writes that share one transaction
 CACHE_KIB = 1024  # of a connection
+# Two views may ask for a cut at once: it never goes back.
+LOG_STARTS_AFTER = """
+REPLACE INTO facts SELECT 'log_starts_after', CAST(max(?, coalesce(
+    (SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'log_starts_after'), 0)) AS TEXT)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,19 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Note a fact under a name."""
+    """Note a fact under a name; None forgets it."""
 
     name: str
-    value: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revector:
+    """Another vector for a version of a record; no view is told."""
+
+    docno: int
+    field: str
+    vector: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ class Cut:
     seq: int
 
 
-Operation = Put | Remove | Removal | Clear | Name | Note | Cut
+Operation = Put | Remove | Removal | Clear | Name | Note | Cut | Revector
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +114,8 @@ _Job = tuple[Sequence[Operation], "Future[Written]"]
 class Writer:
     """A connection that writes, and its thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, committed: Callable[[], None]) -> None:
+        self._committed = committed
         self._closing = threading.Lock()
         self._closed = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -116,6 +130,7 @@ class Writer:
     def submit(self, operations: Sequence[Operation]) -> Future[Written]:
         """The same, for threads."""
         done: Future[Written] = Future()
+        done.set_running_or_notify_cancel()  # it can't be cancelled any more
         with self._closing:
             if self._closed:
                 raise sqlite3.ProgrammingError("the store takes no more writes")
@@ -139,6 +154,7 @@ class Writer:
                 ended = None in taken
                 if jobs := [job for job in taken if job is not None]:
                     _commit(self._connection, jobs)
+                    self._committed()
         finally:
             self._connection.close()
 
@@ -245,15 +261,20 @@ def _insert(connection: sqlite3.Connection, put: Put) -> None:
     connection.execute("INSERT INTO changes (docno, added) VALUES (?, 1)", (docno,))
 
 
-def _note(connection: sqlite3.Connection, operation: Name | Note | Cut) -> None:
+def _note(connection: sqlite3.Connection, operation: Name | Note | Cut | Revector) -> None:
     """What is no change of a document."""
-    if isinstance(operation, Note):
+    if isinstance(operation, Note) and operation.value is None:
+        connection.execute("DELETE FROM facts WHERE name = ?", (operation.name,))
+    elif isinstance(operation, Note):
         connection.execute("REPLACE INTO facts VALUES (?, ?)", (operation.name, operation.value))
+    elif isinstance(operation, Revector):
+        connection.execute(
+            "REPLACE INTO vectors VALUES (?, ?, ?)",
+            (operation.docno, operation.field, operation.vector),
+        )
     elif isinstance(operation, Cut):
         connection.execute("DELETE FROM changes WHERE seq <= ?", (operation.seq,))
-        connection.execute(
-            "REPLACE INTO facts VALUES ('log_starts_after', ?)", (str(operation.seq),)
-        )
+        connection.execute(LOG_STARTS_AFTER, (operation.seq,))
     elif operation.exists:
         connection.execute("INSERT OR IGNORE INTO namespaces VALUES (?)", (operation.namespace,))
     else:

@@ -1,16 +1,21 @@
-"""One question, two wordings: the records call and the documents call.
+"""One question, two wordings: the records calls and the documents calls.
 
-An index made with `create_for_model` is asked through `search`, a document index through
-`documents.search`. Above this file there is only `Question` and `Answer`.
+An index made with `create_for_model` is asked through `search` and written through
+`upsert_records`; a document index through `documents`. Above this file there are only questions,
+answers and records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from pinecone import TextQuery
+
 from service.indexes.port import AsyncIndexPort
+from service.indexes.writes import EMBEDDED_AT_ONCE, Page, Record, Selection
 
 DenseClause = Literal["embed"]
 SparseClause = Literal["sparse_embed", "text"]
@@ -42,6 +47,8 @@ class Question:
     namespace: str
     filter: Mapping[str, Any] | None = None
     fields: tuple[str, ...] | None = None
+    match_terms: tuple[str, ...] = ()
+    typos: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +60,60 @@ class Answer:
 
 
 class Dialect(Protocol):
-    """A way of asking an index."""
+    """A way of asking an index, and of writing to it."""
 
-    reranks: bool
-    """Whether `ask` can rerank inside of the search."""
+    @property
+    def reranks(self) -> bool:
+        """Whether `ask` can rerank inside of the search."""
+        ...
+
+    @property
+    def forgives_typos(self) -> bool:
+        """Whether `ask` can let words pass that are off by a letter."""
+        ...
+
+    @property
+    def max_records(self) -> int:
+        """How many records one `upsert` takes; its JSON has at most MAX_UPSERT_BYTES."""
+        ...
 
     async def ask(
         self, index: AsyncIndexPort, question: Question, rerank: Rerank | None, timeout: float
     ) -> Answer: ...
+
+    async def upsert(
+        self, index: AsyncIndexPort, namespace: str, records: Sequence[Record], timeout: float
+    ) -> None: ...
+
+    async def fetch(
+        self, index: AsyncIndexPort, namespace: str, ids: Sequence[str], timeout: float
+    ) -> dict[str, Record]:
+        """The records that are there, by id."""
+        ...
+
+    async def list_ids(
+        self,
+        index: AsyncIndexPort,
+        namespace: str,
+        prefix: str | None,
+        limit: int | None,
+        cursor: str | None,
+        timeout: float,
+    ) -> Page: ...
+
+    async def delete(
+        self, index: AsyncIndexPort, namespace: str, selection: Selection, timeout: float
+    ) -> int | None:
+        """Delete at most MAX_IDS ids, or by filter, or all; how many, where the index says it."""
+        ...
 
 
 class RecordsDialect:
     """`index.search`: the index embeds the text by the model that it was made for."""
 
     reranks = True
+    forgives_typos = False
+    max_records = EMBEDDED_AT_ONCE
 
     async def ask(
         self, index: AsyncIndexPort, question: Question, rerank: Rerank | None, timeout: float
@@ -78,6 +125,7 @@ class RecordsDialect:
             filter=question.filter,
             fields=question.fields,
             rerank={"model": rerank.model, "rank_fields": [rerank.field]} if rerank else None,
+            match_terms=_all_of(question.match_terms) if question.match_terms else None,
             timeout=timeout,
         )
         usage = response.usage
@@ -86,26 +134,81 @@ class RecordsDialect:
             usage=_used(usage.read_units, usage.embed_total_tokens, usage.rerank_units),
         )
 
+    async def upsert(
+        self, index: AsyncIndexPort, namespace: str, records: Sequence[Record], timeout: float
+    ) -> None:
+        await index.upsert_records(
+            records=[dict(record) for record in records], namespace=namespace, timeout=timeout
+        )
+
+    async def fetch(
+        self, index: AsyncIndexPort, namespace: str, ids: Sequence[str], timeout: float
+    ) -> dict[str, Record]:
+        """The fields of a record, its text with them, are its vector's metadata."""
+        answer = await index.fetch(ids=list(ids), namespace=namespace, timeout=timeout)
+        return {id: {"_id": id, **(each.metadata or {})} for id, each in answer.vectors.items()}
+
+    async def list_ids(
+        self,
+        index: AsyncIndexPort,
+        namespace: str,
+        prefix: str | None,
+        limit: int | None,
+        cursor: str | None,
+        timeout: float,
+    ) -> Page:
+        answer = await index.list_paginated(
+            prefix=prefix,
+            limit=limit,
+            pagination_token=cursor,
+            namespace=namespace,
+            timeout=timeout,
+        )
+        ids = [item.id for item in answer.vectors if item.id is not None]
+        return Page(ids, answer.pagination.next if answer.pagination else None)
+
+    async def delete(
+        self, index: AsyncIndexPort, namespace: str, selection: Selection, timeout: float
+    ) -> int | None:
+        await index.delete(
+            ids=selection.ids and list(selection.ids),
+            filter=selection.filter,
+            delete_all=selection.all,
+            namespace=namespace,
+            timeout=timeout,
+        )
+        return None
+
+
+class ForgivingTextQuery(TextQuery, tag="text"):
+    """A `text` clause that lets typing mistakes pass. Pinecone has none; our own engine has."""
+
+    typos: bool  # without a default: defaults are not sent
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentsDialect:
-    """`index.documents.search`: one clause over one field of a document index."""
+    """`index.documents`: one clause over one field of a document index."""
 
     clause: DenseClause | SparseClause
     field: str
-    reranks = False
+    forgives_typos: bool = False
+    max_records: int = EMBEDDED_AT_ONCE
+
+    @property
+    def reranks(self) -> bool:
+        return False
 
     async def ask(
         self, index: AsyncIndexPort, question: Question, rerank: Rerank | None, timeout: float
     ) -> Answer:
         assert rerank is None, "the documents call can't rerank"  # noqa: S101 - our own contract
-        where = {"fields": [self.field]} if self.clause == "text" else {"field": self.field}
         response = await index.documents.search(
             namespace=question.namespace,
-            score_by=[{"type": self.clause, "query": question.text, **where}],
+            score_by=[self._clause(question)],
             top_k=question.top_k,
             include_fields=["*"] if question.fields is None else question.fields,
-            filter=question.filter,
+            filter=self._filter(question),
             timeout=timeout,
         )
         usage = response.usage
@@ -113,6 +216,61 @@ class DocumentsDialect:
             hits=[_document_hit(match.to_dict()) for match in response.matches],
             usage=_used(usage.read_units, usage.embed_total_tokens) if usage else {},
         )
+
+    def _clause(self, question: Question) -> Mapping[str, Any] | TextQuery:
+        if question.typos and self.forgives_typos:
+            return ForgivingTextQuery(query=question.text, fields=[self.field], typos=True)
+        where = {"fields": [self.field]} if self.clause == "text" else {"field": self.field}
+        return {"type": self.clause, "query": question.text, **where}
+
+    def _filter(self, question: Question) -> Mapping[str, Any] | None:
+        if not question.match_terms:
+            return question.filter
+        terms = {self.field: {"$match_all": " ".join(question.match_terms)}}
+        return {"$and": [question.filter, terms]} if question.filter else terms
+
+    async def upsert(
+        self, index: AsyncIndexPort, namespace: str, records: Sequence[Record], timeout: float
+    ) -> None:
+        await index.documents.upsert(namespace=namespace, documents=records, timeout=timeout)
+
+    async def fetch(
+        self, index: AsyncIndexPort, namespace: str, ids: Sequence[str], timeout: float
+    ) -> dict[str, Record]:
+        answer = await index.documents.fetch(namespace=namespace, ids=list(ids), timeout=timeout)
+        return {id: {"_id": id, **each.to_dict()} for id, each in answer.documents.items()}
+
+    async def list_ids(
+        self,
+        index: AsyncIndexPort,
+        namespace: str,
+        prefix: str | None,
+        limit: int | None,
+        cursor: str | None,
+        timeout: float,
+    ) -> Page:
+        listing = index.documents.list(
+            namespace=namespace,
+            prefix=prefix,
+            limit=limit,
+            pagination_token=cursor,
+            timeout=timeout,
+        )
+        async with contextlib.aclosing(listing.pages()) as pages:
+            page = await anext(pages)
+        return Page([item.id for item in page.items], page.pagination_token)
+
+    async def delete(
+        self, index: AsyncIndexPort, namespace: str, selection: Selection, timeout: float
+    ) -> int | None:
+        answer = await index.documents.delete(
+            namespace=namespace,
+            ids=selection.ids,
+            filter=selection.filter,
+            delete_all=selection.all,
+            timeout=timeout,
+        )
+        return answer.matched_records
 
 
 def _document_hit(match: dict[str, Any]) -> Hit:
@@ -122,3 +280,7 @@ def _document_hit(match: dict[str, Any]) -> Hit:
 def _used(read: int, embed: int | None = None, rerank: int | None = None) -> dict[str, int]:
     units = {"read_units": read, "embed_total_tokens": embed, "rerank_units": rerank}
     return {name: count for name, count in units.items() if count is not None}
+
+
+def _all_of(terms: Sequence[str]) -> dict[str, Any]:
+    return {"strategy": "all", "terms": list(terms)}

@@ -10,6 +10,7 @@ import httpx
 from pinecone import errors as client
 
 from service import errors
+from service.indexes.port import OurSentence
 
 A_DAY_S = 86_400.0
 
@@ -54,6 +55,13 @@ _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] =
     ),
 }
 
+# Of an index in this process, whose sentences say more.
+_BY_OUR_STATUS: dict[int, type[errors.RequestError]] = {
+    400: errors.UpstreamRefused,
+    503: errors.UpstreamUnavailable,
+    507: errors.StorageFull,
+}
+
 
 def translate(exc: Exception, name: str) -> errors.RequestError:
     """The error that a caller gets for `exc`, which came out of a call to `name`."""
@@ -77,6 +85,8 @@ def _api_error(exc: client.ApiError, name: str) -> errors.RequestError:
             f"Pinecone is limiting the rate of calls to {name}; try again in {wait:.0f} s",
             retry_after=wait,
         )
+    if isinstance(exc.__cause__, OurSentence) and exc.status_code in _BY_OUR_STATUS:
+        return _BY_OUR_STATUS[exc.status_code](f"{name}: {exc.__cause__}")
     for kind, (ours, sentence) in _BY_STATUS.items():
         if isinstance(exc, kind):
             return ours(sentence.format(name=name))

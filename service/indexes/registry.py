@@ -7,7 +7,7 @@ happens on the way in or out, every pool that was opened is closed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from pinecone import AsyncPinecone
@@ -26,6 +26,8 @@ class Index:
     host: str
     dialect: Dialect
     pool: Pool[AsyncIndexPort]
+    rebuilding: Callable[[], float | None] = lambda: None
+    """How much is done, from 0 to 1, of a rebuild before which it can't answer."""
 
 
 class Registry:

@@ -14,6 +14,7 @@ pinned, and a test compares the two call by call.
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -51,6 +52,7 @@ _FAULTS: list[tuple[type[Exception], type[httpx.TransportError]]] = [
 ]
 
 
+MAX_WHOLE = 2**20  # of what aiohttp writes at once without a warning; the rest goes in pieces
 NO_TIMEOUT = aiohttp.ClientTimeout()
 RawHeaders = Sequence[tuple[bytes, bytes]]
 _CONSUMED = httpx.ByteStream(b"")
@@ -71,6 +73,10 @@ def _parsed(url: str) -> httpx.URL:
 @lru_cache(maxsize=1024)
 def _for_aiohttp(url: httpx.URL) -> URL:
     return URL(str(url), encoded=True)
+
+
+def _sendable(content: bytes) -> bytes | io.BytesIO | None:
+    return io.BytesIO(content) if len(content) > MAX_WHOLE else content or None
 
 
 class _Post(httpx.Request):
@@ -117,7 +123,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 self._session.request(
                     request.method,
                     _for_aiohttp(request.url),
-                    data=request.content or None,
+                    data=_sendable(request.content),
                     headers=request.headers,
                     allow_redirects=False,
                     timeout=NO_TIMEOUT,

@@ -81,6 +81,14 @@ class Leg:
             fields = (self.text_field,)
         elif fields == ALL_FIELDS:
             fields = None
-        elif query.rerank != "none" and self.text_field not in fields:
-            fields = (*fields, self.text_field)  # the reranker reads it
-        return Question(query.text, self.asks_for(query), query.namespace, query.filter, fields)
+        elif self.text_field not in fields and (query.rerank != "none" or query.highlight):
+            fields = (*fields, self.text_field)  # the reranker reads it, or the highlighter
+        return Question(
+            query.text,
+            self.asks_for(query),
+            query.namespace,
+            query.filter,
+            fields,
+            query.match_terms,
+            query.typos,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,13 +11,18 @@ from service.retrieval.receipt import Receipt
 Mode = Literal["semantic", "lexical", "cascading"]
 RerankMode = Literal["union", "per-leg", "none"]
 StageName = Literal["leg", "fused", "reranked", "done"]
+Highlighter = Callable[[str, str], list[tuple[int, int]]]
+"""From a query and a text to the places of the query's words in it: from this character to that."""
 
 ALL_FIELDS = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search. `fields` of None stands for the text alone, `("*",)` for every field."""
+    """One search. `fields` of None stands for the text alone, `("*",)` for every field.
+
+    `match_terms` and `typos` are for words: a leg that searches by meaning passes them by.
+    """
 
     text: str
     top_k: int
@@ -25,6 +30,9 @@ class Query:
     rerank: RerankMode
     filter: Mapping[str, Any] | None = None
     fields: tuple[str, ...] | None = None
+    match_terms: tuple[str, ...] = ()
+    typos: bool = False
+    highlight: bool = False
 
 
 @dataclass(frozen=True, slots=True)

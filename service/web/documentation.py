@@ -14,6 +14,7 @@ from service.version import VERSION
 DESCRIPTION = "Semantic, lexical and cascading search over your records."
 TAGS: list[Tag | dict[Any, Any]] = [
     Tag("search", description="One search, three ways of looking; each by GET or by POST."),
+    Tag("records", description="What is searched: write it, read it, list it, delete it."),
     Tag("operations", description="For whoever runs the service."),
 ]
 

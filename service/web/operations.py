@@ -22,7 +22,7 @@ PAGE_POLICY = (
 
 
 class Health(Protocol):
-    """Whether one index answers; `error` is a code."""
+    """Whether one index answers; `error` is a code, or says how far a rebuild is."""
 
     @property
     def index(self) -> str: ...

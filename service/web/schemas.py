@@ -25,6 +25,12 @@ RERANK = (
     "Rerank the union of all legs once, inside each leg, or not at all. "
     "Without: `union` for cascading retrieval, `none` for the other two."
 )
+MATCH_TERMS = "Lexical search only: every result has all of these words in its text."
+TYPOS = "Also find words that are off by a letter or two. Embedded engine; not for semantic search."
+HIGHLIGHT = (
+    "Answer with the places of the query's words in each text. "
+    "Embedded engine; not for semantic search."
+)
 TIMEOUT = "By when the answer is due; SEARCH_TIMEOUT_MS without, SEARCH_TIMEOUT_MAX_MS at most."
 EMPTY_QUERY = "Text query cannot be empty"
 
@@ -45,6 +51,13 @@ def _field_names(value: list[str]) -> list[str]:
             raise ValueError("each name has 1 to 512 characters")
         if name in {"_id", "_score", "score", "found_by"}:
             raise ValueError(f"{name!r} is not a field; it is in every answer")
+    return value
+
+
+def _terms(value: list[str]) -> list[str]:
+    for term in value:
+        if not term.strip() or len(term) > MAX_NAME or "\0" in term:
+            raise ValueError("each term has 1 to 512 characters")
     return value
 
 
@@ -74,6 +87,11 @@ class SearchRequest(BaseModel):
         max_length=100,
         description='Which fields to answer with; ["*"] for all of them. Without, chunk_text.',
     )
+    match_terms: Annotated[list[str], AfterValidator(_terms)] | None = Field(
+        None, min_length=1, max_length=32, description=MATCH_TERMS
+    )
+    typos: bool = Field(False, description=TYPOS)
+    highlight: bool = Field(False, description=HIGHLIGHT)
     rerank: RerankMode | None = Field(None, description=RERANK)
     timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
 
@@ -87,6 +105,9 @@ class SearchRequest(BaseModel):
             rerank=self.rerank or rerank,
             filter=self.filter or None,
             fields=ALL_FIELDS if fields and "*" in fields else fields,
+            match_terms=tuple(self.match_terms or ()),
+            typos=self.typos,
+            highlight=self.highlight,
         )
 
 
@@ -105,6 +126,11 @@ class SearchParameters(BaseModel):
     fields: str | None = Field(
         None, description="Which fields to answer with, separated by commas; * for all of them."
     )
+    match_terms: str | None = Field(
+        None, description=f"{MATCH_TERMS} Up to 32, separated by commas."
+    )
+    typos: bool = Field(False, description=TYPOS)
+    highlight: bool = Field(False, description=HIGHLIGHT)
     rerank: RerankMode | None = Field(None, description=RERANK)
     timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
 
@@ -118,6 +144,9 @@ class SearchResult(BaseModel):
     score: float = Field(description="Higher is better; from 0 to 1 where it was reranked.")
     chunk_text: str | None = Field(None, description="The record's text.")
     found_by: list[str] | None = Field(None, description="Cascading retrieval: legs that found it.")
+    highlights: list[list[int]] | None = Field(
+        None, description="With `highlight`: from which to which character of its text."
+    )
 
 
 class Stage(BaseModel):
@@ -180,4 +209,6 @@ class Readiness(BaseModel):
     """Whether searches would be answered just now."""
 
     status: Literal["ready", "not ready", "draining"]
-    indexes: dict[str, str] = Field(description="Per index: ok, or the code of its error.")
+    indexes: dict[str, str] = Field(
+        description="Per index: ok, the code of its error, or how far its rebuild is."
+    )

@@ -17,7 +17,7 @@ from quart_schema import (
 
 from service.errors import FieldFault, InvalidRequest, UpstreamGarbled
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Event, Mode, Query, RerankMode
+from service.retrieval.query import Event, Highlighter, Mode, Query, RerankMode
 from service.settings import Settings
 from service.web.reading import read_search
 from service.web.schemas import ErrorAnswer, SearchAnswer, SearchParameters, SearchRequest
@@ -42,6 +42,19 @@ class Searches(Protocol):
     def max_reranked(self) -> int:
         """How many results a rerank can bring into order; 0 where nothing can be reranked."""
         ...
+
+    @property
+    def forgives_typos(self) -> bool:
+        """Whether the lexical leg can let words pass that are off by a letter."""
+        ...
+
+    @property
+    def highlighter(self) -> Highlighter | None:
+        """What finds a query's words in a text, if anything does."""
+        ...
+
+    @property
+    def reranks_unasked(self) -> bool: ...
 
     def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]: ...
 
@@ -69,16 +82,20 @@ def _view(mode: Mode, rerank: RerankMode, settings: Settings, searches: Searches
         query = asked.to_query(
             top_k=settings.pinecone_top_k,
             namespace=settings.pinecone_namespace,
-            rerank=rerank if searches.max_reranked else "none",
+            rerank=rerank if searches.reranks_unasked else "none",
         )
         if query.rerank != "none":
             _check_rerank(query, searches.max_reranked)
+        _check_words(query, mode, searches)
         timeout_ms = asked.timeout_ms or settings.search_timeout_ms
         if timeout_ms > settings.search_timeout_max_ms:
             raise _invalid("timeout_ms", f"must be at most {settings.search_timeout_max_ms}")
         async for event in searches.search(mode, query, Deadline(timeout_ms / 1000)):
             g.receipt = event.receipt
-        body = answer(event, query, settings.pinecone_text_field, cascading=mode == "cascading")
+        highlighter = searches.highlighter if query.highlight else None
+        body = answer(
+            event, query, settings.pinecone_text_field, highlighter, cascading=mode == "cascading"
+        )
         try:
             return json_response(body)
         except TypeError as exc:  # a number of more than 64 bits, or a field nested without end
@@ -111,6 +128,20 @@ def _check_rerank(query: Query, limit: int) -> None:
         raise _invalid("rerank", "must be none: there is no rerank model here")
     if query.top_k > limit:
         raise _invalid("top_k", f"must be at most {limit}, or rerank must be none")
+
+
+def _check_words(query: Query, mode: Mode, searches: Searches) -> None:
+    """What is about words can't be asked of meaning, nor of an index that doesn't know how."""
+    if query.match_terms and mode != "lexical":
+        raise _invalid("match_terms", "is for lexical search: meaning has no terms to match")
+    if query.typos and (mode == "semantic" or not searches.forgives_typos):
+        raise _invalid(
+            "typos", "is for lexical and cascading search, where the engine is the embedded one"
+        )
+    if query.highlight and (mode == "semantic" or searches.highlighter is None):
+        raise _invalid(
+            "highlight", "is for lexical and cascading search, where the engine is the embedded one"
+        )
 
 
 def _invalid(name: str, msg: str) -> InvalidRequest:

@@ -9,18 +9,32 @@ import orjson
 from quart import Response
 
 from service.errors import RequestError
-from service.retrieval.query import Event, Query, Result
+from service.retrieval.query import Event, Highlighter, Query, Result
 from service.retrieval.receipt import Receipt
+
+UNAUTHORIZED = 401
 
 
 def json_response(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, content_type="application/json")
 
 
-def answer(event: Event, query: Query, text_field: str, *, cascading: bool) -> dict[str, Any]:
+def answer(
+    event: Event,
+    query: Query,
+    text_field: str,
+    highlighter: Highlighter | None,
+    *,
+    cascading: bool,
+) -> dict[str, Any]:
     """The body of a search's answer."""
+    results = [_result(result, query, text_field, cascading) for result in event.results]
+    if highlighter is not None:
+        for body, result in zip(results, event.results, strict=True):
+            text = result.fields.get(text_field)
+            body["highlights"] = highlighter(query.text, text) if isinstance(text, str) else []
     return {
-        "results": [_result(result, query, text_field, cascading) for result in event.results],
+        "results": results,
         "degraded": event.receipt.degraded,
         "receipt": _receipt(event.receipt),
     }
@@ -72,6 +86,8 @@ def error_response(error: RequestError, request_id: str) -> Response:
     if error.faults:
         body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]
     response = json_response(body, error.status)
+    if error.status == UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="cascade"'
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     return response

@@ -22,7 +22,7 @@ from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.engine import opened_index
 from service.embedded.schema import Schema, Text
 from service.errors import StartupFailed
-from service.inference.embedders import WordLlamaEmbedder
+from service.inference.wordllama import WordLlamaEmbedder
 from tests.e2e.process import ROOT
 
 EMBEDDER = WordLlamaEmbedder()
@@ -209,13 +209,12 @@ async def test_a_view_that_missed_a_change_catches_up_at_the_next_start(tmp_path
 
 
 async def test_vectors_of_another_embedder_are_not_mixed_with_ours(tmp_path: Path) -> None:
-    class Other(WordLlamaEmbedder):
-        name = "other-256"
-
+    other = WordLlamaEmbedder()
+    other.name = "other-256"
     async with opened(tmp_path):
         pass
     with pytest.raises(StartupFailed, match=r"wordllama-256.*other-256"):
-        async with opened_index(tmp_path, "records", SCHEMA, Other()):
+        async with opened_index(tmp_path, "records", SCHEMA, other):
             pass
 
 
@@ -233,7 +232,7 @@ import asyncio, sys
 from pathlib import Path
 from service.embedded.engine import opened_index
 from service.embedded.schema import Schema, Text
-from service.inference.embedders import WordLlamaEmbedder
+from service.inference.wordllama import WordLlamaEmbedder
 
 SCHEMA = Schema({"chunk_text": Text(embed=True, words=True)})
 

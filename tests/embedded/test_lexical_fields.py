@@ -56,6 +56,8 @@ def test_a_document_that_matches_any_clause_is_found_and_best_if_it_matches_all(
     best, *others = numbers(view.search(clauses, 9))
     assert (best, sorted(others)) == (3, [1, 2])
     assert view.search([], 9) == []
+    twice = [Words("red", ("title", "title"))]
+    assert view.search(twice, 9) == view.search([Words("red", ("title",))], 9)
 
 
 def test_a_field_that_is_not_there_is_the_callers_mistake(view: LexicalView) -> None:
@@ -241,6 +243,7 @@ def test_every_word_that_is_required_may_stand_in_another_field(view: LexicalVie
     assert numbers(view.search([Words("red", ())], 9, match_all=["the red green"])) == [1, 2]
     assert numbers(view.search([Words("red", ("title",))], 9, match_all=["red green"])) == [2]
     assert view.search([Words("red", ())], 9, match_all=["red", "blue"]) == []
+    assert view.search([Words("red", ())], 9, match_all=["the who"]) == []
 
 
 def test_typos_are_looked_for_in_the_fields_of_their_clause(view: LexicalView) -> None:
@@ -304,9 +307,12 @@ def test_filters_match_what_reading_every_text_matches(
     view.close()
 
 
-def test_a_filter_that_most_documents_match_finds_each_of_them(view: LexicalView) -> None:
-    """More than are collected in one go, and most of their numbers close together."""
-    docnos = [*range(1, SLICE + 500), 2**31, 2**32 - 1]
+@pytest.mark.parametrize("others", [[], [2**31, 2**32 - 1]])
+def test_a_filter_that_most_documents_match_finds_each_of_them(
+    view: LexicalView, others: list[int]
+) -> None:
+    """More than are collected in one go, with numbers that are close together or not."""
+    docnos = [*range(1, SLICE + 500), *others]
     view.apply([(docno, {"title": "red"}) for docno in docnos], [5])
     view.commit(1)
     assert view.match("title", "$match_any", "red") == BitMap(docnos) - BitMap([5])

@@ -3,53 +3,128 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from service.embedded.store import Applied, Document, Put, Remove, Store
+from service.embedded.store import FORMAT, Document, OtherFormat, Store
+from service.embedded.writer import (
+    Clear,
+    Cut,
+    Name,
+    Note,
+    Outdated,
+    Put,
+    Removal,
+    Remove,
+    Written,
+)
 from tests.e2e.process import ROOT
+
+VECTOR = b"\1\2\3\4"
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "records.db")
-    yield opened
-    opened.close()
+    with opened(tmp_path) as store:
+        yield store
 
 
-def put(id: str, text: str = "", namespace: str = "n") -> Put:
-    return Put(namespace, id, {"chunk_text": text or id}, {"chunk_text": b"\1\2\3\4"})
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    store = Store(folder / "records.db")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def put(id: str, text: str = "", namespace: str = "n", instead_of: int | None = None) -> Put:
+    return Put(namespace, id, {"text": text or id}, {"text": VECTOR, "raw": b"5678"}, instead_of)
+
+
+def current(store: Store, id: str, namespace: str = "n") -> Document:
+    (document,) = store.by_id(namespace, [id])
+    return document
+
+
+def ids(documents: list[Document]) -> list[str]:
+    return [each.id for each in documents]
+
+
+# --- writing ---------------------------------------------------------------------------------
 
 
 async def test_what_was_written_is_there_under_its_id_and_its_number(store: Store) -> None:
-    applied = await store.write([put("a", "first"), put("b")])
+    assert await store.write([put("a", "first"), put("b")]) == Written(seq=2, added=2, removed=0)
     (document,) = store.by_id("n", ["a", "nobody"])
-    assert document.fields == {"chunk_text": "first"}
-    assert store.documents([document.docno]) == {document.docno: document}
-    assert [each.id for each in applied.added] == ["a", "b"]
-    assert applied.removed == []
+    assert document.fields == {"text": "first"}
+    assert store.documents([document.docno, 99]) == {document.docno: document}
+    assert store.by_id("elsewhere", ["a"]) == []
+
+
+async def test_vectors_are_read_when_they_are_asked_for_one_field_or_all(store: Store) -> None:
+    await store.write([put("a")])
+    assert current(store, "a").vectors == {}
+    for field, expected in (
+        (None, {"text": VECTOR, "raw": b"5678"}),
+        ("text", {"text": VECTOR}),
+        ("other", {}),
+    ):
+        document = current(store, "a")
+        store.with_vectors([document], field)
+        assert document.vectors == expected
 
 
 async def test_a_changed_record_is_a_new_version_in_the_old_ones_place(store: Store) -> None:
-    before = (await store.write([put("a", "old")])).added[0]
-    applied = await store.write([put("a", "new")])
-    assert [each.docno for each in applied.removed] == [before.docno]
-    assert applied.removed[0].fields == {"chunk_text": "old"}
-    assert applied.added[0].docno > before.docno
-    assert [each.fields["chunk_text"] for each in store.by_id("n", ["a"])] == ["new"]
+    await store.write([put("a", "old")])
+    before = current(store, "a")
+    assert await store.write([put("a", "new")]) == Written(seq=3, added=1, removed=1)
+    after = current(store, "a")
+    assert after.fields == {"text": "new"}
+    assert after.docno > before.docno
+    assert store.documents([before.docno]) == {}
+    store.with_vectors([before])
+    assert before.vectors == {}, "the vectors of the old version have gone with it"
 
 
-async def test_a_number_is_never_used_again(store: Store) -> None:
-    first = (await store.write([put("a")])).added[0].docno
-    await store.write([Remove("n", "a")])
-    assert (await store.write([put("a")])).added[0].docno > first
+async def test_a_number_is_never_used_again(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        await store.write([put("a")])
+        first = current(store, "a").docno
+        await store.write([Remove("n", "a")])
+    with opened(tmp_path) as store:
+        await store.write([put("a")])
+        assert current(store, "a").docno > first
+
+
+async def test_only_the_version_that_was_read_is_replaced(store: Store) -> None:
+    await store.write([put("a", "one")])
+    read = current(store, "a").docno
+    await store.write([put("a", "two", instead_of=read)])
+    with pytest.raises(Outdated):
+        await store.write([put("b"), put("a", "three", instead_of=read)])
+    assert current(store, "a").fields == {"text": "two"}
+    assert store.by_id("n", ["b"]) == [], "nor was the rest of the batch written"
+
+
+async def test_a_version_is_removed_only_while_it_is_current(store: Store) -> None:
+    await store.write([put("a", "one")])
+    old = current(store, "a").docno
+    await store.write([put("a", "two")])
+    assert (await store.write([Removal(old)])).removed == 0
+    assert (await store.write([Removal(current(store, "a").docno)])).removed == 1
+    assert store.by_id("n", ["a"]) == []
 
 
 async def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
@@ -57,16 +132,45 @@ async def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
     with pytest.raises(TypeError):
         await store.write([put("a"), unwritable])
     assert store.by_id("n", ["a"]) == []
-    assert (await store.write([put("b")])).added
+    assert store.seq() == 0
+    assert (await store.write([put("b")])).added == 1
 
 
 async def test_a_bad_batch_does_not_spoil_those_that_share_its_transaction(store: Store) -> None:
     unwritable = Put("n", "bad", {"x": {1, 2}})
     writes = [store.write([put(str(i))]) for i in range(20)] + [store.write([unwritable])]
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
-    assert [type(each) for each in outcomes].count(Applied) == 20
+    assert [type(each) for each in outcomes].count(Written) == 20
     assert isinstance(outcomes[-1], TypeError)
     assert len(store.by_id("n", [str(i) for i in range(20)])) == 20
+
+
+async def test_writes_that_arrive_together_share_a_commit_and_each_knows_its_own(
+    tmp_path: Path,
+) -> None:
+    commits = 0
+    holding, held = threading.Event(), threading.Event()
+
+    def committed() -> None:
+        nonlocal commits
+        commits += 1
+        if commits == 1:
+            held.set()
+            assert holding.wait(10)
+
+    store = Store(tmp_path / "records.db", committed)
+    first = asyncio.ensure_future(store.write([put("first")]))
+    await asyncio.to_thread(held.wait, 10)
+    together = [asyncio.ensure_future(store.write([put(str(i)), put("x")])) for i in range(30)]
+    await asyncio.sleep(0)  # all of them have been handed over
+    holding.set()
+    assert (await first).seq == 1
+    outcomes = await asyncio.gather(*together)
+    store.close()
+    assert commits == 2
+    assert [each.removed for each in outcomes] == [0] + [1] * 29
+    seqs = [each.seq for each in outcomes]
+    assert seqs == sorted(set(seqs)), "each was told the last change of its own"
 
 
 async def test_a_writer_that_gives_up_waiting_has_written_all_the_same(store: Store) -> None:
@@ -79,68 +183,226 @@ async def test_a_writer_that_gives_up_waiting_has_written_all_the_same(store: St
     assert store.by_id("n", ["a"])
 
 
-async def test_changes_tell_what_a_view_has_missed_and_nothing_that_came_and_went(
-    store: Store,
-) -> None:
+async def test_closing_finishes_the_writes_that_wait_and_takes_no_more(tmp_path: Path) -> None:
+    store = Store(tmp_path / "records.db")
+    writes = [asyncio.ensure_future(store.write([put(str(i))])) for i in range(300)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(store.close)
+    assert all(each.added for each in await asyncio.gather(*writes))
+    with pytest.raises(sqlite3.ProgrammingError):
+        await store.write([put("late")])
+    with opened(tmp_path) as again:
+        assert len(again.ids("n", "", "", 1000)) == 300
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+async def test_ids_come_in_pages_by_prefix(store: Store) -> None:
+    await store.write([put(id) for id in ("b1", "a2", "a1", "a3")] + [put("a9", namespace="m")])
+    assert store.ids("n", "a", "", 2) == ["a1", "a2"]
+    assert store.ids("n", "a", "a2", 2) == ["a3"]
+    assert store.ids("n", "", "", 10) == ["a1", "a2", "a3", "b1"]
+    assert store.ids("n", "a2", "a1", 10) == ["a2"]
+    assert store.ids("n", "c", "", 10) == []
+
+
+async def test_a_prefix_means_its_characters_and_no_pattern(store: Store) -> None:
+    await store.write([put(id) for id in ("a%", "a_b", "ab", "A", "a\x7f", "a~")])
+    assert store.ids("n", "a%", "", 10) == ["a%"]
+    assert store.ids("n", "a_", "", 10) == ["a_b"]
+    assert store.ids("n", "a", "", 10) == ["a%", "a_b", "ab", "a~", "a\x7f"]
+    assert store.ids("n", "a\x7f", "", 10) == ["a\x7f"]
+
+
+async def test_namespaces_are_there_by_name_or_by_their_records(store: Store) -> None:
+    await store.write([put("a"), put("b", namespace="m"), Name("empty"), Name("m")])
+    assert store.namespaces() == {"n": 1, "m": 1, "empty": 0}
+    assert (await store.write([Clear("n"), Clear("m")])).removed == 2
+    assert store.namespaces() == {"m": 0, "empty": 0}
+    await store.write([Name("m", exists=False), Name("never there", exists=False)])
+    assert store.namespaces() == {"empty": 0}
+
+
+async def test_facts_are_noted_replaced_and_forgotten(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        assert store.fact("embedder") is None
+        store.write_now([Note("embedder", "one"), Note("other", "x")])
+        store.write_now([Note("embedder", "two"), Note("other", None)])
+    with opened(tmp_path) as store:
+        assert store.fact("embedder") == "two"
+        assert store.fact("other") is None
+
+
+# --- the log ---------------------------------------------------------------------------------
+
+
+async def test_changes_tell_what_was_missed_and_nothing_that_came_and_went(store: Store) -> None:
     seen = (await store.write([put("stays"), put("goes"), put("changes", "old")])).seq
     gone = {each.docno for each in store.by_id("n", ["goes", "changes"])}
     await store.write([Remove("n", "goes"), put("changes", "new"), put("comes")])
     await store.write([put("passes")])
     last = await store.write([Remove("n", "passes")])
-    missed = store.changes(seen, "chunk_text")
-    assert missed.seq == last.seq
+    missed = store.changes(seen, 1000, "text")
+    assert missed.seq == last.seq == store.seq()
     assert {each.id for each in missed.added} == {"changes", "comes"}
-    assert all(each.vectors == {"chunk_text": b"\1\2\3\4"} for each in missed.added)
-    assert gone <= {each.docno for each in missed.removed}
-    assert store.changes(last.seq).added == []
+    assert all(each.vectors == {"text": VECTOR} for each in missed.added)
+    assert {each.docno for each in missed.removed} == gone
+    nothing = store.changes(last.seq, 1000)
+    assert (nothing.seq, nothing.added, nothing.removed) == (last.seq, [], [])
 
 
-async def test_followers_are_told_in_the_order_of_the_log(tmp_path: Path) -> None:
-    told: list[int] = []
-    store = Store(tmp_path / "records.db", lambda applied: told.append(applied.seq))
-    await asyncio.gather(*(store.write([put(str(i))]) for i in range(50)))
-    store.close()
-    assert told == sorted(told)
-    assert told[-1] == 50
+async def test_the_log_knows_what_a_removed_document_was(store: Store) -> None:
+    seen = (await store.write([put("a", "said", namespace="m")])).seq
+    await store.write([Clear("m")])
+    (removed,) = store.changes(seen, 10).removed
+    assert (removed.namespace, removed.id, removed.fields) == ("m", "a", {"text": "said"})
 
 
-async def test_a_follower_that_fails_does_not_undo_a_commit(tmp_path: Path) -> None:
-    def fail(_: Applied) -> None:
-        raise RuntimeError("a view fell over")
+async def test_whatever_the_window_a_follower_ends_up_with_what_is_there(store: Store) -> None:
+    """Also with documents that come in one window and are gone before it is read."""
+    rng = random.Random(3)
+    for _ in range(120):
+        id = str(rng.randrange(6))
+        await store.write([put(id, str(rng.random())) if rng.random() < 0.7 else Remove("n", id)])
+    expected = {each.docno: each.fields for each in store.by_id("n", [*map(str, range(6))])}
+    for window in (1, 2, 3, 7, 1000):
+        at, held = 0, dict[int, dict[str, object]]()
+        while (changes := store.changes(at, window)).seq > at:
+            at = changes.seq
+            for each in changes.removed:
+                assert held.pop(each.docno) == each.fields, "it was told as it had been added"
+            assert not held.keys() & {each.docno for each in changes.added}
+            held.update((each.docno, each.fields) for each in changes.added)
+        assert held == expected
+        assert at == store.seq()
 
-    store = Store(tmp_path / "records.db", fail)
-    assert (await store.write([put("a")])).added
-    store.close()
-    again = Store(tmp_path / "records.db")
-    assert again.by_id("n", ["a"])
-    again.close()
+
+async def test_a_log_that_was_cut_says_from_where_it_can_be_followed(store: Store) -> None:
+    await store.write([put(str(i)) for i in range(10)])
+    assert store.log_starts_after() == 0
+    await store.write([Cut(6)])
+    assert store.log_starts_after() == 6
+    assert ids(store.changes(6, 100).added) == ["6", "7", "8", "9"]
+    await store.write([Cut(4)])
+    assert store.log_starts_after() == 6, "what was cut does not come back"
+    await store.write([Cut(10)])
+    assert store.seq() == 10
+    assert (await store.write([put("next")])).seq == 11
 
 
-async def test_ids_come_in_pages(store: Store) -> None:
-    await store.write([put(id) for id in ("b1", "a2", "a1", "a3")] + [put("a9", namespace="m")])
-    assert store.ids("n", "a", "", 2) == ["a1", "a2"]
-    assert store.ids("n", "a", "a2", 2) == ["a3"]
-    assert store.ids("n", "", "", 10) == ["a1", "a2", "a3", "b1"]
-
-
-async def test_a_scan_meets_every_record_once_with_its_vector(store: Store) -> None:
+async def test_a_snapshot_stays_as_it_was_whatever_is_written(store: Store) -> None:
     await store.write([put(str(i)) for i in range(25)])
-    batches: list[list[Document]] = list(store.scan("chunk_text", batch=10))
-    assert [len(batch) for batch in batches] == [10, 10, 5]
-    assert {each.id for batch in batches for each in batch} == {str(i) for i in range(25)}
-    assert all(each.vectors for batch in batches for each in batch)
+    with store.snapshot("text", batch=10) as snapshot:
+        assert (snapshot.seq, snapshot.total) == (25, 25)
+        first = next(snapshot.batches)
+        await store.write([Clear("n"), put("new")])
+        rest = list(snapshot.batches)
+    assert [len(batch) for batch in [first, *rest]] == [10, 10, 5]
+    seen = [each for batch in [first, *rest] for each in batch]
+    assert {each.id for each in seen} == {str(i) for i in range(25)}
+    assert all(each.vectors == {"text": VECTOR} for each in seen)
+    assert store.ids("n", "", "", 100) == ["new"], "and after it this thread sees what is new"
+
+
+async def test_a_snapshot_that_is_left_early_holds_nothing(store: Store) -> None:
+    await store.write([put(str(i)) for i in range(25)])
+    with contextlib.suppress(KeyError), store.snapshot(batch=10) as snapshot:
+        next(snapshot.batches)
+        raise KeyError
+    await store.write([put("new")])
+    with store.snapshot() as snapshot:
+        assert snapshot.total == 26
+
+
+# --- the file --------------------------------------------------------------------------------
+
+
+def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    path = tmp_path / "records.db"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    with pytest.raises(OtherFormat, match=f"format {FORMAT + 1}"):
+        Store(path)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA user_version").fetchone() == (FORMAT + 1,)
+
+
+def open_files(folder: Path) -> int:
+    here = Path("/proc/self/fd")
+    if not here.exists():
+        pytest.skip("open files are counted in /proc, which is not there")
+    names = []
+    for each in here.iterdir():
+        with contextlib.suppress(OSError):
+            names.append(str(each.readlink()))
+    return sum(name.startswith(str(folder)) for name in names)
+
+
+@pytest.mark.parametrize("reason", ["closed", "other format", "damaged"])
+async def test_no_file_and_no_thread_is_left(tmp_path: Path, reason: str) -> None:
+    threads = threading.active_count()
+    if reason == "closed":
+        with opened(tmp_path) as store, ThreadPoolExecutor(16) as pool:
+            await store.write([put("a")])
+            together = threading.Barrier(16, timeout=10)
+
+            def read(_: int) -> list[Document]:
+                together.wait()
+                return store.by_id("n", ["a"])
+
+            assert all(pool.map(read, range(16)))
+            assert open_files(tmp_path) > 16
+    elif reason == "other format":
+        with contextlib.closing(sqlite3.connect(tmp_path / "records.db")) as other:
+            other.execute("CREATE TABLE documents (x)")
+        with pytest.raises(OtherFormat):
+            Store(tmp_path / "records.db")
+    else:
+        (tmp_path / "records.db").write_bytes(b"no database" * 1000)
+        with pytest.raises(sqlite3.DatabaseError):
+            Store(tmp_path / "records.db")
+    assert open_files(tmp_path) == 0
+    assert threading.active_count() == threads
+
+
+async def test_who_reads_after_the_end_is_told_and_opens_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.seq()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        store.seq()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        await asyncio.to_thread(store.seq)
+    assert open_files(tmp_path) == 0
+
+
+def test_damage_is_found(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        assert store.check() == []
+        store.write_now([put(str(i), "x" * 500) for i in range(500)])
+    path = tmp_path / "records.db"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 9000] = bytes(9000)
+    path.write_bytes(content)
+    with opened(tmp_path) as store:
+        assert store.check()
 
 
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from service.embedded.store import Put, Store
+from service.embedded.store import Store
+from service.embedded.writer import Cut, Put
 
 async def main():
     store = Store(Path(sys.argv[1]))
     for i in range(1_000_000):
-        batch = [Put("n", f"{i}-{j}", {"chunk_text": "x" * 200}) for j in range(3)]
-        await store.write(batch)
+        batch = [Put("n", f"{i}-{j}", {"text": "x" * 200}, {"v": b"1234"}) for j in range(3)]
+        written = await store.write(batch)
+        if i % 10 == 9:
+            store.submit([Cut(written.seq)])
         print(i, flush=True)
 
 asyncio.run(main())
@@ -149,7 +411,7 @@ asyncio.run(main())
 
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
     rng = random.Random(7)
-    for round_ in range(6):
+    for round_ in range(4):
         path = tmp_path / f"{round_}.db"
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path)], cwd=ROOT, stdout=subprocess.PIPE
@@ -161,7 +423,14 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path) -> 
             os.kill(process.pid, signal.SIGKILL)
             acknowledged = max(acknowledged, *map(int, process.stdout.read().split()), -1)
         store = Store(path)
-        ids = {each.id for batch in store.scan() for each in batch}
-        store.close()
-        assert {f"{i}-{j}" for i in range(acknowledged + 1) for j in range(3)} <= ids
-        assert len(ids) % 3 == 0, "a batch was written in part"
+        try:
+            with store.snapshot("v") as snapshot:
+                found = [each for batch in snapshot.batches for each in batch]
+            assert store.check() == []
+            assert snapshot.seq == len(found)
+        finally:
+            store.close()
+        expected = {f"{i}-{j}" for i in range(acknowledged + 1) for j in range(3)}
+        assert expected <= {each.id for each in found}
+        assert len(found) % 3 == 0, "a batch was written in part"
+        assert all(each.vectors for each in found)

@@ -144,9 +144,9 @@ async def test_a_retry_is_still_made_where_the_client_makes_one(upstream: Upstre
         def __init__(self) -> None:
             self.met = False
 
-        async def answer(self, writer: Any, usual: bytes) -> None:
+        async def answer(self, writer: Any, usual: Any) -> None:
             if self.met:
-                writer.write(usual)
+                writer.write(usual())
             else:
                 self.met = True
                 await Status(503).answer(writer, usual)

@@ -83,9 +83,9 @@ async def test_both_legs_are_under_way_at_the_same_time(client: Client, upstream
     both = threading.Barrier(2, timeout=5)
 
     class Meet:
-        async def answer(self, writer: Any, usual: bytes) -> None:
+        async def answer(self, writer: Any, usual: Any) -> None:
             await asyncio.to_thread(both.wait)
-            writer.write(usual)
+            writer.write(usual())
 
     upstream.behave(Meet(), "dense", "sparse")
     assert (await ask(client, rerank="none"))["degraded"] is False

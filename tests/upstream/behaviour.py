@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
+Usual = Callable[[], bytes]
+
 
 class Behaviour(Protocol):
-    """What is done with one request. `usual` is what would have been answered."""
+    """What is done with one request. `usual` does what is asked, and is what to answer then."""
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None: ...
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None: ...
 
 
 def http(status: int, body: bytes, headers: dict[str, str] | None = None) -> bytes:
@@ -31,16 +35,16 @@ class Delay:
 
     seconds: float
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None:
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
         await asyncio.sleep(self.seconds)
-        writer.write(usual)
+        writer.write(usual())
 
 
 @dataclass(frozen=True)
 class Hang:
     """Never answer, until the other side gives up."""
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None:
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
         await asyncio.sleep(3600)
 
 
@@ -48,8 +52,8 @@ class Hang:
 class Drip:
     """Send a byte at a time, and never come to the end."""
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None:
-        for byte in usual[:-1]:
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
+        for byte in usual()[:-1]:
             writer.write(bytes([byte]))
             await asyncio.sleep(0.02)
         await asyncio.sleep(3600)
@@ -59,7 +63,7 @@ class Drip:
 class Reset:
     """Reset the connection in place of an answer."""
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None:
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
@@ -69,8 +73,8 @@ class Reset:
 class Truncate:
     """Close in the middle of the body."""
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None:
-        writer.write(usual[:-10])
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
+        writer.write(usual()[:-10])
         await writer.drain()
         writer.close()
 
@@ -83,7 +87,7 @@ class Status:
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "upstream says no"
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None:
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
         error = {"code": "ANY", "message": self.message}
         body = orjson.dumps({"error": error, "status": self.status})
         writer.write(http(self.status, body, self.headers))
@@ -96,7 +100,7 @@ class Garbage:
     body: bytes = b'{"result": {"hits": [{"_id": '
     headers: dict[str, str] = field(default_factory=dict)
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None:
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
         writer.write(http(200, self.body, self.headers))
 
 
@@ -106,5 +110,31 @@ class Wrong:
 
     body: Any
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: bytes) -> None:
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
         writer.write(http(200, orjson.dumps(self.body)))
+
+
+@dataclass
+class Flaky:
+    """Misbehave for so many requests, and then as usual."""
+
+    behaviour: Behaviour
+    times: int
+
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
+        if self.times:
+            self.times -= 1
+            await self.behaviour.answer(writer, usual)
+        else:
+            writer.write(usual())
+
+
+@dataclass
+class Gate:
+    """Do what is asked, but answer only when the gate is opened (from any thread)."""
+
+    opened: threading.Event = field(default_factory=threading.Event)
+
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
+        await asyncio.to_thread(self.opened.wait, 20)
+        writer.write(usual())

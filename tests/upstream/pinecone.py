@@ -59,8 +59,6 @@ def answer(index: str, path: str, body: Any) -> tuple[int, Any]:
     if index == "control":
         return _control(path, body)
     parts = [unquote(part) for part in path.strip("/").split("/")]
-    if path == "/describe_index_stats":
-        return 200, {"namespaces": {}, "totalVectorCount": len(RECORDS), "dimension": 4}
     if parts[0] == "records" and parts[-1] == "search":
         return 200, _records_search(index, body)
     if parts[0] == "namespaces" and parts[-2:] == ["documents", "search"]:

@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
 from tests.upstream.behaviour import Behaviour, http
 from tests.upstream.pinecone import answer
+from tests.upstream.records import Records
 
 API_KEY = "test-key-7f3a9c"
 
@@ -30,6 +33,8 @@ class Call:
     headers: dict[str, str]
     body: Any
     abandoned: bool = False  # the caller went away before the answer was written
+    query: dict[str, list[str]] = field(default_factory=dict)
+    size: int = 0
 
 
 class Upstream:
@@ -38,6 +43,7 @@ class Upstream:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.connections = 0
+        self.records = Records()
         self._behaviours: dict[str, Behaviour] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -89,6 +95,14 @@ class Upstream:
             if call.path.endswith(("/search", "/rerank")) and index in {None, call.index}
         ]
 
+    def upserts(self, index: str | None = None) -> list[Call]:
+        """The calls that wrote records, so far."""
+        return [
+            call
+            for call in self.calls
+            if call.path.endswith("/upsert") and index in {None, call.index}
+        ]
+
     def __enter__(self) -> Upstream:
         self._thread.start()
         self._server = asyncio.run_coroutine_threadsafe(
@@ -133,16 +147,20 @@ class Upstream:
             for name, _, value in (line.partition(":") for line in lines if line)
         }
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
-        _, index, path = request_line.split(" ")[1].partition("?")[0].split("/", 2)
-        call = Call(index, f"/{path}", headers, orjson.loads(raw) if raw else None)
+        target, _, query = request_line.split(" ")[1].partition("?")
+        _, index, path = target.split("/", 2)
+        ndjson = headers.get("content-type") == "application/x-ndjson"
+        body = [orjson.loads(line) for line in raw.splitlines()] if ndjson else None
+        call = Call(index, f"/{path}", headers, body or (orjson.loads(raw) if raw else None))
+        call.query, call.size = parse_qs(query), len(raw)
         self.calls.append(call)
         self._notify()
         behaviour = self._behaviours.get(f"{index}/{path}") or self._behaviours.get(index)
-        usual = self._usual(call)
         if behaviour is None:
-            writer.write(usual)
+            writer.write(self._usual(call))
         else:
-            await self._until_abandoned(behaviour.answer(writer, usual), reader, call)
+            answering = behaviour.answer(writer, partial(self._usual, call))
+            await self._until_abandoned(answering, reader, call)
         await writer.drain()
 
     async def _until_abandoned(
@@ -166,6 +184,7 @@ class Upstream:
     def _usual(self, call: Call) -> bytes:
         if call.headers.get("api-key") != API_KEY:
             return http(401, b'{"code": 16, "message": "Invalid API key", "details": []}')
-        status, body = answer(call.index, call.path, call.body)
+        found = self.records.answer(call.index, call.path, call.body, call.query, call.size)
+        status, body = found or answer(call.index, call.path, call.body)
         text = orjson.dumps(body).replace(b'"HOST/', f'"{self.address}/'.encode())
         return http(status, text, {"x-pinecone-request-id": "upstream-1"})

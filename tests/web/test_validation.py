@@ -78,7 +78,7 @@ BODIES: list[tuple[Any, str, str]] = [
     ({"text_query": None}, "text_query", "must be a text"),
     ({"text_query": "a\0b"}, "text_query", "NUL"),
     ({"text_query": "x" * 100_001}, "text_query", "100000"),
-    ({"fields": "kind"}, "fields", "list of names"),
+    ({"fields": "kind"}, "fields", "list of texts"),
     ({"fields": []}, "fields", "at least 1"),
     ({"fields": [1]}, "fields", "must be a text"),
     ({"filter": "kind"}, "filter", "JSON object"),

@@ -9,12 +9,13 @@ from typing import Any
 
 from service.embedded.index import Rebuilding
 from service.embedded.lexical import DamagedView
+from service.indexes.port import OurSentence
 
 # gRPC's, which the data plane answers with
 CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
 
 
-class Refused(Exception):
+class Refused(OurSentence):
     """The request is refused with this status."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -1,0 +1,1 @@
+"""The embedded engine beside others that are opened in the process: see bench/README.md."""

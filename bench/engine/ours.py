@@ -1,0 +1,88 @@
+"""Cascade's embedded engine. All that the comparison knows of it stands here."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.engine.corpus import TOP_K, Batch, Vectors
+from bench.engine.port import Filter
+from service.embedded.engine import opened_index
+from service.inference.embedders import Corpus, WordLlamaEmbedder
+
+NAME, FIELD = "records", "text"
+
+
+class Cascade:
+    """Opened as the service opens it, asked as the service asks it."""
+
+    packages: tuple[str, ...] = ("usearch", "tantivy", "wordllama")
+    batch = 1_000
+
+    def __init__(self) -> None:
+        self._embedder = WordLlamaEmbedder()
+        self._exit = contextlib.AsyncExitStack()
+
+    async def open(self, folder: Path) -> None:
+        opening = opened_index(folder, NAME, FIELD, self._embedder)
+        self._index = await self._exit.enter_async_context(opening)
+
+    async def load(self, batch: Batch) -> None:
+        """It embeds the texts itself: its load rate has that inside."""
+        documents = [
+            {"_id": id, FIELD: text, **fields}
+            for id, text, fields in zip(batch.ids, batch.texts, batch.fields, strict=True)
+        ]
+        await self._index.documents.upsert(namespace="", documents=documents)
+
+    async def finish(self) -> None:
+        await self._index.show()
+
+    async def search_dense(self, vector: Vectors, filter: Filter | None) -> list[str] | None:  # noqa: ARG002 - there is no such search yet
+        return None
+
+    async def search_words(self, words: str, filter: Filter | None) -> list[str]:
+        return await self._search("text", words, filter)
+
+    async def search_meaning(self, words: str, filter: Filter | None) -> list[str]:
+        return await self._search("embed", words, filter)
+
+    async def _search(self, kind: str, words: str, filter: Filter | None) -> list[str]:
+        found = await self._index.documents.search(
+            namespace="",
+            score_by=[{"type": kind, "field": FIELD, "query": words}],
+            top_k=TOP_K,
+            filter={filter[0]: {"$eq": filter[1]}} if filter else None,
+        )
+        return [match.id for match in found.matches]
+
+    async def close(self) -> None:
+        await self._exit.aclose()
+
+
+def lose_views(folder: Path) -> None:
+    """Take away all that is not the truth."""
+    for view in ("dense", "lexical"):
+        shutil.rmtree(folder / NAME / view)
+
+
+class Embedding:
+    """Its embedder, for the vectors that every engine is given."""
+
+    def __init__(self) -> None:
+        self._embedder = WordLlamaEmbedder()
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        return self._embedder.embed(texts)
+
+    def questions(self, questions: Sequence[str], corpus: Iterator[Sequence[str]]) -> Vectors:
+        """As the engine does it: a word piece counts by how rare it is in the corpus."""
+        seen = Corpus()
+        for texts in corpus:
+            self._embedder.count(texts, seen, 1)
+        vectors: Vectors = np.stack([self._embedder.embed_query(each, seen) for each in questions])
+        return vectors

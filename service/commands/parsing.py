@@ -1,0 +1,47 @@
+"""What the commands' arguments have in common."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from service.settings import check_namespace
+
+if TYPE_CHECKING:  # argparse has no public name for it, and only the type checker's has a parameter
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A whole number in a range."""
+
+    def parse(value: str) -> int:
+        if not value.isascii() or not value.isdecimal() or not least <= int(value[:12]) <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}")
+        return int(value)
+
+    return parse
+
+
+def namespace(value: str) -> str:
+    try:
+        return check_namespace(value)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Where: the same for every command."""
+    parser.add_argument(
+        "--namespace",
+        type=namespace,
+        default=None,
+        metavar="NAME",
+        help="in which namespace; PINECONE_NAMESPACE without",
+    )
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        help="go through the running service at URL, such as http://127.0.0.1:8000, with the key "
+        "in SERVICE_API_KEY if it wants one; without, this process opens what the settings name",
+    )

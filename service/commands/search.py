@@ -1,0 +1,137 @@
+"""`search`: one question, and a table for people or the API's JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, get_args
+
+import orjson
+
+from service.commands.interrupt import Interrupt, run
+from service.commands.parsing import add_place, whole
+from service.commands.place import reached
+from service.commands.remote import Remote
+from service.commands.results import table
+from service.commands.terminal import Style, columns
+from service.errors import Unavailable
+from service.ingest.progress import stopwatch
+from service.retrieval.query import Mode, RerankMode
+from service.settings import Settings
+from service.web.schemas import MAX_TOP_K
+
+if TYPE_CHECKING:
+    from service.commands.parsing import Commands
+
+AGAIN_S = 0.05
+EXAMPLES = """
+examples:
+  python -m service search "how do I keep bread fresh"
+  python -m service search "E61" --mode lexical --top-k 3 --fields title,year
+  python -m service search "stains" --filter '{"minutes": {"$lte": 5}}' --json
+"""
+
+
+def add_to(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "search",
+        help="search, and print a table",
+        description="Search, and print what is found as a table, with what became of each stage.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("text", metavar="QUESTION", help="what to search for")
+    parser.add_argument(
+        "--mode",
+        choices=get_args(Mode),
+        default="cascading",
+        help="by meaning, by words, or by both at once (the default)",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=whole(1, MAX_TOP_K),
+        metavar="N",
+        help="how many results; PINECONE_TOP_K without",
+    )
+    parser.add_argument(
+        "--filter",
+        type=_json_object,
+        metavar="JSON",
+        help="a condition in Pinecone's filter language, as a JSON object",
+    )
+    parser.add_argument(
+        "--fields",
+        type=_names,
+        metavar="A,B",
+        help="which fields to show, * for all; without, the text",
+    )
+    parser.add_argument(
+        "--rerank", choices=get_args(RerankMode), help="as in the API; its default without"
+    )
+    add_place(parser)
+    parser.add_argument("--json", action="store_true", help="print the API's JSON")
+    parser.set_defaults(run=_search, quiet=True)
+
+
+def _search(settings: Settings, options: argparse.Namespace) -> int:
+    async def command(interrupt: Interrupt) -> int:
+        async with reached(settings, options.url, interrupt) as searcher:
+            opened_here = not options.url and settings.backend == "embedded"
+            patience_s = settings.startup_timeout_s if opened_here else 0
+            answer = await _whole(searcher, options.mode, _body(options), patience_s)
+        if options.json:
+            print(orjson.dumps(answer).decode())
+            return 0
+        texts = ["chunk_text", settings.pinecone_text_field]
+        style = Style.of(sys.stdout)
+        for line in table(answer, texts, options.mode, columns(), style):
+            print(line)
+        return 0
+
+    return run(command)
+
+
+async def _whole(
+    searcher: Remote, mode: Mode, body: dict[str, Any], patience_s: float
+) -> dict[str, Any]:
+    """An engine that was opened a moment ago may still be reading: give it some time."""
+    waited = stopwatch()
+    while True:
+        try:
+            answer = await searcher.search(mode, body)
+            if not answer.get("degraded") or waited() >= patience_s:
+                return answer
+        except Unavailable:
+            if waited() >= patience_s:
+                raise
+        await asyncio.sleep(AGAIN_S)
+
+
+def _body(options: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "text_query": options.text,
+        "top_k": options.top_k,
+        "namespace": options.namespace,
+        "filter": options.filter,
+        "fields": options.fields,
+        "rerank": options.rerank,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _json_object(value: str) -> dict[str, Any]:
+    try:
+        decoded = orjson.loads(value)
+    except orjson.JSONDecodeError as exc:
+        raise argparse.ArgumentTypeError(f"is not JSON: {exc}") from None
+    if not isinstance(decoded, dict):
+        raise argparse.ArgumentTypeError('must be a JSON object, such as {"year": 2024}')
+    return decoded
+
+
+def _names(value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError("must be names with commas between them")
+    return names

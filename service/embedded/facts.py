@@ -1,0 +1,34 @@
+"""What an index is noted to be made with: vectors of another making can't be compared with ours."""
+
+from __future__ import annotations
+
+import json
+
+from service.embedded.schema import Schema
+from service.embedded.store import Store
+from service.embedded.writer import Note
+from service.inference.embedders import Embedder
+
+
+class OtherVectors(Exception):
+    """The stored vectors, or the fields, are not those that the index is opened with."""
+
+
+def facts_of(schema: Schema, embedder: Embedder) -> dict[str, str]:
+    """By name."""
+    facts = {"schema": json.dumps(schema.to_dict())}
+    if schema.embedded:
+        facts["embedder"] = embedder.name
+    return facts
+
+
+def check_facts(store: Store, schema: Schema, embedder: Embedder) -> None:
+    """Note them at first, and compare them ever after."""
+    if store.fact("reembedding") is not None:
+        raise OtherVectors("it was being made anew, and that was cut off")
+    for name, value in facts_of(schema, embedder).items():
+        known = store.fact(name)
+        if known is None:
+            store.write_now([Note(name, value)])
+        elif known != value:
+            raise OtherVectors(f"it was made with the {name} {known}, and is opened with {value}")

@@ -1,0 +1,119 @@
+"""For an index that nobody has open: what is wrong with it, and how it is made whole again.
+
+Knows nothing of the command line. The caller owns the data directory.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from service.embedded.facts import facts_of
+from service.embedded.index import wipe_views
+from service.embedded.schema import Schema
+from service.embedded.store import OtherFormat, Store
+from service.embedded.writer import Note, Operation, Revector
+from service.inference.embedders import Embedder
+
+BATCH = 500
+SPARE_BYTES = 200_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    status: Literal["ok", "note", "wrong"]
+    what: str
+
+
+def inspect(folder: Path, schema: Schema, embedder: Embedder) -> Iterator[Finding]:
+    """Look at the files of an index, the truth first."""
+    path = folder / "records.db"
+    if not path.exists():
+        yield Finding("ok", f"{folder} has no records yet")
+        return
+    try:
+        store = Store(path)
+    except (sqlite3.Error, OtherFormat, OSError) as exc:
+        yield Finding("wrong", f"{path} can't be opened ({exc}): put back a copy of it")
+        return
+    try:
+        yield from _inspect_store(store, path, schema, embedder)
+    except sqlite3.Error as exc:
+        yield Finding("wrong", f"{path} can't be read ({exc}): put back a copy of it")
+    finally:
+        store.close()
+    yield from _inspect_views(folder, schema)
+    free = shutil.disk_usage(folder).free
+    if free < SPARE_BYTES:
+        yield Finding("wrong", f"only {free // 1_000_000} MB are free on the disk")
+
+
+def _inspect_store(
+    store: Store, path: Path, schema: Schema, embedder: Embedder
+) -> Iterator[Finding]:
+    damage = store.check()
+    counts = store.namespaces()
+    if damage:
+        yield Finding("wrong", f"{path} is damaged ({damage[0]}): put back a copy of it")
+    else:
+        yield Finding("ok", f"{path}: {sum(counts.values())} records, no damage")
+    for name, value in facts_of(schema, embedder).items():
+        known = store.fact(name)
+        if known is not None and known != value:
+            yield Finding("wrong", f"it was made with the {name} {known}; --reembed makes it anew")
+    if store.fact("reembedding") is not None:
+        yield Finding("wrong", "it was being made anew and that was cut off; --reembed does it")
+
+
+def _inspect_views(folder: Path, schema: Schema) -> Iterator[Finding]:
+    """Views can always be made again: what is missing is only a matter of time."""
+    kinds = {"lexical": bool(schema.worded), "dense": bool(schema.dense or schema.embedded)}
+    for kind in [kind for kind, there in kinds.items() if there]:
+        if any(each.is_file() for each in (folder / kind).rglob("*")):
+            yield Finding("ok", f"the {kind} view is saved")
+        else:
+            yield Finding("note", f"the {kind} view is missing: the next start rebuilds it")
+
+
+def rebuild(folder: Path) -> None:
+    """Forget every view; the next start makes them again from what is stored."""
+    wipe_views(folder)
+
+
+def reembed(
+    folder: Path, schema: Schema, embedder: Embedder, progress: Callable[[int, int], None]
+) -> int:
+    """Make an index anew with another embedder or other fields; returns how many records it has.
+
+    If it is cut off, the index can't be opened until it has been done again, and nothing is lost.
+    """
+    store = Store(folder / "records.db")
+    try:
+        store.write_now([Note("reembedding", embedder.name)])
+        wipe_views(folder)
+        done = 0
+        with store.snapshot(batch=BATCH) as snapshot:
+            for documents in snapshot.batches:
+                operations: list[Operation] = []
+                for field in schema.embedded:
+                    texts = [(each.docno, each.fields.get(field)) for each in documents]
+                    there = [(docno, text) for docno, text in texts if isinstance(text, str)]
+                    vectors = embedder.embed([text for _, text in there])
+                    operations += [
+                        Revector(docno, field, vector.tobytes())
+                        for (docno, _), vector in zip(there, vectors, strict=True)
+                    ]
+                store.write_now(operations)
+                done += len(documents)
+                progress(done, snapshot.total)
+        facts = facts_of(schema, embedder)
+        store.write_now([*(Note(*fact) for fact in facts.items()), Note("reembedding", None)])
+    finally:
+        store.close()
+    return done

@@ -1,0 +1,70 @@
+"""Cross-encoders, over `sentence-transformers`: they read a query and a text together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.errors import StartupFailed
+from service.inference.embedders import readable
+from service.inference.port import Ranking
+from service.inference.weights import loaded, package
+
+BATCH = 32
+
+
+class CrossEncoderReranker:
+    """The best judge here, and the slowest: every candidate costs a run of the model.
+
+    Calls take turns. One that nobody waits for any more stops at the end of its batch.
+    """
+
+    max_documents = 100
+
+    def __init__(self, setting: str, model: str) -> None:
+        library = package("sentence_transformers", setting, "sentence-transformers")
+
+        def load(folder: Path) -> Any:
+            encoder = library.CrossEncoder(str(folder), device="cpu", local_files_only=True)
+            if encoder.num_labels != 1:
+                raise StartupFailed(
+                    f"{setting}: {model!r} tells {encoder.num_labels} classes apart; "
+                    "a reranker gives one score"
+                )
+            return encoder
+
+        self._encoder, identity = loaded(setting, model, load)
+        self._sigmoid = package("torch", setting, "sentence-transformers").nn.Sigmoid()
+        self._turn = threading.Lock()
+        self.model = f"sentence-transformers@{identity}"
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        abandoned = threading.Event()
+        try:
+            return await asyncio.to_thread(self._rank, query, documents, abandoned)
+        except asyncio.CancelledError:
+            abandoned.set()
+            raise
+
+    def _rank(self, query: str, documents: Sequence[str], abandoned: threading.Event) -> Ranking:
+        pairs = [(readable(query), readable(text)) for text in documents]
+        scores: list[float] = []
+        for start in range(0, len(pairs), BATCH):
+            with self._turn:
+                if abandoned.is_set():
+                    return Ranking([], 0)
+                found = self._encoder.predict(
+                    pairs[start : start + BATCH],
+                    batch_size=BATCH,
+                    show_progress_bar=False,
+                    activation_fn=self._sigmoid,
+                    convert_to_numpy=True,
+                )
+            scores += np.nan_to_num(np.asarray(found, dtype=np.float64)).tolist()
+        order = sorted(enumerate(scores), key=lambda pair: -pair[1])
+        return Ranking(order, 0)

@@ -1,0 +1,41 @@
+"""Which embedder and which reranker a setting stands for. Opening one may take seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from service.errors import StartupFailed
+from service.inference.cross_encoder import CrossEncoderReranker
+from service.inference.embedders import Corpus, Embedder
+from service.inference.local import LocalReranker
+from service.inference.model2vec import model2vec_embedder
+from service.inference.port import Reranker
+from service.inference.sentence_encoder import SentenceEncoder
+from service.inference.wordllama import WordLlamaEmbedder
+
+EMBEDDERS = "wordllama, model2vec:<folder or hub id>, sentence-transformers:<folder or hub id>"
+RERANKERS = "builtin, none, sentence-transformers:<folder or hub id>"
+
+
+def embedder_for(setting: str) -> Embedder:
+    """The embedder of EMBEDDER; StartupFailed, with the way out, if there is none."""
+    kind, _, model = setting.partition(":")
+    if setting == "wordllama":
+        return WordLlamaEmbedder()
+    if kind == "model2vec" and model:
+        return model2vec_embedder("EMBEDDER", model)
+    if kind == "sentence-transformers" and model:
+        return SentenceEncoder("EMBEDDER", model)
+    raise StartupFailed(f"EMBEDDER: {setting!r} is not known; there are {EMBEDDERS}")
+
+
+def reranker_for(setting: str, embedder: Embedder, corpus: Callable[[], Corpus]) -> Reranker | None:
+    """The reranker of RERANKER. The built-in one reads with the embedder of the index."""
+    kind, _, model = setting.partition(":")
+    if setting == "none":
+        return None
+    if setting == "builtin":
+        return LocalReranker(embedder, corpus)
+    if kind == "sentence-transformers" and model:
+        return CrossEncoderReranker("RERANKER", model)
+    raise StartupFailed(f"RERANKER: {setting!r} is not known; there are {RERANKERS}")

@@ -1,0 +1,64 @@
+"""Transformers that read a text as a whole, over the `sentence-transformers` package and torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.inference.embedders import Corpus, Vector, Vectors, readable, unit
+from service.inference.weights import loaded, package
+
+BATCH = 32
+
+
+class SentenceEncoder:
+    """Understands more than static vectors do, and takes a thousand times as long.
+
+    A text is read up to the model's own limit. Calls take turns: its tokenizer is not one to be
+    used by two threads. Statistics of the corpus mean nothing to it.
+    """
+
+    def __init__(self, setting: str, model: str) -> None:
+        library = package("sentence_transformers", setting, "sentence-transformers")
+
+        def load(folder: Path) -> Any:
+            return library.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+
+        self._model, identity = loaded(setting, model, load)
+        self._turn = threading.Lock()
+        self.dimension = int(self._encode("encode_document", ["a"]).shape[1])
+        self.name = f"sentence-transformers-{self.dimension}@{identity}"
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        rows = [row for row, text in enumerate(texts) if text and not text.isspace()]
+        if rows:
+            vectors[rows] = self._encode("encode_document", [texts[row] for row in rows])
+        return vectors
+
+    def embed_query(self, text: str, corpus: Corpus) -> Vector:  # noqa: ARG002 - it is the port's
+        if not text or text.isspace():
+            return np.zeros(self.dimension, dtype=np.float32)
+        (vector,) = self._encode("encode_query", [text])
+        return np.asarray(vector)
+
+    def count(self, texts: Sequence[str], corpus: Corpus, by: int) -> None:
+        """It has no word pieces to count."""
+
+    def _encode(self, way: str, texts: Sequence[str]) -> Vectors:
+        """With the model's prompt for queries or for documents, where it has one."""
+        found: list[Vectors] = []
+        for start in range(0, len(texts), BATCH):
+            with self._turn:  # a query need not wait for all of a long load
+                vectors = getattr(self._model, way)(
+                    [readable(text) for text in texts[start : start + BATCH]],
+                    batch_size=BATCH,
+                    show_progress_bar=False,
+                    convert_to_numpy=True,
+                )
+            found.append(unit(np.asarray(vectors, dtype=np.float32)))
+        return np.concatenate(found)

@@ -1,0 +1,58 @@
+"""Items gathered into batches. Knows nothing of who takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.ingest.items import Fault, Item
+from service.ingest.reading import Stopped
+
+MAX_BYTES = 1_500_000
+MAX_FAULTS = 1_000  # a file of nothing but faults must not be held in memory either
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records to write together. `end` is how many items of the stream have been seen with it."""
+
+    end: int = 0
+    records: list[Mapping[str, Any]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    size: int = 0
+
+
+def batches(items: Iterable[Item], max_records: int, skip: int = 0) -> Generator[Batch]:
+    """Batches of what comes after the first `skip` items. No id is in one batch twice.
+
+    Of two records with one id the later one must win, and a backend need not promise that inside
+    of a batch.
+    """
+    batch = Batch()
+    try:
+        for number, item in enumerate(items, 1):
+            if number <= skip:
+                batch.end = number
+                continue
+            if isinstance(item, Fault):
+                batch.faults.append(item)
+            else:
+                id = item.fields["_id"]
+                if id in batch.ids or (batch.records and batch.size + item.size > MAX_BYTES):
+                    yield batch
+                    batch = Batch()
+                batch.records.append(item.fields)
+                batch.places.append(item.where)
+                batch.ids.add(id)
+                batch.size += item.size
+            batch.end = number
+            if len(batch.records) >= max_records or len(batch.faults) >= MAX_FAULTS:
+                yield batch
+                batch = Batch(end=number)
+    except Stopped:
+        return
+    if batch.records or batch.faults:
+        yield batch

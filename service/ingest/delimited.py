@@ -1,0 +1,129 @@
+"""CSV and TSV: a header, then a record a row. Knows nothing of files.
+
+A cell that is written as JSON writes a number, `true` or `false` is one, unless the numbers would
+lose digits; `007`, `1,5` and `True` are texts. The text and the id always are. Empty cells are
+left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from service.ingest.items import Fault, Item, Rules, Unfit
+from service.ingest.reading import MAX_LINE, NOT_UTF8, TOO_LONG, lines
+
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+EXACT = 2**53  # whole numbers beyond lose digits in an index
+LONGEST_NUMBER = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the cells are kept apart, and whether all of them are texts."""
+
+    delimiter: str = ","
+    strings: bool = False
+
+
+def parse(stream: BinaryIO, name: str, rules: Rules, dialect: Dialect) -> Iterator[Item]:
+    """The records of a file, row by row."""
+    rows = _Rows(stream, dialect.delimiter)
+    header: list[str] | None = None
+    texts: set[str] = set()
+    for line, row in rows:
+        where = f"{name} line {line}"
+        if header is None:
+            if fault := _header_fault(row, rules):
+                yield Fault(where, fault)
+                return
+            assert isinstance(row, list), "a header that is a fault was said"  # noqa: S101
+            header, texts = row, _texts(rules)
+        elif isinstance(row, str):
+            yield Fault(where, row)
+        elif len(row) != len(header):
+            yield Fault(where, f"has {len(row)} cells, and the header has {len(header)}")
+        else:
+            keep = (
+                (column, cell if dialect.strings or column in texts else typed(cell))
+                for column, cell in zip(header, row, strict=True)
+                if cell
+            )
+            yield rules.record(where, dict(keep))
+
+
+def typed(cell: str) -> Any:
+    """The number or truth value that a cell is; itself otherwise."""
+    if cell in {"true", "false"}:
+        return cell == "true"
+    if len(cell) > LONGEST_NUMBER or not NUMBER.fullmatch(cell):
+        return cell
+    number = json.loads(cell)
+    return number if abs(number) <= EXACT else cell
+
+
+def _texts(rules: Rules) -> set[str]:
+    ids = {rules.id_column} if rules.id_column else {"_id", "id"}
+    return {rules.text_field, rules.text_column or "", *(name for name in ids if name)}
+
+
+def _header_fault(row: list[str] | str, rules: Rules) -> str | None:
+    if isinstance(row, str):
+        return row
+    if "" in row:
+        return f"is the header, and its column {row.index('') + 1} has no name"
+    if len(set(row)) < len(row):
+        twice = next(column for column in row if row.count(column) > 1)
+        return f"is the header, and has the column {twice!r} twice"
+    for column, option in (
+        (rules.text_column or rules.text_field, "--text-field"),
+        (rules.id_column, "--id-column"),
+    ):
+        if column and column not in row:
+            return (
+                f"is the header, and has no column {column!r} but {', '.join(map(repr, row))[:300]}"
+                f": give another {option}, or the right --delimiter"
+            )
+    return None
+
+
+class _Rows:
+    """Rows with the number of the line on which each starts; a row that can't be read is a text."""
+
+    def __init__(self, stream: BinaryIO, delimiter: str) -> None:
+        self._lines = lines(stream)
+        self._line = 0
+        self._held = 0
+        csv.field_size_limit(MAX_LINE)  # the row's own limit comes first
+        self._reader = csv.reader(self._feed(), delimiter=delimiter, strict=True)
+        self._delimiter = delimiter
+
+    def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
+        while True:
+            start, self._held = self._line + 1, 0
+            try:
+                row: list[str] | str = next(self._reader)
+            except StopIteration:
+                return
+            except Unfit as exc:
+                row = str(exc)
+                self._reader = csv.reader(self._feed(), delimiter=self._delimiter, strict=True)
+            except csv.Error as exc:
+                row = f"is not CSV: {exc}"
+            if row:
+                yield start, row
+
+    def _feed(self) -> Iterator[str]:
+        for number, raw in self._lines:
+            self._line = number
+            self._held += len(raw or b"")
+            if raw is None or self._held > MAX_LINE:
+                raise Unfit(TOO_LONG)
+            try:
+                yield raw.decode()
+            except UnicodeDecodeError:
+                raise Unfit(NOT_UTF8) from None

@@ -1,0 +1,179 @@
+"""Which files are to be loaded, and as what. Opens none of them, but to see whether it is binary.
+
+Everything that is wrong with the arguments is said here, before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from service.errors import CommandFailed
+from service.ingest.items import Fault
+
+Format = Literal["jsonl", "csv", "tsv", "text", "markdown"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".txt": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+}
+TEXTS = {"text", "markdown"}
+STDIN = "-"
+HEAD = 8192  # a NUL in the first bytes makes a file binary
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file, or stdin, which has no path. `size` and `changed` are of files alone."""
+
+    name: str
+    source: str
+    path: Path | None
+    format: Format
+    size: int | None = None
+    changed: int | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What the arguments stand for."""
+
+    inputs: list[Input] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes there are to read, if all of them are known."""
+        sizes = [each.size for each in self.inputs]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
+
+
+def find(arguments: Sequence[str], format: Format | None) -> Found:
+    """The files that the arguments name; a folder stands for the texts in it."""
+    found = Found()
+    for argument in arguments:
+        if argument == STDIN:
+            if arguments.count(STDIN) > 1:
+                raise CommandFailed("- is stdin, and can be given only once")
+            found.inputs.append(Input("stdin", "stdin", None, format or "jsonl"))
+            continue
+        path = Path(argument)
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as exc:
+            raise CommandFailed(f"{argument}: can't be read: {_reason(exc)}") from None
+        if stat.S_ISDIR(status.st_mode):
+            if format is not None and format not in TEXTS:
+                raise CommandFailed(f"{argument}: is a folder; --format {format} takes files")
+            _folder(path, format, found)
+        elif kind := format or _format_of(path.name):
+            found.inputs.append(_input(path, argument, path.name, kind, status))
+        else:
+            raise CommandFailed(
+                f"{argument}: what it is can't be told from its name; "
+                f"say it with --format {'|'.join(FORMATS)}"
+            )
+    _no_two_alike(found.inputs)
+    return found
+
+
+def _folder(root: Path, format: Format | None, found: Found) -> None:
+    texts = 0
+    data: list[str] = []
+    for path in _files(root, found):
+        kind = _format_of(path.name)
+        if kind in TEXTS:
+            texts += 1
+            _text(root, path, format or kind, found)
+        elif kind:
+            data.append(str(path))
+        else:
+            found.skipped["other"] += 1
+    if data and not texts:
+        raise CommandFailed(
+            f"{root}: in a folder only texts and Markdown are loaded; name its "
+            f"{len(data)} data files themselves, such as {data[0]}"
+        )
+    if not texts and not found.faults:
+        raise CommandFailed(f"{root}: there is no .txt, .md or .markdown file in it")
+    found.skipped["data"] += len(data)
+
+
+def _files(root: Path, found: Found) -> Iterator[Path]:
+    """Every file below, in an order that stays. Folders behind symbolic links are not entered."""
+
+    def unreadable(exc: OSError) -> None:
+        found.faults.append(Fault(str(exc.filename), f"can't be read: {_reason(exc)}"))
+
+    for folder, folders, names in os.walk(root, onerror=unreadable):
+        linked = [name for name in folders if Path(folder, name).is_symlink()]
+        hidden = [name for name in folders if name.startswith(".")]
+        found.skipped["linked folders"] += len(linked)
+        found.skipped["hidden"] += len(hidden)
+        folders[:] = sorted(set(folders) - set(linked) - set(hidden))
+        for name in sorted(names):
+            if name.startswith("."):
+                found.skipped["hidden"] += 1
+            else:
+                yield Path(folder, name)
+
+
+def _text(root: Path, path: Path, kind: Format, found: Found) -> None:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            found.skipped["other"] += 1
+            return
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError as exc:
+        found.faults.append(Fault(str(path), f"can't be read: {_reason(exc)}"))
+        return
+    if b"\0" in head and path.suffix != ".gz":
+        found.skipped["binary"] += 1
+        return
+    source = path.relative_to(root).as_posix()
+    found.inputs.append(_input(path, str(path), source, kind, status))
+
+
+def _input(path: Path, name: str, source: str, kind: Format, status: os.stat_result) -> Input:
+    shown = name.encode(errors="replace").decode()
+    if not stat.S_ISREG(status.st_mode):
+        return Input(shown, source, path, kind)
+    return Input(shown, source, path, kind, status.st_size, status.st_mtime_ns)
+
+
+def _format_of(name: str) -> Format | None:
+    path = Path(name.lower())
+    return SUFFIXES.get(Path(path.stem).suffix if path.suffix == ".gz" else path.suffix)
+
+
+def _no_two_alike(inputs: Sequence[Input]) -> None:
+    """Two texts of one name would overwrite each other's passages."""
+    seen: dict[str, str] = {}
+    for each in inputs:
+        if each.format in TEXTS:
+            if each.source in seen:
+                raise CommandFailed(
+                    f"{seen[each.source]} and {each.name} would both get the ids {each.source}#…: "
+                    "load the folder that holds both, or one at a time in namespaces of their own"
+                )
+            seen[each.source] = each.name
+
+
+def _reason(exc: Exception) -> str:
+    return exc.strerror or str(exc) if isinstance(exc, OSError) else str(exc)

@@ -1,0 +1,157 @@
+"""What a file is made of, once parsed: records that can be loaded, and faults that can't.
+
+Knows nothing of formats. `Rules.record` is the one gate: whatever passes it has an id, a text, and
+only values that an index takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+MAX_ID = 512
+MAX_WHOLE = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to be written, where it stood, and how many bytes of JSON it is."""
+
+    where: str
+    fields: dict[str, Any]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that can't be loaded, where it stood, and why."""
+
+    where: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.sentence}"
+
+
+Item = Record | Fault
+
+
+class Unfit(ValueError):
+    """A record that can't be loaded; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How columns become a record."""
+
+    text_field: str
+    text_column: str | None = None  # the column that becomes `text_field`
+    id_column: str | None = None
+    flatten: bool = False
+
+    def record(self, where: str, given: Mapping[str, Any]) -> Item:
+        """A record, or the fault that keeps it from being one."""
+        try:
+            fields = self._fields(given)
+        except Unfit as exc:
+            return Fault(where, str(exc))
+        except RecursionError:
+            return Fault(where, "is nested too deeply")
+        return Record(where, fields, len(orjson.dumps(fields)))
+
+    def _fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        fields = dict(self._flat(given))
+        if self.text_column and self.text_column != self.text_field:
+            if self.text_field in fields and self.text_column in fields:
+                raise Unfit(
+                    f"has both {self.text_column!r} and {self.text_field!r}: which one is the text?"
+                )
+            if self.text_column in fields:
+                fields[self.text_field] = fields.pop(self.text_column)
+        id = self._take_id(fields)
+        for name, value in fields.items():
+            _check(name, value)
+        text = fields.get(self.text_field)
+        if not isinstance(text, str) or not text.strip():
+            name = self.text_column or self.text_field
+            raise Unfit(f"has no text: {name!r} must be a text (--text-field names another field)")
+        return {"_id": content_id(fields) if id is None else id, **fields}
+
+    def _flat(self, given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Without nulls; nested objects with dots in their names, if that is wanted."""
+        for name, value in given.items():
+            if isinstance(value, Mapping):
+                if not self.flatten:
+                    raise Unfit(
+                        f"{prefix}{name}: is an object; --flatten makes fields with dotted names"
+                    )
+                yield from self._flat(value, f"{prefix}{name}.")
+            elif value is not None:
+                yield prefix + name, value
+
+    def _take_id(self, fields: dict[str, Any]) -> str | None:
+        if self.id_column:
+            if self.id_column not in fields:
+                raise Unfit(f"has no id: {self.id_column!r} is missing or empty")
+            return _id(self.id_column, fields.pop(self.id_column))
+        ids = {name: _id(name, fields.pop(name)) for name in ("_id", "id") if name in fields}
+        if len(set(ids.values())) > 1:
+            raise Unfit("has an _id and an id that differ: --id-column says which one it is")
+        return next(iter(ids.values()), None)
+
+
+def content_id(fields: Mapping[str, Any]) -> str:
+    """An id made from what the record says: the same record has the same id, each time."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _id(name: str, value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_WHOLE:
+        return str(value)
+    if not isinstance(value, str):
+        raise Unfit(f"{name}: an id is a text or a whole number")
+    _check_text(name, value)
+    if not 0 < len(value) <= MAX_ID or not value.strip():
+        raise Unfit(f"{name}: an id has 1 to {MAX_ID} characters")
+    return value
+
+
+def _check(name: str, value: Any) -> None:
+    if not name:
+        raise Unfit("has a field without a name")
+    _check_text("a field's name", name)
+    if isinstance(value, str):
+        _check_text(name, value)
+    elif isinstance(value, bool):
+        return
+    elif isinstance(value, int):
+        if abs(value) >= MAX_WHOLE:
+            raise Unfit(f"{name}: is a whole number of more than 64 bits; write it as a text")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise Unfit(f"{name}: is too large for a number")
+    elif isinstance(value, list) and all(isinstance(each, str) for each in value):
+        for each in value:
+            _check_text(name, each)
+    else:
+        raise Unfit(f"{name}: must be a text, a number, true, false or a list of texts")
+
+
+def _check_text(name: str, value: str) -> None:
+    if value.isascii():
+        return
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Unfit(f"{_shown(name)}: holds half of a surrogate pair, which is no text") from None
+
+
+def _shown(name: str) -> str:
+    return name.encode(errors="replace").decode()

@@ -1,0 +1,70 @@
+"""JSON Lines: an object a line. Knows nothing of files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NoReturn
+
+from service.ingest.items import Fault, Item, Rules, Unfit
+from service.ingest.reading import NOT_UTF8, TOO_LONG, lines
+
+KINDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+AN_ARRAY = (
+    "starts with `[`: it is one JSON array, and what is loaded is an object a line; "
+    "`jq -c '.[]'` turns one into the other"
+)
+
+
+def parse(stream: BinaryIO, name: str, rules: Rules) -> Iterator[Item]:
+    """The records of a file, line by line. Blank lines are nothing."""
+    first = True
+    for number, raw in lines(stream):
+        where = f"{name} line {number}"
+        if raw is None:
+            yield Fault(where, TOO_LONG)
+            continue
+        line = raw.strip()
+        if not line:
+            continue
+        if first and line.startswith(b"["):
+            yield Fault(where, AN_ARRAY)
+            return
+        first = False
+        try:
+            value = _decoded(line)
+        except Unfit as exc:
+            yield Fault(where, str(exc))
+        else:
+            yield rules.record(where, value)
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise Unfit(NOT_UTF8) from None
+    except json.JSONDecodeError as exc:
+        raise Unfit(f"is not JSON: {exc.msg} at character {exc.pos + 1}") from None
+    except RecursionError:
+        raise Unfit("is nested too deeply") from None
+    except Unfit:
+        raise
+    except ValueError:  # a whole number of thousands of digits
+        raise Unfit("holds a number of too many digits") from None
+    if not isinstance(value, dict):
+        raise Unfit(f"must be a JSON object, and is {KINDS.get(type(value), 'a number')}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Unfit(f"has the field {twice!r} twice")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Unfit(f"holds {name}, which is no JSON number")

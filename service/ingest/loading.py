@@ -1,0 +1,268 @@
+"""Batches on their way: a few at once, tried again, and acknowledged in order.
+
+Knows nothing of files or of what the target is. Batches may finish in any order; the mark that a
+resumed load starts from is the end of the last batch before which all are finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from service.errors import (
+    BodyTooLarge,
+    CascadeError,
+    CommandFailed,
+    DeadlineExceeded,
+    InvalidRequest,
+    RequestError,
+    Unavailable,
+    UpstreamRefused,
+    UpstreamTooLarge,
+)
+from service.ingest.batches import Batch
+from service.ingest.items import Fault
+from service.ingest.journal import Journal, Mark
+from service.ingest.target import Failure, Target, Written
+
+TRY_AGAIN = (Unavailable, DeadlineExceeded)
+REFUSED = (BodyTooLarge, UpstreamTooLarge, InvalidRequest, UpstreamRefused)
+HOPELESS = 100  # refused records, and not one that was taken: something else is wrong
+LAST_CALLS_S = 10.0  # how long batches in flight may take after a stop
+
+
+def _codes(kind: type[RequestError]) -> set[str]:
+    return {kind.code}.union(*(_codes(child) for child in kind.__subclasses__()))
+
+
+PASSING_CODES = set[str]().union(*map(_codes, TRY_AGAIN))  # of one record, in an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often, and after how long, a batch is tried again."""
+
+    tries: int = 8
+    first_s: float = 0.5
+    longest_s: float = 30.0
+
+    def pause(self, failed: int, asked: float | None) -> float:
+        """Twice as long each time, spread out; at least as long as was asked for, within reason."""
+        usual = min(self.first_s * 2.0 ** (failed - 1), self.longest_s)
+        spread = usual * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        return spread if asked is None else min(asked, self.longest_s) + spread * 0.1
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a load has done so far."""
+
+    written: int = 0
+    failed: int = 0
+    retries: int = 0
+    seen: int = 0
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A batch that was sent; `mark` is what it adds, once it is acknowledged."""
+
+    end: int
+    written: int = 0
+    failed: int = 0
+    done: bool = False
+
+
+class Load:
+    """One load. `run` it once; `stop` it from the same event loop."""
+
+    def __init__(
+        self,
+        target: Target,
+        namespace: str,
+        *,
+        report: Callable[[Fault], None],
+        journal: Journal | None = None,
+        begin: Mark | None = None,
+        concurrency: int = 4,
+        patience: Patience | None = None,
+        stop_on_error: bool = False,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.tally = Tally()
+        self._target = target
+        self._namespace = namespace
+        self._report = report
+        self._journal = journal
+        self._mark = begin or Mark()
+        self._concurrency = concurrency
+        self._patience = patience or Patience()
+        self._stop_on_error = stop_on_error
+        self._on_stop = on_stop
+        self._stopping = asyncio.Event()
+        self._failure: CascadeError | None = None
+        self._refused = 0
+        self._order: deque[_Sent] = deque()
+        self._flying: dict[asyncio.Task[None], Batch] = {}
+
+    def stop(self) -> None:
+        """Begin nothing more; what is in flight may still be acknowledged."""
+        self._stopping.set()
+        self._on_stop()
+
+    async def run(self, batches: Iterator[Batch]) -> None:
+        """Write every batch, unless it is stopped. Raises what no other try can mend."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while not self._stopping.is_set():
+                batch = await _next(batches)
+                if batch is None:
+                    break
+                self.tally.seen = batch.end
+                self._tell(batch)
+                while self._must_wait(batch) and not self._stopping.is_set():
+                    await asyncio.wait(
+                        {stopping, *self._flying}, return_when=asyncio.FIRST_COMPLETED
+                    )
+                if not self._stopping.is_set():
+                    self._begin(batch)
+            await self._finish(stopping)
+        finally:
+            stopping.cancel()
+            for task in self._flying:
+                task.cancel()
+            await asyncio.gather(*self._flying, stopping, return_exceptions=True)
+        if self._failure:
+            raise self._failure
+
+    async def _finish(self, stopping: asyncio.Task[bool]) -> None:
+        """Wait for what is in flight: as long as it takes, or not for long after a stop."""
+        while self._flying and not self._stopping.is_set():
+            await asyncio.wait({stopping, *self._flying}, return_when=asyncio.FIRST_COMPLETED)
+        if self._flying:
+            await asyncio.wait(self._flying, timeout=LAST_CALLS_S)
+
+    def _must_wait(self, batch: Batch) -> bool:
+        """Nothing may overtake an earlier record with the same id."""
+        flying = self._flying.values()
+        return len(flying) >= self._concurrency or any(
+            not each.ids.isdisjoint(batch.ids) for each in flying
+        )
+
+    def _begin(self, batch: Batch) -> None:
+        sent = _Sent(batch.end, failed=len(batch.faults))
+        self._order.append(sent)
+        task = asyncio.create_task(self._send(batch, sent))
+        self._flying[task] = batch
+        task.add_done_callback(self._flying.pop)
+
+    async def _send(self, batch: Batch, sent: _Sent) -> None:
+        try:
+            written = await self._write(batch.records) if batch.records else Written(0)
+            for failure in written.failures:
+                self._fail(batch, failure)
+            sent.written, sent.done = written.written, True
+            sent.failed += len(written.failures)
+            self.tally.written += written.written
+            self._refused += len(written.failures)
+            self._acknowledge()
+            if self._refused >= HOPELESS and not self._mark.written and not self.tally.written:
+                self._end(CommandFailed(f"the first {self._refused} records were all refused"))
+        except CascadeError as exc:
+            self._end(exc)
+
+    async def _write(self, records: Sequence[Mapping[str, Any]]) -> Written:
+        """Write them all; what may pass by itself is tried again, or else raised."""
+        written, failures = 0, dict[int, Failure]()
+        left = list(range(len(records)))
+        for tried in count(1):
+            trouble: RequestError
+            try:
+                got = await self._target.upsert(self._namespace, [records[i] for i in left])
+            except REFUSED as exc:
+                apart = await self._write_apart([records[i] for i in left], exc)
+                written += apart.written
+                failures.update((left[each.index], each) for each in apart.failures)
+                break
+            except TRY_AGAIN as exc:
+                trouble = exc
+            else:
+                written += got.written
+                passing = [each for each in got.failures if each.code in PASSING_CODES]
+                failures.update(
+                    (left[each.index], each) for each in got.failures if each not in passing
+                )
+                if not passing:
+                    break
+                left = [left[each.index] for each in passing]
+                trouble = Unavailable(passing[0].detail)
+            if tried == self._patience.tries:
+                raise trouble
+            self.tally.retries += 1
+            if await self._stopped_within(self._patience.pause(tried, trouble.retry_after)):
+                raise trouble
+        return Written(written, [replace(each, index=at) for at, each in failures.items()])
+
+    async def _write_apart(
+        self, records: Sequence[Mapping[str, Any]], refused: RequestError
+    ) -> Written:
+        """A refused batch by halves: it is too large, or one of its records is not allowed."""
+        if len(records) == 1:
+            return Written(0, [Failure(None, 0, refused.code, refused.detail)])
+        half = len(records) // 2
+        first = await self._write(records[:half])
+        second = await self._write(records[half:])
+        moved = [replace(failure, index=failure.index + half) for failure in second.failures]
+        return Written(first.written + second.written, [*first.failures, *moved])
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
+    def _acknowledge(self) -> None:
+        """Move the mark up to the first batch that is still out."""
+        before = self._mark
+        while self._order and self._order[0].done:
+            sent = self._order.popleft()
+            self._mark = Mark(
+                sent.end, self._mark.written + sent.written, self._mark.failed + sent.failed
+            )
+        if self._journal and self._mark is not before:
+            self._journal.save(self._mark)
+
+    def _tell(self, batch: Batch) -> None:
+        for fault in batch.faults:
+            self._count(fault)
+
+    def _fail(self, batch: Batch, failure: Failure) -> None:
+        id = failure.id if failure.id is not None else batch.records[failure.index].get("_id")
+        self._count(Fault(batch.places[failure.index], f"{id!r}: {failure.detail}"))
+
+    def _count(self, fault: Fault) -> None:
+        self.tally.failed += 1
+        self._report(fault)
+        if self._stop_on_error:
+            self._end(CommandFailed("stopped at the first error, as --stop-on-error says"))
+
+    def _end(self, failure: CascadeError) -> None:
+        if not self._stopping.is_set():
+            self._failure = failure
+            self.stop()
+
+
+async def _next(batches: Iterator[Batch]) -> Batch | None:
+    """The next batch, parsed in a thread; one that was begun is waited for even if cancelled."""
+    parsing = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
+    try:
+        return await asyncio.shield(parsing)
+    except asyncio.CancelledError:
+        await asyncio.wait({parsing})
+        raise

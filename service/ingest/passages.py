@@ -1,0 +1,205 @@
+"""Texts split into passages of some 120 to 200 words. Knows nothing of files, ids or records.
+
+A passage ends where a section does, or else a paragraph, or else a sentence. A code block stays
+whole unless it is huge. Nothing is said twice, and nothing is left out but Markdown's front matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Literal
+
+LEAST, MOST = 120, 200  # words
+SMALL = 40  # a section with less than this goes on into the next one
+WHOLE = 400  # the most that a code block may have and stay whole
+LETTERS = 12  # a "word" has no more: there are languages without spaces
+FRONT_MATTER = 200  # lines: what is longer is none
+MAX_BLOCK = 50_000  # characters of one block that are held in memory
+
+HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*")
+FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[^`]*")
+UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*")
+UNIT_END = re.compile(
+    r"""(?<=[.!?…])["'”’)\]]*\s+(?=["'“‘(\[]?[^\W_a-z])"""  # a sentence
+    r"""|(?<=[。！？])|\n(?=[ \t]*(?:[-*+]|\d{1,9}[.)]|\|)[ \t])"""  # or an item of a list
+)
+
+Kind = Literal["heading", "prose", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a text, under the headings that all of it stands under."""
+
+    title: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    kind: Kind
+    text: str
+    level: int = 0
+
+
+@dataclass(slots=True)
+class _Held:
+    """The passage that is being filled."""
+
+    parts: list[str] = field(default_factory=list)
+    size: int = 0
+    has_body: bool = False
+    titles: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add(self, text: str, title: tuple[str, ...], *, body: bool, new_block: bool) -> None:
+        if self.parts and new_block:
+            self.parts.append("\n\n")
+        self.parts.append(text)
+        self.size += size(text)
+        if body:
+            self.has_body = True
+            self.titles.append(title)
+
+    def passage(self, title: tuple[str, ...]) -> Passage:
+        shared = _shared(self.titles or [title])
+        return Passage(shared, "".join(self.parts).strip())
+
+
+def split(lines: Iterator[str], *, markdown: bool) -> Iterator[Passage]:
+    """The passages of a text that comes line by line."""
+    held = _Held()
+    trail: list[tuple[int, str]] = []
+    title: tuple[str, ...] = ()
+    for block in _markdown(lines) if markdown else _plain(lines):
+        if block.kind == "heading":
+            if held.has_body and held.size >= SMALL:
+                yield held.passage(title)
+                held = _Held()
+            trail = [each for each in trail if each[0] < block.level]
+            trail.append((block.level, block.text))
+            title = tuple(text for _, text in trail)
+            held.add(block.text, title, body=False, new_block=True)
+            continue
+        words = size(block.text)
+        if held.has_body and held.size >= LEAST and held.size + words > MOST:
+            yield held.passage(title)
+            held = _Held()
+        for number, unit in enumerate(_units(block, words)):
+            if held.has_body and held.size + size(unit) > MOST:
+                yield held.passage(title)
+                held = _Held()
+            held.add(unit, title, body=True, new_block=number == 0)
+    if held.size:
+        yield held.passage(title)
+
+
+def size(text: str) -> int:
+    """How many words a text has."""
+    return max(len(text.split()), len(text) // LETTERS)
+
+
+def _shared(titles: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """The headings that all have in common; those of the first if there is no such heading."""
+    same = [level[0] for level in takewhile(lambda each: len(set(each)) == 1, zip(*titles))]  # noqa: B905 - as long as the shortest
+    return tuple(same) or titles[0]
+
+
+def _units(block: Block, words: int) -> Iterator[str]:
+    """The parts of a block between which it may be cut."""
+    if words <= (WHOLE if block.kind == "code" else MOST):
+        yield block.text
+        return
+    if block.kind == "code":
+        ends = [found.end() for found in re.finditer(r"\n", block.text)]
+    else:
+        ends = [found.end() for found in UNIT_END.finditer(block.text)]
+    start = 0
+    for end in [*ends, len(block.text)]:
+        yield from _cut(block.text[start:end])
+        start = end
+
+
+def _cut(unit: str) -> Iterator[str]:
+    """A sentence that is longer than a passage has to be cut: between words, if it has any."""
+    while size(unit) > MOST:
+        end = 0
+        for count, found in enumerate(re.finditer(r"\S+\s*", unit)):
+            if count == MOST or found.end() > MOST * LETTERS:
+                break
+            end = found.end()
+        end = end or MOST * LETTERS
+        yield unit[:end]
+        unit = unit[end:]
+    if unit:
+        yield unit
+
+
+def _plain(lines: Iterator[str]) -> Iterator[Block]:
+    """Paragraphs."""
+    held: list[str] = []
+    length = 0
+    for line in lines:
+        if line.strip():
+            held.append(line.rstrip("\n"))
+            length += len(line)
+        if held and (not line.strip() or length > MAX_BLOCK):
+            yield Block("prose", "\n".join(held))
+            held, length = [], 0
+    if held:
+        yield Block("prose", "\n".join(held))
+
+
+def _markdown(lines: Iterator[str]) -> Iterator[Block]:
+    """Headings, paragraphs and fenced code."""
+    held: list[str] = []
+    length = 0
+    fence = ""
+    for line in _without_front_matter(lines):
+        bare = line.rstrip("\n")
+        length += len(line)
+        if fence:
+            held.append(bare)
+            if _closes(bare, fence) or length > MAX_BLOCK:
+                yield Block("code", "\n".join(held))
+                fence = fence if not _closes(bare, fence) else ""
+                held, length = [], 0
+            continue
+        opening, heading = FENCE.fullmatch(bare), HEADING.fullmatch(bare)
+        if len(held) == 1 and (under := UNDERLINE.fullmatch(bare)):
+            yield Block("heading", held[0].strip(), 1 if "=" in under[1] else 2)
+            held, length = [], 0
+            continue
+        if held and (opening or heading or not bare.strip() or length > MAX_BLOCK):
+            yield Block("prose", "\n".join(held))
+            held, length = [], 0
+        if opening:
+            fence, held = opening[1], [bare]
+        elif heading:
+            if heading[2]:
+                yield Block("heading", heading[2].strip(), len(heading[1]))
+        elif bare.strip():
+            held.append(bare)
+    if held:
+        yield Block("code" if fence else "prose", "\n".join(held))
+
+
+def _closes(line: str, fence: str) -> bool:
+    bare = line.strip()
+    return len(bare) >= len(fence) and not bare.strip(fence[0])
+
+
+def _without_front_matter(lines: Iterator[str]) -> Iterator[str]:
+    """YAML between two lines of `---` at the very top says things about the text; it is not it."""
+    held: list[str] = []
+    for line in lines:
+        held.append(line)
+        if held[0].rstrip() != "---" or len(held) > FRONT_MATTER:
+            break
+        if len(held) > 1 and line.rstrip() in {"---", "..."}:
+            held = []
+            break
+    yield from held
+    yield from lines

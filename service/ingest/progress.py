@@ -1,0 +1,118 @@
+"""How a load is going, for people: a line that is redrawn on a terminal, or one now and then.
+
+Knows nothing of loading; it is given the numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+REDRAW_S = 0.1
+NOW_AND_THEN_S = 10.0
+BAR = 20
+MAX_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A moment of a load. `total` is in bytes, like `read`, and None if nobody knows."""
+
+    written: int
+    failed: int
+    retries: int
+    read: int
+    total: int | None
+    seconds: float
+
+
+def line(now: Snapshot) -> str:
+    """The numbers of a moment, as one line."""
+    parts = [f"{now.written:,} records", f"{rate(now.written, now.seconds):,.0f}/s"]
+    if now.failed:
+        parts.append(f"{now.failed:,} failed")
+    if now.retries:
+        parts.append(f"{now.retries:,} retries")
+    if not now.total:
+        return "  ".join(parts)
+    part = min(now.read / now.total, 1.0)
+    full = int(part * BAR)
+    if now.written and 0 < part < 1:
+        parts.append(f"{clock(now.seconds / part - now.seconds)} left")
+    return "  ".join([f"[{'#' * full}{'-' * (BAR - full)}] {part:4.0%}", *parts])
+
+
+def rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0
+
+
+def clock(seconds: float) -> str:
+    """As 0:07 or 1:02:03."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+class Progress:
+    """Shows a load on a stream, together with the first of its faults."""
+
+    def __init__(self, stream: TextIO, look: Callable[[], Snapshot], columns: int = 80) -> None:
+        self._stream = stream
+        self._look = look
+        self._columns = columns
+        self._drawn = False
+        self._faults = 0
+        self.live = stream.isatty()
+
+    @contextlib.asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """Keep showing, until the block ends."""
+        showing = asyncio.create_task(self._keep_showing())
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+            self._wipe()
+            if self._faults > MAX_SHOWN:
+                self._say(f"and {self._faults - MAX_SHOWN:,} more")
+
+    def fault(self, sentence: str) -> None:
+        """Show a fault, if there have not been too many."""
+        self._faults += 1
+        if self._faults <= MAX_SHOWN:
+            self._wipe()
+            self._say(sentence)
+
+    async def _keep_showing(self) -> None:
+        while True:
+            await asyncio.sleep(REDRAW_S if self.live else NOW_AND_THEN_S)
+            if self.live:
+                self._wipe()
+                self._write(line(self._look())[: self._columns - 1])
+                self._drawn = True
+            else:
+                self._say(line(self._look()))
+
+    def _wipe(self) -> None:
+        if self._drawn:
+            self._write("\r\x1b[K")
+            self._drawn = False
+
+    def _say(self, sentence: str) -> None:
+        self._write(f"{sentence}\n")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # nobody watches any more; the load goes on
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def stopwatch() -> Callable[[], float]:
+    """Seconds since now."""
+    started = time.monotonic()
+    return lambda: time.monotonic() - started

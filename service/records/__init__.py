@@ -1,0 +1,1 @@
+"""Writing, reading and deleting records, whatever is behind the indexes."""

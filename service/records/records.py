@@ -1,0 +1,237 @@
+"""The records behind an app: write, read, list, delete and count them, in every index at once.
+
+Knows nothing of HTTP. A write that was begun is finished even if nobody waits for its end any more;
+`close` waits for those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from service.errors import (
+    DeadlineExceeded,
+    FieldFault,
+    InvalidRequest,
+    NotFound,
+    RequestError,
+    Unavailable,
+    UpstreamRefused,
+)
+from service.indexes.dialect import Dialect
+from service.indexes.port import AsyncIndexPort
+from service.indexes.writes import MAX_IDS, Page, Record, Selection
+from service.records.checking import Failure, check
+from service.records.outcomes import failure, first_error, half_deleted, nothing_written
+from service.records.sending import NET_S, Target, Write
+from service.retrieval.deadline import Deadline
+
+logger = logging.getLogger(__name__)
+
+FINISH_S = 5.0  # how long `close` waits for writes whose callers have gone
+Show = Callable[[], Awaitable[None]]
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many records every index took, and what became of the others."""
+
+    written: int
+    failures: list[Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """How much is in one index."""
+
+    records: int
+    dimension: int | None
+    metric: str | None
+    namespaces: Mapping[str, int]
+
+
+class Records:
+    """`targets` are the indexes by where they are, each of which gets every record.
+
+    `show` makes searches see what was written, where the backend can be told to.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], text_field: str, at_once: int, show: Show | None
+    ) -> None:
+        self.can_show = show is not None
+        self._targets = targets
+        self._text_field = text_field
+        self._slots = asyncio.Semaphore(at_once)
+        self._show = show
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def upsert(
+        self, namespace: str, records: Sequence[Any], deadline: Deadline, *, visible: bool = False
+    ) -> Written:
+        """Write what can be written. Raises where not one record was."""
+        return await self._finished(self._upsert(namespace, records, deadline, visible))
+
+    async def delete(
+        self, namespace: str, selection: Selection, deadline: Deadline, *, visible: bool = False
+    ) -> int | None:
+        """Delete from every index; how many records that were, where the backend says it."""
+        return await self._finished(self._delete(namespace, selection, deadline, visible))
+
+    async def get(self, namespace: str, id: str, deadline: Deadline) -> Record:
+        """One record, from the first index that has it."""
+        for target in self._targets:
+            found = await _call(
+                target,
+                deadline,
+                lambda dialect, index, left: dialect.fetch(index, namespace, [id], left),
+            )
+            if id in found:
+                return found[id]
+        raise NotFound(f"There is no record with this _id in namespace {namespace}")
+
+    async def list_ids(
+        self,
+        namespace: str,
+        prefix: str | None,
+        limit: int | None,
+        cursor: str | None,
+        deadline: Deadline,
+    ) -> Page:
+        """A page of ids. Every index has the same ones, so one is asked."""
+        try:
+            return await _call(
+                self._targets[0],
+                deadline,
+                lambda dialect, index, left: dialect.list_ids(
+                    index, namespace, prefix, limit, cursor, left
+                ),
+            )
+        except UpstreamRefused as exc:
+            if cursor is None:
+                raise
+            msg = "is not one that this list has given"
+            raise InvalidRequest(f"cursor: {msg}", faults=[FieldFault(("cursor",), msg)]) from exc
+
+    async def stats(self, deadline: Deadline) -> list[IndexStats]:
+        """What each index says of itself, in the order of the targets."""
+        asking = [_call(target, deadline, _describe) for target in self._targets]
+        return list(await asyncio.gather(*asking))
+
+    async def close(self) -> None:
+        """Take nothing more, and wait for what was begun; but not for ever."""
+        self._closed = True
+        if not self._writes:
+            return
+        _, late = await asyncio.wait(self._writes, timeout=FINISH_S)
+        if late:
+            logger.error("%d writes did not end in time and were given up", len(late))
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=1)
+
+    async def _finished(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Work that goes on to its end even if the one who waits for it is cancelled."""
+        if self._closed:
+            work.close()
+            raise Unavailable("The service is stopping, and takes no more writes")
+        task = asyncio.create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._on_end)
+        return await asyncio.shield(task)
+
+    def _on_end(self, task: asyncio.Task[Any]) -> None:
+        """What ended in an error may have nobody left to tell it to."""
+        self._writes.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, RequestError):
+            logger.error("a write failed in a way that nobody foresaw", exc_info=error)
+
+    async def _upsert(
+        self, namespace: str, records: Sequence[Any], deadline: Deadline, visible: bool
+    ) -> Written:
+        checked, failures = await asyncio.to_thread(check, records, self._text_field)
+        write = Write(namespace, deadline, self._slots)
+        errors = await asyncio.gather(*(write.to(target, checked) for target in self._targets))
+        told = dict(zip((target.name for target in self._targets), errors, strict=True))
+        failed = {position for each in errors for position in each}
+        failures += [failure(each, told) for each in checked if each.position in failed]
+        failures.sort(key=lambda failure: failure.position)
+        written = len(checked) - len(failed)
+        if not written:
+            raise nothing_written(failures, first_error(errors))
+        if visible and self._show is not None:
+            await self._show()
+        return Written(written, failures)
+
+    async def _delete(
+        self, namespace: str, selection: Selection, deadline: Deadline, visible: bool
+    ) -> int | None:
+        parts = _parts(selection)
+        outcomes = await asyncio.gather(
+            *(_delete_from(target, namespace, parts, deadline) for target in self._targets),
+            return_exceptions=True,
+        )
+        counts: list[int | None] = []
+        for outcome in outcomes:
+            if isinstance(outcome, RequestError):
+                raise half_deleted(outcome, outcomes)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            counts.append(outcome)
+        if visible and self._show is not None:
+            await self._show()
+        known = [count for count in counts if count is not None]
+        return max(known) if known else None
+
+
+async def _call(
+    target: Target,
+    deadline: Deadline,
+    ask: Callable[[Dialect, AsyncIndexPort, float], Awaitable[ResultT]],
+) -> ResultT:
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            return await target.pool.call(
+                lambda index: ask(target.dialect, index, deadline.remaining() + NET_S)
+            )
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"{target.name} did not answer within {deadline.seconds * 1000:.0f} ms; try again"
+        ) from None
+
+
+async def _describe(_: Dialect, index: AsyncIndexPort, timeout: float) -> IndexStats:
+    stats = await index.describe_index_stats(timeout=timeout)
+    counts = {name: each.vector_count for name, each in stats.namespaces.items()}
+    return IndexStats(stats.total_vector_count, stats.dimension, stats.metric, counts)
+
+
+def _parts(selection: Selection) -> list[Selection]:
+    if selection.ids is None:
+        return [selection]
+    ids = selection.ids
+    return [Selection(ids=ids[i : i + MAX_IDS]) for i in range(0, len(ids), MAX_IDS)]
+
+
+async def _delete_from(
+    target: Target, namespace: str, parts: Sequence[Selection], deadline: Deadline
+) -> int | None:
+    counts = [await _delete_part(target, namespace, part, deadline) for part in parts]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+async def _delete_part(
+    target: Target, namespace: str, part: Selection, deadline: Deadline
+) -> int | None:
+    return await _call(
+        target,
+        deadline,
+        lambda dialect, index, left: dialect.delete(index, namespace, part, left),
+    )

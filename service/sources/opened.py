@@ -1,0 +1,42 @@
+"""What a search needs to have open, whoever has opened it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.indexes.registry import Index
+from service.inference.port import Reranker
+from service.records.records import Show
+from service.retrieval.query import Highlighter
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a search needs, open."""
+
+    dense: Index
+    sparse: Index
+    reranker: Reranker | None
+    text_field: str
+    lexical_weight: float = 0.5
+    candidates: int = 0
+    highlighter: Highlighter | None = None
+    show: Show | None = None  # makes searches see what was written
+
+
+class Sources(Protocol):
+    """Opens what a search needs. Whatever can be known to be wrong before that is said at once."""
+
+    @property
+    def max_reranked(self) -> int:
+        """How many results can be reranked; 0 where there is no reranker."""
+        ...
+
+    @property
+    def reranks_unasked(self) -> bool:
+        """Whether cascading retrieval reranks unless it is told not to."""
+        ...
+
+    def opened(self) -> contextlib.AbstractAsyncContextManager[Opened]: ...

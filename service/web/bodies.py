@@ -1,0 +1,49 @@
+"""A request's body as bytes, of the media type and the size that an address takes.
+
+Knows nothing of what is in a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quart import Request
+from werkzeug.exceptions import RequestTimeout
+
+from service.errors import BodyTimeout, UnsupportedMediaType
+
+NDJSON = "application/x-ndjson"
+
+
+def request_class(limits: Mapping[str, int]) -> type[Request]:
+    """Requests whose body may be of another size than the app's MAX_CONTENT_LENGTH, by path."""
+
+    class Limited(Request):
+        def __init__(self, *args: Any, max_content_length: int | None = None, **named: Any) -> None:
+            path: str = args[2]
+            limit = limits.get(path, max_content_length)
+            super().__init__(*args, max_content_length=limit, **named)
+
+    return Limited
+
+
+def is_json(media_type: str) -> bool:
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+async def read_body(request: Request, what: str, *, ndjson: bool = False) -> bytes:
+    """The body, if it is JSON (or lines of it, where those are taken); `what` it should hold."""
+    media_type = request.mimetype
+    if not is_json(media_type) and not (ndjson and media_type == NDJSON):
+        lines = f", or as NDJSON, with Content-Type: {NDJSON}" if ndjson else ""
+        raise UnsupportedMediaType(
+            f"Send {what} as JSON, with Content-Type: application/json{lines}"
+        )
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
+    try:
+        body = await request.get_data(cache=False)
+    except RequestTimeout as exc:
+        raise BodyTimeout("The body did not arrive in time") from exc
+    return bytes(body)  # type: ignore[arg-type]  # as_text is False

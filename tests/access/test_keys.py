@@ -1,0 +1,100 @@
+"""Keys and addresses."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.access.door import Caller, Door, is_loopback
+from service.access.keys import Keys
+from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
+
+KEY, OTHER = "a-key-of-24-characters-1", "a-key-of-24-characters-2"
+
+
+def caller(
+    address: str | None = "127.0.0.1",
+    host: str = "127.0.0.1:8000",
+    origin: str | None = None,
+    *,
+    forwarded: bool = False,
+) -> Caller:
+    return Caller(address, host, origin, "http", forwarded)
+
+
+def test_each_key_is_accepted_and_nothing_else() -> None:
+    keys = Keys([KEY, OTHER])
+    assert keys
+    assert keys.accept(KEY)
+    assert keys.accept(OTHER)
+    for wrong in ("", KEY[:-1], KEY + "x", KEY.upper(), f"{KEY},{OTHER}", "\ud800", "ü"):
+        assert not keys.accept(wrong)
+    assert not Keys([])
+    assert not Keys([]).accept("")
+
+
+def test_a_door_with_keys_wants_one_from_everybody() -> None:
+    door = Door([KEY], "127.0.0.1", 0)
+    with pytest.raises(KeyMissing):
+        door.check([])
+    with pytest.raises(KeyRejected) as rejected:
+        door.check([OTHER])
+    assert OTHER not in rejected.value.detail
+    door.check([OTHER, KEY])
+    door.check_write(caller(address="203.0.113.9", host="example.org", origin="http://x"))
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "Localhost"]
+)
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+    Door([], host, 0).check_write(caller(host="localhost:8000"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "::", "", "10.0.0.1", "example.org", "localhost.example.org", "127.0.0.1.nip.io"],
+)
+def test_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
+    with pytest.raises(WritesClosed, match="SERVICE_API_KEYS"):
+        Door([], host, 0).check_write(caller())
+
+
+@pytest.mark.parametrize(
+    ("who", "error"),
+    [
+        (caller(), None),
+        (caller(address="::1", host="[::1]:8000"), None),
+        (caller(address="::ffff:127.0.0.1"), None),
+        (caller(host="localhost"), None),
+        (caller(origin="http://127.0.0.1:8000"), None),
+        (caller(address="192.168.1.7"), WritesClosed),
+        (caller(address="::ffff:192.168.1.7"), WritesClosed),
+        (caller(address=None), WritesClosed),
+        (caller(address="<local>"), WritesClosed),
+        (caller(forwarded=True), WritesClosed),
+        (caller(host="rebound.example.org:8000"), OriginRefused),
+        (caller(host="127.0.0.1.example.org"), OriginRefused),
+        (caller(host=""), OriginRefused),
+        (caller(origin="null"), OriginRefused),
+        (caller(origin=""), OriginRefused),
+        (caller(origin="https://example.org"), OriginRefused),
+        (caller(origin="http://127.0.0.1:3000"), OriginRefused),
+        (caller(origin="https://127.0.0.1:8000"), OriginRefused),
+        (caller(origin="http://localhost:8000"), OriginRefused),
+    ],
+)
+def test_who_may_write_without_a_key(who: Caller, error: type[Exception] | None) -> None:
+    door = Door([], "127.0.0.1", 0)
+    door.check([])
+    if error is None:
+        door.check_write(who)
+    else:
+        with pytest.raises(error):
+            door.check_write(who)
+
+
+def test_behind_a_proxy_nobody_is_on_this_machine() -> None:
+    with pytest.raises(WritesClosed):
+        Door([], "127.0.0.1", 1).check_write(caller())

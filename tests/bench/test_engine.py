@@ -1,0 +1,75 @@
+"""What bench.engine's figures rest on: the corpus, the true answers, and telling who is missing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.engine import corpus
+from bench.engine.corpus import SELECTIVITIES, Corpus, Vectors
+from bench.engine.lag import LoopLag
+from bench.engine.tables import markdown
+
+DIMENSION = 8
+
+
+def embed(texts: Sequence[str]) -> Vectors:
+    """A vector that depends on the text and nothing else."""
+    seeds = [sum(text.encode()) for text in texts]
+    return np.stack([np.random.default_rng(s).normal(size=DIMENSION) for s in seeds]).astype("f4")
+
+
+def embed_questions(texts: Sequence[str], _: Iterator[Sequence[str]]) -> Vectors:
+    return embed(texts)
+
+
+def made(folder: Path) -> Corpus:
+    return corpus.make(folder, 10_000, 5, embed, embed_questions, time.perf_counter)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return made(tmp_path_factory.mktemp("corpus") / "one")
+
+
+def test_a_corpus_is_the_same_each_time(one: Corpus, tmp_path: Path) -> None:
+    again = made(tmp_path / "again")
+    assert next(again.batches(100)).texts == next(one.batches(100)).texts
+    assert [each.words for each in again.questions()] == [each.words for each in one.questions()]
+
+
+def test_a_filter_selects_exactly_its_share(one: Corpus) -> None:
+    fields = [each for batch in one.batches(3_000) for each in batch.fields]
+    for field, values in SELECTIVITIES.items():
+        counts = Counter(each[field] for each in fields)
+        assert set(counts.values()) == {10_000 // values}
+
+
+def test_the_true_answers_are_those_of_looking_at_every_vector(one: Corpus) -> None:
+    (batch,) = one.batches(10_000)
+    fields = batch.fields
+    unit = batch.vectors / np.linalg.norm(batch.vectors, axis=1, keepdims=True)
+    for question in one.questions():
+        best = np.argsort(-(unit @ question.vector))
+        for field in ("", *SELECTIVITIES):
+            wanted = question.values.get(field)
+            fits = [n for n in best.tolist() if not field or fields[n][field] == wanted][:10]
+            assert {int(id) for id in question.truth[field]} == set(fits)
+
+
+async def test_a_block_of_the_loop_is_seen_up_to_the_end() -> None:
+    async with LoopLag() as lag:
+        time.sleep(0.05)  # noqa: ASYNC251 - it is what is to be seen
+    assert lag.longest_ms > 40
+
+
+def test_an_engine_that_is_not_installed_is_named() -> None:
+    size = {"text_mib": 1.0, "vectors_mib": 1.0, "embedded_per_s": 1.0, "engines": {}}
+    told = markdown({"machine": "one", "versions": {"other": {}}, "sizes": {10_000: size}})
+    assert "- other: not installed" in told
+    assert "| other | not installed |" in told

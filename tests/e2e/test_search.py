@@ -1,0 +1,42 @@
+"""`search`, as its users run it."""
+
+from __future__ import annotations
+
+import os
+import pty
+
+import pytest
+
+from tests.e2e.command import started
+from tests.faraway import faraway
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_emphasis_is_for_terminals_that_want_it(no_color: str) -> None:
+    leader, follower = pty.openpty()
+    with faraway() as service:
+        with started(
+            "search",
+            "x",
+            "--url",
+            service.address,
+            stdout=follower,
+            NO_COLOR=no_color,
+            TERM="xterm",
+        ) as process:
+            os.close(follower)
+            assert process.wait(20) == 0
+    shown = os.read(leader, 65536)
+    os.close(leader)
+    assert b"one" in shown
+    assert (b"\x1b[1mone" in shown) is (not no_color)
+    assert (b"\x1b" in shown) is (not no_color)
+
+
+def test_whoever_reads_only_the_first_line_is_no_trouble() -> None:
+    with faraway() as service, started("search", "x", "--url", service.address) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.stderr
+        assert process.stderr.read() == ""
+        assert process.wait(20) == 141

@@ -1,0 +1,396 @@
+"""A view ends up with what the store has, whatever happens to it on the way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.embedded.following import Follower
+from service.embedded.store import Document, Store
+from service.embedded.writer import Clear, Cut, Put, Remove
+
+LONG = 20.0  # seconds after which something has gone wrong
+
+
+class Saved:
+    """What a view has on its disk."""
+
+    def __init__(self) -> None:
+        self.seq: int | None = None
+        self.content: dict[int, dict[str, Any]] = {}
+
+
+class DictView:
+    """A view that knows which document has which fields; its troubles are made by the test."""
+
+    vector_field: str | None = "v"
+
+    def __init__(
+        self, saved: Saved, *, shown_by_saving: bool = False, save_within_s: float = 0.05
+    ) -> None:
+        self.name = "the view of the test"
+        self.save_every, self.save_within_s = 1_000, save_within_s
+        self.shown_by_saving = shown_by_saving
+        self.disk = saved
+        self.content: dict[int, dict[str, Any]] = {}
+        self.searched: dict[int, dict[str, Any]] = {}
+        self.opened = self.closed = self.resets = self.saves = self.tries = 0
+        self.failing: dict[str, Exception] = {}
+        self.batches = 0
+        self.before_apply: Callable[[], None] = lambda: None
+        self.before_save: Callable[[], None] = lambda: None
+
+    def open(self) -> int | None:
+        self.opened += 1
+        self._fail("open")
+        self.content = dict(self.disk.content)
+        self.searched = dict(self.disk.content)
+        return self.disk.seq
+
+    def reset(self) -> None:
+        self.resets += 1
+        self._fail("reset")
+        self.content = {}
+        self.searched = {}
+
+    def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
+        self.before_apply()
+        self.batches += 1
+        self.tries += 1
+        for each in added:
+            assert each.vectors == {"v": b"1234"}
+            self.content[each.docno] = each.fields
+            self._fail("apply")  # in the middle of it
+        for each in removed:
+            self.content.pop(each.docno, None)
+        if not self.shown_by_saving:
+            self.searched = self.content
+
+    def save(self, seq: int) -> None:
+        self.before_save()
+        self._fail("save")
+        self.saves += 1
+        self.disk.seq, self.disk.content = seq, dict(self.content)
+        self.searched = dict(self.content)
+
+    def close(self) -> None:
+        self.closed += 1
+        self._fail("close")
+        if self.shown_by_saving:
+            self.searched = {}
+
+    def _fail(self, at: str) -> None:
+        if at in self.failing:
+            raise self.failing[at]
+
+
+class FollowedStore(Store):
+    """It wakes those who follow it."""
+
+    def __init__(self, path: Path) -> None:
+        self.followers: list[Follower] = []
+        super().__init__(path, self.wake)
+
+    def wake(self) -> None:
+        for follower in self.followers:
+            follower.wake()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FollowedStore]:
+    threads = threading.active_count()
+    store = FollowedStore(tmp_path / "records.db")
+    yield store
+    for follower in store.followers:
+        follower.stop()
+    store.close()
+    assert threading.active_count() == threads, "no thread is left"
+
+
+def follow(store: FollowedStore, view: DictView, pause_s: float = 0.01) -> Follower:
+    follower = Follower(view, store, lambda: None, pause_s)
+    follower.start()
+    store.followers.append(follower)
+    return follower
+
+
+def put(id: str, text: str = "") -> Put:
+    return Put("n", id, {"text": text or id}, {"v": b"1234"})
+
+
+def fill(store: Store, count: int, start: int = 0) -> int:
+    store.write_now([put(str(i)) for i in range(start, start + count)])
+    return store.seq()
+
+
+def there(store: Store) -> dict[int, dict[str, Any]]:
+    with store.snapshot() as snapshot:
+        return {each.docno: each.fields for batch in snapshot.batches for each in batch}
+
+
+def until(reached: Callable[[], object]) -> None:
+    end = time.monotonic() + LONG
+    while not reached():
+        assert time.monotonic() < end, "it never comes to that"
+        time.sleep(0.002)
+
+
+# --- following -------------------------------------------------------------------------------
+
+
+def test_an_empty_store_can_be_searched_at_once(store: FollowedStore) -> None:
+    follower = follow(store, DictView(Saved()))
+    assert follower.complete
+
+
+@pytest.mark.parametrize("shown_by_saving", [False, True])
+def test_a_view_follows_what_is_written(store: FollowedStore, shown_by_saving: bool) -> None:
+    view = DictView(Saved(), shown_by_saving=shown_by_saving)
+    follower = follow(store, view)
+    for start in range(0, 900, 300):
+        seq = fill(store, 300, start)
+        store.write_now([Remove("n", str(start)), put(str(start + 1), "changed")])
+        assert follower.wait(seq + 3, LONG, visible=True)
+        assert view.searched == there(store)
+
+
+def test_a_view_catches_up_from_where_it_was_saved(store: FollowedStore) -> None:
+    disk = Saved()
+    fill(store, 10)
+    first = follow(store, DictView(disk))
+    assert first.wait(10, LONG)
+    first.stop()
+    assert disk.seq == 10
+    fill(store, 600, start=10)
+    view = DictView(disk)
+    follower = follow(store, view)
+    assert follower.wait(610, LONG)
+    assert view.resets == 0
+    assert view.content == there(store)
+
+
+def test_a_view_is_saved_after_so_many_changes_and_after_a_while(store: FollowedStore) -> None:
+    view = DictView(Saved(), save_within_s=3600)
+    view.save_every = 300
+    follower = follow(store, view)
+    fill(store, 299)
+    assert follower.wait(299, LONG)
+    assert view.saves == 0
+    fill(store, 1, start=299)
+    until(lambda: follower.saved == 300)
+    patient = DictView(Saved(), save_within_s=0.05)
+    other = follow(store, patient)
+    until(lambda: other.saved == 300)
+    store.write_now([put("one more")])
+    until(lambda: other.saved == 301)
+
+
+def test_who_waits_for_a_change_to_be_seen_does_not_wait_for_a_save(
+    store: FollowedStore,
+) -> None:
+    view = DictView(Saved(), shown_by_saving=True, save_within_s=3600)
+    follower = follow(store, view)
+    fill(store, 1)
+    assert follower.wait(1, LONG)
+    assert view.searched == {}
+    assert follower.wait(1, LONG, visible=True)
+    assert view.searched == there(store)
+
+
+def test_waiting_ends_where_there_is_nothing_to_wait_for(store: FollowedStore) -> None:
+    follower = follow(store, DictView(Saved()))
+    assert not follower.wait(5, 0.01)
+
+
+# --- rebuilding ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown_by_saving", [False, True])
+@pytest.mark.parametrize("why", ["nothing saved", "the log was cut", "from the future"])
+def test_a_view_that_the_log_does_not_lead_to_is_rebuilt(
+    store: FollowedStore, why: str, shown_by_saving: bool
+) -> None:
+    disk = Saved()
+    fill(store, 700)
+    store.write_now([Clear("m"), Remove("n", "3")])
+    if why == "the log was cut":
+        disk.seq, disk.content = 100, {99999: {"text": "wrong"}}
+        store.write_now([Cut(101)])
+    elif why == "from the future":
+        disk.seq, disk.content = 100_000, {99999: {"text": "wrong"}}
+    view = DictView(disk, shown_by_saving=shown_by_saving)
+    follower = follow(store, view)
+    assert follower.wait(store.seq(), LONG, visible=True)
+    assert view.searched == there(store)
+    assert view.resets == 1
+    until(lambda: disk.seq == store.seq())
+
+
+def test_nothing_is_complete_before_it_can_be_searched(store: FollowedStore) -> None:
+    """Rebuilt is not yet shown: the view of words shows what it has saved."""
+    fill(store, 10)
+    view = DictView(Saved(), shown_by_saving=True)
+    states: list[tuple[bool, int]] = []
+    follower = Follower(view, store, lambda: states.append((follower.complete, follower.visible)))
+    view.before_save = lambda: states.append((follower.complete, len(view.searched)))
+    follower.start()
+    assert follower.wait(10, LONG, visible=True)
+    assert follower.complete
+    follower.stop()
+    assert states == [(False, 0), (False, 10)]
+
+
+def test_what_is_written_during_a_rebuild_is_in_it_at_the_end(store: FollowedStore) -> None:
+    fill(store, 1200)
+    view = DictView(Saved())
+    rebuilding, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        rebuilding.set()
+        assert go_on.wait(LONG)
+
+    view.before_apply = hold
+    follower = follow(store, view)
+    assert rebuilding.wait(LONG)
+    assert not follower.complete
+    seq = fill(store, 100, start=1150)
+    go_on.set()
+    assert follower.wait(seq, LONG)
+    assert view.content == there(store)
+
+
+def test_stopped_during_a_rebuild_it_ends_and_saves_nothing(store: FollowedStore) -> None:
+    fill(store, 2000)
+    disk = Saved()
+    view = DictView(disk)
+    follower = Follower(view, store, lambda: None)
+    view.before_apply = follower.ask_to_stop
+    follower.start()
+    follower.stop()
+    assert view.batches < 4
+    assert disk.seq is None
+    again = DictView(disk)
+    assert follow(store, again).wait(store.seq(), LONG)
+    assert again.content == there(store)
+
+
+# --- trouble ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown_by_saving", [False, True])
+@pytest.mark.parametrize("at", ["apply", "save", "open"])
+def test_a_view_that_fails_is_mended_by_itself(
+    store: FollowedStore, caplog: pytest.LogCaptureFixture, at: str, shown_by_saving: bool
+) -> None:
+    """With no further write that would wake it."""
+    fill(store, 20)
+    view = DictView(Saved(), shown_by_saving=shown_by_saving)
+    follower = follow(store, view)
+    assert follower.wait(20, LONG, visible=True)
+    view.failing[at] = OSError("the disk is on fire")
+    if at == "open":
+        view.failing["apply"] = ValueError("half of it")
+    with caplog.at_level(logging.ERROR):
+        fill(store, 5, start=18)
+        until(lambda: follower.trouble is not None)
+    assert len([each for each in caplog.records if each.exc_info]) == 1, "it is told once"
+    view.failing.clear()
+    until(lambda: follower.trouble is None)
+    assert follower.wait(store.seq(), LONG, visible=True)
+    assert view.searched == there(store)
+    until(lambda: follower.saved == store.seq())
+    assert view.disk.content == there(store)
+
+
+def test_nobody_waits_for_a_view_that_is_stuck(store: FollowedStore) -> None:
+    view = DictView(Saved())
+    follower = follow(store, view)
+    view.failing["apply"] = OSError("gone")
+    fill(store, 1)
+    began = time.monotonic()
+    assert not follower.wait(1, 3 * LONG)
+    assert time.monotonic() - began < LONG
+
+
+def test_a_view_that_can_not_be_saved_goes_on_and_is_searched(
+    store: FollowedStore,
+) -> None:
+    view = DictView(Saved())
+    follower = follow(store, view)
+    view.failing["save"] = OSError("no space left")
+    fill(store, 300)
+    until(lambda: follower.trouble is not None)
+    for start in range(300, 900, 300):
+        seq = fill(store, 300, start)
+        assert follower.wait(seq, LONG)
+        assert follower.complete
+        assert view.searched == there(store)
+    assert view.resets <= 1, "it was not made anew"
+    view.failing.clear()
+    until(lambda: follower.trouble is None)
+    until(lambda: view.disk.seq == store.seq())
+
+
+def test_writes_do_not_make_a_view_that_fails_try_more_often(store: FollowedStore) -> None:
+    view = DictView(Saved())
+    follower = follow(store, view, pause_s=LONG)
+    view.failing["apply"] = OSError("gone")
+    fill(store, 1)
+    until(lambda: follower.trouble is not None)
+    tries = view.tries
+    for i in range(50):
+        store.write_now([put(f"more {i}")])
+    assert view.tries == tries
+
+
+def test_a_view_that_failed_and_is_stopped_is_never_saved_half(store: FollowedStore) -> None:
+    """What was saved is lost, so it would have to be rebuilt; there is no time for that."""
+    disk = Saved()
+    view = DictView(disk, save_within_s=3600)
+    follower = Follower(view, store, lambda: None)
+    follower.start()
+    fill(store, 50)
+    follower.wake()
+    assert follower.wait(50, LONG)
+    view.failing["apply"] = ValueError("half of it")
+    fill(store, 5, start=50)
+    follower.wake()
+    until(lambda: follower.trouble is not None)
+    view.failing.clear()
+    disk.seq, disk.content = None, {}
+    follower.stop()
+    assert disk.seq is None or disk.content == there(store)
+    again = DictView(disk)
+    assert follow(store, again).wait(store.seq(), LONG)
+    assert again.content == there(store)
+
+
+@pytest.mark.parametrize("at", ["apply", "save", "close", "open"])
+def test_an_error_while_stopping_keeps_nothing_from_ending(store: FollowedStore, at: str) -> None:
+    disk = Saved()
+    view = DictView(disk, save_within_s=3600)
+    follower = Follower(view, store, lambda: None)
+    follower.start()
+    fill(store, 5)
+    view.failing[at] = OSError("gone")
+    follower.stop()
+    view = DictView(disk)
+    assert follow(store, view).wait(5, LONG)
+    assert view.content == there(store)
+
+
+def test_a_view_that_can_not_be_opened_is_closed_and_said(
+    store: FollowedStore,
+) -> None:
+    view = DictView(Saved())
+    view.failing["open"] = OSError("not allowed")
+    follower = Follower(view, store, lambda: None)
+    with pytest.raises(OSError, match="not allowed"):
+        follower.start()
+    assert view.closed == 1

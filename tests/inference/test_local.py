@@ -1,0 +1,94 @@
+"""The built-in reranker puts first what a reader would."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.inference.embedders import Corpus
+from service.inference.local import LocalReranker
+from service.inference.models import embedder_for, reranker_for
+from service.inference.wordllama import WordLlamaEmbedder
+from tests.inference.folders import encoder_folder, needs_transformers
+
+EMBEDDER = WordLlamaEmbedder()
+TEXTS = [
+    "Keep bread in a cloth so that it stays soft",
+    "Code E81: the door is not closed",
+    "Woollen jumpers felt and shrink in a hot wash",
+    "Code E18: the drain pump is blocked",
+    "The pump of a heat exchanger, and how it is drained before winter",
+    "Polish brass with lemon and salt",
+]
+
+
+def reranker() -> LocalReranker:
+    corpus = Corpus()
+    EMBEDDER.count(TEXTS, corpus, 1)
+    return LocalReranker(EMBEDDER, lambda: corpus)
+
+
+async def best(query: str, texts: list[str]) -> str:
+    return texts[(await reranker().rerank(query, texts)).order[0][0]]
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [("E81", 1), ("what does e18 mean", 3), ("my sweater got too small", 2), ("bread", 0)],
+)
+async def test_a_code_finds_its_text_and_a_meaning_finds_its_own(query: str, first: int) -> None:
+    assert await best(query, TEXTS) == TEXTS[first]
+
+
+async def test_words_that_stand_together_in_the_query_count_more_where_they_do_in_a_text() -> None:
+    apart = "The pump was quiet that summer while nobody at all looked at the long old drain"
+    together = "That summer nobody at all looked at the long old drain pump while it was quiet"
+    assert await best("drain pump", [apart, together]) == together
+    assert await best("drain pump", [together, apart]) == together
+
+
+async def test_a_text_without_the_word_gains_by_being_like_those_that_have_it() -> None:
+    texts = [
+        "Xq81 means that the oven door is open, see page 3",
+        "Xq81 means that the oven door is open, see page 4",
+        "Wool shrinks in hot wash water",  # the nearest to the question, were it judged alone
+        "The oven door is open",
+    ]
+    for company, first in ((texts, 3), (["Polish brass", *texts[2:]], 1)):
+        order = [index for index, _ in (await reranker().rerank("Xq81 clothes", company)).order]
+        without_the_word = [index for index in order if "Xq81" not in company[index]]
+        assert without_the_word[0] == first
+
+
+async def test_nothing_one_and_the_same_text_can_be_ranked() -> None:
+    assert (await reranker().rerank("bread", [])).order == []
+    assert (await reranker().rerank("bread", ["bread"])).order == [(0, 0.5)]
+    assert (await reranker().rerank("bread", ["bread"] * 3)).order == [(0, 0.5), (1, 0.5), (2, 0.5)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(), max_size=30), st.lists(st.text(st.characters()), max_size=8))
+async def test_any_texts_are_each_ranked_once_with_a_score_from_0_to_1(
+    query: str, texts: list[str]
+) -> None:
+    order = (await reranker().rerank(query, [*texts, "\ud800", "the the", "漢字 and ไทย"])).order
+    assert sorted(index for index, _ in order) == list(range(len(texts) + 3))
+    scores = [score for _, score in order]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+
+
+async def test_long_texts_are_read_in_part() -> None:
+    order = (await reranker().rerank("bread", ["dog " * 300_000 + "bread", "bread"])).order
+    assert order[0][0] == 1
+
+
+async def test_it_reads_with_whatever_embedder_the_index_has(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    needs_transformers()
+    folder = encoder_folder(tmp_path_factory.mktemp("encoder"))
+    found = reranker_for("builtin", embedder_for(f"sentence-transformers:{folder}"), Corpus)
+    assert found is not None
+    assert (await found.rerank("E81", TEXTS)).order[0][0] == 1

@@ -1,0 +1,147 @@
+"""A setting picks a model, or one sentence says what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.errors import StartupFailed
+from service.inference.embedders import Corpus
+from service.inference.models import embedder_for, reranker_for
+from tests.e2e.process import ROOT
+from tests.inference.folders import cross_encoder_folder, model2vec_folder, needs_transformers
+
+ASK = """
+import sys
+from service.errors import StartupFailed
+from service.inference.models import embedder_for
+try:
+    print(embedder_for(sys.argv[1]).name)
+except StartupFailed as exc:
+    print("failed:", exc)
+"""
+
+
+def ask(setting: str, cache: Path, **environment: str) -> str:
+    """In a process of its own: the hub's client reads the environment once."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, setting],
+        cwd=ROOT,
+        env={**os.environ, "HF_HOME": str(cache), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "Traceback" not in done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "setting", ["", "word2vec", "wordllama:x", "model2vec", "model2vec:", "sentence-transformers:"]
+)
+def test_an_embedder_that_is_not_known_is_told_with_what_is(setting: str) -> None:
+    with pytest.raises(StartupFailed, match=r"^EMBEDDER: .*wordllama, model2vec:"):
+        embedder_for(setting)
+
+
+@pytest.mark.parametrize("setting", ["", "cohere", "builtin:x", "sentence-transformers:"])
+def test_a_reranker_that_is_not_known_is_told_with_what_is(setting: str) -> None:
+    with pytest.raises(StartupFailed, match=r"^RERANKER: .*builtin, none, sentence-"):
+        reranker_for(setting, embedder_for("wordllama"), Corpus)
+
+
+def test_there_can_be_no_reranker_and_the_built_in_one() -> None:
+    embedder = embedder_for("wordllama")
+    assert reranker_for("none", embedder, Corpus) is None
+    built_in = reranker_for("builtin", embedder, Corpus)
+    assert built_in is not None
+    assert built_in.model == "builtin"
+
+
+def test_a_package_that_is_not_installed_is_told_with_the_command() -> None:
+    if importlib.util.find_spec("sentence_transformers"):
+        pytest.skip("sentence-transformers is installed here")
+    for find in (
+        lambda: embedder_for("sentence-transformers:some/model"),
+        lambda: reranker_for("sentence-transformers:some/model", embedder_for("wordllama"), Corpus),
+    ):
+        with pytest.raises(StartupFailed) as failed:
+            find()
+        assert 'pip install "cascade-search[sentence-transformers]"' in str(failed.value)
+        assert "or pip install sentence-transformers" in str(failed.value)
+
+
+def test_a_folder_that_holds_no_model_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StartupFailed, match=r"^EMBEDDER: .* can't be loaded") as failed:
+        embedder_for(f"model2vec:{tmp_path}")
+    assert "\n" not in str(failed.value)
+
+
+def test_weights_that_were_cut_off_are_told_in_one_sentence(tmp_path: Path) -> None:
+    folder = model2vec_folder(tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    with pytest.raises(StartupFailed, match=r"^EMBEDDER: .* can't be loaded") as failed:
+        embedder_for(f"model2vec:{folder}")
+    assert "\n" not in str(failed.value)
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/no/such/folder", "a/b/c", "~/nothing here"])
+def test_a_folder_that_is_not_there_is_never_asked_of_the_hub(model: str) -> None:
+    with pytest.raises(StartupFailed, match="there is no folder"):
+        embedder_for(f"model2vec:{model}")
+
+
+def test_a_hub_id_without_a_network_is_told_at_once(tmp_path: Path) -> None:
+    told = ask("model2vec:nobody/nothing", tmp_path, HF_HUB_OFFLINE="1")
+    assert told.startswith("failed: EMBEDDER: 'nobody/nothing' is neither a folder")
+    assert "\n" not in told
+
+
+def test_a_hub_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        told = ask("model2vec:nobody/nothing", tmp_path, HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0")
+    assert told.startswith("failed: EMBEDDER: 'nobody/nothing' is neither a folder")
+
+
+def test_what_the_hubs_cache_holds_needs_no_network_and_is_named_by_its_revision(
+    tmp_path: Path,
+) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--some--model"
+    model2vec_folder(repository / "snapshots" / revision)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    told = ask("model2vec:some/model", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert told == "model2vec-8@some/model@0123456789ab"
+
+
+async def test_a_cross_encoder_scores_from_0_to_1_best_first(tmp_path: Path) -> None:
+    needs_transformers()
+    folder = cross_encoder_folder(tmp_path)
+    reranker = reranker_for(f"sentence-transformers:{folder}", embedder_for("wordllama"), Corpus)
+    assert reranker is not None
+    documents = ["the cat", "", "bread " * 9_000, "\ud800", *(f"dog {i}" for i in range(60))]
+    ranking = await reranker.rerank("is the cat soft", documents)
+    scores = [score for _, score in ranking.order]
+    assert sorted(index for index, _ in ranking.order) == list(range(len(documents)))
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    alone = await reranker.rerank("is the cat soft", ["the cat"])
+    assert alone.order[0][1] == pytest.approx(dict(ranking.order)[0], abs=1e-5)
+    assert (await reranker.rerank("nothing", [])).order == []
+
+
+def test_a_cross_encoder_of_classes_is_no_reranker(tmp_path: Path) -> None:
+    needs_transformers()
+    folder = cross_encoder_folder(tmp_path, labels=3)
+    with pytest.raises(StartupFailed, match=r"^RERANKER: .* tells 3 classes apart"):
+        reranker_for(f"sentence-transformers:{folder}", embedder_for("wordllama"), Corpus)

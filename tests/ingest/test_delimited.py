@@ -1,0 +1,127 @@
+"""CSV and TSV: cells, types, and rows that don't fit."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.ingest.delimited import Dialect, parse, typed
+from service.ingest.items import Record, Rules
+from service.ingest.reading import MAX_LINE
+from tests.ingest.parsing import faults, parsed, records, written
+
+
+def test_a_row_is_a_record_and_empty_cells_are_left_out(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.csv",
+        '\ufeffid,chunk_text,year,ok\r\n1,"One, ""quoted""",2024,true\r\n\r\n'
+        '2,"Two\nlines",,False\r\n',
+    )
+    assert records(parsed(path)) == [
+        {"_id": "1", "chunk_text": 'One, "quoted"', "year": 2024, "ok": True},
+        {"_id": "2", "chunk_text": "Two\nlines", "ok": "False"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("0", 0),
+        ("-12", -12),
+        ("1.50", 1.5),
+        ("1e3", 1000.0),
+        ("true", True),
+        ("false", False),
+        ("007", "007"),
+        ("+1", "+1"),
+        ("1.", "1."),
+        (".5", ".5"),
+        ("1,5", "1,5"),
+        (" 1", " 1"),
+        ("TRUE", "TRUE"),
+        ("NaN", "NaN"),
+        ("1e999", "1e999"),
+        ("٣", "٣"),
+        ("9007199254740993", "9007199254740993"),
+        ("9" * 400, "9" * 400),
+    ],
+)
+def test_a_cell_is_a_number_only_if_json_would_write_it_so(cell: str, value: Any) -> None:
+    assert typed(cell) == value
+    assert type(typed(cell)) is type(value)
+
+
+def test_cells_stay_texts_if_that_is_wanted_and_the_text_always_does(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tsv", "key\tbody\tyear\n007\t42\t2024\n")
+    rules: dict[str, Any] = {"id_column": "key", "text_column": "body"}
+    assert records(parsed(path, **rules)) == [{"_id": "007", "chunk_text": "42", "year": 2024}]
+    assert records(parsed(path, strings=True, **rules))[0]["year"] == "2024"
+
+
+def test_rows_that_do_not_fit_are_told_with_the_line_on_which_they_start(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.csv",
+        b'chunk_text,n\n"one\ntwo",1\nthree\nfour,1,2\n"fi"ve,1\n\xff,1\nsix,1\n',
+    )
+    everything = parsed(path)
+    assert [record["chunk_text"] for record in records(everything)] == ["one\ntwo", "six"]
+    told = faults(everything, tmp_path)
+    assert told[:2] == [
+        "a.csv line 4: has 1 cells, and the header has 2",
+        "a.csv line 5: has 3 cells, and the header has 2",
+    ]
+    assert told[2].startswith("a.csv line 6: is not CSV")
+    assert told[3:] == ["a.csv line 7: is not valid UTF-8"]
+
+
+def test_a_quote_that_is_never_closed_does_not_take_the_file_into_memory() -> None:
+    rows = b'chunk_text\ngood\n"never closed\n' + b"x" * 999 + b"\n"
+    stream = io.BytesIO(rows + (b"y" * 999 + b"\n") * (3 * MAX_LINE // 1000))
+    items = list(parse(stream, "a.csv", Rules("chunk_text"), Dialect()))
+    assert isinstance(items[0], Record)
+    assert str(items[1]).startswith("a.csv line 3: is longer than")
+    assert len(items) > 2  # it goes on after that
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("a;b\n1;2\n", "has no column 'chunk_text' but 'a;b': give another --text-field, or"),
+        ("chunk_text,a,a\n", "has the column 'a' twice"),
+        ("chunk_text,,a\n", "its column 2 has no name"),
+        ('"chunk_text', "is not CSV"),
+    ],
+)
+def test_a_wrong_header_is_one_fault(tmp_path: Path, content: str, sentence: str) -> None:
+    everything = parsed(written(tmp_path / "a.csv", content))
+    (fault,) = faults(everything, tmp_path)
+    assert sentence in fault
+    assert not records(everything)
+
+
+def test_a_delimiter_can_be_given(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "chunk_text;n\nx;1\n")
+    assert records(parsed(path, delimiter=";"))[0]["n"] == 1
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), min_size=1)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
+def test_what_a_spreadsheet_writes_comes_back(rows: list[tuple[str, str]]) -> None:
+    written = io.StringIO()
+    csv.writer(written).writerows([("chunk_text", "other"), *rows])
+    rules = Rules("chunk_text", id_column=None)
+    items = list(parse(io.BytesIO(written.getvalue().encode()), "a", rules, Dialect(strings=True)))
+    assert len(items) == len(rows)
+    for item, (text, other) in zip(items, rows, strict=True):
+        if isinstance(item, Record):
+            assert (item.fields["chunk_text"], item.fields["other"]) == (text, other)
+        else:
+            assert not text.strip()

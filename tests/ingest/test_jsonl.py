@@ -1,0 +1,169 @@
+"""JSON Lines: what is loaded, and what is said of what can't be."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import CommandFailed
+from service.ingest.inputs import find
+from service.ingest.items import Fault, Record, Rules
+from service.ingest.reading import MAX_LINE
+from tests.ingest.parsing import faults, parsed, records, written
+
+
+def test_a_line_is_a_record_with_the_id_it_has(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.jsonl",
+        '\ufeff{"_id": "7", "id": 7, "chunk_text": "One"}\r\n'
+        "\r\n"
+        '{"id": 17, "chunk_text": "Two", "tags": ["a"], "n": 1.5, "ok": true, "none": null}',
+    )
+    assert records(parsed(path)) == [
+        {"_id": "7", "chunk_text": "One"},
+        {"_id": "17", "chunk_text": "Two", "tags": ["a"], "n": 1.5, "ok": True},
+    ]
+
+
+def test_without_an_id_the_same_content_has_the_same_id_whatever_its_order(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.jsonl",
+        '{"chunk_text": "One", "n": 1}\n{"n": 1,  "chunk_text": "One"}\n{"chunk_text": "Two"}\n',
+    )
+    first, again, other = (record["_id"] for record in records(parsed(path)))
+    assert first == again != other
+    assert re.fullmatch("[0-9a-f]{32}", first)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (b'{"a":', "is not JSON: Expecting value at character 6"),
+        (b"[1]", "must be a JSON object, and is a list"),
+        (b'"a"', "must be a JSON object, and is a text"),
+        (b"7", "must be a JSON object, and is a number"),
+        (b'{"chunk_text": "\xff"}', "is not valid UTF-8"),
+        (b'{"chunk_text": "x", "chunk_text": "y"}', "has the field 'chunk_text' twice"),
+        (b'{"chunk_text": "x", "a": {"b": 1, "b": 2}}', "has the field 'b' twice"),
+        (b'{"chunk_text": "x", "n": NaN}', "holds NaN, which is no JSON number"),
+        (b'{"chunk_text": "x", "n": 1e999}', "n: is too large for a number"),
+        (b'{"chunk_text": "\\ud800"}', "holds half of a surrogate pair, which is no text"),
+        (b'{"chunk_text": "x", "\\ud800": 1}', "holds half of a surrogate pair"),
+        (b'{"chunk_text": "x", "n": 9223372036854775808}', "a whole number of more than 64 bits"),
+        (b'{"chunk_text": "x", "n": ' + b"9" * 5000 + b"}", "holds a number of too many digits"),
+        (b'{"chunk_text": "x", "a": {"b": 1}}', "a: is an object; --flatten makes fields with"),
+        (b'{"chunk_text": "x", "a": [1]}', "a: must be a text, a number, true, false or a list"),
+        (b'{"chunk_text": "x", "": 1}', "has a field without a name"),
+        (b'{"chunk_text": "x", "a": ' + b"[" * 100_000, "is nested too deeply"),
+        (b'{"text": "x"}', "has no text: 'chunk_text' must be a text (--text-field names another"),
+        (b'{"chunk_text": " "}', "has no text"),
+        (b'{"chunk_text": 5}', "has no text"),
+        (b'{"_id": "", "chunk_text": "x"}', "_id: an id has 1 to 512 characters"),
+        (b'{"_id": 1.5, "chunk_text": "x"}', "_id: an id is a text or a whole number"),
+        (b'{"_id": "1", "id": 2, "chunk_text": "x"}', "has an _id and an id that differ"),
+        (b'{"_id": true, "chunk_text": "x"}', "_id: an id is a text or a whole number"),
+    ],
+)
+def test_a_bad_line_is_told_with_its_number_and_the_others_are_loaded(
+    tmp_path: Path, line: bytes, sentence: str
+) -> None:
+    good = b'{"chunk_text": "good"}\n'
+    path = written(tmp_path / "a.jsonl", good + line + b"\n" + good)
+    everything = parsed(path)
+    (fault,) = faults(everything, tmp_path)
+    assert fault.startswith("a.jsonl line 2: ")
+    assert sentence in fault
+    assert len(records(everything)) == 2
+
+
+def test_nested_objects_become_dotted_fields_if_that_is_wanted(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", '{"id": "1", "chunk_text": "x", "a": {"b": {"c": 1}}}')
+    assert records(parsed(path, flatten=True)) == [{"_id": "1", "chunk_text": "x", "a.b.c": 1}]
+    deep = '{"a": ' * 900 + "1" + "}" * 900
+    (fault,) = faults(parsed(written(tmp_path / "b.jsonl", deep), flatten=True), tmp_path)
+    assert "b.jsonl line 1: " in fault
+
+
+def test_another_field_can_be_the_text_and_another_one_the_id(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.jsonl",
+        '{"body": "One", "key": "k1"}\n{"body": "Two", "chunk_text": "Two", "key": "k2"}\n'
+        '{"body": "Three"}',
+    )
+    everything = parsed(path, text_column="body", id_column="key")
+    assert records(everything) == [{"_id": "k1", "chunk_text": "One"}]
+    assert faults(everything, tmp_path) == [
+        "a.jsonl line 2: has both 'body' and 'chunk_text': which one is the text?",
+        "a.jsonl line 3: has no id: 'key' is missing or empty",
+    ]
+
+
+def test_a_line_that_is_too_long_is_passed_over_without_holding_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"chunk_text": "before"}\n{"chunk_text": "')
+        for _ in range(20):
+            file.write(b"x" * MAX_LINE)
+        file.write(b'"}\n{"chunk_text": "after"}\n')
+    tracemalloc.start()
+    everything = parsed(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [record["chunk_text"] for record in records(everything)] == ["before", "after"]
+    assert faults(everything, tmp_path) == ["a.jsonl line 2: is longer than 2,000,000 bytes"]
+    assert peak < 5 * MAX_LINE
+
+
+def test_one_json_array_is_recognised_for_what_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", '[\n{"chunk_text": "x"},\n{"chunk_text": "y"}\n]')
+    (fault,) = faults(parsed(path), tmp_path)
+    assert "one JSON array" in fault
+
+
+def test_gzip_is_unpacked_whatever_the_file_is_called(tmp_path: Path) -> None:
+    packed = gzip.compress(b'{"chunk_text": "x"}\n')
+    for name in ("a.jsonl.gz", "b.jsonl"):
+        assert len(records(parsed(written(tmp_path / name, packed)))) == 1
+    cut = gzip.compress(b'{"chunk_text": "x"}\n' * 50_000)[:-20]
+    everything = parsed(written(tmp_path / "cut.jsonl.gz", cut))
+    assert faults(everything, tmp_path)[-1].startswith("cut.jsonl.gz: can't be read (any further)")
+    assert len(records(everything)) > 10_000
+    (fault,) = faults(parsed(written(tmp_path / "no.jsonl.gz", b"plain")), tmp_path)
+    assert "gzip" in fault.lower()
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "a.pdf", "\0"])
+def test_a_wrong_file_is_told_before_anything_is_read(tmp_path: Path, name: str) -> None:
+    if name == "a.pdf":
+        written(tmp_path / name, b"x")
+    with pytest.raises(CommandFailed) as told:
+        find([str(tmp_path / name)], None)
+    assert name.strip("\0") in told.value.detail
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["_id", "id", "chunk_text", "a", ""]), VALUES))
+def test_whatever_passes_can_be_written_and_has_an_id_and_a_text(given: dict[str, Any]) -> None:
+    item = Rules("chunk_text", flatten=True).record("here", given)
+    if isinstance(item, Fault):
+        assert item.sentence
+    else:
+        assert isinstance(item, Record)
+        assert 0 < len(item.fields["_id"]) <= 512
+        assert item.fields["chunk_text"].strip()
+        written_out = json.dumps(item.fields, ensure_ascii=False, allow_nan=False).encode()
+        assert json.loads(written_out) == item.fields

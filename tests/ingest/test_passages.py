@@ -1,0 +1,169 @@
+"""Texts cut into passages: where they are cut, and that nothing is lost."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import CommandFailed
+from service.ingest.inputs import find
+from service.ingest.passages import MOST, WHOLE, Passage, size, split
+from service.ingest.texts import id_prefix
+from tests.ingest.parsing import faults, parsed, records, written
+
+
+def passages(text: str, *, markdown: bool = True) -> list[Passage]:
+    return list(split(iter(io.StringIO(text).readlines()), markdown=markdown))
+
+
+def sentence(words: int, mark: str = "word") -> str:
+    return " ".join([mark.capitalize(), *[mark] * (words - 1)]) + "."
+
+
+def test_a_section_is_a_passage_under_its_headings() -> None:
+    text = f"# Guide\n{sentence(50)}\n\n## Install\n{sentence(60)}\n\n{sentence(70)}\n"
+    assert passages(text) == [
+        Passage(("Guide",), f"Guide\n\n{sentence(50)}"),
+        Passage(("Guide", "Install"), f"Install\n\n{sentence(60)}\n\n{sentence(70)}"),
+    ]
+
+
+def test_small_sections_share_a_passage_under_what_their_headings_share() -> None:
+    (passage,) = passages("# Guide\n## A\nOne.\n## B\nTwo.\n")
+    assert passage == Passage(("Guide",), "Guide\n\nA\n\nOne.\n\nB\n\nTwo.")
+
+
+def test_a_long_paragraph_is_cut_between_sentences_and_never_inside_of_one() -> None:
+    sentences = [sentence(30, f"w{n}") for n in range(20)]
+    found = passages(" ".join(sentences))
+    assert len(found) == 4
+    for passage in found:
+        assert size(passage.text) <= MOST
+        assert passage.text.endswith(".")
+        assert passage.text[0] == "W"
+
+
+def test_a_passage_ends_where_a_paragraph_does_rather_than_inside_of_the_next() -> None:
+    found = passages("\n\n".join([sentence(130), sentence(50) + " " + sentence(60)]))
+    assert [size(passage.text) for passage in found] == [130, 110]
+
+
+def test_code_stays_whole_and_what_looks_like_a_heading_in_it_is_none() -> None:
+    code = "```sh\n# not a heading\n\n" + "run it now\n" * 80 + "```"
+    found = passages(f"{sentence(150)}\n\n{code}\n\n{sentence(150)}")
+    assert [passage.text for passage in found] == [sentence(150), code, sentence(150)]
+    huge = "```\n" + "run it now\n" * 1000 + "```"
+    assert all(size(passage.text) <= WHOLE for passage in passages(huge))
+
+
+def test_items_of_a_list_are_not_cut() -> None:
+    items = [f"- {n} " + "word " * 40 for n in range(12)]
+    for passage in passages("\n".join(items)):
+        for line in passage.text.splitlines():
+            assert line.strip() in [item.strip() for item in items]
+
+
+def test_front_matter_is_left_out_and_a_line_of_dashes_is_not_taken_for_it() -> None:
+    assert passages("---\ntitle: x\n---\nText.\n") == [Passage((), "Text.")]
+    assert passages("---\nText goes on.\n")[0].text == "---\nText goes on."
+    assert passages("Title\n=====\nText.\n")[0].title == ("Title",)
+
+
+def test_a_text_without_spaces_is_cut_as_well() -> None:
+    for text in ("字" * 10_000, "字句。" * 4_000, "x" * 200_000):
+        found = passages(text, markdown=False)
+        assert max(size(passage.text) for passage in found) <= MOST
+        assert "".join(passage.text for passage in found) == text
+
+
+WORDS = st.sampled_from(["a", "Word.", "字", "#", "##", "```", "- item", "\n", "\n\n", "---", "  "])
+
+
+@given(st.lists(WORDS, max_size=400).map(" ".join), st.booleans())
+def test_every_word_is_in_one_passage_in_its_place(text: str, markdown: bool) -> None:
+    """Of Markdown the marks of headings may go, and front matter."""
+    found = passages(text, markdown=markdown)
+    said = " ".join(passage.text for passage in found).split()
+    if not markdown:
+        assert said == text.split()
+    elif not text.lstrip().startswith("---"):
+        marks = {"#", "##", "---", "```", "-"}
+        assert [w for w in said if w not in marks] == [w for w in text.split() if w not in marks]
+
+
+def test_a_folder_stands_for_the_texts_in_it(tmp_path: Path) -> None:
+    written(tmp_path / "b.md", "# Title\nText.\n")
+    written(tmp_path / "a" / "deep.txt.gz", gzip.compress(b"Deep."))
+    written(tmp_path / "a" / "image.png", b"x")
+    written(tmp_path / "a" / "data.csv", b"x")
+    written(tmp_path / "binary.txt", b"a\0b")
+    written(tmp_path / ".hidden.md", "no")
+    written(tmp_path / ".git" / "no.md", "no")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "self.txt").symlink_to("self.txt")
+    everything = parsed(tmp_path)
+    assert records(everything) == [
+        {"_id": "b.md#0", "source": "b.md", "title": "Title", "position": 0}
+        | {"chunk_text": "Title\n\nText."},
+        {"_id": "a/deep.txt.gz#0", "source": "a/deep.txt.gz", "position": 0, "chunk_text": "Deep."},
+    ]
+    (fault,) = faults(everything, tmp_path)
+    assert fault.startswith("self.txt: can't be read")
+    skipped = find([str(tmp_path)], None).skipped
+    assert skipped == {"binary": 1, "hidden": 2, "linked folders": 1, "other": 1, "data": 1}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
+    written(tmp_path / "a.txt", "x").chmod(0)
+    (tmp_path / "b").mkdir(mode=0)
+    assert len(faults(parsed(tmp_path), tmp_path)) == 2
+
+
+def test_a_text_that_is_no_utf8_is_told_and_what_came_before_is_kept(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", (sentence(190) + "\n\n").encode() * 90 + b"\xff\n")
+    everything = parsed(path)
+    (fault,) = faults(everything, tmp_path)
+    count = len(records(everything))
+    assert count > 10
+    assert fault == f"a.txt: is not valid UTF-8; what comes after passage {count - 1} is left out"
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"a.csv": "x"}, "in a folder only texts and Markdown are loaded"),
+        ({"a.png": "x"}, "there is no .txt, .md or .markdown file in it"),
+        ({}, "there is no .txt, .md or .markdown file in it"),
+    ],
+)
+def test_a_folder_without_texts_is_told(
+    tmp_path: Path, files: dict[str, str], sentence: str
+) -> None:
+    for name, content in files.items():
+        written(tmp_path / name, content)
+    with pytest.raises(CommandFailed, match=sentence):
+        find([str(tmp_path)], None)
+
+
+def test_two_texts_of_one_name_would_overwrite_each_other(tmp_path: Path) -> None:
+    one, two = (written(tmp_path / name / "a.md", "x") for name in "ab")
+    with pytest.raises(CommandFailed, match=r"would both get the ids a\.md#"):
+        find([str(one), str(two)], None)
+
+
+@pytest.mark.parametrize("path", ["a b.md", "é.md", "%C3%A9.md", "a\udcff", "é" * 300, "é" * 301])
+def test_ids_are_ascii_of_bounded_length_and_differ_where_paths_do(path: str) -> None:
+    prefix = id_prefix(path)
+    assert prefix.isascii()
+    assert prefix.isprintable()
+    assert len(prefix) <= 500
+    for other in ("é.md", "%C3%A9.md", "é" * 300, "é" * 301, "a\udcff"):
+        assert (id_prefix(other) == prefix) is (other == path)
+    assert id_prefix("a b/c#1.md") == "a b/c#1.md"

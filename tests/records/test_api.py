@@ -1,0 +1,213 @@
+"""Records over HTTP, the same on every backend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.settings import load_settings
+from tests.conftest import calling
+
+RECORD = {"_id": "tea/green 1", "chunk_text": "Green tea", "year": 2026, "tags": ["a", "b"]}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def some(count: int, prefix: str = "r") -> list[dict[str, Any]]:
+    return [{"_id": f"{prefix}{i:03}", "chunk_text": f"text {i}", "n": i} for i in range(count)]
+
+
+def fault(response: httpx.Response, status: int, code: str) -> Any:
+    body = response.json()
+    assert (response.status_code, body["code"]) == (status, code), body
+    assert body.keys() <= {"detail", "code", "request_id", "errors"}
+    return body
+
+
+async def test_a_record_is_written_read_and_deleted(api: httpx.AsyncClient) -> None:
+    written = await api.post("/api/records", json=RECORD)
+    assert (written.status_code, written.json()) == (200, {"written": 1, "failed": []})
+    at = "/api/records/" + quote(str(RECORD["_id"]), safe="")
+    assert (await api.get(at)).json() == RECORD
+    assert (await api.delete(at)).json() in ({"deleted": 1}, {"deleted": None})
+    fault(await api.get(at), 404, "not_found")
+    assert (await api.delete(at)).status_code == 200  # what is gone is gone
+
+
+async def test_a_record_that_is_written_again_is_replaced(api: httpx.AsyncClient) -> None:
+    await api.post("/api/records", json=RECORD)
+    changed = {"_id": RECORD["_id"], "chunk_text": "Black tea"}
+    await api.post("/api/records", json=[changed])
+    assert (await api.get("/api/records/tea/green 1")).json() == changed
+
+
+async def test_ids_are_never_changed(api: httpx.AsyncClient) -> None:
+    ids = ["a/b", "/a", "a//b/", "%2F", "a?b#c", "a\nb", "a b+c", "\x7f", "..", "."]
+    written = await api.post("/api/records", json=[{"_id": id, "chunk_text": "x"} for id in ids])
+    assert written.json()["written"] == len(ids)
+    assert (await api.get("/api/records")).json()["ids"] == sorted(ids)
+    for id in ids[:-2]:  # dots alone are not sent in a path by any client
+        assert (await api.get("/api/records/" + quote(id, safe=""))).json()["_id"] == id
+    foreign = await api.post("/api/records", json={"_id": "ü", "chunk_text": "x"})
+    assert "ASCII" in fault(foreign, 422, "invalid_request")["detail"]
+    assert "ASCII" in fault(await api.get("/api/records/%C3%BC"), 422, "invalid_request")["detail"]
+
+
+async def test_ndjson_is_a_record_a_line(api: httpx.AsyncClient) -> None:
+    lines = "".join(json.dumps(record) + "\n" for record in some(3)) + "\n"
+    written = await api.post("/api/records", content=lines, headers=NDJSON)
+    assert written.json() == {"written": 3, "failed": []}
+    assert (await api.get("/api/records")).json()["ids"] == ["r000", "r001", "r002"]
+
+
+async def test_listing_goes_page_by_page_and_by_prefix(api: httpx.AsyncClient) -> None:
+    await api.post("/api/records", json=[*some(7, "a"), *some(2, "b")])
+    pages: list[list[str]] = []
+    cursor = ""
+    while len(pages) < 10:
+        page = (await api.get(f"/api/records?prefix=a&limit=3{cursor}")).json()
+        pages.append(page["ids"])
+        if page["cursor"] is None:
+            break
+        cursor = "&cursor=" + quote(page["cursor"])
+    assert [len(ids) for ids in pages] == [3, 3, 1]
+    assert [id for ids in pages for id in ids] == [f"a00{i}" for i in range(7)]
+    body = fault(await api.get("/api/records?cursor=nonsense"), 422, "invalid_request")
+    assert body["errors"][0]["loc"] == ["cursor"]
+
+
+async def test_what_is_valid_is_written_and_what_is_not_is_named(api: httpx.AsyncClient) -> None:
+    records = [*some(2), {"_id": "x", "chunk_text": ""}, {"_id": "y"}, {"chunk_text": "z"}, 7]
+    answer = await api.post("/api/records", json=records)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["written"] == 2
+    assert [(each["index"], each["_id"]) for each in body["failed"]] == [
+        (2, "x"), (3, "y"), (4, None), (5, None),
+    ]  # fmt: skip
+    assert {each["code"] for each in body["failed"]} == {"invalid_request"}
+    assert "chunk_text" in body["failed"][0]["detail"]
+
+
+async def test_where_no_record_is_valid_each_is_an_error(api: httpx.AsyncClient) -> None:
+    answer = await api.post("/api/records", json=[{"_id": "x"}, {"_id": "y", "chunk_text": None}])
+    body = fault(answer, 422, "invalid_request")
+    assert [error["loc"] for error in body["errors"]] == [[0], [1]]
+    assert body["detail"].startswith("No record was written. Record 0: chunk_text")
+    for nothing in ("[]", ""):
+        headers = NDJSON if not nothing else {"Content-Type": "application/json"}
+        empty = await api.post("/api/records", content=nothing, headers=headers)
+        assert "no record" in fault(empty, 422, "invalid_request")["detail"]
+
+
+async def test_deleting_by_ids_by_filter_and_all(api: httpx.AsyncClient) -> None:
+    async def delete(what: Any) -> httpx.Response:
+        return await api.request("DELETE", "/api/records", json=what)
+
+    async def left() -> list[str]:
+        return (await api.get("/api/records")).json()["ids"]  # type: ignore[no-any-return]
+
+    await api.post("/api/records", json=some(6))
+    assert (await delete({"ids": ["r000", "r001", "nobody"]})).status_code == 200
+    assert await left() == ["r002", "r003", "r004", "r005"]
+    answer = await delete({"filter": {"n": {"$eq": 3}}})
+    assert answer.json()["deleted"] in {1, None}
+    assert await left() == ["r002", "r004", "r005"]
+    assert (await delete({"all": True})).status_code == 200
+    assert await left() == []
+
+
+MISTAKES: list[tuple[Any, str]] = [
+    ({}, "exactly one of ids, filter or all"),
+    ({"ids": ["a"], "all": True}, "exactly one"),
+    ({"ids": ["a"], "filter": {"n": 1}}, "exactly one"),
+    ({"all": False}, "all"),
+    ({"all": 1}, "all"),
+    ({"ids": []}, "at least 1"),
+    ({"ids": ["ü"]}, "ASCII"),
+    ({"ids": "a"}, "list of texts"),
+    ({"filter": {}}, '{"all": true}'),
+    ({"filter": {"n": {"$like": 1}}}, "not an operator"),
+    ({"everything": True}, "there are ids, filter, all"),
+]
+
+
+async def test_nothing_is_deleted_by_mistake(api: httpx.AsyncClient) -> None:
+    await api.post("/api/records", json=some(1))
+    for what, hint in MISTAKES:
+        answer = await api.request("DELETE", "/api/records", json=what)
+        assert hint in fault(answer, 422, "invalid_request")["detail"]
+    for body in (b"", b"null", b"[]", b"true"):
+        headers = {"Content-Type": "application/json"}
+        raw = await api.request("DELETE", "/api/records", content=body, headers=headers)
+        fault(raw, 400, "bad_request")
+    assert (await api.get("/api/records")).json()["ids"] == ["r000"]
+
+
+async def test_namespaces_are_apart(api: httpx.AsyncClient) -> None:
+    await api.post("/api/records?namespace=one", json=some(2))
+    await api.post("/api/records?namespace=two", json=some(3))
+    assert len((await api.get("/api/records?namespace=one")).json()["ids"]) == 2
+    fault(await api.get("/api/records/r000"), 404, "not_found")
+    assert (await api.get("/api/records/r000?namespace=two")).status_code == 200
+    await api.request("DELETE", "/api/records?namespace=two", json={"all": True})
+    async with asyncio.timeout(10):  # the embedded engine, too, counts a moment later
+        while (stats := await counted(api)) != {"dense": (2, 2, 0), "sparse": (2, 2, 0)}:
+            assert stats.keys() == {"dense", "sparse"}
+
+
+async def counted(api: httpx.AsyncClient) -> dict[str, tuple[int, ...]]:
+    """Per index: all records, and those in the namespaces `one` and `two`."""
+    stats = (await api.get("/api/stats")).json()
+    return {
+        name: (index["records"], *(records_in(index, each) for each in ("one", "two")))
+        for name, index in stats["indexes"].items()
+    }
+
+
+def records_in(index: Any, namespace: str) -> int:
+    return int(index["namespaces"].get(namespace, {"records": 0})["records"])
+
+
+async def test_pinecone_does_not_say_when_searches_see_a_write(
+    local: httpx.AsyncClient,
+) -> None:
+    answer = await local.post("/api/records?wait=visible", json=RECORD)
+    assert fault(answer, 422, "invalid_request")["errors"][0]["loc"] == ["wait"]
+    fault(await local.get("/api/records/tea/green 1"), 404, "not_found")
+
+
+async def test_the_embedded_engine_answers_when_searches_see_a_write(tmp_path: Path) -> None:
+    async with calling(create_app(load_settings(data_dir=str(tmp_path)))) as client:
+        for word in ("green", "black", "white"):
+            record = {"_id": "tea", "chunk_text": f"{word} tea"}
+            assert (await client.post("/api/records?wait=visible", json=record)).json()["written"]
+            found = (await client.get(f"/api/lexical-search?text_query={word}")).json()["results"]
+            assert [result["_id"] for result in found] == ["tea"]
+        await client.delete("/api/records/tea?wait=visible")
+        gone = (await client.get("/api/lexical-search?text_query=tea")).json()["results"]
+        assert gone == []
+
+
+@pytest.mark.parametrize(
+    ("query", "loc"),
+    [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=ten", "limit"),
+        ("prefix=%C3%BC", "prefix"),
+        ("namespace=a/b", "namespace"),
+        ("cursor=", "cursor"),
+        ("wait=visible", "wait"),
+        ("limit=1&limit=2", "limit"),
+    ],
+)
+async def test_parameters_of_a_list(local: httpx.AsyncClient, query: str, loc: str) -> None:
+    body = fault(await local.get(f"/api/records?{query}"), 422, "invalid_request")
+    assert body["errors"][0]["loc"] == [loc]

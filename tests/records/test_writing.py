@@ -1,0 +1,246 @@
+"""A write to two Pinecone indexes: its calls, and what is said when some of them fail."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from tests.conftest import MakeSettings, calling
+from tests.records.test_api import fault, some
+from tests.upstream import Flaky, Gate, Hang, Reset, Status, Upstream
+
+
+async def post(client: httpx.AsyncClient, records: Any) -> httpx.Response:
+    return await client.post("/api/records", json=records)
+
+
+async def test_batches_have_at_most_96_records_and_go_to_both_indexes(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    assert (await post(local, some(200))).json() == {"written": 200, "failed": []}
+    for index in ("dense", "sparse"):
+        assert sorted(len(call.body) for call in upstream.upserts(index)) == [8, 96, 96]
+        assert len(upstream.records.of(index)) == 200
+    assert {call.path for call in upstream.upserts()} == {"/records/namespaces/__default__/upsert"}
+
+
+async def test_batches_have_at_most_two_megabytes(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    large = [{**record, "chunk_text": "é" * 15_000} for record in some(90)]  # 30 kB each
+    assert (await post(local, large)).json()["written"] == 90
+    sizes = [call.size for call in upstream.upserts("dense")]
+    assert len(sizes) == 2
+    assert max(sizes) <= 2_000_000
+
+
+async def test_one_index_with_both_fields_is_written_once(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    both = upstream.host("dense")
+    settings = make_settings(pinecone_dialect="documents", pinecone_sparse_index_host=both)
+    async with calling(create_app(settings)) as client:
+        assert (await post(client, some(3))).json()["written"] == 3
+    (call,) = upstream.upserts()
+    assert call.path == "/namespaces/__default__/documents/upsert"
+
+
+async def test_no_more_calls_at_once_than_the_setting_says(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    gate = Gate()
+    upstream.behave(gate, *(f"{i}/records/namespaces/__default__/upsert" for i in INDEXES))
+    async with calling(create_app(make_settings(upserts_at_once=3))) as client:
+        writing = [asyncio.create_task(post(client, some(300))) for _ in range(2)]
+        await upstream.until(lambda: len(upstream.upserts()) == 3)
+        await client.get("/healthz")  # whatever else was on its way has had a turn
+        assert len(upstream.upserts()) == 3
+        gate.opened.set()
+        assert [(await each).json()["written"] for each in writing] == [300, 300]
+
+
+INDEXES = ["dense", "sparse"]
+
+
+async def test_a_record_that_pinecone_refuses_is_found_and_the_others_are_written(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    upstream.records.poison = {"r007", "r150"}
+    body = (await post(local, some(200))).json()
+    assert body["written"] == 198
+    assert [(each["index"], each["_id"]) for each in body["failed"]] == [(7, "r007"), (150, "r150")]
+    assert {each["code"] for each in body["failed"]} == {"upstream_refused"}
+    assert body["failed"][0]["detail"].startswith("the dense index refuses this record: ")
+    assert "the sparse index refuses" in body["failed"][0]["detail"]
+    assert "poison" not in str(body)  # Pinecone's words are for the log
+    assert len(upstream.records.of("sparse")) == 198
+
+
+async def test_the_search_for_refused_records_has_an_end(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    upstream.behave(Status(400), *INDEXES)
+    body = fault(await post(local, some(1000)), 422, "upstream_refused")
+    assert len(body["errors"]) == 20
+    assert len(upstream.upserts()) <= 2 * (11 + 2 * 64)
+
+
+async def test_a_record_that_one_index_took_and_the_other_did_not_is_no_written_one(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    await post(local, {"_id": "there", "chunk_text": "x"})
+    upstream.behave(Status(403), "sparse")
+    answer = await post(local, some(2))
+    body = fault(answer, 502, "upstream_forbidden")
+    assert body["detail"].startswith("No record was written. Pinecone does not let this service")
+    assert "the sparse index" in body["errors"][0]["msg"]
+    assert "the dense index took it" in body["errors"][0]["msg"]
+    assert "send it again" in body["errors"][0]["msg"]
+    upstream.behave(None, "sparse")
+    assert (await post(local, some(2))).json()["written"] == 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "code"),
+    [
+        (Status(401), 502, "upstream_key_rejected"),
+        (Status(404), 502, "upstream_not_found"),
+        (Status(413), 413, "upstream_too_large"),
+        (Status(503), 503, "upstream_unavailable"),
+        (Reset(), 503, "upstream_unreachable"),
+        (Hang(), 504, "deadline_exceeded"),
+    ],
+)
+async def test_where_nothing_was_written_the_answer_is_the_upstreams_error(
+    make_settings: MakeSettings, upstream: Upstream, behaviour: Any, status: int, code: str
+) -> None:
+    async with calling(create_app(make_settings(records_timeout_ms=600))) as client:
+        upstream.behave(behaviour, *INDEXES)
+        body = fault(await post(client, [*some(2), {"_id": "bad"}]), status, code)
+        assert [error["loc"] for error in body["errors"]] == [[0], [1], [2]]
+        assert "chunk_text" in body["errors"][2]["msg"]
+
+
+@pytest.mark.parametrize("passing", [Status(503), Reset()])
+async def test_what_passes_is_tried_again(
+    local: httpx.AsyncClient, upstream: Upstream, passing: Any
+) -> None:
+    upstream.behave(Flaky(passing, 4), "dense")  # more than the client itself tries again
+    assert (await post(local, some(2))).json() == {"written": 2, "failed": []}
+
+
+async def test_a_rate_limit_that_outlasts_the_request_is_passed_on(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    upstream.behave(Status(429, {"retry-after": "40"}), *INDEXES)
+    answer = await post(local, some(2))
+    fault(answer, 503, "upstream_rate_limited")
+    assert answer.headers["Retry-After"] == "40"
+    assert len(upstream.upserts("dense")) == 1
+
+
+async def test_a_rate_limit_within_the_request_is_waited_for(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    upstream.behave(Flaky(Status(429, {"retry-after": "1"}), 1), "sparse")
+    assert (await post(local, some(1))).json()["written"] == 1
+    assert len(upstream.upserts("sparse")) == 2
+
+
+async def test_a_write_whose_caller_has_gone_is_finished(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    gate = Gate()
+    paths = [f"{index}/records/namespaces/__default__/upsert" for index in INDEXES]
+    app: Any = create_app(make_settings(upserts_at_once=1))
+    async with app.test_app():
+        upstream.behave(gate, *paths)
+        messages = iter([{"type": "http.request", "body": WHOLE, "more_body": False}])
+        gone = asyncio.Event()
+
+        async def receive() -> Any:
+            if message := next(messages, None):
+                return message
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        request = asyncio.create_task(app(SCOPE, receive, send))
+        await upstream.until(lambda: len(upstream.upserts()) == 1)
+        gone.set()
+        await request
+        assert sent == []
+        gate.opened.set()
+    # The app has closed, and with it what it had begun.
+    for index in INDEXES:
+        assert upstream.records.of(index).keys() == {"one", "two"}
+
+
+WHOLE = b'[{"_id": "one", "chunk_text": "x"}, {"_id": "two", "chunk_text": "y"}]'
+SCOPE = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "method": "POST",
+    "scheme": "http",
+    "path": "/api/records",
+    "raw_path": b"/api/records",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [
+        (b"host", b"127.0.0.1"),
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(WHOLE)).encode()),
+    ],
+    "client": ("127.0.0.1", 4711),
+    "server": ("127.0.0.1", 8000),
+    "extensions": {},
+}
+
+
+async def test_a_deletion_of_many_ids_takes_several_calls(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    ids = [f"i{i}" for i in range(2500)]
+    answer = await local.request("DELETE", "/api/records", json={"ids": ids})
+    assert answer.json() == {"deleted": None}
+    calls = [call for call in upstream.calls if call.path == "/vectors/delete"]
+    assert sorted(len(call.body["ids"]) for call in calls) == [500, 500, 1000, 1000, 1000, 1000]
+    sent = itertools.chain(*(call.body["ids"] for call in calls if call.index == "dense"))
+    assert list(sent) == ids
+
+
+async def test_a_deletion_that_one_index_refuses_says_what_the_other_did(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    await post(local, some(1))
+    upstream.behave(Status(500), "sparse")
+    answer = await local.delete("/api/records/r000")
+    body = fault(answer, 503, "upstream_unavailable")
+    assert "The other index has deleted" in body["detail"]
+    upstream.behave(None, "sparse")
+    assert (await local.delete("/api/records/r000")).status_code == 200
+    assert upstream.records.of("sparse") == {}
+
+
+async def test_a_record_that_only_one_index_has_is_found(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    upstream.records.of("sparse")["half"] = {"chunk_text": "x"}
+    assert (await local.get("/api/records/half")).json()["chunk_text"] == "x"
+
+
+async def test_reads_end_at_their_deadline(make_settings: MakeSettings, upstream: Upstream) -> None:
+    async with calling(create_app(make_settings(records_timeout_ms=100))) as client:
+        upstream.behave(Hang(), "dense")
+        for path in ("/api/records", "/api/records/a", "/api/stats"):
+            fault(await client.get(path), 504, "deadline_exceeded")

@@ -1,0 +1,144 @@
+"""Who is let in, over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.web.access import PUBLIC
+from tests.conftest import MakeSettings, calling
+from tests.upstream import Upstream
+
+KEY, OTHER = "a-key-of-24-characters-1", "a-key-of-24-characters-2"
+RECORD = {"_id": "a", "chunk_text": "x"}
+SEARCH = "/api/semantic-search?text_query=cat"
+
+
+def refused(response: httpx.Response, status: int, code: str) -> None:
+    body = response.json()
+    assert (response.status_code, body["code"]) == (status, code), body
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    assert ("WWW-Authenticate" in response.headers) == (status == 401)
+    assert KEY not in response.text
+    assert OTHER not in response.text
+
+
+async def test_every_route_is_public_or_needs_a_key(make_settings: MakeSettings) -> None:
+    app = create_app(make_settings(service_api_keys=KEY))
+    async with calling(app) as client:
+        asked = 0
+        for rule in app.url_map.iter_rules():
+            values = dict.fromkeys(rule.arguments, "x")
+            _, path = rule.build(values) or ("", "")
+            for method in (rule.methods or set()) - {"OPTIONS"}:
+                response = await client.request(method, path)
+                if rule.endpoint in PUBLIC:
+                    assert response.status_code in {200, 302}, rule
+                else:
+                    assert response.status_code == 401, rule
+                    asked += 1
+        assert asked > 10
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}"},
+        {"Authorization": f"bearer  {OTHER} "},
+        {"Api-Key": KEY},
+        {"Api-Key": OTHER, "Authorization": "Basic dXNlcjpwYXNz"},
+    ],
+)
+async def test_a_key_opens(
+    make_settings: MakeSettings, upstream: Upstream, headers: dict[str, str]
+) -> None:
+    app = create_app(make_settings(service_api_keys=f"{KEY}, {OTHER}", host="0.0.0.0"))
+    async with calling(app, headers=headers, base_url="http://search.example.org") as client:
+        assert (await client.get(SEARCH)).status_code == 200
+        assert (await client.post("/api/records", json=RECORD)).status_code == 200
+        page = {"Origin": "http://app.example.org"}
+        assert (await client.delete("/api/records/a", headers=page)).status_code == 200
+
+
+async def test_without_the_key_nothing_is_answered_and_nobody_is_asked(
+    make_settings: MakeSettings, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with calling(create_app(make_settings(service_api_keys=KEY))) as client:
+            before = len(upstream.calls)
+            refused(await client.get(SEARCH), 401, "key_missing")
+            refused(await client.post("/api/records", json=RECORD), 401, "key_missing")
+            refused(await client.get(f"{SEARCH}&api_key={KEY}"), 401, "key_missing")
+            basic = {"Authorization": f"Basic {KEY}"}
+            refused(await client.get(SEARCH, headers=basic), 401, "key_missing")
+            for wrong in ("wrong", KEY + "x", "ü", OTHER):
+                response = await client.get(SEARCH, headers={b"Api-Key": wrong.encode()})
+                refused(response, 401, "key_rejected")
+            assert len(upstream.calls) == before
+            assert (await client.get("/healthz")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 200
+            assert (await client.get("/api/openapi.json")).status_code == 200
+            assert (await client.get("/nowhere")).status_code == 404
+    assert OTHER not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "client_options", "headers", "error"),
+    [
+        ({}, {}, {}, None),
+        ({}, {"base_url": "http://localhost:8000"}, {"Origin": "http://localhost:8000"}, None),
+        ({"host": "0.0.0.0"}, {}, {}, "writes_closed"),
+        ({"trusted_proxy_hops": 1}, {}, {"X-Forwarded-For": "127.0.0.1"}, "writes_closed"),
+        ({}, {}, {"X-Forwarded-For": "127.0.0.1"}, "writes_closed"),
+        ({}, {}, {"Forwarded": "for=127.0.0.1"}, "writes_closed"),
+        ({}, {"base_url": "http://rebound.example.org"}, {}, "origin_refused"),
+        ({}, {}, {"Origin": "https://example.org"}, "origin_refused"),
+        ({}, {}, {"Origin": "null"}, "origin_refused"),
+    ],
+)
+async def test_writing_without_keys(
+    make_settings: MakeSettings,
+    upstream: Upstream,
+    settings: dict[str, Any],
+    client_options: dict[str, Any],
+    headers: dict[str, str],
+    error: str | None,
+) -> None:
+    app = create_app(make_settings(**settings))
+    async with calling(app, headers=headers, **client_options) as client:
+        writes = [
+            await client.post("/api/records", json=RECORD),
+            await client.delete("/api/records/a"),
+            await client.request("DELETE", "/api/records", json={"all": True}),
+        ]
+        for response in writes:
+            if error is None:
+                assert response.status_code == 200
+            else:
+                refused(response, 403, error)
+        assert (upstream.upserts() == []) == (error is not None)
+        assert (await client.get("/api/records")).status_code == 200
+        assert (await client.get(SEARCH)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+async def test_what_a_page_can_send_without_asking_first_is_not_taken(
+    local: httpx.AsyncClient, upstream: Upstream, media_type: str
+) -> None:
+    """A foreign page's form needs no preflight; JSON does, and preflights get no permission."""
+    response = await local.post(
+        "/api/records",
+        content=b'{"_id": "a", "chunk_text": "x"}',
+        headers={"Content-Type": media_type},
+    )
+    refused(response, 415, "unsupported_media_type")
+    asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    preflight = await local.options("/api/records", headers=asked)
+    assert not [name for name in preflight.headers if name.startswith("access-control")]
+    assert upstream.upserts() == []
