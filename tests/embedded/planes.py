@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -53,9 +54,8 @@ async def opened(
     folder: Path, schema: Schema, reranker: Reranker | None = None
 ) -> AsyncIterator[EmbeddedAsyncIndex]:
     index = EmbeddedIndex(folder, schema, TinyEmbedder())
-    index.open()
+    await asyncio.to_thread(index.open)
     try:
-        await index.show()  # its views are made in the background
         yield EmbeddedAsyncIndex(index, reranker)
     finally:
-        await index.close()
+        await asyncio.to_thread(index.close)

@@ -92,7 +92,7 @@ async def test_the_short_way_of_a_search_answers_as_the_long_one(tmp_path: Path)
             assert short.response_info is not None
             assert long.response_info is not None
             assert "content-type" in short.response_info.raw_headers
-        for wrong in (
+        wrongs: list[dict[str, Any]] = [
             {"score_by": []},
             {"score_by": text},
             {"score_by": "text"},
@@ -104,7 +104,8 @@ async def test_the_short_way_of_a_search_answers_as_the_long_one(tmp_path: Path)
             {"score_by": [text], "timeout": 0},
             {"score_by": [text], "filter": {"v": 1}},
             {"score_by": [{"type": "text", "query": "x", "fields": ["none"]}]},
-        ):
+        ]
+        for wrong in wrongs:
             given = {"namespace": NS, "top_k": 3, **wrong}
             with pytest.raises(Exception) as shortly:  # noqa: PT011 - compared below
                 await index.documents.search(**given)
@@ -122,7 +123,7 @@ async def test_what_is_refused_is_raised_as_the_client_raises_it(tmp_path: Path)
             await index.search(namespace=NS, top_k=10_001, inputs={"text": "x"})
         assert refused.value.status_code == 400
         assert "10000" in refused.value.message
-        assert refused.value.body["code"] == 3
+        assert refused.value.body == {"code": 3, "message": refused.value.message, "details": []}
         with pytest.raises(PineconeValueError):
             await index.search(namespace=NS, top_k=0, inputs={"text": "x"})
 

@@ -91,22 +91,24 @@ async def test_each_document_reads_back_as_it_was_written(tmp_path: Path) -> Non
         got = fetched.documents["f1"].to_dict()
         assert got == document
         assert [type(got[name]) for name in numbers] == [int, int, int, float, float]
-        for wanted, names in (
+        wants: list[tuple[list[str] | None, set[str]]] = [
             (["price"], {"price"}),
             (["weights"], {"weights"}),
             ([], document.keys() - {"_id"}),
-        ):
+        ]
+        for wanted, names in wants:
             found = await index.documents.fetch(namespace=NS, ids=["f1"], include_fields=wanted)
             assert found.documents["f1"].to_dict().keys() == {"_id", *names}
         await index.embedded.show()
         clause = [TextQuery(query="tart", fields=["title"])]
-        for wanted, names in (
+        wants = [
             (None, set()),
             ([], set()),
             (["price", "nothing"], {"price"}),
             (["embedding"], {"embedding"}),
             (["*"], document.keys() - {"_id"}),
-        ):
+        ]
+        for wanted, names in wants:
             response = await index.documents.search(
                 namespace=NS, score_by=clause, top_k=1, include_fields=wanted
             )

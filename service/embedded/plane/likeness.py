@@ -89,16 +89,12 @@ async def search(
     top_k: int,
     filter: Mapping[str, Any] | None,
 ) -> Found:
-    """The best documents with their scores as Pinecone has them; none for no ranking."""
+    """The best documents with their scores; none for no ranking."""
     if not rankings:
         return []
     if len(rankings) > 1:
         return await _search_both(index, namespace, rankings, top_k, filter)
-    ranking = rankings[0]
-    found = await index.search(namespace, ranking, top_k, filter)
-    if isinstance(ranking, Nearness) and metric_of(index.schema, ranking.field) == "euclidean":
-        return [(document, -score) for document, score in found]  # there it is a distance
-    return found
+    return await index.search(namespace, rankings[0], top_k, filter)
 
 
 async def _search_both(
