@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 METRICS = ("cosine", "dotproduct", "euclidean")
 MAX_DIMENSION = 20_000
+MAX_NAME = 64  # bytes of a field's name
 LANGUAGES = {
     "ar": "arabic",
     "da": "danish",
@@ -33,6 +34,8 @@ LANGUAGES = {
     "ta": "tamil",
     "tr": "turkish",
 }
+CODES = {name: code for code, name in LANGUAGES.items()}
+FOR_FILTERS = ("string_list", "boolean", "integer", "float")  # every field can be filtered by
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,13 @@ class Schema:
         return {"fields": {name: _to_dict(field) for name, field in self.fields.items()}}
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Schema:
-        """As Pinecone reads it."""
-        fields = given.get("fields")
+    def from_dict(cls, given: Any) -> Schema:
+        """As Pinecone reads it. Fields that are declared for filters alone are left out."""
+        fields = given.get("fields") if isinstance(given, Mapping) else None
         if not isinstance(fields, Mapping):
-            raise ValueError('a schema is an object such as {"fields": {"text": {…}}}')  # noqa: TRY004
-        return cls({name: _from_dict(name, field) for name, field in fields.items()})
+            raise ValueError('a schema is an object such as {"fields": {"text": {…}}}')  # noqa: TRY004 - out of a file or a request
+        read = {name: _from_dict(name, field) for name, field in fields.items()}
+        return cls({name: field for name, field in read.items() if field is not None})
 
     def _of(self, kind: type[FieldT]) -> Iterator[tuple[str, FieldT]]:
         return ((name, field) for name, field in self.fields.items() if isinstance(field, kind))
@@ -112,6 +116,8 @@ class Schema:
 def _check(name: str, field: Field) -> None:
     if not name or name.startswith(("_", "$")):
         raise ValueError(f"{name!r} can't be a field's name: it is empty, or starts with _ or $")
+    if len(name.encode("utf-8", "replace")) > MAX_NAME or not name.isprintable():
+        raise ValueError(f"{name!r} can't be a field's name: it is too long, or can't be printed")
     if isinstance(field, Text) and not (field.embed or field.words):
         raise ValueError(f"{name}: a text is searched by meaning, by words, or by both")
     if isinstance(field, Text) and field.language not in LANGUAGES:
@@ -121,7 +127,8 @@ def _check(name: str, field: Field) -> None:
         if not 1 <= field.dimension <= MAX_DIMENSION:
             raise ValueError(f"{name}: a dimension is a number from 1 to {MAX_DIMENSION}")
         if field.metric not in METRICS:
-            raise ValueError(f"{name}: {field.metric!r} is not a metric; there are {METRICS}")
+            known = ", ".join(METRICS)
+            raise ValueError(f"{name}: {field.metric!r} is not a metric; there are {known}")
 
 
 def _to_dict(field: Field) -> dict[str, Any]:
@@ -134,18 +141,30 @@ def _to_dict(field: Field) -> dict[str, Any]:
     return {"type": "string", **embed, **words}
 
 
-def _from_dict(name: str, given: Any) -> Field:
+def _from_dict(name: str, given: Any) -> Field | None:
     kind = given.get("type") if isinstance(given, Mapping) else None
-    if kind == "dense_vector" and isinstance(given.get("dimension"), int):
-        return Dense(given["dimension"], given.get("metric") or "cosine")
+    if kind == "dense_vector" and type(given.get("dimension")) is int:
+        return Dense(given["dimension"], str(given.get("metric") or "cosine").lower())
     if kind == "sparse_vector":
         return Sparse()
+    if kind == "semantic_text":  # how Pinecone called it before
+        return Text(embed=True, words=False)
     if kind == "string":
-        words = given.get("full_text_search", given.get("sparse_embed"))
-        language = words.get("language") if isinstance(words, Mapping) else None
-        return Text(
-            embed=given.get("embed") is not None, words=words is not None, language=language or "en"
-        )
+        return _text_from(name, given)
+    if kind in FOR_FILTERS:
+        return None
     raise ValueError(
-        f"{name!r} is none of dense_vector (with a dimension), sparse_vector and string"
+        f"{name!r} is none of string, dense_vector (with a dimension), sparse_vector, "
+        + ", ".join(FOR_FILTERS)
     )
+
+
+def _text_from(name: str, given: Mapping[str, Any]) -> Text | None:
+    search = given.get("full_text_search")
+    options = search if isinstance(search, Mapping) else {}
+    if options.get("ngram") is not None:
+        raise ValueError(f"{name}: a text is searched by words here, not by runs of characters")
+    language = str(options.get("language") or "en").lower()
+    embed = given.get("embed") is not None
+    words = search is not None or given.get("sparse_embed") is not None
+    return Text(embed, words, CODES.get(language, language)) if embed or words else None

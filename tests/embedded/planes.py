@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -36,8 +37,9 @@ class TinyEmbedder:
         for row, text in zip(vectors, texts, strict=True):
             for word in text.lower().split():
                 row[zlib.crc32(word.encode()) % self.dimension] += 1
-            row /= max(float(np.linalg.norm(row)), 1e-9)
-        return vectors
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: Vectors = vectors / np.maximum(lengths, 1e-9)
+        return unit
 
     def embed_query(self, text: str, corpus: Corpus) -> Vector:
         vector: Vector = self.embed([text])[0]
@@ -52,9 +54,8 @@ async def opened(
     folder: Path, schema: Schema, reranker: Reranker | None = None
 ) -> AsyncIterator[EmbeddedAsyncIndex]:
     index = EmbeddedIndex(folder, schema, TinyEmbedder())
-    index.open()
+    await asyncio.to_thread(index.open)
     try:
-        await index.show()  # its views are made in the background
         yield EmbeddedAsyncIndex(index, reranker)
     finally:
-        await index.close()
+        await asyncio.to_thread(index.close)

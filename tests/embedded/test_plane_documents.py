@@ -91,22 +91,24 @@ async def test_each_document_reads_back_as_it_was_written(tmp_path: Path) -> Non
         got = fetched.documents["f1"].to_dict()
         assert got == document
         assert [type(got[name]) for name in numbers] == [int, int, int, float, float]
-        for wanted, names in (
+        wants: list[tuple[list[str] | None, set[str]]] = [
             (["price"], {"price"}),
             (["weights"], {"weights"}),
             ([], document.keys() - {"_id"}),
-        ):
+        ]
+        for wanted, names in wants:
             found = await index.documents.fetch(namespace=NS, ids=["f1"], include_fields=wanted)
             assert found.documents["f1"].to_dict().keys() == {"_id", *names}
         await index.embedded.show()
         clause = [TextQuery(query="tart", fields=["title"])]
-        for wanted, names in (
+        wants = [
             (None, set()),
             ([], set()),
             (["price", "nothing"], {"price"}),
             (["embedding"], {"embedding"}),
             (["*"], document.keys() - {"_id"}),
-        ):
+        ]
+        for wanted, names in wants:
             response = await index.documents.search(
                 namespace=NS, score_by=clause, top_k=1, include_fields=wanted
             )
@@ -165,7 +167,7 @@ async def test_several_texts_are_searched_each_by_its_name(tmp_path: Path) -> No
             "b",
         }
         assert await ids(index, QueryStringQuery(query="body:pear")) == ["a"]
-        with pytest.raises(ApiError, match="'body' can't be scored by embed.*: title"):
+        with pytest.raises(ApiError, match=r"'body' can't be scored by embed.*: title"):
             await ids(index, EmbedQuery(query="plum", field="body"))
         with pytest.raises(ApiError, match="lacks the field 'title'"):
             await index.documents.upsert(namespace=NS, documents=[{"_id": "d", "body": "x"}])
@@ -186,7 +188,7 @@ async def test_several_vectors_are_searched_each_by_its_name_and_metric(tmp_path
         assert await ids(index, front) == ["a", "b"]
         found = await index.documents.search(namespace=NS, score_by=[back], top_k=2)
         assert [(match.id, match.score) for match in found.matches] == [("b", 0.0), ("a", 4.0)]
-        with pytest.raises(ApiError, match="'middle' can't be scored.*front, back"):
+        with pytest.raises(ApiError, match=r"'middle' can't be scored.*front, back"):
             await ids(index, {**front, "field": "middle"})
         with pytest.raises(ApiError, match="lacks the field 'back'"):
             await index.documents.upsert(

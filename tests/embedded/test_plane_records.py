@@ -10,11 +10,11 @@ import pytest
 from pinecone.errors import ApiError, ServiceError
 
 from service.embedded.engine import opened_index
-from service.inference.embedders import WordLlamaEmbedder
 from service.inference.port import Ranking
+from service.inference.wordllama import WordLlamaEmbedder
 from tests.embedded.planes import BOTH, NS, SEVERAL_TEXTS, SPARSE, WORDS, opened
 
-RECORDS = [
+RECORDS: list[dict[str, Any]] = [
     {"_id": "a", "chunk_text": "apple pie with cream", "room": "kitchen"},
     {"id": "b", "chunk_text": "apple tree", "room": "garden", "gone": None},
     {"_id": "c", "id": "not me", "chunk_text": "pear", "room": "garden"},
@@ -109,6 +109,7 @@ async def test_hits_are_reranked_inside_of_the_search(tmp_path: Path) -> None:
             namespace="empty", top_k=3, inputs={"text": "pear"}, rerank=rerank
         )
         assert (nothing.result.hits, nothing.usage.rerank_units) == ([], 0)
+        good: dict[str, Any] = {"namespace": NS, "top_k": 3, "inputs": {"text": "pear"}}
         for asked, told in (
             ({"rerank": {**rerank, "model": "other"}}, "not the reranker"),
             ({"rerank": {**rerank, "rank_fields": []}}, "rank_fields"),
@@ -117,9 +118,7 @@ async def test_hits_are_reranked_inside_of_the_search(tmp_path: Path) -> None:
             ({"rerank": {**rerank, "query": None}, "inputs": None, "id": "a"}, "needs a query"),
         ):
             with pytest.raises(ApiError, match=told):
-                await index.search(
-                    **{"namespace": NS, "top_k": 3, "inputs": {"text": "pear"}, **asked}
-                )
+                await index.search(**{**good, **asked})
 
 
 async def test_without_a_reranker_and_with_a_broken_one_a_sentence_says_so(tmp_path: Path) -> None:
@@ -152,6 +151,7 @@ async def test_what_the_records_dialect_can_not_do_is_told(tmp_path: Path) -> No
         ):
             with pytest.raises(ApiError, match=told):
                 await index.upsert_records(namespace=NS, records=records)
+        good: dict[str, Any] = {"namespace": NS, "top_k": 1}
         for asked, told in (
             ({"inputs": {"text": 5}}, "inputs.text"),
             ({"inputs": {"text": "x"}, "id": "a"}, "just one of them"),
@@ -161,7 +161,7 @@ async def test_what_the_records_dialect_can_not_do_is_told(tmp_path: Path) -> No
             ({"id": "a", "match_terms": {"strategy": "all", "terms": ["x"]}}, "inputs only"),
         ):
             with pytest.raises(ApiError, match=told):
-                await index.search(**{"namespace": NS, "top_k": 1, **asked})
+                await index.search(**{**good, **asked})
     async with opened(tmp_path / "b", SPARSE) as index:
         with pytest.raises(ApiError, match="no text field"):
             await index.search(namespace=NS, top_k=1, inputs={"text": "x"})

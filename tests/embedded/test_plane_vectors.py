@@ -121,10 +121,11 @@ async def test_a_sparse_query_finds_the_largest_products(tmp_path: Path) -> None
             await index.query(top_k=1, vector=[1.0])
 
 
-async def test_a_query_by_both_kinds_adds_up_both_products(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [50, 1_500])
+async def test_a_query_by_both_kinds_adds_up_both_products(tmp_path: Path, count: int) -> None:
     random.seed(5)
-    written = vectors(50, 4)
-    weights = {id: {number % 5: 1.5} for number, id in enumerate(written)}
+    written = vectors(count, 4)
+    weights = {id: {number % 5: random.uniform(-1, 2)} for number, id in enumerate(written)}
     async with opened(tmp_path, HYBRID) as index:
         items: list[dict[str, Any]] = [
             {
@@ -137,30 +138,33 @@ async def test_a_query_by_both_kinds_adds_up_both_products(tmp_path: Path) -> No
             }
             for id, values in written.items()
         ]
-        await index.upsert(vectors=items)
+        await index.upsert(vectors=items, batch_size=500, show_progress=False)
         await index.embedded.show()
-        question, asked = [0.5, 0.5, -0.5, 0.1], {3: 0.4}
-        answer = await index.query(
-            top_k=12,
-            vector=question,
-            sparse_vector={"indices": list(asked), "values": list(asked.values())},
-        )
+        question, asked = [0.5, 0.5, -0.5, 0.1], {3: 0.4, 1: 0.2}
+        sparse = {"indices": list(asked), "values": list(asked.values())}
         scores = {
             id: score("dotproduct", question, values)
             + sum(weights[id].get(at, 0) * by for at, by in asked.items())
             for id, values in written.items()
         }
-        expected = sorted(scores, key=lambda id: -scores[id])[:12]
-        assert [match.id for match in answer.matches] == expected
-        assert answer.matches[0].score == pytest.approx(scores[expected[0]], abs=1e-5)
+        best = sorted(scores.values(), reverse=True)
+        for top_k in (1, 12, 2 * count):
+            answer = await index.query(top_k=top_k, vector=question, sparse_vector=sparse)
+            found = [match.score for match in answer.matches]
+            assert found == pytest.approx(best[:top_k], abs=1e-5)
+            for match in answer.matches:
+                assert match.score == pytest.approx(scores[match.id], abs=1e-5)
         records = await index.search(
             namespace="__default__",
             top_k=12,
-            vector={"values": question, "sparse_indices": [3], "sparse_values": [0.4]},
+            vector={
+                "values": question,
+                "sparse_indices": sparse["indices"],
+                "sparse_values": sparse["values"],
+            },
         )
-        assert [hit.id for hit in records.result.hits] == expected
-        own = (await index.query(top_k=1, id=expected[0])).matches
-        assert len(own) == 1
+        assert [hit.score for hit in records.result.hits] == pytest.approx(best[:12], abs=1e-5)
+        assert len((await index.query(top_k=1, id=next(iter(written)))).matches) == 1
 
 
 async def test_every_form_of_a_vector_can_be_written_and_read_back(tmp_path: Path) -> None:
@@ -310,7 +314,7 @@ async def test_with_several_vector_fields_the_documents_api_is_named(tmp_path: P
             index.upsert(vectors=[("d", [1, 0, 0, 0])], namespace=NS),
             index.fetch(ids=["d"], namespace=NS),
         ):
-            with pytest.raises(ApiError, match="front, back.*documents API") as caught:
+            with pytest.raises(ApiError, match=r"front, back.*documents API") as caught:
                 await call
             assert caught.value.status_code == 400
 

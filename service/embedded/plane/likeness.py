@@ -1,7 +1,8 @@
 """What is like a vector, like a sparse one, like both, or like a record.
 
-Both at once is the sum of both products. That is exact where either ranking has at most `WIDE`
-documents, and else for whatever is among the first `WIDE` of one of them.
+Both at once is the sum of both products. The best of either are added up, more and more of them,
+until whatever is further down in both can't come up to the sums that are found; past `WIDEST` of
+each it is good enough.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from service.embedded.ranking import Nearness, Product, Ranking
 from service.embedded.sparse import unpack
 from service.embedded.store import Document
 
-WIDE = MAX_TOP_K
+FIRST, WIDER, WIDEST = 200, 4, MAX_TOP_K
 
 Found = list[tuple[Document, float]]
 
@@ -89,16 +90,12 @@ async def search(
     top_k: int,
     filter: Mapping[str, Any] | None,
 ) -> Found:
-    """The best documents with their scores as Pinecone has them; none for no ranking."""
+    """The best documents with their scores; none for no ranking."""
     if not rankings:
         return []
     if len(rankings) > 1:
         return await _search_both(index, namespace, rankings, top_k, filter)
-    ranking = rankings[0]
-    found = await index.search(namespace, ranking, top_k, filter)
-    if isinstance(ranking, Nearness) and metric_of(index.schema, ranking.field) == "euclidean":
-        return [(document, -score) for document, score in found]  # there it is a distance
-    return found
+    return await index.search(namespace, rankings[0], top_k, filter)
 
 
 async def _search_both(
@@ -108,17 +105,31 @@ async def _search_both(
     top_k: int,
     filter: Mapping[str, Any] | None,
 ) -> Found:
-    documents: dict[int, Document] = {}
     for ranking in rankings:
         if isinstance(ranking, Nearness) and metric_of(index.schema, ranking.field) != "dotproduct":
             raise ValueError("only an index with the metric dotproduct takes both kinds of vectors")
-        found = await index.search(namespace, ranking, WIDE, filter)
-        documents.update((each.docno, each) for each, _ in found)
+    wide = min(max(FIRST, WIDER * top_k), WIDEST)
+    while True:
+        lists = [await index.search(namespace, each, wide, filter) for each in rankings]
+        best = await _summed(index, rankings, lists)
+        unfinished = [found for found in lists if len(found) >= wide]
+        # What is in neither list has no higher sum; without a vector it has 0 for its part.
+        below = sum(max(found[-1][1], 0.0) for found in unfinished)
+        reached = len(best) >= top_k and best[top_k - 1][1] >= below
+        if not unfinished or reached or wide == WIDEST:
+            return best[:top_k]
+        wide = min(wide * WIDER, WIDEST)
+
+
+async def _summed(
+    index: EmbeddedIndex, rankings: Sequence[Ranking], lists: Sequence[Found]
+) -> Found:
+    documents = {each.docno: each for found in lists for each, _ in found}
     await index.read(lambda store: store.with_vectors(list(documents.values())))
     scored = [
         (each, sum(_score(ranking, each) for ranking in rankings)) for each in documents.values()
     ]
-    return sorted(scored, key=lambda pair: (-pair[1], pair[0].docno))[:top_k]
+    return sorted(scored, key=lambda pair: (-pair[1], pair[0].docno))
 
 
 def _score(ranking: Ranking, document: Document) -> float:
