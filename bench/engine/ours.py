@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.engine.corpus import TOP_K, Batch, Vectors
 from bench.engine.port import Filter
 from service.embedded.engine import opened_index
+from service.embedded.index import wipe_views
+from service.embedded.schema import Schema, Text
 from service.inference.embedders import Corpus
 from service.inference.wordllama import WordLlamaEmbedder
 
-NAME, FIELD = "records", "text"
+NAME, FIELD, NAMESPACE = "records", "text", "__default__"
+SCHEMA = Schema({FIELD: Text(embed=True, words=True)})
 
 
 class Cascade:
@@ -29,7 +32,7 @@ class Cascade:
         self._exit = contextlib.AsyncExitStack()
 
     async def open(self, folder: Path) -> None:
-        opening = opened_index(folder, NAME, FIELD, self._embedder)
+        opening = opened_index(folder, NAME, SCHEMA, self._embedder)
         self._index = await self._exit.enter_async_context(opening)
 
     async def load(self, batch: Batch) -> None:
@@ -38,24 +41,25 @@ class Cascade:
             {"_id": id, FIELD: text, **fields}
             for id, text, fields in zip(batch.ids, batch.texts, batch.fields, strict=True)
         ]
-        await self._index.documents.upsert(namespace="", documents=documents)
+        await self._index.documents.upsert(namespace=NAMESPACE, documents=documents)
 
     async def finish(self) -> None:
-        await self._index.show()
+        await self._index.embedded.show()
 
-    async def search_dense(self, vector: Vectors, filter: Filter | None) -> list[str] | None:  # noqa: ARG002 - there is no such search yet
-        return None
+    async def search_dense(self, vector: Vectors, filter: Filter | None) -> list[str] | None:
+        clause = {"type": "dense_vector", "field": FIELD, "values": vector.tolist()}
+        return await self._search(clause, filter)
 
     async def search_words(self, words: str, filter: Filter | None) -> list[str]:
-        return await self._search("text", words, filter)
+        return await self._search({"type": "text", "fields": [FIELD], "query": words}, filter)
 
     async def search_meaning(self, words: str, filter: Filter | None) -> list[str]:
-        return await self._search("embed", words, filter)
+        return await self._search({"type": "embed", "field": FIELD, "query": words}, filter)
 
-    async def _search(self, kind: str, words: str, filter: Filter | None) -> list[str]:
+    async def _search(self, clause: dict[str, Any], filter: Filter | None) -> list[str]:
         found = await self._index.documents.search(
-            namespace="",
-            score_by=[{"type": kind, "field": FIELD, "query": words}],
+            namespace=NAMESPACE,
+            score_by=[clause],
             top_k=TOP_K,
             filter={filter[0]: {"$eq": filter[1]}} if filter else None,
         )
@@ -67,8 +71,7 @@ class Cascade:
 
 def lose_views(folder: Path) -> None:
     """Take away all that is not the truth."""
-    for view in ("dense", "lexical"):
-        shutil.rmtree(folder / NAME / view)
+    wipe_views(folder / NAME)
 
 
 class Embedding:
