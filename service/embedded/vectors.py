@@ -25,11 +25,12 @@ from usearch.index import search
 from service.embedded.order import Docnos, places, ranked
 
 Matrix = NDArray[Any]
-Scores = NDArray[np.float32]
+Scores = NDArray[np.float32] | NDArray[np.float64]
 
 LEAF_BYTES = 1 << 23  # copied when a record is removed: 1 to 2 ms
 SCORED_BYTES = 1 << 21  # scored at once: 1 ms
-COUNT = struct.Struct("<Q")
+LARGEST_HALF = 65504.0
+COUNT = struct.Struct("<Q")  # of the vectors in a file
 POOL_ROWS = 512  # fewer are scored together with those of the next leaf
 KINDS = {"cosine": "cos", "dotproduct": "ip", "euclidean": "l2sq"}  # usearch's names
 
@@ -55,19 +56,19 @@ class Vectors:
     def __len__(self) -> int:
         return sum(len(leaf.docnos) for leaf in self._leaves)
 
-    def fitted(self, rows: Scores) -> Matrix:
-        """As they are kept: numbers within what the kind of number can hold.
+    def fitted(self, rows: NDArray[np.float32]) -> Matrix:
+        """As they are kept: what is too large for 16 bits is as large as may be.
 
         Where only the direction counts, all of a vector is divided by a power of two, which is
-        exact: then no square is too large or too small, whatever was given.
+        exact: then no number and no square is too large or too small, whatever was given.
         """
-        limit = float(np.finfo(np.float32).max)
         if self._metric == "cosine":
-            rows = np.clip(rows, -limit, limit)
             powers = np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1]
-            return np.ldexp(rows, -powers).astype(self.dtype)
-        limit = min(limit, float(np.finfo(self.dtype).max))
-        return np.clip(rows, -limit, limit).astype(self.dtype)
+            rows = np.ldexp(rows, -powers)
+        elif self.dtype == np.float16:
+            rows = np.clip(rows, -LARGEST_HALF, LARGEST_HALF)
+        kept: Matrix = rows.astype(self.dtype)
+        return kept
 
     def parts(self) -> list[bytes | memoryview]:
         """All of it as it is now, without a copy, for a file."""
@@ -160,11 +161,12 @@ class Vectors:
             scores[large] = self._sums(rows[large].astype(np.float64), query.astype(np.float64))
         return scores
 
-    def _sums(self, rows: Matrix, query: Matrix) -> Matrix:
+    def _sums(self, rows: Matrix, query: Matrix) -> NDArray[np.float64]:
         if self._metric == "euclidean":
             apart = rows - query
-            return np.einsum("ij,ij->i", apart, apart).astype(np.float64)
-        scores = np.einsum("ij,j->i", rows, query)
+            squares: Matrix = np.einsum("ij,ij->i", apart, apart)
+            return squares.astype(np.float64)
+        scores: Matrix = np.einsum("ij,j->i", rows, query)
         if self._metric == "cosine":
             norms = np.sqrt(np.einsum("ij,ij->i", rows, rows) * np.dot(query, query))
             scores = np.divide(scores, norms, out=np.zeros_like(scores), where=norms > 0)
