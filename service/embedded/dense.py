@@ -2,9 +2,9 @@
 
 Knows nothing of texts or records, only of document numbers and vectors; it is a view of the
 store's log. The vectors are kept twice: in `vectors.py`, which scores, and in `graph.py`, which
-proposes. At 16 bits and 256 dimensions that is about 1.3 kB for a record.
+proposes. At 16 bits and 256 dimensions that is about 1.05 kB for a record.
 
-- Up to EXACT_UP_TO candidates are scored one by one: the answer is brute force's.
+- Up to `exact_up_to` candidates are scored one by one: the answer is brute force's.
 - Without a filter, the graph proposes and the scores are exact. How many of the best it finds
   depends on the vectors: of texts' or other clustered ones nearly all, of vectors without any
   order, as random ones are, far fewer.
@@ -32,9 +32,11 @@ from service.embedded.vectors import KINDS, Matrix, Vectors
 
 Vector = NDArray[np.float32]
 
+LAYOUT = "vectors, graph"  # of a saved file; another name for each way to write one
 EXACT_BELOW = 4_000  # so small an index is not worth a graph's chances
 EXACT_UP_TO = 100_000  # candidates of a filtered search that are scored one by one
 EXACT_SHARE = 20  # who asks for every twentieth of an index is quicker without the graph
+RESCORED = 3  # so many times what was asked for is proposed by the graph, and scored
 WIDER = 4  # a filtered search of the graph looks that much further than others
 LARGEST_SHARE = 8  # to ask the graph for more than every eighth is slower than to score them all
 PORTION = 512
@@ -44,12 +46,19 @@ class DenseView:
     """Vectors by docno. `applied` is the change up to which a saved view is complete."""
 
     def __init__(
-        self, folder: Path, dimension: int, metric: str = "cosine", *, dtype: str = "f16"
+        self,
+        folder: Path,
+        dimension: int,
+        metric: str = "cosine",
+        *,
+        dtype: str = "f16",
+        exact_up_to: int = EXACT_UP_TO,
     ) -> None:
         self._dimension = dimension
         self._metric = metric
         self._dtype = dtype
-        self._files = SealedFiles(folder, ".usearch", f"dense {metric} {dtype} {dimension}")
+        self._exact_up_to = exact_up_to
+        self._files = SealedFiles(folder, ".usearch", f"{LAYOUT} {metric} {dtype} {dimension}")
         self._writing = threading.Lock()  # those who change, and who copies to save
         self._saving = threading.Lock()
         self._vectors, self._graph = self._empty()
@@ -61,19 +70,15 @@ class DenseView:
     def _empty(self) -> tuple[Vectors, Graph]:
         return (
             Vectors(self._dimension, self._metric, self._dtype),
-            Graph(self._dimension, KINDS[self._metric], self._dtype),
+            Graph(self._dimension, KINDS[self._metric]),
         )
 
     def load(self) -> bool:
         """Take up the newest saved state; False where there is none that can be used."""
         for seq, content in self._files.read():
             vectors, graph = self._empty()
-            if not graph.load(content):
+            if not graph.load(vectors.load(content)) or len(graph) != len(vectors):
                 continue
-            docnos = np.sort(graph.docnos())
-            for start in range(0, len(docnos), PORTION):
-                keys = docnos[start : start + PORTION]
-                vectors.change(keys.astype(np.uint32), graph.rows(keys), _none())
             with self._writing:
                 self._vectors, self._graph, self.applied = vectors, graph, seq
             return True
@@ -83,8 +88,8 @@ class DenseView:
         """Write the state after `seq`; searches go on, and changes wait only for the copy."""
         with self._saving:
             with self._writing:
-                content = self._graph.dump()
-            self._files.write(seq, [content])
+                parts = [*self._vectors.parts(), self._graph.dump()]
+            self._files.write(seq, parts)
             self.applied = seq
 
     def apply(self, added: Iterable[tuple[int, bytes]], removed: Iterable[int]) -> None:
@@ -109,24 +114,24 @@ class DenseView:
         """The nearest documents with their scores, best first; `among` restricts them."""
         vectors, graph = self._vectors, self._graph
         total = len(vectors)
-        query = np.ascontiguousarray(vector, dtype=np.float32)
         if k < 1 or not total:
             return []
+        (query,) = vectors.fitted(np.asarray(vector, dtype=np.float32)[np.newaxis])
         if among is None:
             if total > max(EXACT_BELOW, EXACT_SHARE * k):
-                found = vectors.best(query, k, graph.near(query, k))
+                found = vectors.best_of(query, k, np.sort(graph.near(query, RESCORED * k)))
                 if len(found) == k:  # else some were removed meanwhile, or it is worn out
                     return found
             return vectors.best(query, k, None)
-        if len(among) > EXACT_UP_TO:
+        if len(among) > self._exact_up_to:
             among = self._proposed(graph, query, k, among, total)
         return vectors.best(query, k, among)
 
-    def _proposed(self, graph: Graph, query: Vector, k: int, among: BitMap, total: int) -> BitMap:
+    def _proposed(self, graph: Graph, query: Matrix, k: int, among: BitMap, total: int) -> BitMap:
         """Candidates out of a large set, or all of it where the graph finds too few."""
         count = max(WIDER * EXPANSION, 2 * k * total // len(among))
         while count <= total // LARGEST_SHARE:
-            found = graph.near(query, count) & among
+            found = BitMap(graph.near(query, count)) & among
             if len(found) >= k:
                 return found
             count *= WIDER
@@ -137,7 +142,7 @@ class DenseView:
         if any(len(each) != width for each in raw):
             raise ValueError(f"a vector here has {self._dimension} dimensions")
         rows = np.frombuffer(b"".join(raw), dtype="<f4").reshape(len(raw), self._dimension)
-        return rows.astype(self._vectors.dtype)
+        return self._vectors.fitted(rows)
 
 
 def _none() -> Docnos:

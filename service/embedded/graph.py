@@ -1,12 +1,16 @@
 """The graph that finds near vectors without looking at all of them: usearch's HNSW.
 
-Knows nothing of scores, sets or files: it proposes documents. What was seen of usearch 2.26:
+Knows nothing of scores, sets or files: it proposes documents. So its own vectors may be coarse:
+where only directions count, each number has 8 bits, of the largest in its vector; else 16, with
+the range of 32. What was seen of usearch 2.26:
 
 - Its binding lets one call at a time into an index, searches too, and in no order. So calls take
   turns here, in the order in which they came, and a load comes in portions of a few milliseconds.
 - Vectors that several threads add at once may end up where no search finds them: one thread adds.
 - Saving takes no such lock: searches go on beside it. But it holds the interpreter: while the
-  vectors are copied (some 0.5 ms per megabyte), all of it, then until its callback lets go.
+  vectors are copied (some 0.5 ms per megabyte), all of it, then until its callback lets go. So
+  does loading.
+- Its own cast to 8 bits makes lengths 1 first: of 256 numbers most are then below 20 of 127.
 - Places of removed vectors are used again by those that come.
 """
 
@@ -16,16 +20,16 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pyroaring import BitMap
 from usearch.index import Index
 
 from service.embedded.order import Docnos
 from service.embedded.turns import Turns
-from service.embedded.vectors import Matrix, Scores
+from service.embedded.vectors import Matrix
 
 CONNECTIVITY = 16
-EXPANSION = 128
+EXPANSION_ADD = 128
+EXPANSION = 96  # of a search: how many of the best it keeps in view
+FARTHEST = 1e17  # the sum of the squares of 30,000 such numbers is one
 PORTION = 8  # vectors that are added in one turn: 1 to 3 ms
 BREATH = 64  # steps of a save or a load between two moments for other threads
 
@@ -33,14 +37,15 @@ BREATH = 64  # steps of a save or a load between two moments for other threads
 class Graph:
     """Searches from any thread; one that writes or saves."""
 
-    def __init__(self, dimension: int, metric: str, dtype: str) -> None:
+    def __init__(self, dimension: int, metric: str) -> None:
         self._turns = Turns()
+        self._coarse = metric == "cos"
         self._index = Index(
             ndim=dimension,
             metric=metric,
-            dtype=dtype,
+            dtype="i8" if self._coarse else "bf16",
             connectivity=CONNECTIVITY,
-            expansion_add=EXPANSION,
+            expansion_add=EXPANSION_ADD,
             expansion_search=EXPANSION,
         )
 
@@ -58,13 +63,8 @@ class Graph:
         assert isinstance(dumped, bytearray)  # noqa: S101 - so it is where no path is given
         return dumped
 
-    def docnos(self) -> NDArray[np.uint64]:
-        return np.asarray(self._index.keys[: len(self._index)], dtype=np.uint64)
-
-    def rows(self, docnos: NDArray[np.uint64]) -> Matrix:
-        with self._turns:
-            rows: Any = self._index.get(docnos)  # one array for each
-        return np.stack(rows)
+    def __len__(self) -> int:
+        return len(self._index)
 
     def add(self, docnos: Docnos, rows: Matrix) -> None:
         for start in range(0, len(docnos), PORTION):
@@ -72,20 +72,31 @@ class Graph:
             with self._turns:
                 new = ~np.asarray(self._index.contains(keys))
                 if new.any():
-                    self._index.add(keys[new], rows[start : start + PORTION][new], threads=1)
+                    kept = self._kept(rows[start : start + PORTION][new])
+                    self._index.add(keys[new], kept, threads=1)
 
     def remove(self, docnos: Docnos) -> None:
         for start in range(0, len(docnos), 64 * PORTION):
             with self._turns:
                 self._index.remove(docnos[start : start + 64 * PORTION].astype(np.uint64))
 
-    def near(self, query: Scores, count: int) -> BitMap:
-        """About the nearest `count`: the more are asked for, the further it looks."""
+    def near(self, query: Matrix, count: int) -> Docnos:
+        """About the nearest `count`, in no order: the more are asked for, the further it looks."""
+        asked = self._kept(query[np.newaxis])[0]
         with self._turns:
             if not len(self._index):
-                return BitMap()
-            found = self._index.search(query, min(count, len(self._index)), threads=1)
-        return BitMap(found.keys.astype(np.uint32))
+                return np.empty(0, dtype=np.uint32)
+            found = self._index.search(asked, min(count, len(self._index)), threads=1)
+        return found.keys.astype(np.uint32)
+
+    def _kept(self, rows: Matrix) -> Matrix:
+        exact = rows.astype(np.float32)
+        if not self._coarse:
+            return np.clip(exact, -FARTHEST, FARTHEST)
+        largest = np.abs(exact).max(axis=1, keepdims=True)
+        largest[largest == 0] = 1
+        coarse: Matrix = np.rint(exact / largest * 127).astype(np.int8)
+        return coarse
 
 
 def _breathe(done: int, total: int) -> bool:  # noqa: ARG001 - usearch looks at the signature

@@ -15,11 +15,11 @@ Docnos = NDArray[np.uint32]
 
 def places(ascending: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.intp]:
     """Where each of the wanted is, -1 for those that are not."""
-    if not len(ascending):
-        return np.full(len(wanted), -1, dtype=np.intp)
-    at = np.searchsorted(ascending, wanted)
-    at[at == len(ascending)] = 0
-    at[ascending[at] != wanted] = -1
+    at = ascending.searchsorted(wanted)
+    if len(ascending):
+        at[ascending.take(at, mode="clip") != wanted] = -1
+    else:
+        at[:] = -1
     return at
 
 

@@ -1,8 +1,9 @@
 """Vectors by document number, and the exact answer to which of them are nearest.
 
-Knows nothing of graphs or files. Vectors lie in leaves: matrices of some megabytes, in the order
-of the numbers. A leaf is never changed: a write makes new leaves and puts them in the place of
-the old ones, so that a search needs no lock; it goes through the leaves that it found.
+Knows nothing of graphs. Vectors lie in leaves: matrices of some megabytes, in the order of the
+numbers. What is in a leaf never changes: a write makes new leaves and puts them in the place of
+the old ones, so that a search needs no lock; it goes through the leaves that it found. Behind
+what is in the last leaf there may be room, in which the next leaf continues it without a copy.
 
 The same two vectors get the same score to the last bit wherever they lie, which is why no matrix
 product is used here: it sums in an order that depends on the place. So ties are ties.
@@ -10,7 +11,8 @@ product is used here: it sums in an order that depends on the place. So ties are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,9 +25,12 @@ from usearch.index import search
 from service.embedded.order import Docnos, places, ranked
 
 Matrix = NDArray[Any]
-Scores = NDArray[np.float32]
+Scores = NDArray[np.float32] | NDArray[np.float64]
 
-LEAF_BYTES = 1 << 21  # copied when a record is written: 0.2 ms; scored at once: 1 ms
+LEAF_BYTES = 1 << 23  # copied when a record is removed: 1 to 2 ms
+SCORED_BYTES = 1 << 21  # scored at once: 1 ms
+LARGEST_HALF = 65504.0
+COUNT = struct.Struct("<Q")  # of the vectors in a file
 POOL_ROWS = 512  # fewer are scored together with those of the next leaf
 KINDS = {"cosine": "cos", "dotproduct": "ip", "euclidean": "l2sq"}  # usearch's names
 
@@ -34,6 +39,7 @@ KINDS = {"cosine": "cos", "dotproduct": "ip", "euclidean": "l2sq"}  # usearch's 
 class Leaf:
     docnos: Docnos  # ascending
     rows: Matrix
+    room: tuple[Docnos, Matrix] | None = None  # arrays of which these are the beginning
 
 
 class Vectors:
@@ -42,11 +48,44 @@ class Vectors:
     def __init__(self, dimension: int, metric: str, dtype: str) -> None:
         self.dtype = np.dtype({"f16": np.float16, "f32": np.float32}[dtype])
         self._metric = metric
+        self._dimension = dimension
         self._leaf_rows = max(64, LEAF_BYTES // (dimension * self.dtype.itemsize))
+        self._scored_rows = max(64, SCORED_BYTES // (dimension * self.dtype.itemsize))
         self._leaves: tuple[Leaf, ...] = ()
 
     def __len__(self) -> int:
         return sum(len(leaf.docnos) for leaf in self._leaves)
+
+    def fitted(self, rows: NDArray[np.float32]) -> Matrix:
+        """As they are kept: what is too large for 16 bits is as large as may be.
+
+        Where only the direction counts, all of a vector is divided by a power of two, which is
+        exact: then no number and no square is too large or too small, whatever was given.
+        """
+        if self._metric == "cosine":
+            powers = np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1]
+            rows = np.ldexp(rows, -powers)
+        elif self.dtype == np.float16:
+            rows = np.clip(rows, -LARGEST_HALF, LARGEST_HALF)
+        kept: Matrix = rows.astype(self.dtype)
+        return kept
+
+    def parts(self) -> list[bytes | memoryview]:
+        """All of it as it is now, without a copy, for a file."""
+        leaves = self._leaves
+        count = sum(len(leaf.docnos) for leaf in leaves)
+        docnos, rows = [leaf.docnos.data for leaf in leaves], [leaf.rows.data for leaf in leaves]
+        return [COUNT.pack(count), *docnos, *rows]
+
+    def load(self, content: memoryview) -> memoryview:
+        """Take up what `parts` gave; the rest of the content comes back."""
+        (count,) = COUNT.unpack_from(content)
+        after = COUNT.size + 4 * count
+        end = after + count * self._dimension * self.dtype.itemsize
+        docnos = np.frombuffer(content[COUNT.size : after], dtype=np.uint32)
+        rows = np.frombuffer(content[after:end], dtype=self.dtype)
+        self._leaves = tuple(self._cut(docnos, rows.reshape(count, self._dimension)))
+        return content[end:]
 
     def missing(self, docnos: Docnos) -> NDArray[np.bool_]:
         """Which of them (ascending) are not here."""
@@ -69,25 +108,35 @@ class Vectors:
             changed += self._remade(leaf, docnos[mine], rows[mine], removed[slice(*out)])
         self._leaves = tuple(self._joined(changed))
 
-    def best(self, query: Scores, k: int, among: BitMap | None) -> list[tuple[int, float]]:
+    def best(self, query: Matrix, k: int, among: BitMap | None) -> list[tuple[int, float]]:
         """The nearest of them with their scores, best first, equals by number."""
-        found = [(docnos, self._scores(rows, query)) for docnos, rows in self._candidates(among)]
+        if among is None:
+            return self._ranked(((leaf.docnos, leaf.rows) for leaf in self._leaves), query, k)
+        return self.best_of(query, k, np.frombuffer(among.to_array(), dtype=np.uint32))
+
+    def best_of(self, query: Matrix, k: int, wanted: Docnos) -> list[tuple[int, float]]:
+        """As `best`; the wanted are ascending."""
+        return self._ranked(self._candidates(wanted), query, k)
+
+    def _ranked(
+        self, candidates: Iterable[tuple[Docnos, Matrix]], query: Matrix, k: int
+    ) -> list[tuple[int, float]]:
+        found: list[tuple[Docnos, Scores]] = []
+        for docnos, rows in candidates:
+            for start in range(0, len(rows), self._scored_rows):
+                end = start + self._scored_rows
+                found.append((docnos[start:end], self._scores(rows[start:end], query)))
         if not found:
             return []
         docnos = np.concatenate([each for each, _ in found])
         scores = np.concatenate([each for _, each in found])
         return ranked(docnos, scores, k, lower_is_better=self._metric == "euclidean")
 
-    def _candidates(self, among: BitMap | None) -> Iterator[tuple[Docnos, Matrix]]:
+    def _candidates(self, wanted: Docnos) -> Iterator[tuple[Docnos, Matrix]]:
         """The rows to look at, in portions that are worth a call."""
-        leaves = self._leaves
-        if among is None:
-            yield from ((leaf.docnos, leaf.rows) for leaf in leaves)
-            return
-        wanted = np.frombuffer(among.to_array(), dtype=np.uint32)
         pool: list[tuple[Docnos, Matrix]] = []
         pooled = 0
-        for leaf, start, end in _parts(leaves, wanted):
+        for leaf, start, end in _parts(self._leaves, wanted):
             at = places(leaf.docnos, wanted[start:end])
             at = at[at >= 0]
             if not len(at):
@@ -101,25 +150,33 @@ class Vectors:
         if pool:
             yield _one(pool)
 
-    def _scores(self, rows: Matrix, query: Scores) -> Scores:
+    def _scores(self, rows: Matrix, query: Matrix) -> Scores:
+        """Where 32 bits are too few for a sum of squares, 64."""
         if self.dtype == np.float16:
             return self._half_scores(rows, query)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = self._sums(rows, query)
+        large = ~np.isfinite(scores)
+        if large.any():
+            scores[large] = self._sums(rows[large].astype(np.float64), query.astype(np.float64))
+        return scores
+
+    def _sums(self, rows: Matrix, query: Matrix) -> NDArray[np.float64]:
         if self._metric == "euclidean":
             apart = rows - query
-            squares: Scores = np.einsum("ij,ij->i", apart, apart)
-            return squares
-        scores: Scores = np.einsum("ij,j->i", rows, query)
+            squares: Matrix = np.einsum("ij,ij->i", apart, apart)
+            return squares.astype(np.float64)
+        scores: Matrix = np.einsum("ij,j->i", rows, query)
         if self._metric == "cosine":
             norms = np.sqrt(np.einsum("ij,ij->i", rows, rows) * np.dot(query, query))
             scores = np.divide(scores, norms, out=np.zeros_like(scores), where=norms > 0)
-        return scores
+        return scores.astype(np.float64)
 
-    def _half_scores(self, rows: Matrix, query: Scores) -> Scores:
+    def _half_scores(self, rows: Matrix, query: Matrix) -> Scores:
         """By usearch, which knows 16-bit floats: five times as fast as numpy."""
         if self._metric == "cosine" and not query.any():
             return np.zeros(len(rows), dtype=np.float32)  # it has no direction: like nothing
-        asked = query.astype(np.float16)
-        found = search(rows, asked, len(rows), KINDS[self._metric], exact=True, threads=1)
+        found = search(rows, query, len(rows), KINDS[self._metric], exact=True, threads=1)
         scores = np.empty(len(rows), dtype=np.float32)
         scores[found.keys] = found.distances
         return scores if self._metric == "euclidean" else 1 - scores
@@ -137,12 +194,28 @@ class Vectors:
         if not len(docnos):
             return [Leaf(old, kept)] if len(old) else []
         if not len(old) or docnos[0] > old[-1]:
-            room = max(0, self._leaf_rows - len(old))  # the last leaf is filled, the rest is new
-            filled = Leaf(np.concatenate([old, docnos[:room]]), np.concatenate([kept, rows[:room]]))
-            return [filled, *self._cut(docnos[room:], rows[room:])]
+            fits = max(0, self._leaf_rows - len(old))
+            continued = Leaf(old, kept, None if len(gone) else leaf.room)
+            if fits:
+                continued = self._continued(continued, docnos[:fits], rows[:fits])
+            return [continued, *self._cut(docnos[fits:], rows[fits:])]
         both = np.concatenate([old, docnos])
         order = np.argsort(both)
         return self._cut(both[order], np.concatenate([kept, rows])[order])
+
+    def _continued(self, leaf: Leaf, docnos: Docnos, rows: Matrix) -> Leaf:
+        """With more behind it: in its room, which is nobody else's, or in a larger one."""
+        start, end = len(leaf.docnos), len(leaf.docnos) + len(docnos)
+        room = leaf.room
+        if room is None or len(room[0]) < end:
+            size = min(self._leaf_rows, 2 * end)
+            room = (
+                np.empty(size, dtype=np.uint32),
+                np.empty((size, self._dimension), dtype=self.dtype),
+            )
+            room[0][:start], room[1][:start] = leaf.docnos, leaf.rows
+        room[0][start:end], room[1][start:end] = docnos, rows
+        return Leaf(room[0][:end], room[1][:end], room)
 
     def _cut(self, docnos: Docnos, rows: Matrix) -> list[Leaf]:
         starts = range(0, len(docnos), self._leaf_rows)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from service.embedded import dense
 from service.embedded.dense import EXACT_BELOW, DenseView, Vector
 
 DIMENSION = 16
@@ -175,12 +174,11 @@ def test_an_unfiltered_search_of_many_finds_nearly_all_of_the_best(tmp_path: Pat
 
 
 @pytest.mark.parametrize("share", [2, 50])
-def test_a_filter_that_leaves_very_many_is_filled_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: int
-) -> None:
+def test_a_filter_that_leaves_very_many_is_filled_up(tmp_path: Path, share: int) -> None:
     """The graph proposes, widely; where it can't, all of the set is scored."""
-    monkeypatch.setattr(dense, "EXACT_UP_TO", 100)
-    view, rows = filled(tmp_path, 2 * EXACT_BELOW)
+    view = DenseView(tmp_path, DIMENSION, exact_up_to=100)
+    rows = vectors(2 * EXACT_BELOW)
+    view.apply(numbered(rows), [])
     among = set(range(1, 2 * EXACT_BELOW, share))
     query = vectors(1, 99)[0]
     found = view.search(query, 20, BitMap(among))
