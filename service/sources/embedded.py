@@ -33,7 +33,7 @@ LEXICAL_WEIGHT = 0.55
 CANDIDATES = 50
 
 MAX_RERANKED = 200
-UPSERT = 1_000  # records in one write: what there is to pay for a commit is paid once
+UPSERT = 500  # records in one write: more would keep the event loop for too long
 
 INDEX_NAME = "records"
 EMBEDDED_CALLS = 256  # searches of the embedded engine at once; the rest waits its turn
