@@ -138,9 +138,11 @@ class Vectors:
         pooled = 0
         for leaf, start, end in _parts(self._leaves, wanted):
             at = places(leaf.docnos, wanted[start:end])
-            at = at[at >= 0]
-            if not len(at):
-                continue
+            here = at >= 0
+            if not here.all():
+                at = at[here]
+                if not len(at):
+                    continue
             every = len(at) == len(leaf.docnos)
             pool.append((leaf.docnos, leaf.rows) if every else (leaf.docnos[at], leaf.rows[at]))
             pooled += len(at)

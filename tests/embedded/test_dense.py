@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyroaring import BitMap
+from usearch.index import Index
 
 from service.embedded.dense import EXACT_BELOW, DenseView, Vector
+from service.embedded.sealed import SealedFiles
 
 DIMENSION = 16
 METRICS = ["cosine", "dotproduct", "euclidean"]
@@ -173,6 +175,58 @@ def test_an_unfiltered_search_of_many_finds_nearly_all_of_the_best(tmp_path: Pat
     assert hits >= 485
 
 
+def test_of_clustered_vectors_nearly_all_of_the_best_are_found(tmp_path: Path) -> None:
+    """Of such are texts': a few hundred topics, each spread over some directions."""
+    wide, chance = 64, np.random.default_rng(3)
+    topics = chance.normal(size=(300, wide))
+    spread = chance.normal(size=(300, 6, wide))
+
+    def texts(count: int) -> Vector:
+        topic = chance.integers(300, size=count)
+        weights = chance.normal(size=(count, 1, 6)) * 0.5
+        noise = chance.normal(size=(count, wide)) * 0.3
+        rows = topics[topic] + (weights @ spread[topic])[:, 0] + noise
+        return np.asarray(rows, dtype=np.float32)
+
+    rows = texts(10_000)
+    view = DenseView(tmp_path, wide)
+    view.apply(numbered(rows), [])
+    hits = 0
+    for query in texts(100):
+        best = np.sort(scores(rows, query, "cosine"))[-10]
+        hits += sum(score >= best - 2e-3 for _, score in view.search(query, 10))
+    assert hits >= 970
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_largest_numbers_that_there_are_do_no_harm(tmp_path: Path, metric: str) -> None:
+    """Squares of such are more than 32 bits can hold."""
+    rows = vectors(EXACT_BELOW + 1000)
+    rows[:500] *= np.float32(3e38)
+    rows[500:1000] *= np.float32(1e-38)
+    view = DenseView(tmp_path, DIMENSION, metric, dtype="f32")
+    view.apply(numbered(rows), [])
+    for query in (rows[3], rows[700], rows[2000]):
+        found = view.search(query, 20)
+        assert np.isfinite([score for _, score in found]).all()
+        everything = BitMap(range(1, len(rows) + 1))
+        exact = view.search(query, 20, everything)
+        assert [score for _, score in exact] == pytest.approx(
+            [s for _, s in brute_force(rows, query, set(everything), 20, metric)],
+            rel=1e-4,
+            abs=1e-6,
+        )
+        assert len(found) == 20
+
+
+def test_a_direction_is_kept_however_long_or_short_the_vector(tmp_path: Path) -> None:
+    view = DenseView(tmp_path, 2, "cosine")
+    lengths = np.array([[1e-30], [1e-6], [1], [1e6], [1e30]], dtype=np.float32)
+    view.apply(numbered(lengths * np.array([3, 4], dtype=np.float32)), [])
+    found = view.search(np.array([4e30, 3e30], dtype=np.float32), 5)
+    assert [score for _, score in found] == pytest.approx([0.96] * 5, abs=1e-3)
+
+
 @pytest.mark.parametrize("share", [2, 50])
 def test_a_filter_that_leaves_very_many_is_filled_up(tmp_path: Path, share: int) -> None:
     """The graph proposes, widely; where it can't, all of the set is scored."""
@@ -300,6 +354,20 @@ def test_vectors_of_another_kind_are_not_loaded(
     view, _ = filled(tmp_path, 10)
     view.save(7)
     assert DenseView(tmp_path, dimension, metric, dtype=dtype).load() is False
+
+
+def test_a_file_of_the_former_layout_is_no_saved_state(tmp_path: Path) -> None:
+    """It held a graph of 16 bits, and no vectors beside it."""
+    former = Index(ndim=DIMENSION, metric="cos", dtype="f16")
+    former.add(np.arange(1, 101), vectors(100))
+    saved = former.save()
+    assert saved is not None
+    SealedFiles(tmp_path, ".usearch", f"dense cosine f16 {DIMENSION}").write(7, [saved])
+    view = DenseView(tmp_path, DIMENSION)
+    assert view.load() is False
+    view.apply(numbered(vectors(100)), [])
+    view.save(8)
+    assert DenseView(tmp_path, DIMENSION).load()
 
 
 def test_an_empty_view_and_an_empty_set_find_nothing(tmp_path: Path) -> None:
