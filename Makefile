@@ -6,10 +6,10 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-lanes bench-engine clean
+.PHONY: help serve test lint format lock bench-lanes bench-engine campaign-index campaign-kill clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/.serve ## serve the API on http://127.0.0.1:8000 (settings: see README.md)
 	@LOAD_SAMPLES=$${LOAD_SAMPLES:-true} exec $(RUN) -m service serve
@@ -32,6 +32,12 @@ bench-lanes: $(VENV)/.dev ## throughput against a single stock AsyncIndex
 
 bench-engine: .bench/.made ## the embedded engine against others in the process
 	@.bench/bin/python -m bench.engine $(ARGS)
+
+campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: --sequences)
+	@$(RUN) -m tests.campaigns.index $(ARGS)
+
+campaign-kill: $(VENV)/.dev ## kill a process that writes, and look what is left (ARGS: --kills)
+	@$(RUN) -m tests.campaigns.kill $(ARGS)
 
 lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(PIP) install uv

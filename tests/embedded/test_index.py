@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,6 @@ from service.embedded.engine import opened_index
 from service.embedded.schema import Schema, Text
 from service.errors import StartupFailed
 from service.inference.wordllama import WordLlamaEmbedder
-from tests.e2e.process import ROOT
 
 EMBEDDER = WordLlamaEmbedder()
 SCHEMA = Schema({"chunk_text": Text(embed=True, words=True)})
@@ -225,50 +220,3 @@ async def test_a_directory_that_can_not_be_used_is_a_setting_to_be_put_right(
     with pytest.raises(StartupFailed, match="DATA_DIR"):
         async with opened(tmp_path / "file" / "below"):
             pass
-
-
-LOADER = """
-import asyncio, sys
-from pathlib import Path
-from service.embedded.engine import opened_index
-from service.embedded.schema import Schema, Text
-from service.inference.wordllama import WordLlamaEmbedder
-
-SCHEMA = Schema({"chunk_text": Text(embed=True, words=True)})
-
-async def main():
-    folder = Path(sys.argv[1])
-    async with opened_index(folder, "records", SCHEMA, WordLlamaEmbedder()) as index:
-        for i in range(int(sys.argv[2]), 1_000_000):
-            record = {"_id": str(i), "chunk_text": f"record number{i}", "i": i}
-            await index.documents.upsert(namespace="__default__", documents=[record])
-            print(i, flush=True)
-
-asyncio.run(main())
-"""
-
-
-async def test_killed_while_loading_nothing_acknowledged_is_missing_in_any_view(
-    tmp_path: Path,
-) -> None:
-    """Three times in a row over the same directory; then each record is in both views or none."""
-    rng = random.Random(11)
-    acknowledged = -1
-    async with opened(tmp_path) as index:  # so that there are saved views to catch up
-        first = {"_id": "first", "chunk_text": "the first record"}
-        await index.documents.upsert(namespace=NS, documents=[first])
-    for _ in range(3):
-        arguments = [sys.executable, "-c", LOADER, str(tmp_path), str(acknowledged + 1)]
-        with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE) as process:
-            assert process.stdout
-            for _ in range(rng.randrange(20, 200)):
-                acknowledged = int(process.stdout.readline())
-            os.kill(process.pid, signal.SIGKILL)
-            acknowledged = max([acknowledged, *map(int, process.stdout.read().split())])
-    async with opened(tmp_path) as index:
-        total = (await index.describe_index_stats()).total_vector_count
-        assert total >= acknowledged + 2
-        by_meaning = await search(index, "embed", "record", top_k=10_000)
-        by_words = await search(index, "text", "record", top_k=10_000)
-        assert len(by_meaning) == total
-        assert set(by_meaning) == set(by_words) >= {str(i) for i in range(acknowledged + 1)}

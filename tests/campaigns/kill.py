@@ -1,0 +1,177 @@
+"""`make campaign-kill`: kill a process that writes, again and again, and look what is left.
+
+What was acknowledged must be there in its last version, what was acknowledged as deleted must not
+come back, and every view must hold what the records hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from service.embedded.client import EmbeddedAsyncIndex
+from service.embedded.engine import opened_index
+from tests.campaigns.loader import SCHEMA, SPACE
+from tests.campaigns.model import EMBEDDER, WORDS
+
+ROOT = Path(__file__).parent.parent.parent
+MOST = 10_000  # hits of one search
+LONG = 60.0  # seconds for a start-up
+
+
+@dataclass
+class Toll:
+    """What the killed processes have said, and how they started."""
+
+    known: dict[str, int] = field(default_factory=dict)
+    """The version that was acknowledged last; 0 is deleted."""
+    asked: dict[str, set[int]] = field(default_factory=dict)
+    """Versions that were asked for since, and not acknowledged: they may be there or not."""
+    starts: list[float] = field(default_factory=list)
+    acknowledged: int = 0
+    killed_starting: int = 0
+
+    def take(self, line: str) -> None:
+        what, *pairs = line.split()
+        if what == "opened":
+            self.starts.append(float(pairs[0]))
+            return
+        for id, version in (pair.split("=") for pair in pairs):
+            if what == "asked":
+                self.asked.setdefault(id, set()).add(int(version))
+            else:
+                self.known[id] = int(version)
+                self.asked[id] = set()
+                self.acknowledged += 1
+
+    def allowed(self, id: str) -> set[int]:
+        return {self.known.get(id, 0)} | self.asked.get(id, set())
+
+
+def campaign(folder: Path, kills: int, records: int, check_every: int, seed: int = 0) -> Toll:
+    """Kill so often, over one directory; an AssertionError says what is wrong."""
+    rng = random.Random(seed)
+    toll = Toll()
+    for number in range(1, kills + 1):
+        _one_kill(folder, records, rng, toll)
+        if number % check_every == 0 or number == kills:
+            asyncio.run(check(folder, toll))
+    return toll
+
+
+def _one_kill(folder: Path, records: int, rng: random.Random, toll: Toll) -> None:
+    """Mostly while it writes, sometimes while it starts."""
+    arguments = [sys.executable, "-m", "tests.campaigns.loader"]
+    given = [str(folder), str(records), str(rng.randrange(1_000_000))]
+    starting = rng.random() < 0.2
+    before = len(toll.starts)
+    with subprocess.Popen([*arguments, *given], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        if starting:
+            _wait_for_files(folder, process)
+            time.sleep(rng.random() * 0.05)
+        else:
+            watchdog = threading.Timer(LONG, process.kill)
+            watchdog.start()
+            first = process.stdout.readline().decode()
+            watchdog.cancel()
+            assert first.startswith("opened"), "it did not start"
+            toll.take(first)
+            time.sleep(rng.random() * rng.choice([0.05, 0.4, 1.0]))
+        assert process.poll() is None, f"it ended by itself, with {process.returncode}"
+        os.kill(process.pid, signal.SIGKILL)
+        for line in process.stdout.read().decode().splitlines(keepends=True):
+            if line.endswith("\n"):
+                toll.take(line)
+    toll.killed_starting += len(toll.starts) == before
+
+
+def _wait_for_files(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until it has begun to open: the owner's file says its number."""
+    end = time.monotonic() + LONG
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(OSError):
+            if (folder / "owner").read_text() == str(process.pid):
+                return
+        time.sleep(0.001)
+    raise AssertionError("it does not start")
+
+
+async def check(folder: Path, toll: Toll) -> None:
+    """Open what is left; what was not acknowledged is settled by what is found."""
+    async with opened_index(folder, "records", SCHEMA, EMBEDDER) as index:
+        await index.embedded.show()
+        assert index.embedded.store.check() == []
+        assert index.embedded.troubles() == {}
+        stored = await asyncio.to_thread(_stored, index)
+        for id in toll.known.keys() | toll.asked.keys() | stored.keys():
+            found = stored.get(id, {}).get("version", 0)
+            allowed = toll.allowed(id)
+            assert found in allowed, f"record {id} is of version {found}, not one of {allowed}"
+            toll.known[id], toll.asked[id] = found, set()
+        counts = (await index.describe_index_stats()).namespaces
+        assert (counts[SPACE].vector_count if counts else 0) == len(stored), "the columns differ"
+        telling = {id for id, each in stored.items() if EMBEDDER.embed([each["body"]]).any()}
+        assert await _found(index, "embed", " ".join(WORDS)) == telling, "meaning differs"
+        assert await _found(index, "text", "record") == stored.keys(), "words differ"
+        versions = {each["version"] for each in stored.values()}
+        for version in versions:
+            those = {id for id, each in stored.items() if each["version"] == version}
+            assert await _found(index, "text", f"v{version}") == those, "old words are found"
+            filter = {"version": version}
+            assert await _found(index, "text", "record", filter) == those, "old values are found"
+        assert len(index.embedded.dense["body"].dense) == len(telling)
+
+
+def _stored(index: EmbeddedAsyncIndex) -> dict[str, dict[str, Any]]:
+    with index.embedded.store.snapshot() as snapshot:
+        return {each.id: each.fields for batch in snapshot.batches for each in batch}
+
+
+async def _found(
+    index: EmbeddedAsyncIndex, kind: str, query: str, filter: dict[str, Any] | None = None
+) -> set[str]:
+    where: dict[str, Any] = {"fields": ["body"]} if kind == "text" else {"field": "body"}
+    answer = await index.documents.search(
+        namespace=SPACE,
+        score_by=[{"type": kind, "query": query, **where}],
+        top_k=MOST,
+        filter=filter,
+    )
+    return {each.id for each in answer.matches}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make campaign-kill", description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--records", type=int, default=4_000, help=f"at most {MOST}")
+    parser.add_argument("--check-every", type=int, default=10, help="kills")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        toll = campaign(
+            Path(folder), asked.kills, min(asked.records, MOST), asked.check_every, asked.seed
+        )
+    starts = sorted(toll.starts)
+    print(
+        f"{asked.kills} kills (seed {asked.seed}), {toll.killed_starting} of them while starting: "
+        f"{toll.acknowledged} acknowledged, 0 missing, 0 stale, 0 back; every view as the store; "
+        f"start-up {starts[0]:.2f} s at best, {starts[len(starts) // 2]:.2f} s in the middle, "
+        f"{starts[-1]:.2f} s at worst"
+    )
+
+
+if __name__ == "__main__":
+    main()

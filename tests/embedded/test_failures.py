@@ -1,0 +1,271 @@
+"""A disk that is full or can't be written to, a file that is damaged, a second process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pinecone.errors import ServiceError
+
+from service.embedded.client import EmbeddedAsyncIndex
+from service.embedded.engine import opened_index
+from service.embedded.schema import Schema, Text
+from service.errors import StartupFailed
+from tests.campaigns.model import EMBEDDER, WORDS
+from tests.e2e.process import ROOT
+
+SCHEMA = Schema({"body": Text(embed=True, words=True)})
+SPACE = "__default__"
+NO_SPACE = 507
+
+
+def tool(name: str, *arguments: str) -> str:
+    """Run a tool of the system; what it says if it fails."""
+    path = shutil.which(name)
+    if path is None:
+        return f"there is no {name}"
+    done = subprocess.run([path, *arguments], capture_output=True, check=False, timeout=10)
+    return done.stderr.decode().strip() or str(done.returncode) if done.returncode else ""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of our own, where one may be made."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if trouble := tool("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)):
+        pytest.skip(f"no disk can be mounted here: {trouble}")
+    yield folder
+    # Lazily: pytest keeps what was logged, with errors that know of files that were mapped.
+    assert tool("umount", "--lazy", str(folder)) == ""
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[EmbeddedAsyncIndex]:
+    async with opened_index(folder, "records", SCHEMA, EMBEDDER) as index:
+        yield index
+
+
+def document(number: int) -> dict[str, Any]:
+    return {
+        "_id": str(number),
+        "body": f"{WORDS[number % len(WORDS)]} record",
+        "more": "x" * 20_000,
+    }
+
+
+async def found(index: EmbeddedAsyncIndex, kind: str, query: str = "record") -> set[str]:
+    where: dict[str, Any] = {"fields": ["body"]} if kind == "text" else {"field": "body"}
+    scoring = [{"type": kind, "query": query, **where}]
+    answer = await index.documents.search(namespace=SPACE, score_by=scoring, top_k=10_000)
+    return {each.id for each in answer.matches}
+
+
+async def fill(index: EmbeddedAsyncIndex, start: int) -> tuple[int, ServiceError]:
+    """Write until there is no space left; the first number that was not acknowledged."""
+    for number in range(start, start + 2_000):
+        try:
+            await index.documents.upsert(namespace=SPACE, documents=[document(number)])
+        except ServiceError as exc:
+            return number, exc
+    raise AssertionError("it is never full")
+
+
+@pytest.mark.parametrize("filler", ["records", "another"])
+async def test_a_full_disk_refuses_writes_loses_nothing_and_goes_on_when_there_is_space(
+    small_disk: Path, filler: str
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(4_000_000))
+    async with opened(small_disk / "data") as index:
+        for number in range(20):
+            await index.documents.upsert(namespace=SPACE, documents=[document(number)])
+        await index.embedded.show()
+        if filler == "another":
+            _fill_up(small_disk / "other")
+        end, refusal = await fill(index, 20)
+        assert refusal.status_code == NO_SPACE
+        assert "space" in str(refusal)
+        acknowledged = {str(number) for number in range(end)}
+        for number in range(3):  # reads go on, and nothing is lost
+            first = {str(number) for number in range(20)}
+            assert first <= await found(index, "embed")
+            assert first <= await found(index, "text")
+            page = await index.documents.fetch(namespace=SPACE, ids=[str(end - 1), str(end)])
+            assert set(page.documents) == {str(end - 1)}
+            with pytest.raises(ServiceError):
+                await index.documents.upsert(namespace=SPACE, documents=[document(end + number)])
+        ballast.unlink()
+        (small_disk / "other").unlink(missing_ok=True)
+        await index.documents.upsert(namespace=SPACE, documents=[document(end)])
+        acknowledged.add(str(end))
+        await _until_shown(index)
+        assert await found(index, "embed") == acknowledged
+        assert await found(index, "text") == acknowledged
+        await _until_well(index)
+    async with opened(small_disk / "data") as index:
+        await index.embedded.show()
+        assert await found(index, "embed") == await found(index, "text") == acknowledged
+        assert index.embedded.store.check() == []
+
+
+async def test_a_start_on_a_full_disk_is_one_sentence_or_a_start(small_disk: Path) -> None:
+    data = small_disk / "data"
+    async with opened(data) as index:
+        await index.documents.upsert(namespace=SPACE, documents=[document(1)])
+    _fill_up(small_disk / "other")
+    threads = threading.active_count()
+    with contextlib.suppress(StartupFailed):
+        async with opened(data) as index:
+            assert set((await index.documents.fetch(namespace=SPACE, ids=["1"])).documents) == {"1"}
+    assert threading.active_count() <= threads + 1, "no thread is left but the loop's own"
+    (small_disk / "other").unlink()
+    async with opened(data) as index:
+        await index.embedded.show()
+        assert await found(index, "text") == {"1"}
+
+
+def _fill_up(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+
+
+async def _until_shown(index: EmbeddedAsyncIndex) -> None:
+    """The views try again by themselves, after a pause."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(Exception):
+                await index.embedded.show()
+                return
+            await asyncio.sleep(0.05)
+
+
+async def _until_well(index: EmbeddedAsyncIndex) -> None:
+    async with asyncio.timeout(60):
+        while index.embedded.troubles():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_directory_that_is_read_only_is_one_sentence(small_disk: Path) -> None:
+    data = small_disk / "data"
+    async with opened(data):
+        pass
+    assert tool("mount", "-o", "remount,ro", str(small_disk)) == ""
+    with pytest.raises(StartupFailed, match=r"^DATA_DIR: .*can't be used: Read-only") as told:
+        async with opened(data):
+            pass
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("harm", ["header", "middle", "cut", "other"])
+async def test_a_database_that_is_damaged_is_one_sentence_and_leaves_no_thread(
+    tmp_path: Path, harm: str
+) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace=SPACE, documents=[document(i) for i in range(20)])
+    path = tmp_path / "records" / "records.db"
+    content = bytearray(path.read_bytes())
+    if harm == "header":
+        content[:100] = bytes(b ^ 0x55 for b in content[:100])
+    elif harm == "middle":
+        content[4096:] = bytes(b ^ 0x55 for b in content[4096:])
+    elif harm == "cut":
+        del content[5000:]
+    else:
+        content = bytearray(b"not a database at all " * 1000)
+    path.write_bytes(content)
+    threads = threading.active_count()
+    with pytest.raises(StartupFailed, match=r"^DATA_DIR: .*can't be opened") as told:
+        async with opened(tmp_path):
+            pass
+    assert "\n" not in str(told.value)
+    assert threading.active_count() <= threads
+
+
+async def test_a_second_process_is_told_of_the_first_and_the_first_is_not_disturbed(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from service.embedded.engine import owned\n"
+        "with owned(Path(sys.argv[1])): pass"
+    )
+    arguments = [sys.executable, "-c", program, str(tmp_path)]
+    async with opened(tmp_path) as index:
+        second = await asyncio.to_thread(
+            subprocess.run, arguments, cwd=ROOT, capture_output=True, check=False, timeout=30
+        )
+        assert second.returncode
+        assert f"belongs to process {os.getpid()}" in second.stderr.decode()
+        await index.documents.upsert(namespace=SPACE, documents=[document(1)])
+    third = await asyncio.to_thread(
+        subprocess.run, arguments, cwd=ROOT, capture_output=True, check=False, timeout=30
+    )
+    assert third.returncode == 0
+
+
+async def test_a_view_folder_that_vanishes_while_it_is_open_is_mended(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace=SPACE, documents=[document(1)])
+        await index.embedded.show()
+        for kind in ("lexical", "dense", "corpus"):
+            shutil.rmtree(tmp_path / "records" / kind, ignore_errors=True)
+        await index.documents.upsert(namespace=SPACE, documents=[document(2)])
+        await _until_shown(index)
+        assert await found(index, "text") == await found(index, "embed") == {"1", "2"}
+    async with opened(tmp_path) as index:
+        await index.embedded.show()
+        assert await found(index, "text") == await found(index, "embed") == {"1", "2"}
+
+
+async def test_who_is_cancelled_while_opening_or_closing_leaves_nothing_open(
+    tmp_path: Path,
+) -> None:
+    await asyncio.to_thread(lambda: None)  # the loop's own thread is there from now on
+    async with opened(tmp_path):
+        pass
+    threads = {each.name for each in threading.enumerate()}
+
+    async def use() -> None:
+        async with opened(tmp_path):
+            await asyncio.sleep(0)
+
+    for turns in range(12):
+        task = asyncio.ensure_future(use())
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        left = {each.name for each in threading.enumerate()} - threads
+        assert not {name for name in left if not name.startswith("asyncio")}
+        async with opened(tmp_path):  # and it can be owned again at once
+            pass
+
+
+async def test_a_write_whose_caller_is_gone_is_followed_all_the_same(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace=SPACE, documents=[document(0)])
+        await index.embedded.show()
+        for number in range(1, 20):
+            task = asyncio.ensure_future(
+                index.documents.upsert(namespace=SPACE, documents=[document(number)])
+            )
+            for _ in range(number % 4):
+                await asyncio.sleep(0.0005)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            filter = {"more": {"$exists": True}}
+            answer = await index.documents.fetch(namespace=SPACE, filter=filter)
+            assert "0" in answer.documents
+        await index.embedded.show()

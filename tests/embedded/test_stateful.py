@@ -1,0 +1,14 @@
+"""Whatever is done to an index, it answers as a dictionary and brute force do."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.campaigns.index import run
+
+SEQUENCES, LONGEST = 1_000, 8
+
+
+@pytest.mark.timeout(400)
+def test_an_index_answers_as_a_dictionary_does() -> None:
+    assert run(SEQUENCES, LONGEST)["sequences"] >= SEQUENCES
