@@ -2,7 +2,7 @@
 
 Knows nothing of texts or records, only of document numbers and vectors; it is a view of the
 store's log. The vectors are kept twice: in `vectors.py`, which scores, and in `graph.py`, which
-proposes. At 16 bits and 256 dimensions that is about 1.05 kB for a record.
+proposes. At 16 bits and 256 dimensions that is 1.0 to 1.2 kB for a record.
 
 - Up to `exact_up_to` candidates are scored one by one: the answer is brute force's.
 - Without a filter, the graph proposes and the scores are exact. How many of the best it finds

@@ -29,7 +29,7 @@ from service.embedded.vectors import Matrix
 CONNECTIVITY = 16
 EXPANSION_ADD = 128
 EXPANSION = 96  # of a search: how many of the best it keeps in view
-FARTHEST = 1e17  # the sum of the squares of 30,000 such numbers is one
+FARTHEST = 1e17  # larger ones count as this, so that sums of squares stay finite
 PORTION = 8  # vectors that are added in one turn: 1 to 3 ms
 BREATH = 64  # steps of a save or a load between two moments for other threads
 
