@@ -26,9 +26,9 @@ from service.embedded.order import Docnos
 from service.embedded.turns import Turns
 from service.embedded.vectors import Matrix
 
-CONNECTIVITY = 16
+CONNECTIVITY = 20
 EXPANSION_ADD = 128
-EXPANSION = 96  # of a search: how many of the best it keeps in view
+EXPANSION = 176  # of a search: how many of the best it keeps in view
 FARTHEST = 1e17  # larger ones count as this, so that sums of squares stay finite
 PORTION = 8  # vectors that are added in one turn: 1 to 3 ms
 BREATH = 64  # steps of a save or a load between two moments for other threads

@@ -44,7 +44,7 @@ from service.inference.embedders import Embedder
 
 T = TypeVar("T")
 
-SEARCHES, WRITES = 4, 2  # threads
+SEARCHES, WRITES = 3, 2  # threads
 PATIENCE_S = 30.0  # with a view that has to catch up
 START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
 MAX_BEHIND = 10_000  # changes that a view may be behind before writes wait for it

@@ -41,7 +41,7 @@ __all__ = ["MAX_WORDS", "DamagedView", "InvalidSyntax", "LexicalView", "ViewInUs
 Found: TypeAlias = tuple[int, float]
 
 LANGUAGE = "english"
-HEAP_BYTES = 30_000_000
+HEAP_BYTES = 15_000_000
 SPARE = 32  # hits fetched beyond what was asked for, as a tie may go on there
 WIDER = 4
 SLICE = 20_000  # hits of one go, where a set of them is asked for

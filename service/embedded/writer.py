@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 MAX_TOGETHER = 64  # writes that share one transaction
-CACHE_KIB = 1024  # of a connection
+CACHE_KIB = 512  # of a connection
 # Two views may ask for a cut at once: it never goes back.
 LOG_STARTS_AFTER = """
 REPLACE INTO facts SELECT 'log_starts_after', CAST(max(?, coalesce(
