@@ -95,8 +95,6 @@ class Follower:
         """Take up what is saved, and follow from there in the background."""
         try:
             self._take_up()
-            if self.rebuilding is not None and self._store.seq() == 0:
-                self._rebuild()  # of nothing: it can be searched at once
             self._thread.start()
         except BaseException:
             self._close_view()
@@ -178,6 +176,8 @@ class Follower:
 
     def _take_up(self) -> None:
         found = self.view.open()
+        if found is None and self._store.seq() == 0:
+            found = 0  # there is nothing yet, and all of it is there
         if found is None or not self._store.log_starts_after() <= found <= self._store.seq():
             self.rebuilding, found = 0.0, 0
         else:

@@ -22,6 +22,7 @@ from service.inference.embedders import Corpus, Embedder
 AT_ONCE = 64  # documents that are entered into the columns before a search may look at them again
 SOON_S, LATER_S = 0.3, 300.0
 SELDOM = 10_000
+ATTEMPTS = 5  # at removing a folder
 
 
 class ColumnsView:
@@ -241,8 +242,11 @@ class CorpusView:
 
 def _remove(folder: Path) -> None:
     """What is saved is of no use; a later start must not take it for this store's."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    for _ in range(ATTEMPTS):  # a thread of tantivy's may still leave a file there
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+    shutil.rmtree(folder)
 
 
 def _texts(document: Document, fields: Sequence[str]) -> dict[str, str]:

@@ -144,7 +144,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if hasattr(self, "model"):
+            if hasattr(self, "index"):  # else it could not even be opened, which was said
                 self._agree()
                 self._close()
         finally:

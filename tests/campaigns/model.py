@@ -66,7 +66,8 @@ class WordHashes:
 
 
 def pieces(text: str) -> Pieces:
-    return np.array(sorted({WORDS.index(word) for word in text.split() if word in WORDS}), dtype=np.int64)
+    known = {WORDS.index(word) for word in text.split() if word in WORDS}
+    return np.array(sorted(known), dtype=np.int64)
 
 
 EMBEDDER = WordHashes()
