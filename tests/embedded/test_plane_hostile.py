@@ -268,6 +268,7 @@ async def test_what_is_no_body_is_refused_everywhere(
             continue
         assert await ask(index, "POST", path, {}, body) is None
     assert await ask(index, "POST", "/describe_index_stats", {}, b"") is not None
+    assert await ask(index, "POST", "/namespaces", {}, b'{"name": "\xff"}') is None
 
 
 @pytest.mark.parametrize(

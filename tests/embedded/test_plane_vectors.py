@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import random
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from pinecone import SparseValues, Vector
 from pinecone.errors import ApiError, ServiceError
 
-from service.embedded.schema import Dense, Schema
+from service.embedded.schema import Dense, Schema, Sparse
 from tests.embedded.planes import BOTH, HYBRID, NS, SEVERAL_VECTORS, SPARSE, WORDS, opened
 
 CLOSE = 2e-3  # scores are of 16-bit floats at worst
@@ -167,6 +168,55 @@ async def test_a_query_by_both_kinds_adds_up_both_products(tmp_path: Path, count
         assert len((await index.query(top_k=1, id=next(iter(written)))).matches) == 1
 
 
+async def test_the_best_sum_may_be_far_down_in_both_rankings(tmp_path: Path) -> None:
+    ones = {"indices": [1], "values": [1.0]}
+    items: list[dict[str, Any]] = [
+        *({"id": f"d{n}", "values": [1, 0, 0, 0]} for n in range(250)),
+        *({"id": f"s{n}", "sparse_values": ones} for n in range(250)),
+        {
+            "id": "both",
+            "values": [0.75, 0, 0, 0],
+            "sparse_values": {"indices": [1], "values": [0.75]},
+        },
+    ]
+    async with opened(tmp_path, HYBRID) as index:
+        await index.upsert(vectors=items)
+        await index.embedded.show()
+        answer = await index.query(top_k=1, vector=[1, 0, 0, 0], sparse_vector=ones)
+        assert [(match.id, match.score) for match in answer.matches] == [("both", 1.5)]
+
+
+async def test_what_lacks_one_of_two_bad_products_may_be_the_best(tmp_path: Path) -> None:
+    ones = {"indices": [1], "values": [1.0]}
+    items: list[dict[str, Any]] = [
+        {"id": f"b{n}", "values": [1, 0, 0, 0], "sparse_values": ones} for n in range(250)
+    ]
+    async with opened(tmp_path, HYBRID) as index:
+        await index.upsert(vectors=[*items, {"id": "one", "values": [1.5, 0, 0, 0]}])
+        await index.embedded.show()
+        minus = {"indices": [1], "values": [-1.0]}
+        answer = await index.query(top_k=1, vector=[-1, 0, 0, 0], sparse_vector=minus)
+        assert [(match.id, match.score) for match in answer.matches] == [("one", -1.5)]
+
+
+async def test_a_record_is_compared_by_its_dense_vector_where_nothing_can_be_added(
+    tmp_path: Path,
+) -> None:
+    schema = Schema({"embedding": Dense(2, "cosine"), "weights": Sparse()})
+    sparse = {"indices": [1], "values": [1.0]}
+    async with opened(tmp_path, schema) as index:
+        await index.upsert(
+            vectors=[
+                {"id": "a", "values": [1, 0], "sparse_values": sparse},
+                {"id": "b", "values": [1, 1], "sparse_values": sparse},
+            ]
+        )
+        await index.embedded.show()
+        assert [match.id for match in (await index.query(top_k=2, id="a")).matches] == ["a", "b"]
+        with pytest.raises(ApiError, match="metric dotproduct"):
+            await index.query(top_k=1, vector=[1, 0], sparse_vector=sparse)
+
+
 async def test_every_form_of_a_vector_can_be_written_and_read_back(tmp_path: Path) -> None:
     async with opened(tmp_path, HYBRID) as index:
         sparse = {"indices": [9, 2], "values": [0.5, 1.0]}
@@ -297,10 +347,12 @@ async def test_vectors_are_fetched_by_metadata_page_by_page(tmp_path: Path) -> N
                 break
             token = page.pagination.next
         assert sorted(seen) == sorted(f"v{number}" for number in range(0, 50, 2))
-        with pytest.raises(ApiError, match="pagination token"):
-            await index.fetch_by_metadata(
-                filter={"even": True}, pagination_token="OTk5OTk5OTk5OTk5"
-            )
+        for wrong in ("12345678901", "4294967296", "-1", "x"):
+            with pytest.raises(ApiError, match="pagination token"):
+                await index.fetch_by_metadata(
+                    filter={"even": True},
+                    pagination_token=base64.b64encode(wrong.encode()).decode(),
+                )
 
 
 async def test_with_several_vector_fields_the_documents_api_is_named(tmp_path: Path) -> None:
@@ -377,6 +429,7 @@ async def test_what_a_query_can_not_ask_is_told_in_a_sentence(tmp_path: Path) ->
             ({"vector": [1, 0, 0]}, "dimension 3"),
             ({"vector": [0, 0]}, "not zero"),
             ({"filter": {"embedding": {"$exists": True}}}, "vectors"),
+            ({"filter": {"$or": [{"a": 1}, {"$and": [{"embedding": 1}]}]}}, "vectors"),
             ({"filter": {"a": {"$near": 1}}}, "not an operator"),
             ({"filter": {"a": {"$match_all": "x"}}}, "no text"),
             ({"sparse_vector": {"indices": [1], "values": [1.0]}}, "no sparse field"),
@@ -384,7 +437,7 @@ async def test_what_a_query_can_not_ask_is_told_in_a_sentence(tmp_path: Path) ->
             with pytest.raises(ApiError, match=told):
                 await index.query(**{**good, **asked})
         with pytest.raises(ApiError, match="can't select"):
-            await index.delete(filter={"a": {"$match_all": "x"}})
+            await index.delete(filter={"$or": [{"b": 1}, {"a": {"$match_all": "x"}}]})
 
 
 async def test_imports_are_refused_in_a_sentence(tmp_path: Path) -> None:
