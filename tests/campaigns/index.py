@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -13,9 +14,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.campaigns.machine import IndexMachine
 
 
-def run(sequences: int, longest: int) -> Counter[str]:
-    """Run the machine; what it did is counted by rule, and under `sequences`."""
-    done: Counter[str] = Counter()
+def run(sequences: int, longest: int, done: Counter[str]) -> None:
+    """Run the machine, and count what it does."""
 
     class Counted(IndexMachine):
         def did(self, what: str) -> None:
@@ -31,7 +31,6 @@ def run(sequences: int, longest: int) -> Counter[str]:
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Counted, settings=checked)
-    return done
 
 
 def main() -> None:
@@ -40,7 +39,9 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=12, help="rules in one sequence, at most")
     asked = parser.parse_args()
     began = time.monotonic()
-    done = run(asked.sequences, asked.longest)
+    done: Counter[str] = Counter()
+    with contextlib.suppress(KeyboardInterrupt):  # who has seen enough is told how much it was
+        run(asked.sequences, asked.longest, done)
     print(
         f"{done['sequences']} sequences, {done['calls']} calls, {done['openings']} openings, "
         f"no difference, {time.monotonic() - began:.0f} s"

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pinecone.errors import ApiError
 
 from service.embedded.client import EmbeddedAsyncIndex
@@ -134,7 +134,6 @@ class IndexMachine(RuleBasedStateMachine):
         self._base = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self._data = self._base / "0"
         self._copies = 0
-        self._kept: tuple[Path, Model] | None = None
 
     @initialize(metric=st.sampled_from(["cosine", "dotproduct", "euclidean"]))
     def begin(self, metric: str) -> None:
@@ -306,30 +305,27 @@ class IndexMachine(RuleBasedStateMachine):
             _harm(files[pick % len(files)], harm, pick)
         self._open()
 
-    @precondition(lambda self: self._kept is None)
-    @rule()
-    def keep_a_copy(self) -> None:
-        """Of the records alone, as the backup of a careful user."""
+    @rule(
+        space=some_spaces,
+        documents=st.dictionaries(some_ids, some_fields, min_size=1, max_size=3),
+        crashed=st.booleans(),
+    )
+    def put_a_copy_back(self, space: str, documents: dict[str, Fields], crashed: bool) -> None:
+        """Of the records alone, as a careful user has it: the views are of a later day."""
         self._close()
-        kept = self._base / "kept"
+        kept, model = self._base / "kept", copy.deepcopy(self.model)
         kept.mkdir()
         for file in (self._data / "records").glob("records.db*"):
             shutil.copy(file, kept)
-        self._kept = kept, copy.deepcopy(self.model)
         self._open()
-
-    @precondition(lambda self: self._kept is not None)
-    @rule(crashed=st.booleans())
-    def put_the_copy_back(self, crashed: bool) -> None:
-        assert self._kept is not None
-        kept, self.model = self._kept
-        self._kept = None
+        self.upsert(space, documents)
         self._close()
         for file in (self._data / "records").glob("records.db*"):
             file.unlink()
         for file in kept.iterdir():
             shutil.move(file, self._data / "records")
         kept.rmdir()
+        self.model = model
         self._open()
         if crashed:
             self.crash()
