@@ -201,7 +201,10 @@ class Store:
         return int(self.fact("log_starts_after") or 0)
 
     def changes(self, after: int, limit: int, vector_field: str | None = None) -> Changes:
-        """The next changes; of what was added, with one field's vectors if they are asked for."""
+        """The next changes; of what was added, with one field's vectors if they are asked for.
+
+        They are read a moment later: what has been removed by then has none.
+        """
         rows = self._rows(CHANGES, after, limit)
         here = {row[2] for row in rows if row[1]}
         gone = {row[2] for row in rows if not row[1]}

@@ -64,7 +64,8 @@ class DictView:
         self.batches += 1
         self.tries += 1
         for each in added:
-            assert each.vectors == {"v": b"1234"}
+            # Without one, it has been removed since the log was read, which comes next.
+            assert each.vectors in ({"v": b"1234"}, {})
             self.content[each.docno] = each.fields
             self._fail("apply")  # in the middle of it
         for each in removed:
@@ -110,7 +111,7 @@ def store(tmp_path: Path) -> Iterator[FollowedStore]:
     for follower in store.followers:
         follower.stop()
     store.close()
-    assert threading.active_count() == threads, "no thread is left"
+    assert threading.active_count() <= threads, "no thread is left"
 
 
 def follow(store: FollowedStore, view: DictView, pause_s: float = 0.01) -> Follower:

@@ -365,7 +365,7 @@ async def test_no_file_and_no_thread_is_left(tmp_path: Path, reason: str) -> Non
         with pytest.raises(sqlite3.DatabaseError):
             Store(tmp_path / "records.db")
     assert open_files(tmp_path) == 0
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 async def test_who_reads_after_the_end_is_told_and_opens_nothing(tmp_path: Path) -> None:
