@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +45,10 @@ from service.inference.embedders import Embedder
 
 T = TypeVar("T")
 
-SEARCHES, WRITES = 3, 2  # threads
+# Threads. More of them than cores to spare only take the interpreter from each other: on two cores,
+# one is quicker than two. What a filter makes slow has threads of its own and keeps nobody waiting.
+QUICK = max(1, (os.cpu_count() or 1) // 2)
+SLOW, WRITES = 2, 2
 PATIENCE_S = 30.0  # with a view that has to catch up
 START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
 MAX_BEHIND = 10_000  # changes that a view may be behind before writes wait for it
@@ -96,7 +100,8 @@ class EmbeddedIndex:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._followers: dict[object, Follower] = {}
         self.store = Store(self.folder / "records.db", self._wake)
-        self._searching = ThreadPoolExecutor(SEARCHES, "search")
+        self._quick = ThreadPoolExecutor(QUICK, "search")
+        self._slow = ThreadPoolExecutor(SLOW, "filter")
         self._writing = ThreadPoolExecutor(WRITES, "write")
         try:
             check_facts(self.store, self.schema, self.embedder)
@@ -117,7 +122,8 @@ class EmbeddedIndex:
 
     def close(self) -> None:
         self._writing.shutdown()
-        self._searching.shutdown()
+        self._quick.shutdown()
+        self._slow.shutdown()
         for follower in self._followers.values():
             follower.ask_to_stop()
         for follower in self._followers.values():
@@ -143,7 +149,7 @@ class EmbeddedIndex:
 
     async def put(self, namespace: str, drafts: Sequence[Draft]) -> None:
         """Write documents, each in place of the one with its id."""
-        puts = await self._in_writing(lambda: self._drafter.puts(namespace, drafts))
+        puts = await _in(self._writing, lambda: self._drafter.puts(namespace, drafts))
         await self._write(puts)
 
     async def change(
@@ -151,7 +157,7 @@ class EmbeddedIndex:
     ) -> int:
         """Write documents anew, as `changed` says, whatever is written meanwhile."""
         for _ in range(ATTEMPTS):
-            puts = await self._in_writing(lambda: self._changed(namespace, ids, changed))
+            puts = await _in(self._writing, lambda: self._changed(namespace, ids, changed))
             try:
                 await self._write(puts)
             except Outdated:
@@ -182,14 +188,14 @@ class EmbeddedIndex:
             for follower in self._followers.values():
                 _caught_up(follower, seq, visible=True)
 
-        await self._in_writing(wait)
+        await _in(self._writing, wait)
 
     async def _write(self, operations: Sequence[Operation]) -> int:
         """How many documents there are less, or were replaced."""
         if not operations:
             return 0
         if self._furthest_behind() > MAX_BEHIND:
-            await self._in_writing(self._let_catch_up)
+            await _in(self._writing, self._let_catch_up)
         return (await self.store.write(operations)).removed
 
     def _wake(self) -> None:
@@ -232,7 +238,7 @@ class EmbeddedIndex:
                 _caught_up(self._followers[self.words], seq, visible=True)
             return self._select(namespace, filter)
 
-        return await self._in_searching(found)
+        return await _in(self._slow, found)
 
     async def search(
         self,
@@ -242,11 +248,12 @@ class EmbeddedIndex:
         filter: Mapping[str, Any] | None = None,
     ) -> list[tuple[Document, float]]:
         """The best documents with their scores."""
-        return await self._in_searching(lambda: self._search(namespace, ranking, top_k, filter))
+        threads = self._quick if self._everywhere(namespace, filter) else self._slow
+        return await _in(threads, lambda: self._search(namespace, ranking, top_k, filter))
 
     async def read(self, ask: Callable[[Store], T]) -> T:
         """Ask the store something."""
-        return await self._in_searching(lambda: ask(self.store))
+        return await _in(self._slow, lambda: ask(self.store))
 
     async def count(self, namespace: str, filter: Mapping[str, Any]) -> int:
         return len(await self.find(namespace, filter))
@@ -274,8 +281,8 @@ class EmbeddedIndex:
     def _search(
         self, namespace: str, ranking: Ranking, top_k: int, filter: Mapping[str, Any] | None
     ) -> list[tuple[Document, float]]:
-        everywhere = not filter and self._complete(self.columns).namespaces().keys() <= {namespace}
-        among = None if everywhere else self._select(namespace, filter)
+        all_of_it = self._everywhere(namespace, filter)
+        among = None if all_of_it else self._select(namespace, filter)
         found = self._rank(ranking, top_k, among)
         documents = self.store.documents([docno for docno, _ in found])
         return [
@@ -313,11 +320,13 @@ class EmbeddedIndex:
             raise ValueError(f"{operator} on {field!r}: there is no text to search there")
         return self._complete(self.words).lexical.match(field, operator, text)
 
-    async def _in_searching(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._searching, call)
+    def _everywhere(self, namespace: str, filter: Mapping[str, Any] | None) -> bool:
+        """Whether the search is over all that there is."""
+        return not filter and self._complete(self.columns).namespaces().keys() <= {namespace}
 
-    async def _in_writing(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writing, call)
+
+async def _in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, call)
 
 
 def _caught_up(follower: Follower, seq: int, *, visible: bool = False) -> None:

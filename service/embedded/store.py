@@ -16,9 +16,9 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -60,15 +60,14 @@ class OtherFormat(Exception):
     """The file was made by another version of this program."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """One version of a record."""
 
     docno: int
     namespace: str
     id: str
     fields: dict[str, Any]
-    vectors: dict[str, bytes] = field(default_factory=dict)
+    vectors: dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,4 +257,4 @@ def _listed(values: Sequence[int] | Sequence[str]) -> str:
 
 
 def _document(row: Any) -> Document:
-    return Document(row[0], row[1], row[2], orjson.loads(row[3]))
+    return Document(row[0], row[1], row[2], orjson.loads(row[3]), {})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pinecone import TextQuery
 
@@ -21,8 +21,7 @@ DenseClause = Literal["embed"]
 SparseClause = Literal["sparse_embed", "text"]
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One record that an index found: its id, the score of the leg, and its fields."""
 
     id: str

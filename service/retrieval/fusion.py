@@ -11,7 +11,8 @@ stands out as it should. Scores that one reranker gave to all legs are comparabl
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from statistics import fmean, pstdev
+from math import sqrt
+from statistics import fmean
 
 from service.indexes.dialect import Hit
 from service.retrieval.query import Result
@@ -70,8 +71,9 @@ def _mean_z_scores(
         last = min(scores.values())
         missing = last if len(hits) >= asked else min(0.0, last)
         values = [scores.get(id, missing) for id in ids]
-        mean, deviation = fmean(values), pstdev(values)
-        if deviation:
+        mean = fmean(values)
+        if max(values) > min(values):
+            deviation = sqrt(fmean([(value - mean) ** 2 for value in values]))
             weight = weights[leg] / share / deviation
             for id, value in zip(ids, values, strict=True):
                 total[id] += weight * (value - mean)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from service.retrieval.receipt import Receipt
 
@@ -35,8 +35,7 @@ class Query:
     highlight: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """One record in the answer, with the legs that found it."""
 
     id: str

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
+from service.indexes.dialect import Hit
 from service.inference.port import Reranker
+from service.retrieval.query import Result
 
-
-class Scored(Protocol):
-    @property
-    def score(self) -> float: ...
-
-    @property
-    def fields(self) -> Mapping[str, Any]: ...
-
-
-ScoredT = TypeVar("ScoredT", bound=Scored)
+ScoredT = TypeVar("ScoredT", Hit, Result)
 
 
 async def rerank(
@@ -27,30 +19,28 @@ async def rerank(
 
     A record without text can't be read by a reranker: it goes to the end, with the lowest score.
     """
-    readable = [item for item in found if _text(item, text_field)]
+    readable: list[ScoredT] = [item for item in found if _text(item, text_field)]
     if not readable:
         return list(found), 0
     ranking = await reranker.rerank(query, [_text(item, text_field) for item in readable])
-    scores = {id(readable[index]): score for index, score in ranking.order}
-    unread = [item for item in found if id(item) not in scores]
-    lowest = min(scores.values())
-    reranked = [
+    scores: dict[int, float] = {id(readable[index]): score for index, score in ranking.order}
+    unread: list[ScoredT] = [item for item in found if id(item) not in scores]
+    lowest: float = min(scores.values())
+    reranked: list[ScoredT] = [
         *sorted(
-            (_scored(item, scores[id(item)]) for item in readable), key=_by_score, reverse=True
+            (item._replace(score=scores[id(item)]) for item in readable),
+            key=_by_score,
+            reverse=True,
         ),
-        *(_scored(item, lowest) for item in unread),
+        *(item._replace(score=lowest) for item in unread),
     ]
     return reranked, ranking.units
 
 
-def _scored(item: ScoredT, score: float) -> ScoredT:
-    return replace(item, score=score)  # type: ignore[type-var]
-
-
-def _text(item: Scored, field: str) -> str:
+def _text(item: Hit | Result, field: str) -> str:
     text = item.fields.get(field)
     return text if isinstance(text, str) else ""
 
 
-def _by_score(item: Scored) -> float:
+def _by_score(item: Hit | Result) -> float:
     return item.score

@@ -227,4 +227,4 @@ async def test_cancelled_searches_leave_nothing_behind(tmp_path: Path) -> None:
             await asyncio.gather(*searches, return_exceptions=True)
         assert len((await index.query(top_k=10, vector=[1, 0, 0, 0])).matches) == 10
         assert sum(thread.name.startswith("search") for thread in threading.enumerate()) <= 4
-        assert index.embedded._searching._work_queue.qsize() == 0
+        assert index.embedded._quick._work_queue.qsize() == 0
