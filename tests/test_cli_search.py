@@ -82,7 +82,6 @@ def test_json_is_the_apis_answer(command: Command, data_dir: Path) -> None:
     ("arguments", "status", "sentence"),
     [
         ([" "], 1, "cascade: Text query cannot be empty"),
-        (["x", "--rerank", "union"], 1, "cascade: rerank: must be none"),
         (["x", "--filter", '{"a": {"$no": 1}}'], 1, "cascade: filter: '$no' on 'a' is not an oper"),
         (["x", "--filter", "{"], 2, "argument --filter: is not JSON"),
         (["x", "--filter", "[]"], 2, "argument --filter: must be a JSON object"),

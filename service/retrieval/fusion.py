@@ -72,9 +72,10 @@ def _mean_z_scores(
         missing = last if len(hits) >= asked else min(0.0, last)
         values = [scores.get(id, missing) for id in ids]
         mean = fmean(values)
-        if max(values) > min(values):
-            deviation = sqrt(fmean([(value - mean) ** 2 for value in values]))
-            weight = weights[leg] / share / deviation
+        if spread := max(values) - min(values):  # squares of what is divided by it never vanish
+            squares = [((value - mean) / spread) ** 2 for value in values]
+            deviation = spread * sqrt(fmean(squares))
+            weight = weights[leg] / share
             for id, value in zip(ids, values, strict=True):
-                total[id] += weight * (value - mean)
+                total[id] += weight * ((value - mean) / deviation)
     return total

@@ -26,14 +26,9 @@ async def rerank(
     scores: dict[int, float] = {id(readable[index]): score for index, score in ranking.order}
     unread: list[ScoredT] = [item for item in found if id(item) not in scores]
     lowest: float = min(scores.values())
-    reranked: list[ScoredT] = [
-        *sorted(
-            (item._replace(score=scores[id(item)]) for item in readable),
-            key=_by_score,
-            reverse=True,
-        ),
-        *(item._replace(score=lowest) for item in unread),
-    ]
+    reranked = [item._replace(score=scores[id(item)]) for item in readable]
+    reranked.sort(key=_by_score, reverse=True)
+    reranked += [item._replace(score=lowest) for item in unread]
     return reranked, ranking.units
 
 

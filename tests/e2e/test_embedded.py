@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,38 @@ def test_filters_fields_and_errors_are_the_same_as_with_pinecone(tmp_path: Path)
             assert result["minutes"] <= 5
         empty = ask(address, "semantic-search", text_query=" ")
         assert (empty.status_code, empty.json()["code"]) == (422, "empty_query")
-        union = ask(address, "cascading-retrieval", text_query="x", rerank="union")
-        assert (union.status_code, union.json()["errors"][0]["loc"]) == (422, ["rerank"])
         compared = json.dumps({"chunk_text": "x"})
         refused = ask(address, "semantic-search", text_query="x", filter=compared)
         assert (refused.status_code, refused.json()["code"]) == (422, "upstream_refused")
+
+
+def test_a_rerank_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+    with serving_offline(tmp_path) as (_, address):
+        question = {"text_query": "how do I get red wine out of a carpet", "top_k": 3}
+        for rerank in ("union", "per-leg"):
+            answer = ask(address, "cascading-retrieval", **question, rerank=rerank).json()
+            assert not answer["degraded"]
+            assert all(0 <= result["score"] <= 1 for result in answer["results"])
+        plain = ask(address, "cascading-retrieval", **question).json()
+        assert "rerank" not in [stage["stage"] for stage in plain["receipt"]["stages"]]
+
+
+def test_without_a_reranker_it_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with serving_offline(tmp_path, RERANKER="none") as (_, address):
+        refused = ask(address, "cascading-retrieval", text_query="x", rerank="union")
+        assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["rerank"])
+
+
+def test_views_that_are_lost_are_made_again_and_readyz_waits_for_them(tmp_path: Path) -> None:
+    with serving_offline(tmp_path) as (first, _):
+        first.popen.send_signal(signal.SIGTERM)
+        assert first.wait() == 0
+    for view in ("dense", "lexical", "corpus"):
+        shutil.rmtree(next(tmp_path.rglob(view)))
+    with serving_offline(tmp_path) as (_, address):  # which is entered when /readyz says so
+        assert ids(ask(address, "lexical-search", text_query="E81"))[0] == "quillmere-dw-e81"
+        found = ids(ask(address, "semantic-search", text_query="spicy mouth"))
+        assert found[0] == "chilli-burn-milk"
 
 
 def test_what_is_in_the_directory_stays_and_samples_come_only_into_an_empty_one(
