@@ -6,7 +6,7 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-lanes bench-engine campaign-index campaign-kill clean
+.PHONY: help serve test lint format lock bench-lanes bench-offline bench-engine campaign-index campaign-kill clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ format: $(VENV)/.dev ## put the code into form
 
 bench-lanes: $(VENV)/.dev ## throughput against a single stock AsyncIndex
 	@$(RUN) -m bench.lanes $(ARGS)
+
+bench-offline: $(VENV)/.dev ## the embedded engine over HTTP beside a Quart hello-world
+	@$(RUN) -m bench.offline $(ARGS)
 
 bench-engine: .bench/.made ## the embedded engine against others in the process
 	@.bench/bin/python -m bench.engine $(ARGS)

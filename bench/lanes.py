@@ -74,10 +74,10 @@ def found(process: Process) -> object:
         raise process.failed(f"gave no answer ({type(exc).__name__})") from exc
 
 
-def measure(process: Process, in_flight: int, seconds: float, rounds: Rounds) -> None:
+def measure(process: Process, target: str, in_flight: int, seconds: float, rounds: Rounds) -> None:
     """One measurement of one variant, added to its rounds."""
     before = process.cpu_seconds()
-    result = uvloop.run(load(process.url + TARGET, in_flight, seconds))
+    result = uvloop.run(load(process.url + target, in_flight, seconds))
     rounds.cpu_s += process.cpu_seconds() - before
     rounds.results.append(result)
     if not result.responses:
@@ -88,7 +88,7 @@ def compare(variants: list[Process], options: argparse.Namespace) -> int:
     """Measure, and print the table and the ratios; returns the number of errors."""
     warm_up = Rounds()
     for process in variants:
-        measure(process, max(options.in_flight), WARM_UP_S, warm_up)
+        measure(process, TARGET, max(options.in_flight), WARM_UP_S, warm_up)
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} CPUs, upstream "
         f"{options.delay_ms:g} ms, {options.rounds} rounds of {options.seconds} s"
@@ -99,7 +99,7 @@ def compare(variants: list[Process], options: argparse.Namespace) -> int:
         measured = {process.name: Rounds() for process in variants}
         for number in range(options.rounds):
             for process in variants if number % 2 == 0 else variants[::-1]:
-                measure(process, in_flight, options.seconds, measured[process.name])
+                measure(process, TARGET, in_flight, options.seconds, measured[process.name])
         for name, rounds in measured.items():
             print(rounds.row(in_flight, name), flush=True)
             errors += rounds.errors

@@ -145,6 +145,14 @@ def make(
     return corpus
 
 
+def texts(records: int, seed: int = 20_001) -> Iterator[str]:
+    """The texts alone."""
+    vocabulary = _Vocabulary(np.random.default_rng(seed))
+    for chunk in range(-(-records // CHUNK)):
+        made = vocabulary.texts(np.random.default_rng((seed, chunk)), CHUNK)
+        yield from made[: records - chunk * CHUNK]
+
+
 def _told(words: list[str], vectors: Vectors, corpus: Corpus) -> list[dict[str, object]]:
     rng = np.random.default_rng(len(words))
     wanted = {field: rng.integers(0, n, len(words)) for field, n in SELECTIVITIES.items()}

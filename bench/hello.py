@@ -1,0 +1,28 @@
+"""The least that Quart on Hypercorn can do: `python -m bench.hello PORT`."""
+
+from __future__ import annotations
+
+import sys
+
+import uvloop
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from quart import Quart
+
+app = Quart(__name__)
+
+
+@app.get("/")
+async def hello() -> dict[str, str]:
+    return {"hello": "world"}
+
+
+def main() -> None:
+    config = Config()
+    config.bind = [f"127.0.0.1:{sys.argv[1]}"]
+    config.accesslog = None
+    uvloop.run(serve(app, config))
+
+
+if __name__ == "__main__":
+    main()
