@@ -35,9 +35,12 @@ def fuse(
     found_by: dict[str, tuple[str, ...]] = {}
     hits: dict[str, Hit] = {}
     for leg, leg_hits in legs.items():
+        alone = (leg,)
         for hit in leg_hits:
-            found_by[hit.id] = (*found_by.get(hit.id, ()), leg)
-            hits.setdefault(hit.id, hit)
+            if hits.setdefault(hit.id, hit) is hit:
+                found_by[hit.id] = alone
+            else:
+                found_by[hit.id] += alone
     scores = _best_scores(legs) if comparable else _mean_z_scores(legs, hits, weights, asked)
     results = [Result(id, scores[id], hit.fields, found_by[id]) for id, hit in hits.items()]
     results.sort(key=_by_score, reverse=True)  # stable: a tie keeps the order of the legs
