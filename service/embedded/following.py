@@ -74,6 +74,7 @@ class Follower:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._flush = 0
+        self._begin = self._end = 0
         self._opened = False
         self._stuck = False
         self._first_pause_s = self._pause = first_pause_s
@@ -88,13 +89,23 @@ class Follower:
 
     @property
     def complete(self) -> bool:
-        """Whether it holds all that it has ever held: it may only be a few changes behind."""
+        """Whether it holds what it once held: it may be behind, but it is not being made anew."""
         return self._opened and self.rebuilding is None
+
+    @property
+    def progress(self) -> float | None:
+        """How much is done, from 0 to 1, of a rebuild, or of what was missed before the start."""
+        if self.rebuilding is not None:
+            return self.rebuilding
+        if self.applied < self._end:
+            return max(self.applied - self._begin, 0) / (self._end - self._begin)
+        return None
 
     def start(self) -> None:
         """Take up what is saved, and follow from there in the background."""
         try:
             self._take_up()
+            self._begin, self._end = self.applied, self._store.seq()
             self._thread.start()
         except BaseException:
             self._close_view()
@@ -127,10 +138,10 @@ class Follower:
             self._moved.wait_for(lambda: reached() or self._stuck, timeout)
             return reached()
 
-    def wait_complete(self, timeout: float) -> bool:
-        """Wait for the end of a rebuild; False if it is not over in time."""
+    def wait_caught_up(self, timeout: float) -> bool:
+        """Wait until it has all that was there at the start; False if it has not, in time."""
         with self._moved:
-            return self._moved.wait_for(lambda: self.complete, timeout)
+            return self._moved.wait_for(lambda: self.complete and self.progress is None, timeout)
 
     def _run(self) -> None:
         while True:

@@ -51,7 +51,7 @@ QUICK = max(1, (os.cpu_count() or 1) // 2)
 SLOW, WRITES = 2, 2
 PATIENCE_S = 30.0  # with a view that has to catch up
 START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
-MAX_BEHIND = 10_000  # changes that a view may be behind before writes wait for it
+MAX_BEHIND = 2_000  # changes that a view may be behind before writes wait for it: about a second
 CUT_EVERY = 20_000  # changes
 ATTEMPTS = 8  # at a change that others keep overtaking
 
@@ -118,7 +118,7 @@ class EmbeddedIndex:
         """Small indexes are whole before anybody asks; large ones say how far they are."""
         until = time.monotonic() + seconds
         for follower in self._followers.values():
-            follower.wait_complete(max(until - time.monotonic(), 0))
+            follower.wait_caught_up(max(until - time.monotonic(), 0))
 
     def close(self) -> None:
         self._writing.shutdown()
@@ -270,7 +270,7 @@ class EmbeddedIndex:
         return self._rebuilding([self.columns, *([self.words] if self.words else [])])
 
     def _rebuilding(self, views: Sequence[View]) -> float | None:
-        done = [self._followers[view].rebuilding for view in views]
+        done = [self._followers[view].progress for view in views]
         return min((each for each in done if each is not None), default=None)
 
     def troubles(self) -> dict[str, str]:

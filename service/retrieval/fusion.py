@@ -35,12 +35,12 @@ def fuse(
     found_by: dict[str, tuple[str, ...]] = {}
     hits: dict[str, Hit] = {}
     for leg, leg_hits in legs.items():
-        alone = (leg,)
+        by_it = (leg,)
         for hit in leg_hits:
             if hits.setdefault(hit.id, hit) is hit:
-                found_by[hit.id] = alone
+                found_by[hit.id] = by_it
             else:
-                found_by[hit.id] += alone
+                found_by[hit.id] += by_it
     scores = _best_scores(legs) if comparable else _mean_z_scores(legs, hits, weights, asked)
     results = [Result(id, scores[id], hit.fields, found_by[id]) for id, hit in hits.items()]
     results.sort(key=_by_score, reverse=True)  # stable: a tie keeps the order of the legs

@@ -176,6 +176,35 @@ def test_a_view_catches_up_from_where_it_was_saved(store: FollowedStore) -> None
     assert view.content == there(store)
 
 
+def test_what_was_missed_before_the_start_is_told_until_it_is_caught_up(
+    store: FollowedStore,
+) -> None:
+    fill(store, 600)
+    saved = Saved()
+    saved.seq = 0
+    view = DictView(saved)
+    half, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        if view.batches == 1:
+            half.set()
+            go_on.wait(LONG)
+
+    view.before_apply = pause
+    follower = follow(store, view)
+    try:
+        assert half.wait(LONG)
+        assert follower.complete  # what it has can be searched
+        assert 0 < (follower.progress or 0) < 1
+        assert not follower.wait_caught_up(0)
+        go_on.set()
+        assert follower.wait_caught_up(LONG)
+        assert follower.progress is None
+    finally:
+        go_on.set()
+        follower.stop()
+
+
 def test_a_view_is_saved_after_so_many_changes_and_after_a_while(store: FollowedStore) -> None:
     view = DictView(Saved(), save_within_s=3600)
     view.save_every = 300
