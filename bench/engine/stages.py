@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvloop
 
 from bench.engine import ours
 from bench.engine.corpus import SELECTIVITIES, TOP_K, Corpus, Question
@@ -215,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stage = STAGES[options.stage](
         ENGINES[options.engine](), Corpus(options.corpus), options.folder, options.limit_s
     )
-    json.dump(asyncio.run(stage), sys.stdout)
+    json.dump(uvloop.run(stage), sys.stdout)
     return 0
 
 
