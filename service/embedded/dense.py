@@ -34,7 +34,7 @@ Vector = NDArray[np.float32]
 
 LAYOUT = "vectors, graph"  # of a saved file; another name for each way to write one
 EXACT_BELOW = 4_000  # so small an index is not worth a graph's chances
-EXACT_UP_TO = 100_000  # candidates of a filtered search that are scored one by one
+EXACT_UP_TO = 200_000  # candidates of a filtered search that are scored one by one
 EXACT_SHARE = 20  # who asks for every twentieth of an index is quicker without the graph
 RESCORED = 2  # so many times what was asked for is proposed by the graph, and scored
 WIDER = 4  # a filtered search of the graph looks that much further than others
