@@ -32,7 +32,7 @@ from service.embedded.vectors import KINDS, Matrix, Vectors
 
 Vector = NDArray[np.float32]
 
-LAYOUT = "vectors, graph"  # of a saved file; another name for each way to write one
+LAYOUT = "vectors, graph, scaled"  # of a saved file; another name for each way to write one
 EXACT_BELOW = 4_000  # so small an index is not worth a graph's chances
 EXACT_UP_TO = 200_000  # candidates of a filtered search that are scored one by one
 EXACT_SHARE = 20  # who asks for every twentieth of an index is quicker without the graph
@@ -70,7 +70,11 @@ class DenseView:
     def _empty(self) -> tuple[Vectors, Graph]:
         return (
             Vectors(self._dimension, self._metric, self._dtype),
-            Graph(self._dimension, KINDS[self._metric]),
+            Graph(
+                self._dimension,
+                KINDS[self._metric],
+                embeddings=self._metric == "cosine" and self._dtype == "f16",
+            ),
         )
 
     def load(self) -> bool:

@@ -1,8 +1,8 @@
 """The graph that finds near vectors without looking at all of them: usearch's HNSW.
 
 Knows nothing of scores, sets or files: it proposes documents. So its own vectors may be coarse:
-where only directions count, each number has 8 bits, of the largest in its vector; else 16, with
-the range of 32. What was seen of usearch 2.26:
+where only directions count, each number has 8 bits, of the largest in its vector or, in embeddings,
+of the largest to be expected; else 16, with the range of 32. What was seen of usearch 2.26:
 
 - Its binding lets one call at a time into an index, searches too, and in no order. So calls take
   turns here, in the order in which they came, and a load comes in portions of a few milliseconds.
@@ -28,7 +28,8 @@ from service.embedded.vectors import Matrix
 
 CONNECTIVITY = 20
 EXPANSION_ADD = 128
-EXPANSION = 176  # of a search: how many of the best it keeps in view
+EXPANSION = 200  # of a search: how many of the best it keeps in view
+LARGEST_DEVIATION = 4.8  # of a number of an embedding, in standard deviations; beyond, it is cut
 FARTHEST = 1e17  # larger ones count as this, so that sums of squares stay finite
 PORTION = 8  # vectors that are added in one turn: 1 to 3 ms
 BREATH = 64  # steps of a save or a load between two moments for other threads
@@ -37,12 +38,14 @@ BREATH = 64  # steps of a save or a load between two moments for other threads
 class Graph:
     """Searches from any thread; one that writes or saves."""
 
-    def __init__(self, dimension: int, metric: str) -> None:
+    def __init__(self, dimension: int, metric: str, *, embeddings: bool = False) -> None:
+        """Of `embeddings` no number is much larger than the others: all vectors share a scale."""
         self._turns = Turns()
         self._coarse = metric == "cos"
+        self._scale = 127 * dimension**0.5 / LARGEST_DEVIATION if embeddings else None
         self._index = Index(
             ndim=dimension,
-            metric=metric,
+            metric="l2sq" if embeddings else metric,  # of equal lengths the same, and sooner told
             dtype="i8" if self._coarse else "bf16",
             connectivity=CONNECTIVITY,
             expansion_add=EXPANSION_ADD,
@@ -93,9 +96,13 @@ class Graph:
         exact = rows.astype(np.float32)
         if not self._coarse:
             return np.clip(exact, -FARTHEST, FARTHEST)
-        largest = np.abs(exact).max(axis=1, keepdims=True)
-        largest[largest == 0] = 1
-        coarse: Matrix = np.rint(exact / largest * 127).astype(np.int8)
+        if self._scale is None:
+            largest = np.abs(exact).max(axis=1, keepdims=True)
+            scale = 127 / np.where(largest == 0, 1, largest)
+        else:
+            lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+            scale = self._scale / np.where(lengths == 0, 1, lengths)
+        coarse: Matrix = np.clip(np.rint(exact * scale), -127, 127).astype(np.int8)
         return coarse
 
 
