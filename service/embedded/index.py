@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,8 @@ from pyroaring import BitMap
 
 from service.embedded.drafts import Draft, Drafter
 from service.embedded.facts import check_facts
-from service.embedded.following import Follower, View
+from service.embedded.followers import Followers, Rebuilding
+from service.embedded.following import View
 from service.embedded.ranking import Nearness, Product, Ranking, Wording
 from service.embedded.schema import Schema
 from service.embedded.store import Document, Store
@@ -33,7 +33,6 @@ from service.embedded.views import (
 )
 from service.embedded.writer import (
     Clear,
-    Cut,
     Name,
     Operation,
     Outdated,
@@ -49,15 +48,7 @@ T = TypeVar("T")
 # one is quicker than two. What a filter makes slow has threads of its own and keeps nobody waiting.
 QUICK = max(1, (os.cpu_count() or 1) // 2)
 SLOW, WRITES = 2, 2
-PATIENCE_S = 30.0  # with a view that has to catch up
-START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
-MAX_BEHIND = 2_000  # changes that a view may be behind before writes wait for it: about a second
-CUT_EVERY = 20_000  # changes
 ATTEMPTS = 8  # at a change that others keep overtaking
-
-
-class Rebuilding(Exception):
-    """The view that a search needs is being made anew."""
 
 
 class EmbeddedIndex:
@@ -91,43 +82,30 @@ class EmbeddedIndex:
             name: CorpusView(_view_folder(folder, "corpus", name), name, embedder)
             for name in schema.embedded
         }
-        self._cut_at = 0
 
     # --- opening and closing -------------------------------------------------------------------
 
     def open(self) -> None:
         """Open the store and the views; what has to be rebuilt is rebuilt in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._followers: dict[object, Follower] = {}
-        self.store = Store(self.folder / "records.db", self._wake)
+        self._followers = Followers()
+        self.store = Store(self.folder / "records.db", self._followers.wake)
         self._quick = ThreadPoolExecutor(QUICK, "search")
         self._slow = ThreadPoolExecutor(SLOW, "filter")
         self._writing = ThreadPoolExecutor(WRITES, "write")
         try:
             check_facts(self.store, self.schema, self.embedder)
-            for view in self._views():
-                follower = Follower(view, self.store, self._cut)
-                follower.start()
-                self._followers[view] = follower
-            self._let_rebuild(START_WITHIN_S)
+            self._followers.lead(self._views(), self.store)
         except BaseException:
             self.close()
             raise
 
-    def _let_rebuild(self, seconds: float) -> None:
-        """Small indexes are whole before anybody asks; large ones say how far they are."""
-        until = time.monotonic() + seconds
-        for follower in self._followers.values():
-            follower.wait_caught_up(max(until - time.monotonic(), 0))
-
     def close(self) -> None:
+        """Finish what is being written, save every view, and close."""
         self._writing.shutdown()
         self._quick.shutdown()
         self._slow.shutdown()
-        for follower in self._followers.values():
-            follower.ask_to_stop()
-        for follower in self._followers.values():
-            follower.stop()
+        self._followers.stop()
         self.store.close()
 
     def _views(self) -> list[View]:
@@ -135,15 +113,6 @@ class EmbeddedIndex:
         if self.words:
             views.append(self.words)
         return [*views, *self.dense.values(), *self.sparse.values(), *self.corpora.values()]
-
-    def _cut(self) -> None:
-        """Shorten the log by what every view has saved."""
-        if len(self._followers) < len(self._views()):
-            return
-        seq = min(follower.saved for follower in self._followers.values())
-        if seq - self._cut_at >= CUT_EVERY:
-            self._cut_at = seq
-            self.store.submit([Cut(seq)])
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -183,25 +152,15 @@ class EmbeddedIndex:
     async def show(self) -> None:
         """Wait until all that has been written is found."""
         seq = self.store.seq()
-
-        def wait() -> None:
-            for follower in self._followers.values():
-                _caught_up(follower, seq, visible=True)
-
-        await _in(self._writing, wait)
+        await _in(self._writing, lambda: self._followers.show(seq))
 
     async def _write(self, operations: Sequence[Operation]) -> int:
         """How many documents there are less, or were replaced."""
         if not operations:
             return 0
-        if self._furthest_behind() > MAX_BEHIND:
-            await _in(self._writing, self._let_catch_up)
+        if self._followers.too_far_behind():
+            await _in(self._writing, self._followers.let_catch_up)
         return (await self.store.write(operations)).removed
-
-    def _wake(self) -> None:
-        """By the thread that writes: whoever asked for a write may have been cancelled."""
-        for follower in list(self._followers.values()):
-            follower.wake()
 
     def _changed(
         self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
@@ -214,18 +173,6 @@ class EmbeddedIndex:
             instead_of=[each.docno for each in documents],
         )
 
-    def _furthest_behind(self) -> int:
-        """A view that is made anew is not waited for: it reads what there is, not the log."""
-        followers = [each for each in self._followers.values() if each.rebuilding is None]
-        seq = self.store.seq()
-        return seq - min((each.applied for each in followers), default=seq)
-
-    def _let_catch_up(self) -> None:
-        seq = self.store.seq() - MAX_BEHIND
-        for follower in self._followers.values():
-            if follower.rebuilding is None:
-                follower.wait(seq, PATIENCE_S)
-
     # --- reading ---------------------------------------------------------------------------------
 
     async def find(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
@@ -233,9 +180,9 @@ class EmbeddedIndex:
 
         def found() -> BitMap:
             seq = self.store.seq()
-            _caught_up(self._followers[self.columns], seq)
+            self._followers.caught_up(self.columns, seq)
             if self.words and filter and "$match_" in json.dumps(filter):
-                _caught_up(self._followers[self.words], seq, visible=True)
+                self._followers.caught_up(self.words, seq, visible=True)
             return self._select(namespace, filter)
 
         return await _in(self._slow, found)
@@ -263,20 +210,15 @@ class EmbeddedIndex:
 
     def dense_rebuilding(self) -> float | None:
         """How much is done of a rebuild, before which nothing is found by meaning."""
-        return self._rebuilding([self.columns, *self.dense.values()])
+        return self._followers.progress([self.columns, *self.dense.values()])
 
     def words_rebuilding(self) -> float | None:
         """How much is done of a rebuild, before which nothing is found by words."""
-        return self._rebuilding([self.columns, *([self.words] if self.words else [])])
-
-    def _rebuilding(self, views: Sequence[View]) -> float | None:
-        done = [self._followers[view].progress for view in views]
-        return min((each for each in done if each is not None), default=None)
+        return self._followers.progress([self.columns, *([self.words] if self.words else [])])
 
     def troubles(self) -> dict[str, str]:
         """The views that can't follow at present, and why."""
-        followers = self._followers.values()
-        return {each.view.name: each.trouble for each in followers if each.trouble is not None}
+        return self._followers.troubles()
 
     def _search(
         self, namespace: str, ranking: Ranking, top_k: int, filter: Mapping[str, Any] | None
@@ -293,45 +235,34 @@ class EmbeddedIndex:
 
     def _rank(self, ranking: Ranking, top_k: int, among: BitMap | None) -> list[tuple[int, float]]:
         if isinstance(ranking, Wording):
-            words = self._complete(self.words)
+            words = self._followers.complete(self.words)
             return words.lexical.search(ranking.clauses, top_k, among, match_all=ranking.match_all)
         if isinstance(ranking, Product):
-            sparse = self._complete(self.sparse[ranking.field])
+            sparse = self._followers.complete(self.sparse[ranking.field])
             return sparse.sparse.search(ranking.indices, ranking.values, top_k, among)
-        dense = self._complete(self.dense[ranking.field])
+        dense = self._followers.complete(self.dense[ranking.field])
         if isinstance(ranking, Nearness):
             return dense.dense.search(ranking.vector, top_k, among)
         corpus = self.corpora[ranking.field].corpus
         return dense.dense.search(self.embedder.embed_query(ranking.text, corpus), top_k, among)
 
-    def _complete(self, view: T | None) -> T:
-        assert view is not None, "the schema has the field"  # noqa: S101 - the plane has checked
-        follower = self._followers[view]
-        if not follower.complete:
-            done = follower.rebuilding or 0.0
-            raise Rebuilding(f"{follower.view.name} is being rebuilt, {done:.0%} done")
-        return view
-
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        return self._complete(self.columns).select(namespace, filter, self._match)
+        return self._followers.complete(self.columns).select(namespace, filter, self._match)
 
     def _match(self, field: str, operator: str, text: str) -> BitMap:
         if field not in self.schema.worded:
             raise ValueError(f"{operator} on {field!r}: there is no text to search there")
-        return self._complete(self.words).lexical.match(field, operator, text)
+        return self._followers.complete(self.words).lexical.match(field, operator, text)
 
     def _everywhere(self, namespace: str, filter: Mapping[str, Any] | None) -> bool:
         """Whether the search is over all that there is."""
-        return not filter and self._complete(self.columns).namespaces().keys() <= {namespace}
+        return not filter and self._followers.complete(self.columns).namespaces().keys() <= {
+            namespace
+        }
 
 
 async def _in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, call)
-
-
-def _caught_up(follower: Follower, seq: int, *, visible: bool = False) -> None:
-    if not follower.wait(seq, PATIENCE_S, visible=visible):
-        raise Rebuilding(f"{follower.view.name} is behind; try again")
 
 
 def _view_folder(folder: Path, kind: str, field: str) -> Path:

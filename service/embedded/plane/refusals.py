@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from service.embedded.index import Rebuilding
+from service.embedded.followers import Rebuilding
 from service.embedded.lexical import DamagedView
 from service.indexes.port import OurSentence
 
