@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from service.inference.embedders import Corpus
 from service.inference.wordllama import WordLlamaEmbedder
 
 NAME, FIELD, NAMESPACE = "records", "text", "__default__"
+POLL_S = 0.02
 SCHEMA = Schema({FIELD: Text(embed=True, words=True)})
 
 
@@ -34,6 +36,9 @@ class Cascade:
     async def open(self, folder: Path) -> None:
         opening = opened_index(folder, NAME, SCHEMA, self._embedder)
         self._index = await self._exit.enter_async_context(opening)
+        engine = self._index.embedded  # what it rebuilds, it rebuilds in the background
+        while (engine.dense_rebuilding(), engine.words_rebuilding()) != (None, None):
+            await asyncio.sleep(POLL_S)
 
     async def load(self, batch: Batch) -> None:
         """It embeds the texts itself: its load rate has that inside."""
