@@ -37,7 +37,7 @@ class Cascade:
         opening = opened_index(folder, NAME, SCHEMA, self._embedder)
         self._index = await self._exit.enter_async_context(opening)
         engine = self._index.embedded  # what it rebuilds, it rebuilds in the background
-        while (engine.dense_rebuilding(), engine.words_rebuilding()) != (None, None):
+        while (engine.dense_rebuilding(), engine.words_rebuilding()) != (None, None):  # noqa: ASYNC110 - as /readyz is asked
             await asyncio.sleep(POLL_S)
 
     async def load(self, batch: Batch) -> None:
