@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pinecone import TextQuery
-
 from service.indexes.port import AsyncIndexPort
 from service.indexes.writes import EMBEDDED_AT_ONCE, Page, Record, Selection
 
@@ -179,12 +177,6 @@ class RecordsDialect:
         return None
 
 
-class ForgivingTextQuery(TextQuery, tag="text"):
-    """A `text` clause that lets typing mistakes pass. Pinecone has none; our own engine has."""
-
-    typos: bool  # without a default: defaults are not sent
-
-
 @dataclass(frozen=True, slots=True)
 class DocumentsDialect:
     """`index.documents`: one clause over one field of a document index."""
@@ -216,11 +208,13 @@ class DocumentsDialect:
             usage=_used(usage.read_units, usage.embed_total_tokens) if usage else {},
         )
 
-    def _clause(self, question: Question) -> Mapping[str, Any] | TextQuery:
+    def _clause(self, question: Question) -> dict[str, Any]:
+        clause: dict[str, Any] = {"type": self.clause, "query": question.text}
         if question.typos and self.forgives_typos:
-            return ForgivingTextQuery(query=question.text, fields=[self.field], typos=True)
-        where = {"fields": [self.field]} if self.clause == "text" else {"field": self.field}
-        return {"type": self.clause, "query": question.text, **where}
+            clause["typos"] = True
+        return clause | (
+            {"fields": [self.field]} if self.clause == "text" else {"field": self.field}
+        )
 
     def _filter(self, question: Question) -> Mapping[str, Any] | None:
         if not question.match_terms:
