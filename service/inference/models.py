@@ -29,6 +29,14 @@ def embedder_for(setting: str) -> Embedder:
     raise StartupFailed(f"EMBEDDER: {setting!r} is not known; there are {EMBEDDERS}")
 
 
+def most_reranked(setting: str) -> int:
+    """How many documents the reranker of RERANKER takes at once; 0 for none."""
+    if setting == "none":
+        return 0
+    builtin = setting == "builtin"
+    return LocalReranker.max_documents if builtin else CrossEncoderReranker.max_documents
+
+
 def reranker_for(
     setting: str, embedder: Embedder, corpus: Callable[[], Corpus], language: str = "english"
 ) -> Reranker | None:

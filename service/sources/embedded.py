@@ -13,14 +13,14 @@ import orjson
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.engine import opened_index
 from service.embedded.index import EmbeddedIndex
-from service.embedded.schema import Schema, Text
+from service.embedded.schema import LANGUAGES, Schema, Text
 from service.errors import StartupFailed
 from service.indexes.dialect import DocumentsDialect
 from service.indexes.pinecone import Kind
 from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
 from service.indexes.registry import Index
-from service.inference.models import embedder_for, reranker_for
+from service.inference.models import embedder_for, most_reranked, reranker_for
 from service.inference.port import Reranker
 from service.settings import Settings
 from service.sources.opened import Opened
@@ -32,7 +32,6 @@ SAMPLES = Path(__file__).parent.parent / "samples" / "records.jsonl"
 LEXICAL_WEIGHT = 0.55
 CANDIDATES = 50
 
-MAX_RERANKED = 200
 UPSERT = 500  # records in one write: more would keep the event loop for too long
 
 INDEX_NAME = "records"
@@ -45,7 +44,7 @@ class EmbeddedSources:
     reranks_unasked = False  # it takes longer than everything else together
 
     def __init__(self, settings: Settings) -> None:
-        self.max_reranked = 0 if settings.reranker == "none" else MAX_RERANKED
+        self.max_reranked = most_reranked(settings.reranker)
         self._settings = settings
         self._schema = schema_of(settings)
 
@@ -59,8 +58,9 @@ class EmbeddedSources:
                 await _load_samples(index, settings)
             field = settings.pinecone_text_field
             corpus = index.embedded.corpora[field]
+            language = LANGUAGES[settings.text_language]
             reranker = await asyncio.to_thread(
-                reranker_for, settings.reranker, embedder, lambda: corpus.corpus
+                reranker_for, settings.reranker, embedder, lambda: corpus.corpus, language
             )
             yield _opened(index, field, reranker)
 

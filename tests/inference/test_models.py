@@ -13,7 +13,7 @@ import pytest
 
 from service.errors import StartupFailed
 from service.inference.embedders import Corpus
-from service.inference.models import embedder_for, reranker_for
+from service.inference.models import embedder_for, most_reranked, reranker_for
 from tests.e2e.process import ROOT
 from tests.inference.folders import cross_encoder_folder, model2vec_folder, needs_transformers
 
@@ -148,3 +148,8 @@ def test_a_cross_encoder_of_classes_is_no_reranker(tmp_path: Path) -> None:
     folder = cross_encoder_folder(tmp_path, labels=3)
     with pytest.raises(StartupFailed, match=r"^RERANKER: .* tells 3 classes apart"):
         reranker_for(f"sentence-transformers:{folder}", embedder_for("wordllama"), Corpus)
+
+
+def test_no_more_is_reranked_than_the_reranker_takes() -> None:
+    kinds = ("none", "builtin", "sentence-transformers:some/model")
+    assert [most_reranked(each) for each in kinds] == [0, 200, 100]
