@@ -13,8 +13,8 @@ import numpy as np
 from bench.engine.corpus import TOP_K, Batch, Vectors
 from bench.engine.port import Filter
 from service.embedded.engine import opened_index
-from service.embedded.index import wipe_views
 from service.embedded.schema import Schema, Text
+from service.embedded.views import forget_views
 from service.inference.embedders import Corpus
 from service.inference.wordllama import WordLlamaEmbedder
 
@@ -76,7 +76,7 @@ class Cascade:
 
 def lose_views(folder: Path) -> None:
     """Take away all that is not the truth."""
-    wipe_views(folder / NAME)
+    forget_views(folder / NAME)
 
 
 class Embedding:

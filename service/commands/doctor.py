@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from service.commands.interrupt import run
 from service.commands.terminal import Style
 from service.embedded.engine import owned
-from service.embedded.repair import Finding, inspect, rebuild, reembed
+from service.embedded.repair import Finding, inspect, reembed
+from service.embedded.views import forget_views
 from service.errors import RequestError
 from service.indexes.registry import Index
 from service.inference.models import embedder_for
@@ -62,7 +63,7 @@ def _treat(settings: Settings, options: argparse.Namespace) -> Iterator[Finding]
         count = reembed(folder, schema, embedder, _show_progress)
         yield Finding("ok", f"{count} records were made anew with {embedder.name}")
     elif options.rebuild:
-        rebuild(folder)
+        forget_views(folder)
         yield Finding("ok", "every search structure is forgotten; the next start makes them again")
     yield from inspect(folder, schema, embedder)
 

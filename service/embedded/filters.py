@@ -56,6 +56,10 @@ class Columns:
         """The namespaces' names, and how many documents there are in each."""
         return {name: len(there.docnos) for name, there in self._namespaces.items()}
 
+    def has_only(self, namespace: str) -> bool:
+        """Whether no other namespace has documents. Any thread may ask."""
+        return self._namespaces.keys() <= {namespace}
+
     def select(
         self, namespace: str, filter: Mapping[str, Any] | None, match: Match | None = None
     ) -> BitMap:

@@ -61,7 +61,8 @@ class Followers:
             follower.wake()
 
     def too_far_behind(self) -> bool:
-        return self._store.seq() - min(self._applied(), default=self._store.seq()) > MAX_BEHIND
+        applied = self._applied()
+        return bool(applied) and self._store.seq() - min(applied) > MAX_BEHIND
 
     def let_catch_up(self) -> None:
         """Wait until no view is too far behind."""

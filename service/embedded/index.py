@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -195,8 +194,13 @@ class EmbeddedIndex:
         filter: Mapping[str, Any] | None = None,
     ) -> list[tuple[Document, float]]:
         """The best documents with their scores."""
-        threads = self._quick if self._everywhere(namespace, filter) else self._slow
-        return await _in(threads, lambda: self._search(namespace, ranking, top_k, filter))
+        everywhere = not filter and self._followers.complete(self.columns).has_only(namespace)
+
+        def found() -> list[tuple[Document, float]]:
+            among = None if everywhere else self._select(namespace, filter)
+            return self._search(namespace, ranking, top_k, among)
+
+        return await _in(self._quick if everywhere else self._slow, found)
 
     async def read(self, ask: Callable[[Store], T]) -> T:
         """Ask the store something."""
@@ -204,9 +208,6 @@ class EmbeddedIndex:
 
     async def count(self, namespace: str, filter: Mapping[str, Any]) -> int:
         return len(await self.find(namespace, filter))
-
-    def namespaces(self) -> dict[str, int]:
-        return self.columns.namespaces()
 
     def dense_rebuilding(self) -> float | None:
         """How much is done of a rebuild, before which nothing is found by meaning."""
@@ -221,10 +222,8 @@ class EmbeddedIndex:
         return self._followers.troubles()
 
     def _search(
-        self, namespace: str, ranking: Ranking, top_k: int, filter: Mapping[str, Any] | None
+        self, namespace: str, ranking: Ranking, top_k: int, among: BitMap | None
     ) -> list[tuple[Document, float]]:
-        all_of_it = self._everywhere(namespace, filter)
-        among = None if all_of_it else self._select(namespace, filter)
         found = self._rank(ranking, top_k, among)
         documents = self.store.documents([docno for docno, _ in found])
         return [
@@ -254,12 +253,6 @@ class EmbeddedIndex:
             raise ValueError(f"{operator} on {field!r}: there is no text to search there")
         return self._followers.complete(self.words).lexical.match(field, operator, text)
 
-    def _everywhere(self, namespace: str, filter: Mapping[str, Any] | None) -> bool:
-        """Whether the search is over all that there is."""
-        return not filter and self._followers.complete(self.columns).namespaces().keys() <= {
-            namespace
-        }
-
 
 async def _in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, call)
@@ -268,10 +261,3 @@ async def _in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
 def _view_folder(folder: Path, kind: str, field: str) -> Path:
     """A folder of its own for each field, whatever the field is called."""
     return folder / kind / field.encode("utf-8", "surrogatepass").hex()[:200]
-
-
-def wipe_views(folder: Path) -> None:
-    """Let the next start rebuild every view."""
-    for kind in ("lexical", "dense", "sparse", "corpus"):
-        if (folder / kind).exists():
-            shutil.rmtree(folder / kind)

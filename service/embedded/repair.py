@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from service.embedded.facts import facts_of
-from service.embedded.index import wipe_views
 from service.embedded.schema import Schema
 from service.embedded.store import OtherFormat, Store
+from service.embedded.views import forget_views
 from service.embedded.writer import Note, Operation, Revector
 from service.inference.embedders import Embedder
 
@@ -81,11 +81,6 @@ def _inspect_views(folder: Path, schema: Schema) -> Iterator[Finding]:
             yield Finding("note", f"the {kind} view is missing: the next start rebuilds it")
 
 
-def rebuild(folder: Path) -> None:
-    """Forget every view; the next start makes them again from what is stored."""
-    wipe_views(folder)
-
-
 def reembed(
     folder: Path, schema: Schema, embedder: Embedder, progress: Callable[[int, int], None]
 ) -> int:
@@ -96,7 +91,7 @@ def reembed(
     store = Store(folder / "records.db")
     try:
         store.write_now([Note("reembedding", embedder.name)])
-        wipe_views(folder)
+        forget_views(folder)
         done = 0
         with store.snapshot(batch=BATCH) as snapshot:
             for documents in snapshot.batches:

@@ -58,9 +58,9 @@ class ColumnsView:
     def close(self) -> None:
         """There is nothing to close."""
 
-    def namespaces(self) -> dict[str, int]:
-        with self._lock:
-            return self._columns.namespaces()
+    def has_only(self, namespace: str) -> bool:
+        """Without the lock, which a filter may hold for long: the event loop asks this."""
+        return self._columns.has_only(namespace)
 
     def select(
         self, namespace: str, filter: Mapping[str, Any] | None, match: Match | None
@@ -238,6 +238,12 @@ class CorpusView:
 
     def close(self) -> None:
         """What is in memory goes with the object."""
+
+
+def forget_views(folder: Path) -> None:
+    """Of an index that nobody has open; the next start makes them again from what is stored."""
+    for kind in ("lexical", "dense", "sparse", "corpus"):
+        _remove(folder / kind)
 
 
 def _remove(folder: Path) -> None:
