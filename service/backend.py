@@ -21,6 +21,7 @@ from service.retrieval.cascade import cascade
 from service.retrieval.deadline import Deadline
 from service.retrieval.legs import Leg
 from service.retrieval.query import Event, Highlighter, Mode, Query
+from service.retrieval.rerank import Reranking
 from service.sources import Opened, Sources
 
 NOT_OPEN = "The service is not open; it is starting, stopping, or misassembled"
@@ -49,6 +50,7 @@ class Backend:
         self._upserts_at_once = upserts_at_once
         self._opened: Opened | None = None
         self._records: Records | None = None
+        self._reranking: Reranking | None = None
         self._legs: dict[Mode, tuple[Leg, ...]] = {}
         self._health: tuple[float, list[Health]] = (0.0, [])
         self._asking = asyncio.Lock()
@@ -69,6 +71,7 @@ class Backend:
                     replace(lexical, weight=opened.lexical_weight, candidates=opened.candidates),
                 ),
             }
+            self._reranking = Reranking(opened.reranker) if opened.reranker else None
             self._opened = opened
             self._records = self._open_records(opened)
             try:
@@ -79,7 +82,8 @@ class Backend:
                 self._records = None
 
     def _open_records(self, opened: Opened) -> Records:
-        targets = [Target(index.dialect, index.pool) for index in _hosts(opened).values()]
+        hosts = _hosts(opened).values()
+        targets = [Target(index.dialect, index.pool, index.reads) for index in hosts]
         return Records(targets, opened.text_field, self._upserts_at_once, opened.show)
 
     @property
@@ -109,7 +113,7 @@ class Backend:
         """The events of one search, the last of which has the answer."""
         if self._opened is None:
             raise Unavailable(NOT_OPEN)
-        return cascade(query, self._legs[mode], self._opened.reranker, deadline)
+        return cascade(query, self._legs[mode], self._reranking, deadline)
 
     async def health(self) -> list[Health]:
         """Ask each index; callers at the same time, and shortly after, share one round of calls."""
@@ -130,7 +134,7 @@ def _hosts(opened: Opened) -> dict[str, Index]:
 
 
 def _leg(name: str, index: Index, opened: Opened) -> Leg:
-    return Leg(name, index.dialect, index.pool, opened.text_field)
+    return Leg(name, index.dialect, index.reads, opened.text_field)
 
 
 async def _check(index: Index) -> Health:

@@ -35,6 +35,7 @@ person can act on.
          │   ├─ UpstreamRateLimited       429
          │   ├─ UpstreamUnavailable       5xx
          │   ├─ UpstreamUnreachable       no connection
+         │   ├─ UpstreamCircuitOpen       not even asked: it has failed again and again
          │   └─ NoLegAnswered             every leg failed, each in its own way
          ├─ StorageFull           507 there is no space to write to
          └─ DeadlineExceeded      504
@@ -84,6 +85,7 @@ class RequestError(CascadeError):
         super().__init__(detail)
         self.faults = tuple(faults)
         self.retry_after = retry_after
+        self.tries = 1  # calls to an upstream that it took to find out
 
 
 class BadRequest(RequestError):
@@ -192,6 +194,10 @@ class UpstreamUnavailable(Unavailable):
 
 class UpstreamUnreachable(Unavailable):
     code = "upstream_unreachable"
+
+
+class UpstreamCircuitOpen(Unavailable):
+    code = "upstream_circuit_open"
 
 
 class NoLegAnswered(Unavailable):

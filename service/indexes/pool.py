@@ -55,18 +55,49 @@ class Pool(Generic[ClientT]):
     def in_flight(self) -> int:
         return sum(lane.in_flight for lane in self._lanes)
 
-    async def call(self, ask: Callable[[ClientT], Awaitable[AnswerT]]) -> AnswerT:
-        """Ask the lane with the fewest calls in flight; failures come out as `RequestError`s.
+    @property
+    def full(self) -> bool:
+        return self._free.locked()
+
+    async def call(
+        self,
+        ask: Callable[[ClientT], Awaitable[AnswerT]],
+        *,
+        avoid: Lane[ClientT] | None = None,
+    ) -> AnswerT:
+        """Ask a free lane; failures come out as `RequestError`s."""
+        lane = await self.take(avoid)
+        try:
+            return await self.on(lane, ask)
+        finally:
+            self.give_back(lane)
+
+    async def take(self, avoid: Lane[ClientT] | None = None) -> Lane[ClientT]:
+        """The lane with the fewest calls in flight, with a place on it, to be given back."""
+        await self._free.acquire()
+        lanes = self._lanes
+        if avoid is not None and len(lanes) > 1:
+            lanes = [lane for lane in lanes if lane is not avoid]
+        lane = min(lanes, key=_in_flight)
+        lane.in_flight += 1
+        return lane
+
+    def give_back(self, lane: Lane[ClientT]) -> None:
+        lane.in_flight -= 1
+        self._free.release()
+
+    async def on(
+        self, lane: Lane[ClientT], ask: Callable[[ClientT], Awaitable[AnswerT]]
+    ) -> AnswerT:
+        """Ask a lane that was taken.
 
         `ask` should also read the answer: one that can't be read is then a fault of the upstream.
         """
-        async with self._free:
-            lane = min(self._lanes, key=_in_flight)
-            try:
-                return await self._ask(lane, ask)
-            except RequestError as exc:
-                logger.warning("%s: %s", self.name, _words(exc.__cause__))
-                raise
+        try:
+            return await self._ask(lane, ask)
+        except RequestError as exc:
+            logger.warning("%s: %s", self.name, _words(exc.__cause__))
+            raise
 
     async def ping(self, check: Callable[[ClientT], Awaitable[object]]) -> None:
         """Check every lane: the first one alone, so that a failure is met once and not 16 times."""
@@ -82,13 +113,10 @@ class Pool(Generic[ClientT]):
     async def _ask(
         self, lane: Lane[ClientT], ask: Callable[[ClientT], Awaitable[AnswerT]]
     ) -> AnswerT:
-        lane.in_flight += 1
         try:
             return await ask(lane.client)
         except (PineconeError, *STRAY) as exc:
             raise translate(exc, self.name) from exc
-        finally:
-            lane.in_flight -= 1
 
     async def _close(self, lane: Lane[ClientT]) -> None:
         try:

@@ -16,6 +16,7 @@ from service.indexes.dialect import Dialect
 from service.indexes.pinecone import IndexSpec, OpenLane, check, open_pool, resolve
 from service.indexes.pool import Pool, opened
 from service.indexes.port import AsyncIndexPort
+from service.indexes.reads import Careful, Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Index:
     host: str
     dialect: Dialect
     pool: Pool[AsyncIndexPort]
+    reads: Reads[AsyncIndexPort]
     rebuilding: Callable[[], float | None] = lambda: None
     """How much is done, from 0 to 1, of a rebuild before which it can't answer."""
 
@@ -69,4 +71,4 @@ class Registry:
         pool = open_pool(spec, host, self._api_key, self._lanes, self._calls, self._open_lane)
         await stack.enter_async_context(opened(pool))
         await check(pool, spec, host)
-        return Index(spec.kind, host, dialect, pool)
+        return Index(spec.kind, host, dialect, pool, Careful(pool))

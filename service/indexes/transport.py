@@ -6,9 +6,9 @@ them and no call gets through. Over this transport a search costs 0.1 ms, and 10
 leave the pool whole (docs/decisions/0002 has the figures).
 
 How: every call of the client ends in its `AsyncHTTPClient`. `LeanHTTPClient` is one whose requests
-go through aiohttp. Requests, answers and exceptions are the client's own; so are the retries, with
-less patience. It rests on names which the client keeps to itself, so the client's version is
-pinned, and a test compares the two call by call.
+go through aiohttp. Requests, answers and exceptions are the client's own. It tries nothing again:
+that is decided where deadlines are known (`reads.py`). It rests on names which the client keeps to
+itself, so the client's version is pinned, and a test compares the two call by call.
 """
 
 from __future__ import annotations
@@ -22,25 +22,15 @@ from typing import Any
 
 import aiohttp
 import httpx
-from pinecone._internal.config import PineconeConfig, RetryConfig
+from pinecone._internal.config import PineconeConfig
 from pinecone._internal.http_client import (
     AsyncHTTPClient,
-    _AsyncRetryTransport,
     _encode_json,
     _prepare_path,
     _raise_for_status,
     _raise_transport_error,
 )
 from yarl import URL
-
-# A search has one deadline, so a retry has to be quick or is no use. A rate limit is not retried:
-# the caller is told when to come back.
-RETRIES = RetryConfig(
-    max_retries=2,
-    backoff_factor=0.05,
-    max_wait=0.5,
-    retryable_status_codes=frozenset({408, 500, 502, 503, 504}),
-)
 
 _FAULTS: list[tuple[type[Exception], type[httpx.TransportError]]] = [
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
@@ -154,15 +144,12 @@ class LeanHTTPClient(AsyncHTTPClient):
         self._connections = connections
         self._base = config.host.rstrip("/")
         self._json_headers = httpx.Headers({**headers, "Content-Type": "application/json"})
-        self._retrying: _AsyncRetryTransport | None = None
+        self._transport: AiohttpTransport | None = None
 
-    def _ensure_transport(self) -> _AsyncRetryTransport:
-        if self._retrying is None:
-            self._retrying = _AsyncRetryTransport(
-                transport=AiohttpTransport(self._connections),  # type: ignore[arg-type]
-                retry_config=RETRIES,
-            )
-        return self._retrying
+    def _ensure_transport(self) -> AiohttpTransport:
+        if self._transport is None:
+            self._transport = AiohttpTransport(self._connections)
+        return self._transport
 
     def _ensure_client(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -194,8 +181,8 @@ class LeanHTTPClient(AsyncHTTPClient):
         return response
 
     async def close(self) -> None:
-        if self._retrying is not None:
-            await self._retrying.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
 
 
 def lean(http: AsyncHTTPClient, connections: int) -> LeanHTTPClient:

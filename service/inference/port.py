@@ -13,6 +13,7 @@ class Ranking:
 
     order: list[tuple[int, float]]
     units: int
+    tries: int = 1
 
 
 class Reranker(Protocol):

@@ -23,6 +23,7 @@ from service.errors import (
 )
 from service.indexes.dialect import Dialect
 from service.indexes.port import AsyncIndexPort
+from service.indexes.reads import late
 from service.indexes.writes import MAX_IDS, Page, Record, Selection
 from service.records.checking import Failure, check
 from service.records.outcomes import failure, first_error, half_deleted, nothing_written
@@ -87,7 +88,7 @@ class Records:
     async def get(self, namespace: str, id: str, deadline: Deadline) -> Record:
         """One record, from the first index that has it."""
         for target in self._targets:
-            found = await _call(
+            found = await _read(
                 target,
                 deadline,
                 lambda dialect, index, left: dialect.fetch(index, namespace, [id], left),
@@ -106,7 +107,7 @@ class Records:
     ) -> Page:
         """A page of ids. Every index has the same ones, so one is asked."""
         try:
-            return await _call(
+            return await _read(
                 self._targets[0],
                 deadline,
                 lambda dialect, index, left: dialect.list_ids(
@@ -121,7 +122,7 @@ class Records:
 
     async def stats(self, deadline: Deadline) -> list[IndexStats]:
         """What each index says of itself, in the order of the targets."""
-        asking = [_call(target, deadline, _describe) for target in self._targets]
+        asking = [_read(target, deadline, _describe) for target in self._targets]
         return list(await asyncio.gather(*asking))
 
     async def close(self) -> None:
@@ -203,20 +204,16 @@ class Records:
             raise Unavailable("It is written, but searches can't see it just now") from exc
 
 
-async def _call(
+async def _read(
     target: Target,
     deadline: Deadline,
     ask: Callable[[Dialect, AsyncIndexPort, float], Awaitable[ResultT]],
 ) -> ResultT:
-    try:
-        async with asyncio.timeout(deadline.remaining()):
-            return await target.pool.call(
-                lambda index: ask(target.dialect, index, deadline.remaining() + NET_S)
-            )
-    except TimeoutError:
-        raise DeadlineExceeded(
-            f"{target.name} did not answer within {deadline.seconds * 1000:.0f} ms; try again"
-        ) from None
+    asked = await target.reads.ask(
+        lambda index: ask(target.dialect, index, deadline.remaining() + NET_S),
+        deadline.remaining(),
+    )
+    return asked.answer
 
 
 async def _describe(_: Dialect, index: AsyncIndexPort, timeout: float) -> IndexStats:
@@ -243,8 +240,12 @@ async def _delete_from(
 async def _delete_part(
     target: Target, namespace: str, part: Selection, deadline: Deadline
 ) -> int | None:
-    return await _call(
-        target,
-        deadline,
-        lambda dialect, index, left: dialect.delete(index, namespace, part, left),
-    )
+    """Once: what was sent twice might delete what was written in between."""
+    left = deadline.remaining() + NET_S
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            return await target.pool.call(
+                lambda index: target.dialect.delete(index, namespace, part, left)
+            )
+    except TimeoutError:
+        raise late(target.name, deadline.seconds) from None

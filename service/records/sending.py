@@ -23,6 +23,7 @@ from service.errors import (
 from service.indexes.dialect import Dialect
 from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
+from service.indexes.reads import Reads
 from service.indexes.writes import MAX_UPSERT_BYTES
 from service.records.batches import halves, split
 from service.records.checking import Checked
@@ -42,6 +43,7 @@ class Target:
 
     dialect: Dialect
     pool: Pool[AsyncIndexPort]
+    reads: Reads[AsyncIndexPort]
 
     @property
     def name(self) -> str:

@@ -12,21 +12,22 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 from service.errors import DeadlineExceeded, NoLegAnswered, RequestError
 from service.indexes.dialect import Hit
-from service.inference.port import Reranker
 from service.retrieval.deadline import Deadline
 from service.retrieval.fusion import fuse
 from service.retrieval.legs import Leg, LegReport
 from service.retrieval.query import Event, Query, Result
 from service.retrieval.receipt import Receipt, StageReceipt, Stopwatch, failed
-from service.retrieval.rerank import rerank
+from service.retrieval.rerank import Reranking
 
 logger = logging.getLogger(__name__)
 
-CANCEL_GRACE_S = 0.05
+CANCEL_GRACE_S = 0.02  # a leg ends by itself at the deadline; whoever does not is left behind
+FUSED = "fused"  # the order that stands where a reranker is missing
+MOST_KEPT = 0.5  # of the whole time, for the reranker
 
 
 async def cascade(
-    query: Query, legs: Sequence[Leg], reranker: Reranker | None, deadline: Deadline
+    query: Query, legs: Sequence[Leg], reranker: Reranking | None, deadline: Deadline
 ) -> AsyncIterator[Event]:
     """Search with every leg at once; raise only when none of them has an answer."""
     receipt = Receipt()
@@ -55,30 +56,54 @@ async def cascade(
 
 
 async def _run(
-    legs: Sequence[Leg], query: Query, reranker: Reranker | None, deadline: Deadline
+    legs: Sequence[Leg], query: Query, reranker: Reranking | None, deadline: Deadline
 ) -> AsyncIterator[LegReport]:
-    """Each leg's report as it comes in; at the deadline, a late one for each that is still out."""
+    """Each leg's report as it comes in, and a late one for each that is waited for no longer.
+
+    That is at the deadline. But where one leg has an answer and a reranker is to follow, the others
+    have only as long as leaves the reranker the time that it usually takes.
+    """
     watch = Stopwatch()
     tasks = {
-        asyncio.create_task(leg.search(query, reranker, deadline), name=f"{leg.name} leg"): leg
+        asyncio.create_task(
+            leg.search(query, reranker, deadline, _others(leg, legs)), name=f"{leg.name} leg"
+        ): leg
         for leg in legs
     }
+    kept_s = _kept_for(reranker, deadline) if query.rerank == "union" else 0.0
+    patience_s = CANCEL_GRACE_S
     pending = set(tasks)
     try:
         while pending:
             done, pending = await asyncio.wait(
-                pending, timeout=deadline.remaining(), return_when=asyncio.FIRST_COMPLETED
+                pending,
+                timeout=deadline.remaining() + patience_s,
+                return_when=asyncio.FIRST_COMPLETED,
             )
             if not done:
                 break
             for task in done:
-                yield task.result()
+                report = task.result()
+                if kept_s and report.answer is not None:
+                    patience_s = -kept_s
+                yield report
         for task in pending:
-            error = _late(deadline)
-            yield LegReport(failed(tasks[task].name, watch, error), error=error)
+            leg, error = tasks[task], _late(deadline)
+            yield LegReport(failed(leg.name, watch, error, _others(leg, legs)), error=error)
     finally:
         if pending:
             await _abandon(pending)
+
+
+def _others(leg: Leg, legs: Sequence[Leg]) -> str | None:
+    """What stands in for a leg: the others."""
+    return ", ".join(other.name for other in legs if other is not leg) or None
+
+
+def _kept_for(reranker: Reranking | None, deadline: Deadline) -> float:
+    """Seconds that a reranker should be left with."""
+    long = reranker.latencies.p95 if reranker else None
+    return min(long or 0.0, MOST_KEPT * deadline.seconds)
 
 
 async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
@@ -103,34 +128,41 @@ async def _rerank(
     query: Query,
     results: list[Result],
     text_field: str,
-    reranker: Reranker,
+    reranker: Reranking,
     deadline: Deadline,
     receipt: Receipt,
 ) -> list[Result]:
-    """The reranked results, or the fused ones where the reranker fails or is late."""
+    """The reranked results, or the fused ones where the reranker fails, is late, or would be."""
     watch = Stopwatch()
+    if deadline.remaining() < (reranker.latencies.p50 or 0.0):
+        receipt.add(
+            StageReceipt("rerank", "skipped", 0, error="no_time", attempts=0, fallback=FUSED)
+        )
+        return results
     candidates = results[: reranker.max_documents]
     try:
         async with asyncio.timeout(deadline.remaining()):
-            reranked, units = await rerank(reranker, query.text, candidates, text_field)
+            reranked, ranking = await reranker.rank(query.text, candidates, text_field)
     except RequestError as exc:
-        receipt.add(failed("rerank", watch, exc))
+        receipt.add(failed("rerank", watch, exc, FUSED))
         return results
     except TimeoutError:
-        receipt.add(failed("rerank", watch, _late(deadline)))
+        receipt.add(failed("rerank", watch, _late(deadline), FUSED))
         return results
-    usage = {"rerank_units": units}
-    receipt.add(StageReceipt("rerank", "ok", watch.ms, len(candidates), usage))
+    usage = {"rerank_units": ranking.units}
+    receipt.add(
+        StageReceipt("rerank", "ok", watch.ms, len(candidates), usage, attempts=ranking.tries)
+    )
     return reranked
 
 
 def _no_answer(reports: Sequence[LegReport], deadline: Deadline) -> RequestError:
     """The error of all legs where they agree, and one that names each of them where they don't."""
     errors = [report.error for report in reports if report.error is not None]
-    if len({error.code for error in errors}) == 1:
-        return errors[0]
     if all(isinstance(error, DeadlineExceeded) for error in errors):
         return _late(deadline)
+    if len({error.code for error in errors}) == 1:
+        return errors[0]
     each = "; ".join(f"{report.stage.stage}: {report.error}" for report in reports)
     return NoLegAnswered(f"No leg of this search could answer. {each}")
 

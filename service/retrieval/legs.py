@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 from service.errors import RequestError
 from service.indexes.dialect import Answer, Dialect, Question, Rerank
-from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
-from service.inference.port import Reranker
+from service.indexes.reads import Asked, Reads
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import ALL_FIELDS, Query
 from service.retrieval.receipt import StageReceipt, Stopwatch, failed
-from service.retrieval.rerank import rerank
+from service.retrieval.rerank import Reranking
 
 # The deadline ends a call by cancelling it; the client's own timeout is only the net beneath. Were
 # that to come first, the client would try again.
@@ -38,7 +37,7 @@ class Leg:
 
     name: str
     dialect: Dialect
-    pool: Pool[AsyncIndexPort]
+    reads: Reads[AsyncIndexPort]
     text_field: str
     weight: float = 0.5
     candidates: int = 0
@@ -47,33 +46,40 @@ class Leg:
         return max(query.top_k, self.candidates)
 
     async def search(
-        self, query: Query, reranker: Reranker | None, deadline: Deadline
+        self, query: Query, reranker: Reranking | None, deadline: Deadline, fallback: str | None
     ) -> LegReport:
         """Search and report. A `RequestError` is reported too: the other leg may have an answer."""
         watch = Stopwatch()
         try:
-            answer = await self._ask(query, reranker, deadline)
+            answer, tries = await self._ask(query, reranker, deadline)
         except RequestError as exc:
-            return LegReport(failed(self.name, watch, exc), error=exc)
-        stage = StageReceipt(self.name, "ok", watch.ms, len(answer.hits), answer.usage)
+            return LegReport(failed(self.name, watch, exc, fallback), error=exc)
+        stage = StageReceipt(
+            self.name, "ok", watch.ms, len(answer.hits), answer.usage, attempts=tries
+        )
         return LegReport(stage, answer)
 
-    async def _ask(self, query: Query, reranker: Reranker | None, deadline: Deadline) -> Answer:
+    async def _ask(
+        self, query: Query, reranker: Reranking | None, deadline: Deadline
+    ) -> Asked[Answer]:
         per_leg = reranker if query.rerank == "per-leg" else None
         inside = Rerank(per_leg.model, self.text_field) if per_leg else None
         question = self._question(query)
-        answer = await self.pool.call(
+        asked = await self.reads.ask(
             lambda index: self.dialect.ask(
                 index,
                 question,
                 inside if self.dialect.reranks else None,
                 deadline.remaining() + NET_S,
-            )
+            ),
+            deadline.remaining(),
         )
         if per_leg is None or self.dialect.reranks:
-            return answer
-        hits, units = await rerank(per_leg, query.text, answer.hits, self.text_field)
-        return replace(answer, hits=hits, usage={**answer.usage, "rerank_units": units})
+            return asked
+        answer = asked.answer
+        hits, ranking = await per_leg.rank(query.text, answer.hits, self.text_field)
+        usage = {**answer.usage, "rerank_units": ranking.units}
+        return Asked(replace(answer, hits=hits, usage=usage), asked.tries + ranking.tries)
 
     def _question(self, query: Query) -> Question:
         fields = query.fields

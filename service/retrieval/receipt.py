@@ -9,12 +9,16 @@ from typing import Literal
 
 from service.errors import DeadlineExceeded, RequestError
 
-Status = Literal["ok", "failed", "late"]
+Status = Literal["ok", "failed", "late", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
 class StageReceipt:
-    """One stage: how it ended, how long it took, what it found and what it used."""
+    """One stage: how it ended, how long it took, what it found and what it used.
+
+    `attempts` are the calls that were made for it; `fallback` is what stands in for it, if it is
+    missing.
+    """
 
     stage: str
     status: Status
@@ -22,6 +26,8 @@ class StageReceipt:
     candidates: int = 0
     usage: Mapping[str, int] = field(default_factory=dict)
     error: str | None = None
+    attempts: int = 1
+    fallback: str | None = None
 
 
 class Stopwatch:
@@ -38,7 +44,7 @@ class Stopwatch:
 
 
 class Receipt:
-    """The stages so far. A stage that failed or was late makes the answer degraded."""
+    """The stages so far. One that is not ok makes the answer degraded."""
 
     __slots__ = ("_watch", "stages")
 
@@ -57,14 +63,16 @@ class Receipt:
     @property
     def missing(self) -> list[str]:
         """The stages which the answer had to do without."""
-        return [stage.stage for stage in self.stages if stage.status in {"failed", "late"}]
+        return [stage.stage for stage in self.stages if stage.status != "ok"]
 
     @property
     def degraded(self) -> bool:
         return bool(self.missing)
 
 
-def failed(stage: str, watch: Stopwatch, error: RequestError) -> StageReceipt:
+def failed(stage: str, watch: Stopwatch, error: RequestError, fallback: str | None) -> StageReceipt:
     """What is left of a stage that ended in `error`."""
     status: Status = "late" if isinstance(error, DeadlineExceeded) else "failed"
-    return StageReceipt(stage, status, watch.ms, error=error.code)
+    return StageReceipt(
+        stage, status, watch.ms, error=error.code, attempts=error.tries, fallback=fallback
+    )

@@ -1,4 +1,4 @@
-"""Rerank what was found: once over the union, or inside of one leg."""
+"""Rerank what was found: once over the union, or one leg's hits."""
 
 from __future__ import annotations
 
@@ -6,30 +6,44 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from service.indexes.dialect import Hit
-from service.inference.port import Reranker
+from service.indexes.latencies import Latencies
+from service.inference.port import Ranking, Reranker
 from service.retrieval.query import Result
+from service.retrieval.receipt import Stopwatch
 
 ScoredT = TypeVar("ScoredT", Hit, Result)
 
 
-async def rerank(
-    reranker: Reranker, query: str, found: Sequence[ScoredT], text_field: str
-) -> tuple[list[ScoredT], int]:
-    """The same records in the reranker's order with its scores, and the units used.
+class Reranking:
+    """A reranker, and what is known of how long it takes."""
 
-    A record without text can't be read by a reranker: it goes to the end, with the lowest score.
-    """
-    readable: list[ScoredT] = [item for item in found if _text(item, text_field)]
-    if not readable:
-        return list(found), 0
-    ranking = await reranker.rerank(query, [_text(item, text_field) for item in readable])
-    scores: dict[int, float] = {id(readable[index]): score for index, score in ranking.order}
-    unread: list[ScoredT] = [item for item in found if id(item) not in scores]
-    lowest: float = min(scores.values())
-    reranked = [item._replace(score=scores[id(item)]) for item in readable]
-    reranked.sort(key=_by_score, reverse=True)
-    reranked += [item._replace(score=lowest) for item in unread]
-    return reranked, ranking.units
+    def __init__(self, reranker: Reranker) -> None:
+        self.model = reranker.model
+        self.max_documents = reranker.max_documents
+        self.latencies = Latencies()
+        self._reranker = reranker
+
+    async def rank(
+        self, query: str, found: Sequence[ScoredT], text_field: str
+    ) -> tuple[list[ScoredT], Ranking]:
+        """The same records in the reranker's order with its scores, and what it said.
+
+        A record without text can't be read: it goes to the end, with the lowest score.
+        """
+        readable: list[ScoredT] = [item for item in found if _text(item, text_field)]
+        if not readable:
+            return list(found), Ranking([], 0, 0)
+        watch = Stopwatch()
+        texts = [_text(item, text_field) for item in readable]
+        ranking = await self._reranker.rerank(query, texts)
+        self.latencies.add(watch.ms / 1000)
+        scores: dict[int, float] = {id(readable[index]): score for index, score in ranking.order}
+        unread: list[ScoredT] = [item for item in found if id(item) not in scores]
+        lowest: float = min(scores.values())
+        reranked = [item._replace(score=scores[id(item)]) for item in readable]
+        reranked.sort(key=_by_score, reverse=True)
+        reranked += [item._replace(score=lowest) for item in unread]
+        return reranked, ranking
 
 
 def _text(item: Hit | Result, field: str) -> str:

@@ -19,6 +19,7 @@ from service.indexes.dialect import DocumentsDialect
 from service.indexes.pinecone import Kind
 from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
+from service.indexes.reads import Direct
 from service.indexes.registry import Index
 from service.inference.models import embedder_for, most_reranked, reranker_for
 from service.inference.port import Reranker
@@ -100,7 +101,7 @@ def _index(
 ) -> Index:
     """One way of asking the one index. The pool has nothing of its own to close."""
     pool = Pool[AsyncIndexPort](f"the {kind} index", lambda: client, lanes=1, calls=EMBEDDED_CALLS)
-    return Index(kind, str(client.embedded.folder), dialect, pool, rebuilding)
+    return Index(kind, str(client.embedded.folder), dialect, pool, Direct(pool), rebuilding)
 
 
 async def _load_samples(client: EmbeddedAsyncIndex, settings: Settings) -> None:

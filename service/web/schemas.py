@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from service.errors import RequestError
 from service.indexes.filters import check_filter
 from service.retrieval.query import ALL_FIELDS, Query, RerankMode
+from service.retrieval.receipt import Status
 from service.settings import check_namespace
 
 MAX_TEXT = 100_000
@@ -153,11 +154,13 @@ class Stage(BaseModel):
     """What became of one stage."""
 
     stage: str = Field(description="semantic, lexical, fuse or rerank.")
-    status: Literal["ok", "failed", "late"]
+    status: Status
     ms: float = Field(description="How long it took.")
     candidates: int = Field(description="How many records it found or ordered.")
     usage: dict[str, int] = Field(description="The units that Pinecone counted.")
-    error: str | None = Field(None, description="Its error's code, where it has none to show.")
+    error: str | None = Field(None, description="Why it is missing: an error's code, or no_time.")
+    attempts: int = Field(description="How many calls were made for it.")
+    fallback: str | None = Field(None, description="What stands in for it, if it is missing.")
 
 
 class SearchReceipt(BaseModel):

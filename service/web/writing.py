@@ -10,7 +10,7 @@ from quart import Response
 
 from service.errors import RequestError
 from service.retrieval.query import Event, Highlighter, Query, Result
-from service.retrieval.receipt import Receipt
+from service.retrieval.receipt import Receipt, StageReceipt
 
 UNAUTHORIZED = 401
 
@@ -65,6 +65,8 @@ def _receipt(receipt: Receipt) -> dict[str, Any]:
                 "candidates": stage.candidates,
                 "usage": stage.usage,
                 "error": stage.error,
+                "attempts": stage.attempts,
+                "fallback": stage.fallback,
             }
             for stage in receipt.stages
         ],
@@ -73,7 +75,12 @@ def _receipt(receipt: Receipt) -> dict[str, Any]:
 
 def server_timing(receipt: Receipt) -> str:
     """The receipt's stages as a Server-Timing header."""
-    return ", ".join(f"{stage.stage};dur={stage.ms:.1f}" for stage in receipt.stages)
+    return ", ".join(map(_timing, receipt.stages))
+
+
+def _timing(stage: StageReceipt) -> str:
+    timing = f"{stage.stage};dur={stage.ms:.1f}"
+    return timing if stage.status == "ok" else f"{timing};desc={stage.status}"
 
 
 def error_response(error: RequestError, request_id: str) -> Response:

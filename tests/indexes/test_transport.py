@@ -131,7 +131,7 @@ async def test_unreadable_answers_end_the_same(
 async def test_a_broken_wire_is_the_clients_own_exception(
     upstream: Upstream, behaviour: Any, expected: type[PineconeError]
 ) -> None:
-    """After the client's own retries, so only ours is waited for."""
+    """The stock client would try again for a while, so only ours is waited for."""
     _, ours = pair(upstream)
     upstream.behave(behaviour, "dense")
     with pytest.raises(expected):
@@ -139,24 +139,16 @@ async def test_a_broken_wire_is_the_clients_own_exception(
     await ours.close()
 
 
-async def test_a_retry_is_still_made_where_the_client_makes_one(upstream: Upstream) -> None:
-    class Once:
-        def __init__(self) -> None:
-            self.met = False
-
-        async def answer(self, writer: Any, usual: Any) -> None:
-            if self.met:
-                writer.write(usual())
-            else:
-                self.met = True
-                await Status(503).answer(writer, usual)
-
-    upstream.behave(Once(), "dense")
-    _, ours = pair(upstream)
-    answer = await records(ours)
-    assert answer.result.hits
-    assert len(upstream.calls) == 2
-    await ours.close()
+async def test_nothing_is_tried_again(upstream: Upstream) -> None:
+    """That is decided where the deadline and the lanes are known."""
+    for behaviour in (Status(503), Reset()):
+        upstream.calls.clear()
+        upstream.behave(behaviour, "dense")
+        _, ours = pair(upstream)
+        with pytest.raises(PineconeError):
+            await records(ours)
+        assert len(upstream.calls) == 1
+        await ours.close()
 
 
 async def test_nobody_listening_is_a_connection_error(unused_tcp_port: int) -> None:

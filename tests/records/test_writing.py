@@ -133,7 +133,7 @@ async def test_where_nothing_was_written_the_answer_is_the_upstreams_error(
 async def test_what_passes_is_tried_again(
     local: httpx.AsyncClient, upstream: Upstream, passing: Any
 ) -> None:
-    upstream.behave(Flaky(passing, 4), "dense")  # more than the client itself tries again
+    upstream.behave(Flaky(passing, 3), "dense")
     assert (await post(local, some(2))).json() == {"written": 2, "failed": []}
 
 
