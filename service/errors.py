@@ -80,12 +80,17 @@ class RequestError(CascadeError):
     code: ClassVar[str] = "internal_error"
 
     def __init__(
-        self, detail: str, *, faults: Sequence[FieldFault] = (), retry_after: float | None = None
+        self,
+        detail: str,
+        *,
+        faults: Sequence[FieldFault] = (),
+        retry_after: float | None = None,
+        tries: int = 1,
     ) -> None:
         super().__init__(detail)
         self.faults = tuple(faults)
         self.retry_after = retry_after
-        self.tries = 1  # calls to an upstream that it took to find out
+        self.tries = tries  # calls to an upstream that it took to find out
 
 
 class BadRequest(RequestError):

@@ -124,6 +124,7 @@ class Careful(Generic[ClientT]):
             raise UpstreamCircuitOpen(
                 f"{self._pool.name} has failed again and again, and is left alone for a moment",
                 retry_after=PROBE_S,
+                tries=0,
             )
         self._budget.earn()
         call = _Call(self._pool, ask, self._budget, self._patience_s())
@@ -266,6 +267,6 @@ class _Call(Generic[ClientT, AnswerT]):
 
 def late(name: str, seconds: float, tries: int = 1) -> DeadlineExceeded:
     """What is told of an upstream that did not answer by the deadline."""
-    error = DeadlineExceeded(f"{name} did not answer within {seconds * 1000:.0f} ms; try again")
-    error.tries = tries
-    return error
+    return DeadlineExceeded(
+        f"{name} did not answer within {seconds * 1000:.0f} ms; try again", tries=tries
+    )
