@@ -6,7 +6,7 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-lanes bench-offline bench-engine campaign-index campaign-kill clean
+.PHONY: help serve test lint format lock bench-lanes bench-offline bench-engine campaign-index campaign-kill campaign-faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(VENV)/bin/uv pip compile pyproject.toml --group dev $(LOCKED) -c requirements.txt -o requirements-dev.txt
 
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+campaign-faults: $(VENV)/.dev ## every combination of faults against the clock, and a total outage
+	@$(RUN) -m tests.campaigns.faults $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

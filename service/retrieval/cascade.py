@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 CANCEL_GRACE_S = 0.02  # a leg ends by itself at the deadline; whoever does not is left behind
 FUSED = "fused"  # the order that stands where a reranker is missing
-MOST_KEPT = 0.5  # of the whole time, for the reranker
+MOST_KEPT = 0.5  # of the whole time, for the reranker ...
+LEAST_KEPT_S = 0.02  # ... beside what it takes: the event loop has other things to do
 
 
 async def cascade(
@@ -101,9 +102,11 @@ def _others(leg: Leg, legs: Sequence[Leg]) -> str | None:
 
 
 def _kept_for(reranker: Reranking | None, deadline: Deadline) -> float:
-    """Seconds that a reranker should be left with."""
-    long = reranker.latencies.p95 if reranker else None
-    return min(long or 0.0, MOST_KEPT * deadline.seconds)
+    """Seconds that a reranker should be left with: all that it may have, where none is known."""
+    if reranker is None:
+        return 0.0
+    most = MOST_KEPT * deadline.seconds
+    return min(LEAST_KEPT_S + (reranker.latencies.p95 or most), most)
 
 
 async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:

@@ -1,0 +1,176 @@
+"""`make campaign-faults`: every combination of faults against the clock, and a total outage.
+
+Starts the service and an upstream that misbehaves. Each answer has to come by its deadline and
+50 ms, and to say what is missing; in an outage the upstream must not be asked much more often than
+the service is, and soon after it everything must be whole again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import httpx
+
+from tests.faults.combinations import COMBINATIONS, FAULTS, STAGES, wrong_with
+from tests.upstream import API_KEY, Hang, Reset, Status, Upstream
+from tests.upstream.behaviour import Behaviour
+
+DEADLINE_MS = 400
+ALLOWED_MS = 50
+QUESTION = {"text_query": "the cat", "timeout_ms": DEADLINE_MS}
+CASCADE = "/api/cascading-retrieval"
+START_S = 20.0
+BACK_S = 5.0
+AT_ONCE = 32
+
+
+@contextlib.asynccontextmanager
+async def serving(upstream: Upstream, port: int) -> AsyncIterator[httpx.AsyncClient]:
+    """The service as a process of its own, and a client of it."""
+    environment = os.environ | {
+        "PINECONE_API_KEY": API_KEY,
+        "PINECONE_DENSE_INDEX_HOST": upstream.host("dense"),
+        "PINECONE_SPARSE_INDEX_HOST": upstream.host("sparse"),
+        "PINECONE_CONTROLLER_HOST": upstream.host("control"),
+        "PORT": str(port),
+        "CACHE_TTL": "0",
+        "LOG_LEVEL": "ERROR",
+    }
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "serve"], env=environment, stdout=log, stderr=log
+        )
+        limits = httpx.Limits(max_connections=AT_ONCE)
+        try:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=30
+            ) as client:
+                await _until_ready(client)
+                yield client
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+async def _until_ready(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(START_S):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get("/readyz")).status_code == 200:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def every_combination(client: httpx.AsyncClient, upstream: Upstream) -> list[str]:
+    """What was wrong. Circuits are closed again between two combinations."""
+    wrong: list[str] = []
+    late_ms: list[float] = []
+    for fault, behaviour in FAULTS.items():
+        for broken in COMBINATIONS:
+            upstream.behave(behaviour, *(STAGES[stage] for stage in broken))
+            for _ in range(3):
+                started = time.perf_counter()
+                response = await client.post(CASCADE, json=QUESTION)
+                late_ms.append((time.perf_counter() - started) * 1000 - DEADLINE_MS)
+                why = wrong_with(response.status_code, response.json(), broken)
+                if why is None and late_ms[-1] > ALLOWED_MS:
+                    why = f"it came {late_ms[-1]:.0f} ms after the deadline"
+                if why:
+                    wrong.append(f"{fault}, {'+'.join(broken)}: {why}")
+            upstream.behave(None, *STAGES.values())
+            await whole_again(client)
+    print(
+        f"{len(FAULTS)} faults, {len(COMBINATIONS)} combinations, {len(late_ms)} requests: "
+        f"latest {max(late_ms):+.0f} ms of the deadline, {len(wrong)} wrong"
+    )
+    return wrong
+
+
+async def whole_again(client: httpx.AsyncClient) -> float:
+    """Seconds until an answer is whole, and ten more are."""
+    started = time.perf_counter()
+    whole_at = started
+    in_a_row = 0
+    while in_a_row < 10:
+        response = await client.post(CASCADE, json={"text_query": "the cat"})
+        if response.status_code == 200 and not response.json()["degraded"]:
+            in_a_row += 1
+            whole_at = time.perf_counter() if in_a_row == 1 else whole_at
+        else:
+            in_a_row = 0
+            await asyncio.sleep(0.02)
+        if time.perf_counter() - started > 4 * BACK_S:
+            return float("inf")
+    return whole_at - started
+
+
+async def outage(client: httpx.AsyncClient, upstream: Upstream, requests: int) -> list[str]:
+    """Everything is down, in each of three ways; then it is back."""
+    wrong = []
+    ways: dict[str, Behaviour] = {"refuses": Status(503), "resets": Reset(), "hangs": Hang()}
+    for way, behaviour in ways.items():
+        for _ in range(200):  # so that it is known what is usual
+            await client.post(CASCADE, json={"text_query": "the cat"})
+        upstream.behave(behaviour, *STAGES.values())
+        upstream.calls.clear()
+        slots = asyncio.Semaphore(AT_ONCE)
+        statuses: Counter[int] = Counter()
+        took_ms: list[float] = []
+
+        async def one(
+            slots: asyncio.Semaphore = slots,
+            statuses: Counter[int] = statuses,
+            took_ms: list[float] = took_ms,
+        ) -> None:
+            async with slots:
+                started = time.perf_counter()
+                response = await client.post("/api/semantic-search", json=QUESTION)
+                took_ms.append((time.perf_counter() - started) * 1000)
+                statuses[response.status_code] += 1
+
+        await asyncio.gather(*(one() for _ in range(requests)))
+        attempts = len(upstream.searches()) / requests
+        upstream.behave(None, *STAGES.values())
+        back_s = await whole_again(client)
+        print(
+            f"total outage, the upstream {way}: {requests} requests {dict(statuses)}, "
+            f"{attempts:.3f} calls for each, p50 {statistics.median(took_ms):.1f} ms, "
+            f"latest {max(took_ms):.0f} ms; whole again after {back_s:.2f} s"
+        )
+        if attempts > 1.1 or back_s > BACK_S or 200 in statuses:
+            wrong.append(f"outage by which the upstream {way}")
+    return wrong
+
+
+async def campaign(requests: int, port: int) -> list[str]:
+    with Upstream() as upstream:
+        async with serving(upstream, port) as client:
+            wrong = await every_combination(client, upstream)
+            return wrong + await outage(client, upstream, requests)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.faults")
+    parser.add_argument("--requests", type=int, default=2_000, help="in each outage")
+    parser.add_argument("--port", type=int, default=8461)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        wrong = asyncio.run(campaign(options.requests, options.port))
+    for line in wrong:
+        print(f"wrong: {line}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

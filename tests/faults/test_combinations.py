@@ -1,0 +1,91 @@
+"""Whatever fails together: the answer has what there is, and says what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.indexes.latencies import ENOUGH
+from tests.conftest import Client
+from tests.faults.combinations import COMBINATIONS, FAULTS, STAGES, wrong_with
+from tests.upstream import Delay, Flaky, Hang, Status, Upstream
+
+CASCADE = "/api/cascading-retrieval"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("broken", COMBINATIONS, ids="+".join)
+async def test_the_answer_has_what_there_is_and_names_what_is_missing(
+    client: Client, upstream: Upstream, fault: str, broken: tuple[str, ...]
+) -> None:
+    upstream.behave(FAULTS[fault], *(STAGES[stage] for stage in broken))
+    body = {"text_query": "the cat", "timeout_ms": 300, "rerank": "union"}
+    response = await client.post(CASCADE, json=body)
+    assert wrong_with(response.status_code, await response.get_json(), broken) is None
+
+
+async def ask(client: Client, path: str, **body: Any) -> Any:
+    response = await client.post(f"/api/{path}", json={"text_query": "the cat", **body})
+    assert response.status_code == 200
+    return await response.get_json()
+
+
+async def test_a_leg_that_hangs_leaves_the_reranker_its_time(
+    client: Client, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), "dense")
+    answer = await ask(client, "cascading-retrieval", timeout_ms=600)
+    assert answer["receipt"]["missing"] == ["semantic"]
+    assert len(upstream.searches("control")) == 1
+
+
+async def test_a_reranker_that_would_be_late_is_not_asked(
+    client: Client, upstream: Upstream
+) -> None:
+    """It is known to take longer than what the search has left of the time."""
+    with upstream.behaving(Delay(0.6), "control/rerank"):
+        known = [ask(client, "semantic-search", rerank="union") for _ in range(ENOUGH)]
+        await asyncio.gather(*known)
+    upstream.behave(Delay(0.5), "dense")
+    upstream.calls.clear()
+    answer = await ask(client, "semantic-search", rerank="union", timeout_ms=1000)
+    assert answer["receipt"]["missing"] == ["rerank"]
+    stages = {stage["stage"]: stage for stage in answer["receipt"]["stages"]}
+    assert stages["rerank"] | {"ms": 0} == {
+        "stage": "rerank",
+        "status": "skipped",
+        "ms": 0,
+        "candidates": 0,
+        "usage": {},
+        "error": "no_time",
+        "attempts": 0,
+        "fallback": "fused",
+    }
+    assert upstream.searches("control") == []
+
+
+async def test_server_timing_says_which_stage_is_missing(
+    client: Client, upstream: Upstream
+) -> None:
+    upstream.behave(Status(503), "dense")
+    response = await client.post("/api/cascading-retrieval", json={"text_query": "the cat"})
+    stages = [stage.split(";") for stage in response.headers["Server-Timing"].split(", ")]
+    assert {name: rest[1:] for name, *rest in stages} == {
+        "semantic": ["desc=failed"],
+        "lexical": [],
+        "fuse": [],
+        "rerank": [],
+        "total": [],
+    }
+
+
+async def test_the_receipt_counts_the_tries(client: Client, upstream: Upstream) -> None:
+    upstream.behave(Flaky(Status(503), 1), "dense")
+    upstream.behave(Status(503), "sparse")
+    answer = await ask(client, "cascading-retrieval")
+    attempts = {stage["stage"]: stage["attempts"] for stage in answer["receipt"]["stages"]}
+    assert attempts["semantic"] == len(upstream.searches("dense")) == 2
+    assert attempts["lexical"] == len(upstream.searches("sparse")) == 2
+    assert attempts["rerank"] == len(upstream.searches("control")) == 1
