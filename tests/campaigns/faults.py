@@ -18,8 +18,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
-import httpx
+import aiohttp
 
 from tests.faults.combinations import COMBINATIONS, FAULTS, STAGES, wrong_with
 from tests.upstream import API_KEY, Hang, Reset, Status, Upstream
@@ -27,7 +28,8 @@ from tests.upstream.behaviour import Behaviour
 
 DEADLINE_MS = 400
 ALLOWED_MS = 50
-QUESTION = {"text_query": "the cat", "timeout_ms": DEADLINE_MS}
+QUESTION: dict[str, Any] = {"timeout_ms": DEADLINE_MS}
+SEMANTIC = "/api/semantic-search"
 CASCADE = "/api/cascading-retrieval"
 START_S = 20.0
 BACK_S = 5.0
@@ -35,7 +37,7 @@ AT_ONCE = 32
 
 
 @contextlib.asynccontextmanager
-async def serving(upstream: Upstream, port: int) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(upstream: Upstream, port: int) -> AsyncIterator[aiohttp.ClientSession]:
     """The service as a process of its own, and a client of it."""
     environment = os.environ | {
         "PINECONE_API_KEY": API_KEY,
@@ -50,11 +52,8 @@ async def serving(upstream: Upstream, port: int) -> AsyncIterator[httpx.AsyncCli
         process = subprocess.Popen(
             [sys.executable, "-m", "service", "serve"], env=environment, stdout=log, stderr=log
         )
-        limits = httpx.Limits(max_connections=AT_ONCE)
         try:
-            async with httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=30
-            ) as client:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
                 await _until_ready(client)
                 yield client
         finally:
@@ -62,16 +61,23 @@ async def serving(upstream: Upstream, port: int) -> AsyncIterator[httpx.AsyncCli
             process.wait(30)
 
 
-async def _until_ready(client: httpx.AsyncClient) -> None:
+async def _until_ready(client: aiohttp.ClientSession) -> None:
     async with asyncio.timeout(START_S):
         while True:
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get("/readyz")).status_code == 200:
-                    return
+            with contextlib.suppress(aiohttp.ClientError):
+                async with client.get("/readyz") as response:
+                    if response.status == 200:
+                        return
             await asyncio.sleep(0.05)
 
 
-async def every_combination(client: httpx.AsyncClient, upstream: Upstream) -> list[str]:
+async def ask(client: aiohttp.ClientSession, path: str = CASCADE, **body: Any) -> tuple[int, Any]:
+    """Status and body of the answer to a question."""
+    async with client.post(path, json={"text_query": "the cat", **body}) as response:
+        return response.status, await response.json()
+
+
+async def every_combination(client: aiohttp.ClientSession, upstream: Upstream) -> list[str]:
     """What was wrong. Circuits are closed again between two combinations."""
     wrong: list[str] = []
     late_ms: list[float] = []
@@ -80,9 +86,9 @@ async def every_combination(client: httpx.AsyncClient, upstream: Upstream) -> li
             upstream.behave(behaviour, *(STAGES[stage] for stage in broken))
             for _ in range(3):
                 started = time.perf_counter()
-                response = await client.post(CASCADE, json=QUESTION)
+                status, body = await ask(client, **QUESTION)
                 late_ms.append((time.perf_counter() - started) * 1000 - DEADLINE_MS)
-                why = wrong_with(response.status_code, response.json(), broken)
+                why = wrong_with(status, body, broken)
                 if why is None and late_ms[-1] > ALLOWED_MS:
                     why = f"it came {late_ms[-1]:.0f} ms after the deadline"
                 if why:
@@ -96,14 +102,14 @@ async def every_combination(client: httpx.AsyncClient, upstream: Upstream) -> li
     return wrong
 
 
-async def whole_again(client: httpx.AsyncClient) -> float:
+async def whole_again(client: aiohttp.ClientSession) -> float:
     """Seconds until an answer is whole, and ten more are."""
     started = time.perf_counter()
     whole_at = started
     in_a_row = 0
     while in_a_row < 10:
-        response = await client.post(CASCADE, json={"text_query": "the cat"})
-        if response.status_code == 200 and not response.json()["degraded"]:
+        status, body = await ask(client)
+        if status == 200 and not body["degraded"]:
             in_a_row += 1
             whole_at = time.perf_counter() if in_a_row == 1 else whole_at
         else:
@@ -114,13 +120,13 @@ async def whole_again(client: httpx.AsyncClient) -> float:
     return whole_at - started
 
 
-async def outage(client: httpx.AsyncClient, upstream: Upstream, requests: int) -> list[str]:
+async def outage(client: aiohttp.ClientSession, upstream: Upstream, requests: int) -> list[str]:
     """Everything is down, in each of three ways; then it is back."""
     wrong = []
     ways: dict[str, Behaviour] = {"refuses": Status(503), "resets": Reset(), "hangs": Hang()}
     for way, behaviour in ways.items():
         for _ in range(200):  # so that it is known what is usual
-            await client.post(CASCADE, json={"text_query": "the cat"})
+            await ask(client)
         upstream.behave(behaviour, *STAGES.values())
         upstream.calls.clear()
         slots = asyncio.Semaphore(AT_ONCE)
@@ -134,9 +140,9 @@ async def outage(client: httpx.AsyncClient, upstream: Upstream, requests: int) -
         ) -> None:
             async with slots:
                 started = time.perf_counter()
-                response = await client.post("/api/semantic-search", json=QUESTION)
+                status, _ = await ask(client, SEMANTIC, **QUESTION)
                 took_ms.append((time.perf_counter() - started) * 1000)
-                statuses[response.status_code] += 1
+                statuses[status] += 1
 
         await asyncio.gather(*(one() for _ in range(requests)))
         attempts = len(upstream.searches()) / requests
