@@ -127,6 +127,8 @@ class Settings(BaseSettings):
 
     search_timeout_ms: int = Field(ge=1)
     search_timeout_max_ms: int = Field(ge=1)
+    search_fusion: Literal["z-score", "min-max", "rrf"]
+    search_lexical_weight: float | None = Field(None, ge=0, le=1)
     records_timeout_ms: int = Field(ge=1)
     upserts_at_once: int = Field(ge=1, le=256)
 

@@ -89,6 +89,14 @@ def test_json_is_the_apis_answer(command: Command, data_dir: Path) -> None:
         (["x", "--namespace", "a/b"], 2, "argument --namespace: a namespace has 1 to 512"),
         (["x", "--fields", "a,"], 2, "argument --fields: must be names with commas between"),
         (["x", "--mode", "psychic"], 2, "argument --mode: invalid choice"),
+        (["x", "--fusion", "sum"], 2, "argument --fusion: invalid choice"),
+        (["x", "--lexical-weight", "1.5"], 2, "argument --lexical-weight: must be a number from 0"),
+        (["x", "--lexical-weight", "nan"], 2, "argument --lexical-weight: must be a number from 0"),
+        (
+            ["x", "--lexical-weight", "1", "--mode", "lexical"],
+            1,
+            "lexical_weight: is for cascading",
+        ),
     ],
 )
 def test_a_wrong_question_is_told_in_a_line(
@@ -119,10 +127,95 @@ def test_over_http_it_asks_the_service_and_says_what_is_missing(
         "fields": ["a", "b"],
     }
     assert done.stdout.splitlines()[-1] == (
-        "1 result in 12.3 ms · lexical 1.0 ms · DEGRADED, without semantic (late: upstream_timeout)"
+        "1 result in 12.3 ms · lexical 1.0 ms · "
+        "DEGRADED, without semantic (late: upstream_timeout, 10.0 ms)"
     )
     assert json.loads(as_json.stdout) == ANSWER
     assert service.asked[1][0] == "/api/cascading-retrieval"
+
+
+def test_how_legs_are_fused_and_what_is_explained_is_asked_of_the_service(command: Command) -> None:
+    with faraway() as service:
+        done = command(
+            "search", "x", "--url", service.address, "--explain", "--fusion", "rrf",
+            "--lexical-weight", "0",
+        )  # fmt: skip
+    assert done.returncode == 0
+    (asked,) = [body for _, _, body in service.asked]
+    assert asked == {"text_query": "x", "explain": True, "fusion": "rrf", "lexical_weight": 0}
+
+
+EXPLAINED = {
+    "results": [
+        {
+            "_id": "one",
+            "score": 0.93,
+            "chunk_text": "Text.",
+            "found_by": ["semantic"],
+            "explain": {
+                "legs": {"semantic": {"rank": 3, "score": 0.71234}, "lexical": None},
+                "fused": {"rank": 1, "score": 1.42},
+                "reranked": {"rank": 2, "score": 0.93},
+                "rank_without": {"semantic": None, "lexical": 2, "rerank": 1},
+            },
+        },
+        {
+            "_id": "two",
+            "score": 1234.5678,
+            "explain": {
+                "legs": {"lexical": {"rank": 1, "score": 1234.5678}},
+                "fused": None,
+                "reranked": None,
+                "rank_without": {"lexical": None},
+            },
+        },
+        {"_id": "three", "score": 0.5, "explain": "A field of its own."},
+    ],
+    "degraded": True,
+    "receipt": {
+        "ms": 20.0,
+        "missing": ["rerank"],
+        "stages": [
+            {"stage": "semantic", "status": "ok", "ms": 4.0, "attempts": 2, "fallback": None},
+            {"stage": "lexical", "status": "ok", "ms": 3.0, "attempts": 1, "fallback": "cache"},
+            {"stage": "warmth", "status": "skipped", "ms": 0.0, "attempts": 0},
+            {"stage": "rerank", "status": "failed", "ms": 9.0, "attempts": 3, "error": "x"},
+        ],
+    },
+}
+
+
+def test_an_explanation_is_a_line_and_the_receipt_tells_of_each_stage(command: Command) -> None:
+    with faraway(Scripted(200, EXPLAINED)) as service:
+        done = command("search", "x", "--url", service.address, COLUMNS="200")
+    _, _, text, one, _, two, _, three, receipt = done.stdout.splitlines()
+    assert text == "    Text."
+    assert one == (
+        "    semantic #3 0.7123 · lexical - · fused #1 1.42 · reranked #2 0.93 · "
+        "without semantic -, without lexical #2, without rerank #1"
+    )
+    assert two == "    lexical #1 1235 · without lexical -"
+    assert three == "    explain: A field of its own."
+    assert receipt == (
+        "3 results in 20.0 ms · semantic 4.0 ms in 2 attempts · lexical 3.0 ms, cache in its place"
+        " · warmth skipped 0.0 ms · DEGRADED, without rerank (failed: x, 9.0 ms in 3 attempts)"
+    )
+
+
+def test_an_explanation_fits_the_terminal_and_agrees_with_the_table(
+    command: Command, data_dir: Path
+) -> None:
+    done = command(
+        "search", "loaf", "--explain", "--rerank", "union", "--top-k", "1", "--fields", "year",
+        DATA_DIR=data_dir, COLUMNS="60",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    _, _, year, *explanation, _ = done.stdout.splitlines()
+    assert year == "    year: 2020"
+    assert all(len(line) <= 60 for line in explanation)
+    told = " ".join(line.strip() for line in explanation)
+    for part in ("semantic #1 ", "lexical #1 ", "fused #1 ", "reranked #1 ", "without rerank #1"):
+        assert part in told
 
 
 def test_the_services_own_sentence_is_what_is_told(command: Command) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,6 +22,13 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         return int(value)
 
     return parse
+
+
+def share(value: str) -> float:
+    """A number from 0 to 1."""
+    if not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value) or not 0 <= float(value) <= 1:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 1, such as 0.5")
+    return float(value)
 
 
 def namespace(value: str) -> str:

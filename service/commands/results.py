@@ -43,32 +43,71 @@ def _result(
     yield f"{rank:>3} {result['score']:>9.4f}  {style.strong(id.ljust(longest))}  {found_by}"
     room = columns - INDENT
     for name, value in result.items():
-        if name in NOT_FIELDS or value is None:
+        if name in NOT_FIELDS or value is None or _is_explanation(name, value):
             continue
         shown = value if isinstance(value, str) else orjson.dumps(value).decode()
         if name not in text_names:
             shown = f"{name}: {shown}"
         for line in wrapped(shown, room, TEXT_LINES):
             yield " " * INDENT + line
+    if _is_explanation("explain", result.get("explain")):
+        for line in wrapped(_explained(result["explain"]), room, TEXT_LINES):
+            yield " " * INDENT + style.faint(line)
+
+
+def _is_explanation(name: str, value: Any) -> bool:
+    """A record may have a field of that name too, but never one that is an object."""
+    return name == "explain" and isinstance(value, dict)
+
+
+def _explained(explanation: Mapping[str, Any]) -> str:
+    """The places of a result at each stage, and its ranks without them."""
+    places = {**explanation["legs"]}
+    places |= {name: place for name in ("fused", "reranked") if (place := explanation[name])}
+    parts = [f"{name} {_place(place)}" for name, place in places.items()]
+    without = explanation["rank_without"].items()
+    parts.append(", ".join(f"without {stage} {_rank(rank)}" for stage, rank in without))
+    return " · ".join(parts)
+
+
+def _place(place: Mapping[str, Any] | None) -> str:
+    return f"{_rank(place['rank'])} {place['score']:.4g}" if place else "-"
+
+
+def _rank(rank: int | None) -> str:
+    return f"#{rank}" if rank else "-"
 
 
 def receipt(answer: Mapping[str, Any], style: Style) -> str:
-    """How long each stage took; what is missing is said in the open."""
+    """What became of each stage, and how long it took; what is missing is said in the open."""
     count = len(answer["results"])
     told = answer["receipt"]
+    stages = told["stages"]
+    missing = [stage for stage in stages if stage["stage"] in told["missing"]]
     parts = [f"{count or 'no'} result{'' if count == 1 else 's'} in {told['ms']:.1f} ms"]
-    parts += [
-        f"{stage['stage']} {stage['ms']:.1f} ms"
-        for stage in told["stages"]
-        if stage["status"] == "ok"
-    ]
+    parts += [_stage(stage) for stage in stages if stage not in missing]
     line = style.faint(" · ".join(parts))
-    missing = [stage for stage in told["stages"] if stage["status"] != "ok"]
-    if not answer["degraded"] and not missing:
+    if not answer["degraded"]:
         return line
-    names = ", ".join(
-        f"{each['stage']} ({each['status']}: {each.get('error') or 'no reason given'})"
-        for each in missing
-    )
-    warning = style.warning(f"DEGRADED, without {names}")
+    warning = style.warning(f"DEGRADED, without {', '.join(map(_missing, missing))}")
     return f"{line} · {warning}"
+
+
+def _stage(stage: Mapping[str, Any]) -> str:
+    status = "" if stage["status"] == "ok" else f" {stage['status']}"
+    return f"{stage['stage']}{status} {_took(stage)}"
+
+
+def _missing(stage: Mapping[str, Any]) -> str:
+    reason = stage.get("error") or "no reason given"
+    return f"{stage['stage']} ({stage['status']}: {reason}, {_took(stage)})"
+
+
+def _took(stage: Mapping[str, Any]) -> str:
+    """A service of an older version counts no attempts, and names no fallback."""
+    took = f"{stage['ms']:.1f} ms"
+    if (attempts := stage.get("attempts") or 1) > 1:
+        took += f" in {attempts} attempts"
+    if fallback := stage.get("fallback"):
+        took += f", {fallback} in its place"
+    return took

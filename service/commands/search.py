@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import orjson
 
 from service.commands.interrupt import Interrupt, run
-from service.commands.parsing import add_place, whole
+from service.commands.parsing import add_place, share, whole
 from service.commands.place import reached
 from service.commands.remote import Remote
 from service.commands.results import table
 from service.commands.terminal import Style, columns
 from service.errors import Unavailable
 from service.ingest.progress import stopwatch
-from service.retrieval.query import Mode, RerankMode
+from service.retrieval.query import Fusion, Mode, RerankMode
 from service.settings import Settings
 from service.web.schemas import MAX_TOP_K
 
@@ -29,6 +29,7 @@ EXAMPLES = """
 examples:
   python -m service search "how do I keep bread fresh"
   python -m service search "E61" --mode lexical --top-k 3 --fields title,year
+  python -m service search "oven F3E" --lexical-weight 0.8 --explain
   python -m service search "stains" --filter '{"minutes": {"$lte": 5}}' --json
 """
 
@@ -68,6 +69,23 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument(
         "--rerank", choices=get_args(RerankMode), help="as in the API; its default without"
+    )
+    parser.add_argument(
+        "--fusion",
+        choices=get_args(Fusion),
+        help="how scores of both ways become one; SEARCH_FUSION without",
+    )
+    parser.add_argument(
+        "--lexical-weight",
+        type=share,
+        metavar="W",
+        help="how much words count beside meaning, from 0 to 1; SEARCH_LEXICAL_WEIGHT without",
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        default=None,
+        help="show each result's rank and score at each stage (- for none), and its rank without",
     )
     add_place(parser)
     parser.add_argument("--json", action="store_true", help="print the API's JSON")
@@ -116,6 +134,9 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
         "filter": options.filter,
         "fields": options.fields,
         "rerank": options.rerank,
+        "fusion": options.fusion,
+        "lexical_weight": options.lexical_weight,
+        "explain": options.explain,
     }
     return {name: value for name, value in given.items() if value is not None}
 

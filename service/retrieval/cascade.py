@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from service.errors import DeadlineExceeded, NoLegAnswered, RequestError
 from service.indexes.dialect import Hit
 from service.retrieval.deadline import Deadline
-from service.retrieval.fusion import fuse
+from service.retrieval.explain import explain
+from service.retrieval.fusion import Found, fuse
 from service.retrieval.legs import Leg, LegReport
 from service.retrieval.query import Event, Query, Result
 from service.retrieval.receipt import Receipt, StageReceipt, Stopwatch, failed
@@ -50,10 +51,19 @@ async def cascade(
     if len(legs) > 1:
         receipt.add(StageReceipt("fuse", "ok", fusing_ms, len(results)))
         yield Event("fused", results, receipt)
+    fused = results
     if query.rerank == "union" and results and reranker is not None:
         results = await _rerank(query, results, legs[0].text_field, reranker, deadline, receipt)
         yield Event("reranked", results, receipt)
-    yield Event("done", results[: query.top_k], receipt)
+    reranked = results if results is not fused else None  # a failed rerank leaves what was fused
+    results = results[: query.top_k]
+    explanations = None
+    if query.explain:
+        in_order = {leg.name: found[leg.name] for leg in legs if leg.name in found}
+        explanations = explain(
+            results, in_order, fused, reranked, lambda left: _fused(left, query, legs)
+        )
+    yield Event("done", results, receipt, explanations=explanations)
 
 
 async def _run(
@@ -118,13 +128,21 @@ async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
         logger.error("%s does not end although it was cancelled", task.get_name())
 
 
-def _fused(found: dict[str, Sequence[Hit]], query: Query, legs: Sequence[Leg]) -> list[Result]:
+def _fused(found: Found, query: Query, legs: Sequence[Leg]) -> list[Result]:
     return fuse(
         {leg.name: found[leg.name] for leg in legs if leg.name in found},
-        weights={leg.name: leg.weight for leg in legs},
+        method="best" if query.rerank == "per-leg" else query.fusion,
+        weights=_weights(query, legs),
         asked=max(leg.asks_for(query) for leg in legs),
-        comparable=query.rerank == "per-leg",
     )
+
+
+def _weights(query: Query, legs: Sequence[Leg]) -> dict[str, float]:
+    """The query's, where it says; else each leg's own."""
+    lexical = query.lexical_weight
+    if lexical is None:
+        return {leg.name: leg.weight for leg in legs}
+    return {leg.name: lexical if leg.name == "lexical" else 1 - lexical for leg in legs}
 
 
 async def _rerank(

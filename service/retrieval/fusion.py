@@ -1,84 +1,133 @@
 """Dedupe and fuse: several legs' hits become one ranking. Pure.
 
-Scores of different legs are not comparable, so each leg's become z-scores (how many standard
-deviations above the mean) over everything that any leg found, and a record's z-scores are averaged
-with the legs' weights. What a leg did not find has to count as something there. If the leg returned
-as many as it was asked for, there may be more behind: it counts as its last one. If it returned
-fewer, it has nothing more to say, and it counts as zero: one exact match among many misses then
-stands out as it should. Scores that one reranker gave to all legs are comparable; the best counts.
+Scores of different legs are not comparable: a cosine ends at 1, BM25 nowhere. So each leg gives
+every record that any leg found a value on a scale, and a record's score is the mean of its values
+with the legs' weights. The methods differ in the scale:
+
+    z-score   how many standard deviations the leg's score is above the mean
+    min-max   from 0 for the leg's lowest score to 1 for its highest
+    rrf       one divided by a constant and the leg's rank: order alone, whatever the scores
+
+What a leg did not find has to count as something there. If the leg returned as many as it was asked
+for, there may be more behind: it counts as the last score, or as the next rank. If the leg returned
+fewer, it has nothing more to say: it counts as a score of zero (or as the last score, if that is
+below zero), and without a rank it is worth nothing. One exact match among many misses then stands
+out as it should.
+
+Scores that one reranker gave to all legs are comparable; there a record's best one counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from math import sqrt
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf, sqrt
+from operator import attrgetter
 from statistics import fmean
+from typing import Literal
 
 from service.indexes.dialect import Hit
-from service.retrieval.query import Result
+from service.retrieval.query import Fusion, Result
+
+RRF_K = 10  # less than the usual 60: lists here are short (docs/decisions/0010)
+
+Found = Mapping[str, Sequence[Hit]]
+"""What each leg found, best first, by the leg's name."""
 
 
 def fuse(
-    legs: Mapping[str, Sequence[Hit]],
-    *,
-    weights: Mapping[str, float],
-    asked: int,
-    comparable: bool,
+    found: Found, *, method: Fusion | Literal["best"], weights: Mapping[str, float], asked: int
 ) -> list[Result]:
     """One ranking of every record that any leg found, each record once.
 
-    `asked` is how many hits each leg was asked for.
+    `asked` is how many hits each leg was asked for. One leg alone keeps its scores.
     """
-    if len(legs) == 1:
-        ((leg, alone),) = legs.items()
+    if len(found) == 1:
+        ((leg, alone),) = found.items()
         return [Result(hit.id, hit.score, hit.fields, (leg,)) for hit in alone]
-    found_by: dict[str, tuple[str, ...]] = {}
-    hits: dict[str, Hit] = {}
-    for leg, leg_hits in legs.items():
-        by_it = (leg,)
-        for hit in leg_hits:
-            if hits.setdefault(hit.id, hit) is hit:
-                found_by[hit.id] = by_it
-            else:
-                found_by[hit.id] += by_it
-    scores = _best_scores(legs) if comparable else _mean_z_scores(legs, hits, weights, asked)
+    hits = _deduped(found, weights)
+    found_by = _found_by(found)
+    if method == "best":
+        scores = _best_scores(found)
+    else:
+        scores = _weighted_means(found, hits, SCALES[method], weights, asked)
     results = [Result(id, scores[id], hit.fields, found_by[id]) for id, hit in hits.items()]
-    results.sort(key=_by_score, reverse=True)  # stable: a tie keeps the order of the legs
+    results.sort(key=attrgetter("score"), reverse=True)  # stable: a tie keeps `_deduped`'s order
     return results
 
 
-def _by_score(result: Result) -> float:
-    return result.score
+def _deduped(found: Found, weights: Mapping[str, float]) -> dict[str, Hit]:
+    """Each record once, the heaviest leg's first: a leg with all the weight keeps its order."""
+    hits: dict[str, Hit] = {}
+    for leg in sorted(found, key=weights.__getitem__, reverse=True):
+        for hit in found[leg]:
+            hits.setdefault(hit.id, hit)
+    return hits
 
 
-def _best_scores(legs: Mapping[str, Sequence[Hit]]) -> dict[str, float]:
+def _found_by(found: Found) -> dict[str, tuple[str, ...]]:
+    found_by: dict[str, tuple[str, ...]] = {}
+    for leg, hits in found.items():
+        by_it = (leg,)
+        for hit in hits:
+            found_by[hit.id] = found_by.get(hit.id, ()) + by_it
+    return found_by
+
+
+def _best_scores(found: Found) -> dict[str, float]:
     best: dict[str, float] = {}
-    for hits in legs.values():
+    for hits in found.values():
         for hit in hits:
             best[hit.id] = max(hit.score, best.get(hit.id, hit.score))
     return best
 
 
-def _mean_z_scores(
-    legs: Mapping[str, Sequence[Hit]],
-    ids: Collection[str],
-    weights: Mapping[str, float],
-    asked: int,
+Scale = Callable[[Sequence[Hit], bool, Collection[str]], list[float]]
+"""From a leg's hits, and whether these are all that it has, to a value for each id."""
+
+
+def _weighted_means(
+    found: Found, ids: Collection[str], scale: Scale, weights: Mapping[str, float], asked: int
 ) -> dict[str, float]:
     total = dict.fromkeys(ids, 0.0)
-    share = sum(weights[leg] for leg in legs)
-    for leg, hits in legs.items():
-        if not hits:
-            continue
-        scores = {hit.id: hit.score for hit in hits}
-        last = min(scores.values())
-        missing = last if len(hits) >= asked else min(0.0, last)
-        values = [scores.get(id, missing) for id in ids]
-        mean = fmean(values)
-        if spread := max(values) - min(values):  # squares of what is divided by it never vanish
-            squares = [((value - mean) / spread) ** 2 for value in values]
-            deviation = spread * sqrt(fmean(squares))
+    share = sum(weights[leg] for leg in found)
+    for leg, hits in found.items():
+        if hits:
             weight = weights[leg] / share
+            values = scale(hits, len(hits) < asked, ids)
             for id, value in zip(ids, values, strict=True):
-                total[id] += weight * ((value - mean) / deviation)
+                total[id] += weight * value
     return total
+
+
+def _min_max(hits: Sequence[Hit], complete: bool, ids: Collection[str]) -> list[float]:
+    """Zeros where scores are all the same, or too far apart for a float to say how far."""
+    scores = {hit.id: hit.score for hit in hits}
+    last = min(scores.values())
+    missing = min(0.0, last) if complete else last
+    values = [scores.get(id, missing) for id in ids]
+    low = min(values)
+    spread = max(values) - low
+    if not 0 < spread < inf:
+        return [0.0] * len(values)
+    return [(value - low) / spread for value in values]
+
+
+def _z_scores(hits: Sequence[Hit], complete: bool, ids: Collection[str]) -> list[float]:
+    """Those of the min-max values: the same, but their squares neither overflow nor vanish."""
+    values = _min_max(hits, complete, ids)
+    mean = fmean(values)
+    deviation = sqrt(fmean([(value - mean) ** 2 for value in values]))
+    return [(value - mean) / deviation for value in values] if deviation else values
+
+
+def _reciprocal_ranks(hits: Sequence[Hit], complete: bool, ids: Collection[str]) -> list[float]:
+    ranks = {hit.id: rank for rank, hit in enumerate(hits, 1)}
+    missing = 0.0 if complete else 1 / (RRF_K + len(hits) + 1)
+    return [1 / (RRF_K + ranks[id]) if id in ranks else missing for id in ids]
+
+
+SCALES: Mapping[Fusion, Scale] = {
+    "z-score": _z_scores,
+    "min-max": _min_max,
+    "rrf": _reciprocal_ranks,
+}

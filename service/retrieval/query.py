@@ -10,6 +10,7 @@ from service.retrieval.receipt import Receipt
 
 Mode = Literal["semantic", "lexical", "cascading"]
 RerankMode = Literal["union", "per-leg", "none"]
+Fusion = Literal["z-score", "min-max", "rrf"]
 StageName = Literal["leg", "fused", "reranked", "done"]
 Highlighter = Callable[[str, str], list[tuple[int, int]]]
 """From a query and a text to the places of the query's words in it: from this character to that."""
@@ -22,6 +23,8 @@ class Query:
     """One search. `fields` of None stands for the text alone, `("*",)` for every field.
 
     `match_terms` and `typos` are for words: a leg that searches by meaning passes them by.
+    `fusion` and `lexical_weight` are for scores that are not comparable; without a weight, each leg
+    has its own.
     """
 
     text: str
@@ -33,6 +36,9 @@ class Query:
     match_terms: tuple[str, ...] = ()
     typos: bool = False
     highlight: bool = False
+    fusion: Fusion = "z-score"
+    lexical_weight: float | None = None
+    explain: bool = False
 
 
 class Result(NamedTuple):
@@ -45,10 +51,36 @@ class Result(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stage put a record, from 1, and with which score."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A record's place at each stage that took part, and its rank without each of them.
+
+    None stands for a leg that did not find it, a stage that there was not, and a rank that it would
+    not have.
+    """
+
+    legs: Mapping[str, Place | None]
+    fused: Place | None
+    reranked: Place | None
+    rank_without: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """How far a search has come: the best results so far, and the receipt so far."""
+    """How far a search has come: the best results so far, and the receipt so far.
+
+    The last one explains its results, by their ids, if that was asked for.
+    """
 
     stage: StageName
     results: list[Result]
     receipt: Receipt
     leg: str | None = None
+    explanations: Mapping[str, Explanation] | None = None

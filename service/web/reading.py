@@ -18,9 +18,11 @@ from service.web.schemas import EMPTY_QUERY, SearchRequest
 from service.web.validating import given_twice, invalid, query_pairs, validated
 
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
+DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 LISTS = {"fields", "match_terms"}
 NUMBERS = {"top_k", "timeout_ms"}
-SWITCHES = {"typos", "highlight"}
+DECIMALS = {"lexical_weight"}
+SWITCHES = {"typos", "highlight", "explain"}
 
 
 async def read_search(request: Request) -> SearchRequest:
@@ -59,6 +61,8 @@ def typed(name: str, value: str) -> Any:
     """What `value` would be in a JSON body; the model has the say on what is none of these."""
     if name in NUMBERS and WHOLE_NUMBER.fullmatch(value):
         return int(value)
+    if name in DECIMALS and DECIMAL.fullmatch(value):
+        return float(value)
     if name in SWITCHES and value in {"true", "false"}:
         return value == "true"
     if name == "filter":

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.errors import RequestError
 from service.indexes.filters import check_filter
-from service.retrieval.query import ALL_FIELDS, Query, RerankMode
+from service.retrieval.query import ALL_FIELDS, Fusion, Query, RerankMode
 from service.retrieval.receipt import Status
 from service.settings import check_namespace
 
@@ -26,6 +26,15 @@ RERANK = (
     "Rerank the union of all legs once, inside each leg, or not at all. "
     "Without: `union` for cascading retrieval, `none` for the other two."
 )
+FUSION = (
+    "Cascading retrieval: how scores of different legs become one; SEARCH_FUSION without. "
+    "Not with rerank=per-leg, which makes them comparable."
+)
+LEXICAL_WEIGHT = (
+    "Cascading retrieval: how much the lexical leg counts, from 0 to 1; the semantic one has the "
+    "rest. SEARCH_LEXICAL_WEIGHT without. Not with rerank=per-leg."
+)
+EXPLAIN = "Answer with each result's place at each stage, and with its rank without that stage."
 MATCH_TERMS = "Lexical search only: every result has all of these words in its text."
 TYPOS = "Also find words that are off by a letter or two. Embedded engine; not for semantic search."
 HIGHLIGHT = (
@@ -94,9 +103,20 @@ class SearchRequest(BaseModel):
     typos: bool = Field(False, description=TYPOS)
     highlight: bool = Field(False, description=HIGHLIGHT)
     rerank: RerankMode | None = Field(None, description=RERANK)
+    fusion: Fusion | None = Field(None, description=FUSION)
+    lexical_weight: float | None = Field(None, ge=0, le=1, description=LEXICAL_WEIGHT)
+    explain: bool = Field(False, description=EXPLAIN)
     timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
 
-    def to_query(self, *, top_k: int, namespace: str, rerank: RerankMode) -> Query:
+    def to_query(
+        self,
+        *,
+        top_k: int,
+        namespace: str,
+        rerank: RerankMode,
+        fusion: Fusion,
+        lexical_weight: float | None,
+    ) -> Query:
         """The query, with the given defaults where the request is silent."""
         fields = tuple(self.fields) if self.fields is not None else None
         return Query(
@@ -109,6 +129,9 @@ class SearchRequest(BaseModel):
             match_terms=tuple(self.match_terms or ()),
             typos=self.typos,
             highlight=self.highlight,
+            fusion=self.fusion or fusion,
+            lexical_weight=lexical_weight if self.lexical_weight is None else self.lexical_weight,
+            explain=self.explain,
         )
 
 
@@ -133,7 +156,32 @@ class SearchParameters(BaseModel):
     typos: bool = Field(False, description=TYPOS)
     highlight: bool = Field(False, description=HIGHLIGHT)
     rerank: RerankMode | None = Field(None, description=RERANK)
+    fusion: Fusion | None = Field(None, description=FUSION)
+    lexical_weight: float | None = Field(None, ge=0, le=1, description=LEXICAL_WEIGHT)
+    explain: bool = Field(False, description=EXPLAIN)
     timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
+
+
+class StagePlace(BaseModel):
+    """Where a stage put a record."""
+
+    rank: int = Field(description="From 1.")
+    score: float = Field(description="As that stage counts; not comparable with other stages'.")
+
+
+class ResultExplanation(BaseModel):
+    """Why a record stands where it stands, from what the search has fetched anyway."""
+
+    legs: dict[str, StagePlace | None] = Field(
+        description="Each leg that answered; null where it did not find the record. "
+        "With rerank=per-leg, a leg's order is the reranked one."
+    )
+    fused: StagePlace | None = Field(description="Among what several legs found.")
+    reranked: StagePlace | None = Field(description="With rerank=union, if the reranker answered.")
+    rank_without: dict[str, int | None] = Field(
+        description="Its rank without that leg, or without the rerank, though it may be beyond "
+        "top_k; null where nothing that is left found the record."
+    )
 
 
 class SearchResult(BaseModel):
@@ -148,6 +196,7 @@ class SearchResult(BaseModel):
     highlights: list[list[int]] | None = Field(
         None, description="With `highlight`: from which to which character of its text."
     )
+    explain: ResultExplanation | None = Field(None, description="With `explain`.")
 
 
 class Stage(BaseModel):

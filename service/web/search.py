@@ -83,10 +83,13 @@ def _view(mode: Mode, rerank: RerankMode, settings: Settings, searches: Searches
             top_k=settings.pinecone_top_k,
             namespace=settings.pinecone_namespace,
             rerank=rerank if searches.reranks_unasked else "none",
+            fusion=settings.search_fusion,
+            lexical_weight=settings.search_lexical_weight,
         )
         if query.rerank != "none":
             _check_rerank(query, searches.max_reranked)
         _check_words(query, mode, searches)
+        _check_fusion(asked, mode)
         timeout_ms = asked.timeout_ms or settings.search_timeout_ms
         if timeout_ms > settings.search_timeout_max_ms:
             raise _invalid("timeout_ms", f"must be at most {settings.search_timeout_max_ms}")
@@ -142,6 +145,19 @@ def _check_words(query: Query, mode: Mode, searches: Searches) -> None:
         raise _invalid(
             "highlight", "is for lexical and cascading search, where the engine is the embedded one"
         )
+
+
+def _check_fusion(asked: SearchRequest, mode: Mode) -> None:
+    """Only a cascade has several legs, and what one reranker scored is compared as it is."""
+    for name in ("fusion", "lexical_weight"):
+        if getattr(asked, name) is None:
+            continue
+        if mode != "cascading":
+            raise _invalid(name, "is for cascading retrieval: one leg alone is not fused")
+        if asked.rerank == "per-leg":
+            raise _invalid(
+                name, "can't go with rerank=per-leg, where the best score of a record counts"
+            )
 
 
 def _invalid(name: str, msg: str) -> InvalidRequest:

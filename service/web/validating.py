@@ -21,6 +21,7 @@ SENTENCES = {
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "int_parsing_size": "must be a whole number",
+    "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be a text",
     "dict_type": "must be a JSON object",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -33,6 +34,9 @@ def answer(
         for body, result in zip(results, event.results, strict=True):
             text = result.fields.get(text_field)
             body["highlights"] = highlighter(query.text, text) if isinstance(text, str) else []
+    if event.explanations is not None:
+        for body, result in zip(results, event.results, strict=True):
+            body["explain"] = asdict(event.explanations[result.id])
     return {
         "results": results,
         "degraded": event.receipt.degraded,
