@@ -4,13 +4,15 @@ It is a closed loop: each of N connections sends the next request as soon as the
 one is complete, so N requests are in flight all the time, and a slower service is asked less often.
 What it shows is throughput; the percentiles are those of a service that is kept exactly this busy,
 not of one that meets a given rate of arrivals. It looks at statuses and never into a body, and it
-reads only answers that have a Content-Length: any other kind is counted as broken.
+reads only answers that have a Content-Length: any other kind is counted as broken. `{n}` in the URL
+is the request's number, so that no two requests ask the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import time
 from collections import Counter
@@ -37,11 +39,18 @@ class _Run:
             raise ValueError(f"{url!r} is not an http:// URL")
         self.host, self.port = parts.hostname, parts.port or 80
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self.request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode()
+        request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode()
+        self._before, self._numbered, self._after = request.partition(b"{n}")
+        self._numbers = itertools.count()
         self.latencies_s: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.broken = 0
         self.over = False
+
+    def request(self) -> bytes:
+        if not self._numbered:
+            return self._before
+        return b"%b%d%b" % (self._before, next(self._numbers), self._after)
 
     async def keep_connected(self) -> None:
         """One connection, made anew as often as it ends before its time."""
@@ -112,7 +121,7 @@ class _Connection(asyncio.Protocol):
             return
         self._waiting = True
         self._sent_at = time.perf_counter()
-        self._transport.write(self._run.request)
+        self._transport.write(self._run.request())
 
 
 async def load(url: str, connections: int, seconds: float) -> Result:
