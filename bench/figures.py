@@ -48,11 +48,12 @@ p99_ms: Figure = attrgetter("p99_ms")
 def result(
     rate: float, latencies_s: list[float], statuses: Counter[int], broken: int, cpu_s: float
 ) -> Result:
-    """The result of the latencies of all responses, and of what else was counted."""
+    """The result of the latencies that were measured, and of what was counted from end to end."""
     ordered = sorted(latencies_s)
     p50, p95, p99 = (1000 * _percentile(ordered, share) for share in (0.50, 0.95, 0.99))
-    cpu_ms = 1000 * cpu_s / max(len(ordered), 1)
-    return Result(rate, p50, p95, p99, len(ordered), dict(statuses), broken, cpu_ms)
+    responses = statuses.total()
+    cpu_ms = 1000 * cpu_s / max(responses, 1)
+    return Result(rate, p50, p95, p99, responses, dict(statuses), broken, cpu_ms)
 
 
 def _percentile(ordered: list[float], share: float) -> float:
