@@ -82,7 +82,7 @@ def create_app(
             search(indexes["dense"], text_query, RERANK),
             search(indexes["sparse"], text_query, RERANK),
         )
-        return {"results": _once_each(dense + sparse)[:TOP_K]}
+        return {"results": once_each(dense + sparse)[:TOP_K]}
 
     return app
 
@@ -92,7 +92,7 @@ def _check(text_query: str) -> None:
         raise HTTPException(status_code=422, detail="Text query cannot be empty")
 
 
-def _once_each(records: list[Record]) -> list[Record]:
+def once_each(records: list[Record]) -> list[Record]:
     """Best first; a record that is there twice with the better of its scores."""
     best: dict[str, Record] = {}
     for record in records:

@@ -14,7 +14,7 @@ import pytest
 
 from bench.figures import Rounds, result
 from bench.processes import ROOT, Failed
-from bench.service.baseline import _once_each
+from bench.service.baseline import once_each
 from bench.service.parts import Case, Part, Plan, cases
 from bench.service.plot import Panel, bars
 from bench.service.report import ratios, rows
@@ -121,7 +121,7 @@ def test_extra_calls_are_seen_in_the_table(case: Case) -> None:
 def test_a_baseline_keeps_the_better_score_of_a_record_that_both_legs_found() -> None:
     dense = [{"_id": "a", "score": 0.5}, {"_id": "b", "score": 0.4}]
     sparse = [{"_id": "b", "score": 0.9}, {"_id": "c", "score": 0.1}]
-    assert [(each["_id"], each["score"]) for each in _once_each(dense + sparse)] == [
+    assert [(each["_id"], each["score"]) for each in once_each(dense + sparse)] == [
         ("b", 0.9),
         ("a", 0.5),
         ("c", 0.1),
