@@ -116,7 +116,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--in-flight", type=positives, default=[], help="of every part; each has its own without"
     )
     parser.add_argument("--rounds", type=positive, help="of each case (3)")
-    parser.add_argument("--seconds", type=above_zero, help="that a measurement takes (4)")
+    parser.add_argument("--seconds", type=above_zero, help="that a measurement takes (3)")
     parser.add_argument("--delay-ms", type=above_zero, default=20.0, help="that the upstream takes")
     parser.add_argument(
         "--quick", action="store_true", help="1 round of 1 s, and no plot unless it is asked for"
@@ -125,7 +125,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where to save the figures")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (1 if options.quick else 4)
+    options.seconds = options.seconds or (1 if options.quick else 3)
     options.plot = options.plot or (None if options.quick else PLOT)
     return options
 
