@@ -6,7 +6,7 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-lanes bench-offline bench-engine campaign-index campaign-kill campaign-faults clean
+.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine campaign-index campaign-kill campaign-faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ format: $(VENV)/.dev ## put the code into form
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+bench-service: $(VENV)/.dev .bench-pinecone6/.made ## Cascade against FastAPI with the Pinecone client as documented
+	@$(RUN) -m bench.service $(ARGS)
+
 bench-lanes: $(VENV)/.dev ## throughput against a single stock AsyncIndex
 	@$(RUN) -m bench.lanes $(ARGS)
 
@@ -42,6 +45,9 @@ campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: -
 campaign-kill: $(VENV)/.dev ## kill a process that writes, and look what is left (ARGS: --kills)
 	@$(RUN) -m tests.campaigns.kill $(ARGS)
 
+campaign-faults: $(VENV)/.dev ## every combination of faults against the clock, and a total outage
+	@$(RUN) -m tests.campaigns.faults $(ARGS)
+
 lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(PIP) install uv
 	$(VENV)/bin/uv pip compile pyproject.toml $(LOCKED) -o requirements.txt
@@ -49,11 +55,8 @@ lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-campaign-faults: $(VENV)/.dev ## every combination of faults against the clock, and a total outage
-	@$(RUN) -m tests.campaigns.faults $(ARGS)
-
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) .bench .bench-pinecone6 .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 $(VENV)/.serve: requirements.txt | $(VENV)/.made
 	@echo "setting up: installing requirements.txt into $(VENV)" >&2
@@ -69,6 +72,12 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.serve
 	@echo "setting up: installing bench/requirements.txt into .bench" >&2
 	@$(RUN) -m venv .bench
 	@.bench/bin/python -m pip --disable-pip-version-check --quiet install -r requirements.txt -r bench/requirements.txt
+	@touch $@
+
+.bench-pinecone6/.made: bench/service/requirements-pinecone6.txt | $(VENV)/.made
+	@echo "setting up: installing $< into .bench-pinecone6" >&2
+	@$(RUN) -m venv .bench-pinecone6
+	@.bench-pinecone6/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
 $(VENV)/.made:

@@ -10,6 +10,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 ROW = "{:>9}  {:<8} {:>10} {:>8} {:>8} {:>8} {:>11} {:>7}"
 HEADER = ROW.format(
@@ -36,14 +37,23 @@ class Result:
         return self.broken + self.responses - self.statuses.get(200, 0)
 
 
+Figure = Callable[[Result], float]
+
+requests_per_s: Figure = attrgetter("requests_per_s")
+p50_ms: Figure = attrgetter("p50_ms")
+p95_ms: Figure = attrgetter("p95_ms")
+p99_ms: Figure = attrgetter("p99_ms")
+
+
 def result(
     rate: float, latencies_s: list[float], statuses: Counter[int], broken: int, cpu_s: float
 ) -> Result:
-    """The result of the latencies of all responses, and of what else was counted."""
+    """The result of the latencies that were measured, and of what was counted from end to end."""
     ordered = sorted(latencies_s)
     p50, p95, p99 = (1000 * _percentile(ordered, share) for share in (0.50, 0.95, 0.99))
-    cpu_ms = 1000 * cpu_s / max(len(ordered), 1)
-    return Result(rate, p50, p95, p99, len(ordered), dict(statuses), broken, cpu_ms)
+    responses = statuses.total()
+    cpu_ms = 1000 * cpu_s / max(responses, 1)
+    return Result(rate, p50, p95, p99, responses, dict(statuses), broken, cpu_ms)
 
 
 def _percentile(ordered: list[float], share: float) -> float:
@@ -53,42 +63,80 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 @dataclass
 class Rounds:
-    """All measurements of one variant at one number of requests in flight."""
+    """All measurements of one variant at one number of requests in flight.
+
+    What is counted by a process is the sum over all of them: one alone has too few clock ticks.
+    """
 
     results: list[Result] = field(default_factory=list)
-    cpu_s: float = 0.0  # what the service used in all of them: one alone has too few clock ticks
+    cpu_s: float = 0.0  # of the service
+    upstream_cpu_s: float = 0.0
+    upstream_calls: int = 0
 
     @property
     def errors(self) -> int:
         return sum(result.errors for result in self.results)
 
     @property
+    def responses(self) -> int:
+        return sum(result.responses for result in self.results)
+
+    @property
     def cpu_ms(self) -> float:
         """CPU of the service for each response."""
-        return 1000 * self.cpu_s / max(sum(result.responses for result in self.results), 1)
+        return 1000 * self.cpu_s / max(self.responses, 1)
+
+    @property
+    def calls(self) -> float:
+        """Searches that the upstream was asked, for each response."""
+        return self.upstream_calls / max(self.responses, 1)
+
+    def median(self, of: Figure) -> float:
+        return statistics.median(of(result) for result in self.results)
 
     def row(self, in_flight: int, name: str) -> str:
         """A line of the table: medians of the rounds, CPU and errors of all of them."""
         return ROW.format(
             in_flight,
             name,
-            f"{self._median(lambda result: result.requests_per_s):.0f}",
-            f"{self._median(lambda result: result.p50_ms):.1f}",
-            f"{self._median(lambda result: result.p95_ms):.1f}",
-            f"{self._median(lambda result: result.p99_ms):.1f}",
+            f"{self.median(requests_per_s):.0f}",
+            f"{self.median(p50_ms):.1f}",
+            f"{self.median(p95_ms):.1f}",
+            f"{self.median(p99_ms):.1f}",
             f"{self.cpu_ms:.2f}",
             self.errors,
         )
 
-    def _median(self, of: Callable[[Result], float]) -> float:
-        return statistics.median(of(result) for result in self.results)
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The ratio of two variants within each round: the lowest, the median, the highest."""
+
+    lowest: float
+    median: float
+    highest: float
+
+    def __str__(self) -> str:
+        return f"min {self.lowest:.2f}, median {self.median:.2f}, max {self.highest:.2f}"
+
+
+def between(ours: Rounds, theirs: Rounds, of: Figure) -> Between:
+    """One figure of ours over the same of theirs."""
+    ratios = [_over(of(a), of(b)) for a, b in zip(ours.results, theirs.results, strict=True)]
+    return Between(min(ratios), statistics.median(ratios), max(ratios))
+
+
+def cpu_ratio(ours: Rounds, theirs: Rounds) -> float:
+    """CPU for each response, over all rounds."""
+    return _over(ours.cpu_ms, theirs.cpu_ms)
 
 
 def ratio(ours: Rounds, theirs: Rounds) -> str:
     """Ours over theirs, round by round, for two variants that were measured in turn."""
-    pairs = zip(ours.results, theirs.results, strict=True)
-    ratios = [a.requests_per_s / b.requests_per_s for a, b in pairs]
-    return (
-        f"requests/s min {min(ratios):.2f}, median {statistics.median(ratios):.2f}, "
-        f"max {max(ratios):.2f}; CPU per request {ours.cpu_ms / theirs.cpu_ms:.2f}"
-    )
+    rates = between(ours, theirs, requests_per_s)
+    return f"requests/s {rates}; CPU per request {cpu_ratio(ours, theirs):.2f}"
+
+
+def _over(ours: float, theirs: float) -> float:
+    """Not a number, if there was too little to count."""
+    return ours / theirs if theirs else math.nan

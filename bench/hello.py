@@ -1,8 +1,8 @@
-"""The least that Quart on Hypercorn can do: `python -m bench.hello PORT`."""
+"""The least that Quart on Hypercorn can do: `PORT=8000 python -m bench.hello`."""
 
 from __future__ import annotations
 
-import sys
+import os
 
 import uvloop
 from hypercorn.asyncio import serve
@@ -19,7 +19,7 @@ async def hello() -> dict[str, str]:
 
 def main() -> None:
     config = Config()
-    config.bind = [f"127.0.0.1:{sys.argv[1]}"]
+    config.bind = [f"127.0.0.1:{os.environ['PORT']}"]
     config.accesslog = None
     uvloop.run(serve(app, config))
 

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
-import json
 import os
 import platform
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 
-import uvloop
-
+from bench.cascade import MODULE, environment
+from bench.command import end_on_signals, positive, positives
 from bench.figures import HEADER, Rounds, ratio
-from bench.load import load
+from bench.measuring import found, measure
 from bench.processes import Failed, Process, free_port, running
 
-TARGET = "/api/semantic-search?text_query=hello"
-VARIANTS = {"cascade": ["service", "serve"], "stock": ["bench.stock"]}
-FIRST_ANSWER_TIMEOUT_S = 30.0
+TARGET = "/api/semantic-search?text_query=hello+{n}"
+VARIANTS = {"cascade": MODULE, "stock": ["bench.stock"]}
 WARM_UP_S = 1.5
 
 
@@ -40,48 +36,12 @@ def started(delay_ms: float) -> Iterator[list[Process]]:
         variants = []
         for name, module in VARIANTS.items():
             port = free_port()
-            environment = {
-                "HOST": "127.0.0.1",
-                "PORT": str(port),
-                "WEB_CONCURRENCY": "1",
-                "LOG_LEVEL": "WARNING",
-                "PINECONE_API_KEY": "bench",
-                "PINECONE_DENSE_INDEX_HOST": upstream.url,
-                "PINECONE_SPARSE_INDEX_HOST": upstream.url,
-                "PINECONE_CONTROLLER_HOST": upstream.url,
-            }
-            variants.append(stack.enter_context(running(name, port, module, environment)))
-        ours, theirs = (found(process) for process in variants)
+            settings = environment(port, upstream)
+            variants.append(stack.enter_context(running(name, port, module, settings)))
+        ours, theirs = (found(process, TARGET) for process in variants)
         if not ours or ours != theirs:
             raise Failed("the two variants do not find the same, or nothing")
         yield variants
-
-
-def found(process: Process) -> object:
-    """The results of one search: nobody shall measure how fast a variant fails."""
-    connection = http.client.HTTPConnection(
-        "127.0.0.1", process.port, timeout=FIRST_ANSWER_TIMEOUT_S
-    )
-    try:
-        with contextlib.closing(connection):
-            connection.request("GET", TARGET)
-            answer = connection.getresponse()
-            body = answer.read()
-        if answer.status != 200:
-            raise process.failed(f"answered with status {answer.status}")
-        return json.loads(body)["results"]
-    except (OSError, http.client.HTTPException, LookupError, ValueError) as exc:
-        raise process.failed(f"gave no answer ({type(exc).__name__})") from exc
-
-
-def measure(process: Process, target: str, in_flight: int, seconds: float, rounds: Rounds) -> None:
-    """One measurement of one variant, added to its rounds."""
-    before = process.cpu_seconds()
-    result = uvloop.run(load(process.url + target, in_flight, seconds))
-    rounds.cpu_s += process.cpu_seconds() - before
-    rounds.results.append(result)
-    if not result.responses:
-        raise process.failed(f"answered nothing in {seconds:g} s")
 
 
 def compare(variants: list[Process], options: argparse.Namespace) -> int:
@@ -109,25 +69,14 @@ def compare(variants: list[Process], options: argparse.Namespace) -> int:
     return errors
 
 
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-def _positives(text: str) -> list[int]:
-    return [_positive(part) for part in text.split(",")]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.lanes")
-    parser.add_argument("--in-flight", type=_positives, default=[1, 16, 64], metavar="1,16,64")
-    parser.add_argument("--rounds", type=_positive, default=5)
-    parser.add_argument("--seconds", type=_positive, default=4, help="that a measurement takes")
+    parser.add_argument("--in-flight", type=positives, default=[1, 16, 64], metavar="1,16,64")
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--seconds", type=positive, default=4, help="that a measurement takes")
     parser.add_argument("--delay-ms", type=float, default=20.0, help="that the upstream takes")
     options = parser.parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGINT):  # end what was started, then end
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    end_on_signals()
     try:
         with started(options.delay_ms) as variants:
             errors = compare(variants, options)

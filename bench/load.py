@@ -4,14 +4,20 @@ It is a closed loop: each of N connections sends the next request as soon as the
 one is complete, so N requests are in flight all the time, and a slower service is asked less often.
 What it shows is throughput; the percentiles are those of a service that is kept exactly this busy,
 not of one that meets a given rate of arrivals. It looks at statuses and never into a body, and it
-reads only answers that have a Content-Length: any other kind is counted as broken.
+reads only answers that have a Content-Length: any other kind is counted as broken. `{n}` in the URL
+is the request's number, so that no two requests ask the same.
+
+For the first quarter of the time the connections are made and the service finds its pace. What was
+sent then counts as answered or not, but neither in the rate nor in the percentiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +30,7 @@ import uvloop
 
 from bench.figures import Result, result
 
+LEAD_IN = 0.25  # the share of the time that is not measured
 GRACE_S = 5.0  # for the answers that are still on their way when the time is up
 RECONNECT_PAUSE_S = 0.05
 
@@ -37,11 +44,23 @@ class _Run:
             raise ValueError(f"{url!r} is not an http:// URL")
         self.host, self.port = parts.hostname, parts.port or 80
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self.request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode()
-        self.latencies_s: list[float] = []
+        request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode()
+        self._before, self._numbered, self._after = request.partition(b"{n}")
+        self._numbers = itertools.count()
+        self.latencies_s: list[float] = []  # of what was sent since `measured_from`
+        self.measured_from = math.inf
         self.statuses: Counter[int] = Counter()
         self.broken = 0
         self.over = False
+
+    @property
+    def answers(self) -> int:
+        return self.statuses.total()
+
+    def request(self) -> bytes:
+        if not self._numbered:
+            return self._before
+        return b"%b%d%b" % (self._before, next(self._numbers), self._after)
 
     async def keep_connected(self) -> None:
         """One connection, made anew as often as it ends before its time."""
@@ -101,7 +120,8 @@ class _Connection(asyncio.Protocol):
             self._lost.set_result(None)
 
     def _answered(self) -> None:
-        self._run.latencies_s.append(time.perf_counter() - self._sent_at)
+        if self._sent_at >= self._run.measured_from:
+            self._run.latencies_s.append(time.perf_counter() - self._sent_at)
         self._run.statuses[int(self._received[9:12])] += 1
         self._received, self._size, self._waiting = b"", 0, False
         self._send()
@@ -112,17 +132,19 @@ class _Connection(asyncio.Protocol):
             return
         self._waiting = True
         self._sent_at = time.perf_counter()
-        self._transport.write(self._run.request)
+        self._transport.write(self._run.request())
 
 
 async def load(url: str, connections: int, seconds: float) -> Result:
     """Keep `connections` requests to `url` in flight for `seconds`, then wait for the last ones."""
     run = _Run(url)
-    cpu_s, started = time.process_time(), time.perf_counter()
+    cpu_s = time.process_time()
     slots = [asyncio.create_task(run.keep_connected()) for _ in range(connections)]
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds * LEAD_IN)
+    before, run.measured_from = run.answers, time.perf_counter()
+    await asyncio.sleep(seconds * (1 - LEAD_IN))
     run.over = True
-    rate = len(run.latencies_s) / (time.perf_counter() - started)
+    rate = (run.answers - before) / (time.perf_counter() - run.measured_from)
     _, late = await asyncio.wait(slots, timeout=GRACE_S)
     for slot in late:
         slot.cancel()

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from bench.command import end_on_signals
 from bench.engine.corpus import texts
 from bench.figures import HEADER, Rounds, ratio
-from bench.lanes import measure
+from bench.measuring import measure
 from bench.processes import ROOT, Failed, Process, free_port, running
 
 SEARCHES = ("semantic-search", "lexical-search", "cascading-retrieval")
@@ -56,10 +56,15 @@ def started(data_dir: Path) -> Iterator[tuple[Process, Process]]:
     """The hello-world and the service."""
     with ExitStack() as stack:
         port = free_port()
-        hello = running("hello", port, ["bench.hello", str(port)], {})
+        hello = running("hello", port, ["bench.hello"], {"PORT": str(port)})
         opened = stack.enter_context(hello)
         port = free_port()
-        environment = {"PORT": str(port), "DATA_DIR": str(data_dir), "LOG_LEVEL": "WARNING"}
+        environment = {
+            "PORT": str(port),
+            "DATA_DIR": str(data_dir),
+            "LOG_LEVEL": "WARNING",
+            "CACHE_TTL": "0",
+        }
         service = running("cascade", port, ["service", "serve"], environment)
         yield opened, stack.enter_context(service)
 
@@ -94,8 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     options = parser.parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    end_on_signals()
     try:
         with tempfile.TemporaryDirectory() as folder:
             question = load_records(Path(folder), options.records)

@@ -90,14 +90,18 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    name: str, port: int, module: Sequence[str], environment: Mapping[str, str]
+    name: str,
+    port: int,
+    module: Sequence[str],
+    environment: Mapping[str, str],
+    python: str = sys.executable,
 ) -> Iterator[Process]:
     """`python -m module…` while the block runs; it listens on `port` when the block is entered."""
     kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as stderr:
         popen = subprocess.Popen(
-            [sys.executable, "-m", *module],
+            [python, "-m", *module],
             env={**kept, **environment},
             cwd=directory,
             stdin=subprocess.DEVNULL,

@@ -1,8 +1,10 @@
 """A stand-in for Pinecone's data plane that costs next to nothing: `python -m bench.upstream`.
 
-Every search is answered with the same ten hits, after a delay; anything else is taken for
-`describe_index_stats` and answered at once. It knows nothing of what is asked: it reads no body,
-checks no key, and speaks just enough HTTP/1.1 for clients that send a Content-Length.
+Every search is answered with the same ten hits, after a delay, reranked or not; a share of them
+can take some times as long. `/restart` tells how many searches there have been, and begins anew;
+anything else is taken for `describe_index_stats` and answered at once. It knows nothing of what is
+asked: it reads no body, checks no key, and speaks just enough HTTP/1.1 for clients that send a
+Content-Length.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import random
 from collections.abc import Sequence
 from typing import cast
 
@@ -20,6 +23,10 @@ WORDS = (
     "a record of about forty words stands in for what a search finds in a real index where texts "
     "are cut into chunks of a paragraph or so and this one says very little over and over again"
 )
+
+
+SEED = 1
+RESTART = "/restart"
 
 
 def _response(status: str, body: object) -> bytes:
@@ -56,12 +63,35 @@ STATS = _response(
 NO_LENGTH = _response("411 Length Required", {})
 
 
+class Searches:
+    """How long each search takes, and how many there have been since the last restart.
+
+    Which ones are slow is drawn by a generator with a fixed seed, one draw for each search in the
+    order of their arrival: no rhythm that a service could meet, and the same pattern after every
+    restart, so that nobody who is measured has better luck.
+    """
+
+    def __init__(self, delay_s: float, slow_share: float = 0.0, slow_times: float = 1.0) -> None:
+        self._delay_s = delay_s
+        self._slow_s = delay_s * slow_times
+        self._slow_share = slow_share
+        self.restart()
+
+    def restart(self) -> None:
+        self.count = 0
+        self._draw = random.Random(SEED).random
+
+    def next_delay_s(self) -> float:
+        self.count += 1
+        return self._slow_s if self._draw() < self._slow_share else self._delay_s
+
+
 class Upstream(asyncio.Protocol):
     """One connection. Requests are answered one after the other, however they arrive."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, delay_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, searches: Searches) -> None:
         self._loop = loop
-        self._delay_s = delay_s
+        self._searches = searches
         self._received = b""
         self._answering = False
         self._transport: asyncio.Transport | None = None
@@ -94,7 +124,10 @@ class Upstream(asyncio.Protocol):
         self._answering = True
         target = head.split(b" ", 2)[1]
         if target.startswith(b"/records/namespaces/") and target.endswith(b"/search"):
-            self._loop.call_later(self._delay_s, self._answer, FOUND)
+            self._loop.call_later(self._searches.next_delay_s(), self._answer, FOUND)
+        elif target == RESTART.encode():
+            self._answer(_response("200 OK", {"searches": self._searches.count}))
+            self._searches.restart()
         else:
             self._answer(STATS)
 
@@ -111,11 +144,11 @@ class Upstream(asyncio.Protocol):
             self._transport.close()
 
 
-async def serve(port: int, delay_s: float) -> None:
+async def serve(port: int, searches: Searches) -> None:
     """Answer on a loopback port until cancelled."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Upstream(loop, delay_s), "127.0.0.1", port, backlog=2048
+        lambda: Upstream(loop, searches), "127.0.0.1", port, backlog=2048
     )
     await server.serve_forever()
 
@@ -124,9 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.upstream")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--delay-ms", type=float, default=20.0, help="before a search is answered")
+    parser.add_argument("--slow-share", type=float, default=0.0, help="of searches, from 0 to 1")
+    parser.add_argument("--slow-times", type=float, default=20.0, help="as long as the others")
     options = parser.parse_args(arguments)
+    searches = Searches(options.delay_ms / 1000, options.slow_share, options.slow_times)
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(options.port, options.delay_ms / 1000))
+        uvloop.run(serve(options.port, searches))
     return 0
 
 

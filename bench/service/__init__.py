@@ -1,0 +1,1 @@
+"""Cascade's main benchmark, against an honest baseline: see bench/README.md."""

@@ -1,0 +1,151 @@
+"""The main benchmark: what it prints and draws, and what it refuses. No figure is judged here."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.figures import Rounds, result
+from bench.processes import ROOT, Failed
+from bench.service.baseline import once_each
+from bench.service.parts import Case, Part, Plan, cases
+from bench.service.plot import Panel, bars
+from bench.service.report import ratios, rows
+from bench.service.variants import AIOHTTP, Variant
+from tests.e2e.command import environment
+
+CALLS = {"semantic": 1.0, "cascading": 2.0}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_smallest_run_measures_the_same_work_of_every_variant(tmp_path: Path) -> None:
+    saved, plot = tmp_path / "figures.json", tmp_path / "plot.svg"
+    options = ["--quick", "--in-flight", "4", "--seconds", "0.5", "--delay-ms", "5"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.service", *options, "--json", saved, "--plot", plot],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+    installed = {"cascade", "stock"} | ({"aiohttp"} if AIOHTTP.versions() else set())
+    table = re.findall(r"^(steady|slow|cached) +(\w+) +4  (\w+) .* ([\d.]+) +0$", done.stdout, re.M)
+    seen = Counter((part, search) for part, search, *_ in table)
+    assert seen == {
+        (part, search): 2 if part == "cached" else len(installed)
+        for part in ("steady", "slow", "cached")
+        for search in CALLS
+    }
+    for part, search, variant, calls in table:
+        if part == "steady":
+            assert variant in installed
+            extra = 1.1 if variant == "cascade" else 1.0  # whoever is late may be asked twice
+            assert CALLS[search] <= float(calls) <= extra * CALLS[search]
+        if variant == "hello":
+            assert float(calls) == 0
+    assert len(re.findall(r"in flight, cascade / \w+: requests/s min", done.stdout)) == len(seen)
+
+    figures = json.loads(saved.read_text())
+    assert figures["versions"]["stock"]["pinecone"].startswith("10.")
+    assert len(figures["cases"]) == len(seen)
+    drawn = "".join(ElementTree.parse(plot).getroot().itertext())  # noqa: S314 - it is our own
+    assert "Cascade" in drawn
+    assert "semantic" in drawn
+
+
+STRAY = Variant("stray", ("tests.bench.stray",), ())
+DEAF = Variant("deaf", ("bench.hello",), ())
+
+
+@pytest.mark.parametrize(
+    ("rival", "why"),
+    [(STRAY, "semantic: cascade and stray do not find the same"), (DEAF, "deaf answered with")],
+)
+def test_nobody_is_measured_who_does_something_else(rival: Variant, why: str) -> None:
+    part = Part("steady", "", (rival,), in_flight=(1,))
+    plan = Plan(["semantic"], [], rounds=1, seconds=0.1, delay_ms=1)
+    with pytest.raises(Failed, match=why):
+        next(cases(part, plan, []))
+
+
+def test_an_unknown_search_is_named() -> None:
+    command = [sys.executable, "-m", "bench.service", "--searches", "semantic,lexicl"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'lexicl' is none of semantic, lexical, cascading" in done.stderr
+
+
+def measured(rate: float, latency_s: float, calls: int) -> Rounds:
+    once = result(rate, [latency_s] * 100, Counter({200: 100}), 0, 0.01)
+    return Rounds([once], cpu_s=0.1, upstream_calls=calls)
+
+
+@pytest.fixture
+def case() -> Case:
+    return Case(
+        "slow",
+        "semantic",
+        16,
+        {
+            "cascade": measured(300, 0.02, calls=105),
+            "stock": measured(100, 0.08, calls=100),
+            "aiohttp": measured(200, 0.04, calls=100),
+        },
+    )
+
+
+def test_the_ratio_is_that_to_the_faster_baseline(case: Case) -> None:
+    assert ratios(case) == (
+        "slow, semantic, 16 in flight, cascade / aiohttp: "
+        "requests/s min 1.50, median 1.50, max 1.50; p50 0.50, p99 0.50; CPU per request 1.00"
+    )
+
+
+def test_extra_calls_are_seen_in_the_table(case: Case) -> None:
+    ours, stock, _ = rows(case).splitlines()
+    assert ours.split()[-2:] == ["1.05", "0"]
+    assert stock.split()[-2:] == ["1.00", "0"]
+
+
+def test_a_baseline_keeps_the_better_score_of_a_record_that_both_legs_found() -> None:
+    dense = [{"_id": "a", "score": 0.5}, {"_id": "b", "score": 0.4}]
+    sparse = [{"_id": "b", "score": 0.9}, {"_id": "c", "score": 0.1}]
+    assert [(each["_id"], each["score"]) for each in once_each(dense + sparse)] == [
+        ("b", 0.9),
+        ("a", 0.5),
+        ("c", 0.1),
+    ]
+
+
+def test_a_plot_has_a_bar_with_its_number_for_each_value() -> None:
+    panels = [Panel("semantic", {"1": {"ours": 40, "theirs": 20}, "64": {"ours": 1000}})]
+    root = ElementTree.fromstring(bars("a < b", "in flight", {"ours": "O", "theirs": "T"}, panels))  # noqa: S314
+    texts = [text.text for text in root.iter(SVG + "text")]
+    assert {"a < b", "in flight", "semantic", "1", "64", "O", "T"} < set(texts)
+    assert [text for text in texts if text in {"40", "20", "1,000"}] == ["40", "20", "1,000"]
+    squares, drawn = 2, [float(rect.attrib["height"]) for rect in root.iter(SVG + "rect")]
+    low, lower, high = drawn[squares:]
+    assert low == pytest.approx(2 * lower, abs=0.1)
+    assert high == pytest.approx(25 * low, abs=1.3)
+
+
+def test_no_bar_leaves_the_plot() -> None:
+    groups = {str(n): {"a": 1.0 * n, "b": 2.0, "c": 3.0} for n in (1, 16, 64, 256)}
+    svg = bars("t", "b", dict.fromkeys("abc", "a long title"), [Panel("p", groups)] * 2)
+    root = ElementTree.fromstring(svg)  # noqa: S314 - it is our own
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    for rect in root.iter(SVG + "rect"):
+        x, y, wide, tall = (float(rect.attrib[name]) for name in ("x", "y", "width", "height"))
+        assert 0 <= x <= x + wide <= width
+        assert 0 <= y <= y + tall <= height
