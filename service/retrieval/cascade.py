@@ -1,7 +1,8 @@
-"""The one way of every search: legs at once, fused, reranked, cut.
+"""The one way of every search: legs at once, fused, reranked.
 
 Knows nothing of who listens. It yields an event as each stage ends; the JSON face waits for the
-last one, streaming faces pass them all on. A search of one leg is a cascade of one.
+last one, streaming faces pass them all on. An event has all results, of which a face shows as many
+as it was asked for. A search of one leg is a cascade of one.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ async def cascade(
     if query.rerank == "union" and results and reranker is not None:
         results = await _rerank(query, results, legs[0].text_field, reranker, deadline, receipt)
         yield Event("reranked", results, receipt)
-    yield Event("done", results[: query.top_k], receipt)
+    yield Event("done", results, receipt)
 
 
 async def _run(
@@ -109,10 +110,9 @@ async def _rerank(
 ) -> list[Result]:
     """The reranked results, or the fused ones where the reranker fails or is late."""
     watch = Stopwatch()
-    candidates = results[: reranker.max_documents]
     try:
         async with asyncio.timeout(deadline.remaining()):
-            reranked, units = await rerank(reranker, query.text, candidates, text_field)
+            reranked, units = await rerank(reranker, query.text, results, text_field)
     except RequestError as exc:
         receipt.add(failed("rerank", watch, exc))
         return results
@@ -120,7 +120,8 @@ async def _rerank(
         receipt.add(failed("rerank", watch, _late(deadline)))
         return results
     usage = {"rerank_units": units}
-    receipt.add(StageReceipt("rerank", "ok", watch.ms, len(candidates), usage))
+    candidates = min(len(results), reranker.max_documents)
+    receipt.add(StageReceipt("rerank", "ok", watch.ms, candidates, usage))
     return reranked
 
 

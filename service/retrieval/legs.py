@@ -44,7 +44,7 @@ class Leg:
     candidates: int = 0
 
     def asks_for(self, query: Query) -> int:
-        return max(query.top_k, self.candidates)
+        return max(query.top_k, self.candidates, query.depth)
 
     async def search(
         self, query: Query, reranker: Reranker | None, deadline: Deadline
@@ -60,15 +60,12 @@ class Leg:
 
     async def _ask(self, query: Query, reranker: Reranker | None, deadline: Deadline) -> Answer:
         per_leg = reranker if query.rerank == "per-leg" else None
-        inside = Rerank(per_leg.model, self.text_field) if per_leg else None
-        question = self._question(query)
+        question, inside = self._question(query), None
+        if per_leg is not None and self.dialect.reranks:
+            question = replace(question, top_k=min(question.top_k, per_leg.max_documents))
+            inside = Rerank(per_leg.model, self.text_field)
         answer = await self.pool.call(
-            lambda index: self.dialect.ask(
-                index,
-                question,
-                inside if self.dialect.reranks else None,
-                deadline.remaining() + NET_S,
-            )
+            lambda index: self.dialect.ask(index, question, inside, deadline.remaining() + NET_S)
         )
         if per_leg is None or self.dialect.reranks:
             return answer

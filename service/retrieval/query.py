@@ -21,7 +21,8 @@ ALL_FIELDS = ("*",)
 class Query:
     """One search. `fields` of None stands for the text alone, `("*",)` for every field.
 
-    `match_terms` and `typos` are for words: a leg that searches by meaning passes them by.
+    `match_terms` and `typos` are for words: a leg that searches by meaning passes them by. `depth`
+    is how many records each leg looks for at least.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Query:
     match_terms: tuple[str, ...] = ()
     typos: bool = False
     highlight: bool = False
+    depth: int = 0
 
 
 class Result(NamedTuple):

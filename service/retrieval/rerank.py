@@ -17,9 +17,11 @@ async def rerank(
 ) -> tuple[list[ScoredT], int]:
     """The same records in the reranker's order with its scores, and the units used.
 
-    A record without text can't be read by a reranker: it goes to the end, with the lowest score.
+    A reranker can't read a record without text, nor more than so many: what it did not read comes
+    behind what it did, in the order that it had, with the lowest score.
     """
     readable: list[ScoredT] = [item for item in found if _text(item, text_field)]
+    del readable[reranker.max_documents :]
     if not readable:
         return list(found), 0
     ranking = await reranker.rerank(query, [_text(item, text_field) for item in readable])

@@ -129,7 +129,7 @@ async def test_the_openapi_document_knows_every_route_and_every_parameter(client
     get = document["paths"]["/api/cascading-retrieval"]["get"]
     assert {parameter["name"] for parameter in get["parameters"]} == {
         "text_query", "top_k", "namespace", "filter", "fields", "rerank", "timeout_ms",
-        "match_terms", "typos", "highlight",
+        "match_terms", "typos", "highlight", "depth", "cursor",
     }  # fmt: skip
     post = document["paths"]["/api/cascading-retrieval"]["post"]
     assert "requestBody" in post
