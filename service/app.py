@@ -18,16 +18,24 @@ from werkzeug.routing import MapAdapter
 
 from service.access.door import Door
 from service.backend import Backend
+from service.caching.answers import Answers
+from service.caching.memory import MemoryStore
+from service.caching.store import Store
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.lifecycle import Lifecycle
+from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.sources import sources_for
 from service.web import access, documentation, envelope, errors, records
 from service.web.bodies import request_class
+from service.web.cursors import Cursors
 from service.web.operations import operations_blueprint
 from service.web.proxy import trust_proxies
 from service.web.search import search_blueprint
+
+# How long after a write a search may still find what was there before.
+SETTLE_S: dict[str, float] = {"pinecone": 10.0, "embedded": 2.0}
 
 
 class Cascade(Quart):
@@ -60,7 +68,14 @@ def create_app(
     """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
-    backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once)
+    store = _store_for(settings)
+    answers: Answers[Receipt] = Answers(store, settings.cache_ttl)
+    backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, answers.wrote)
+    cursors = Cursors(
+        store,
+        settings.cursor_ttl + settings.cache_ttl,  # an answer that is kept has a cursor as well
+        kept=settings.redis_url is not None or settings.web_concurrency == 1,
+    )
     door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
 
     app = Cascade("service", static_folder=None)
@@ -77,7 +92,7 @@ def create_app(
     errors.install(app)
     access.install(app, door)
     app.register_blueprint(operations_blueprint(lifecycle, backend.health))
-    app.register_blueprint(search_blueprint(settings, backend))
+    app.register_blueprint(search_blueprint(settings, backend, answers, cursors))
     records.install(app, settings, backend, door)
 
     resources = contextlib.AsyncExitStack()
@@ -85,6 +100,7 @@ def create_app(
     @app.before_serving
     async def open_backend() -> None:
         await resources.enter_async_context(backend.opened())
+        await resources.enter_async_context(answers.opened(backend.place))
 
     @app.after_serving
     async def close_backend() -> None:
@@ -92,6 +108,19 @@ def create_app(
 
     app.asgi_app = trust_proxies(app.asgi_app, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
+
+
+def _store_for(settings: Settings) -> Store:
+    """Redis where it is configured, the memory of this process otherwise."""
+    settle_s = SETTLE_S[settings.backend]
+    if settings.redis_url is None:
+        return MemoryStore(settings.cache_max_bytes, settle_s)
+    from service.caching.redis import RedisStore  # noqa: PLC0415 - it takes 0.3 s to import
+
+    try:
+        return RedisStore(settings.redis_url.get_secret_value(), settle_s)
+    except (ValueError, TypeError) as exc:
+        raise StartupFailed("REDIS_URL: an option in it, after the `?`, is not known") from exc
 
 
 @contextlib.asynccontextmanager

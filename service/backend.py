@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from service.errors import RequestError, Unavailable, UpstreamTimeout
 from service.indexes.pinecone import ping
 from service.indexes.registry import Index
-from service.records.records import IndexStats, Records
+from service.records.records import IndexStats, Records, Wrote
 from service.records.sending import Target
 from service.retrieval.cascade import cascade
 from service.retrieval.deadline import Deadline
@@ -40,14 +40,15 @@ class Health:
 class Backend:
     """The indexes and the reranker behind an app's searches, while they are open.
 
-    `upserts_at_once` bounds the calls that write.
+    `upserts_at_once` bounds the calls that write; `wrote` is told of each namespace written to.
     """
 
-    def __init__(self, sources: Sources, upserts_at_once: int) -> None:
+    def __init__(self, sources: Sources, upserts_at_once: int, wrote: Wrote) -> None:
         self.max_reranked = sources.max_reranked
         self.reranks_unasked = sources.reranks_unasked
         self._sources = sources
         self._upserts_at_once = upserts_at_once
+        self._wrote = wrote
         self._opened: Opened | None = None
         self._records: Records | None = None
         self._reranking: Reranking | None = None
@@ -84,7 +85,12 @@ class Backend:
     def _open_records(self, opened: Opened) -> Records:
         hosts = _hosts(opened).values()
         targets = [Target(index.dialect, index.pool, index.reads) for index in hosts]
-        return Records(targets, opened.text_field, self._upserts_at_once, opened.show)
+        return Records(targets, opened.text_field, self._upserts_at_once, opened.show, self._wrote)
+
+    @property
+    def place(self) -> str:
+        """Where what is searched is, while it is open."""
+        return self._opened.place if self._opened else ""
 
     @property
     def records(self) -> Records:

@@ -16,6 +16,7 @@ person can act on.
          ├─ NotFound              404
          ├─ MethodNotAllowed      405
          ├─ BodyTimeout           408
+         ├─ CursorExpired         410 the ranking that it leads on in is not kept any more
          ├─ BodyTooLarge          413
          ├─ UnsupportedMediaType  415
          ├─ InvalidRequest        422 understood, with values that are not allowed
@@ -123,6 +124,10 @@ class MethodNotAllowed(RequestError):
 
 class BodyTimeout(RequestError):
     status, code = 408, "body_timeout"
+
+
+class CursorExpired(RequestError):
+    status, code = 410, "cursor_expired"
 
 
 class BodyTooLarge(RequestError):

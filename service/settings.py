@@ -11,6 +11,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -86,6 +87,27 @@ def _keys(value: SecretStr | None) -> SecretStr | None:
 Keys = Annotated[SecretStr | None, AfterValidator(_keys)]
 
 
+def _redis_url(value: SecretStr | None) -> SecretStr | None:
+    """It may hold a password, so that what is wrong with it is said without repeating it."""
+    url = value.get_secret_value().strip() if value else ""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname and parts.port)
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(
+            "this is no address of a Redis, such as redis://:password@host:6379/0, rediss://… "
+            "for TLS, or unix:///path/to/socket"
+        )
+    return SecretStr(url)
+
+
+RedisUrl = Annotated[SecretStr | None, AfterValidator(_redis_url)]
+
+
 class Settings(BaseSettings):
     """One attribute per setting; the environment variable is its name in upper case."""
 
@@ -129,6 +151,11 @@ class Settings(BaseSettings):
     search_timeout_max_ms: int = Field(ge=1)
     search_fusion: Literal["z-score", "min-max", "rrf"]
     search_lexical_weight: float | None = Field(None, ge=0, le=1)
+    search_depth: int = Field(ge=0, le=1000)
+    cache_ttl: float = Field(ge=0, le=86_400)
+    cache_max_bytes: int = Field(ge=2**20, le=2**40)
+    cursor_ttl: float = Field(gt=0, le=86_400)
+    redis_url: RedisUrl = None
     records_timeout_ms: int = Field(ge=1)
     upserts_at_once: int = Field(ge=1, le=256)
 
@@ -146,7 +173,8 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """The values that must never be seen in a log."""
         key = self.pinecone_api_key
-        return (*((key.get_secret_value(),) if key else ()), *self.service_keys)
+        own = (key.get_secret_value(),) if key else ()
+        return (*own, *self.service_keys, *_passwords(self.redis_url))
 
     @property
     def service_keys(self) -> tuple[str, ...]:
@@ -204,6 +232,14 @@ class Settings(BaseSettings):
         files = [CONFIG_DIR / name for name in [*profiles, "defaults.toml"]]
         from_files = [InitSettingsSource(settings_cls, _read_toml(path)) for path in files]
         return (init_settings, env_settings, dotenv_settings, *from_files)
+
+
+def _passwords(url: SecretStr | None) -> tuple[str, ...]:
+    """The URL, and the password in it in both of its forms."""
+    if url is None:
+        return ()
+    password = urlsplit(url.get_secret_value()).password or ""
+    return tuple(filter(None, (url.get_secret_value(), password, unquote(password))))
 
 
 def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:

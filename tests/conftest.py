@@ -21,6 +21,9 @@ from service.settings import Settings, load_settings
 from tests.upstream import API_KEY, Upstream
 
 OURS = (
+    "CACHE_",
+    "CURSOR_",
+    "REDIS_",
     "SERVICE_",
     "RECORDS_",
     "DATA_",
@@ -66,6 +69,7 @@ def make_settings(upstream: Upstream) -> MakeSettings:
             "pinecone_sparse_index_host": upstream.host("sparse"),
             "pinecone_controller_host": upstream.host("control"),
             "pinecone_lanes": 2,
+            "cache_ttl": 0,  # each request of a test is meant
         }
         return load_settings(**(given | overrides))
 

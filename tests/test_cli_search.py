@@ -75,7 +75,7 @@ def test_what_is_in_a_record_never_gets_to_command_the_terminal(
 def test_json_is_the_apis_answer(command: Command, data_dir: Path) -> None:
     answer = json.loads(command("search", "loaf", "--json", DATA_DIR=data_dir).stdout)
     assert answer["results"][0]["_id"] == "bread"
-    assert answer.keys() == {"results", "degraded", "receipt"}
+    assert answer.keys() == {"results", "degraded", "cursor", "receipt"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from service.access.keys import Keys
+from service.access.keys import Keys, name_of
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 CLOSED = (
@@ -41,14 +41,16 @@ class Door:
         self._keys = Keys(keys)
         self._at_home = is_loopback(listens_on) and not proxies
 
-    def check(self, presented: Sequence[str]) -> None:
-        """Whether one of the presented keys opens."""
+    def check(self, presented: Sequence[str]) -> str:
+        """Whether one of the presented keys opens; returns whose it is, "" without keys."""
         if not self._keys:
-            return
+            return ""
         if not presented:
             raise KeyMissing("Send your key as `Authorization: Bearer …` or as `Api-Key: …`")
-        if not any(self._keys.accept(key) for key in presented):
-            raise KeyRejected("This key is not one that the service knows")
+        for key in presented:
+            if self._keys.accept(key):
+                return name_of(key)
+        raise KeyRejected("This key is not one that the service knows")
 
     def check_write(self, caller: Caller) -> None:
         """Whether a write may pass that has passed `check`."""

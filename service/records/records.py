@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 FINISH_S = 2.0  # how long `close` waits for writes whose callers have gone; the drain came before
 CANCEL_GRACE_S = 0.5
 Show = Callable[[], Awaitable[None]]
+Wrote = Callable[[str], Awaitable[None]]
 ResultT = TypeVar("ResultT")
 
 
@@ -59,17 +60,25 @@ class IndexStats:
 class Records:
     """`targets` are the indexes by where they are, each of which gets every record.
 
-    `show` makes searches see what was written, where the backend can be told to.
+    `show` makes searches see what was written, where the backend can be told to. `wrote` is called
+    with the namespace after everything that may have changed something in it, before the caller
+    hears of it; it neither fails nor takes long.
     """
 
     def __init__(
-        self, targets: Sequence[Target], text_field: str, at_once: int, show: Show | None
+        self,
+        targets: Sequence[Target],
+        text_field: str,
+        at_once: int,
+        show: Show | None,
+        wrote: Wrote,
     ) -> None:
         self.can_show = show is not None
         self._targets = targets
         self._text_field = text_field
         self._slots = asyncio.Semaphore(at_once)
         self._show = show
+        self._wrote = wrote
         self._writes: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -77,13 +86,14 @@ class Records:
         self, namespace: str, records: Sequence[Any], deadline: Deadline, *, visible: bool = False
     ) -> Written:
         """Write what can be written. Raises where not one record was."""
-        return await self._finished(self._upsert(namespace, records, deadline, visible))
+        return await self._finished(namespace, self._upsert(namespace, records, deadline, visible))
 
     async def delete(
         self, namespace: str, selection: Selection, deadline: Deadline, *, visible: bool = False
     ) -> int | None:
         """Delete from every index; how many records that were, where the backend says it."""
-        return await self._finished(self._delete(namespace, selection, deadline, visible))
+        work = self._delete(namespace, selection, deadline, visible)
+        return await self._finished(namespace, work)
 
     async def get(self, namespace: str, id: str, deadline: Deadline) -> Record:
         """One record, from the first index that has it."""
@@ -137,15 +147,22 @@ class Records:
                 task.cancel()
             await asyncio.wait(late, timeout=CANCEL_GRACE_S)
 
-    async def _finished(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    async def _finished(self, namespace: str, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Work that goes on to its end even if the one who waits for it is cancelled."""
         if self._closed:
             work.close()
             raise Unavailable("The service is stopping, and takes no more writes")
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._told(namespace, work))
         self._writes.add(task)
         task.add_done_callback(self._on_end)
         return await asyncio.shield(task)
+
+    async def _told(self, namespace: str, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Work after which everybody knows that there was some, however it ended."""
+        try:
+            return await work
+        finally:
+            await self._wrote(namespace)
 
     def _on_end(self, task: asyncio.Task[Any]) -> None:
         """What ended in an error may have nobody left to tell it to."""

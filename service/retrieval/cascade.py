@@ -1,7 +1,8 @@
-"""The one way of every search: legs at once, fused, reranked, cut.
+"""The one way of every search: legs at once, fused, reranked.
 
 Knows nothing of who listens. It yields an event as each stage ends; the JSON face waits for the
-last one, streaming faces pass them all on. A search of one leg is a cascade of one.
+last one, streaming faces pass them all on. An event has all results, of which a face shows as many
+as it was asked for. A search of one leg is a cascade of one.
 """
 
 from __future__ import annotations
@@ -56,7 +57,6 @@ async def cascade(
         results = await _rerank(query, results, legs[0].text_field, reranker, deadline, receipt)
         yield Event("reranked", results, receipt)
     reranked = results if results is not fused else None  # a failed rerank leaves what was fused
-    results = results[: query.top_k]
     explanations = None
     if query.explain:
         in_order = {leg.name: found[leg.name] for leg in legs if leg.name in found}
@@ -160,10 +160,9 @@ async def _rerank(
             StageReceipt("rerank", "skipped", 0, error="no_time", attempts=0, fallback=FUSED)
         )
         return results
-    candidates = results[: reranker.max_documents]
     try:
         async with asyncio.timeout(deadline.remaining()):
-            reranked, ranking = await reranker.rank(query.text, candidates, text_field)
+            reranked, ranking = await reranker.rank(query.text, results, text_field)
     except RequestError as exc:
         receipt.add(failed("rerank", watch, exc, FUSED))
         return results
@@ -171,9 +170,8 @@ async def _rerank(
         receipt.add(failed("rerank", watch, _late(deadline), FUSED))
         return results
     usage = {"rerank_units": ranking.units}
-    receipt.add(
-        StageReceipt("rerank", "ok", watch.ms, len(candidates), usage, attempts=ranking.tries)
-    )
+    candidates = min(len(results), reranker.max_documents)
+    receipt.add(StageReceipt("rerank", "ok", watch.ms, candidates, usage, attempts=ranking.tries))
     return reranked
 
 

@@ -43,7 +43,7 @@ class Leg:
     candidates: int = 0
 
     def asks_for(self, query: Query) -> int:
-        return max(query.top_k, self.candidates)
+        return max(query.top_k, self.candidates, query.depth)
 
     async def search(
         self, query: Query, reranker: Reranking | None, deadline: Deadline, fallback: str | None
@@ -63,15 +63,12 @@ class Leg:
         self, query: Query, reranker: Reranking | None, deadline: Deadline
     ) -> Asked[Answer]:
         per_leg = reranker if query.rerank == "per-leg" else None
-        inside = Rerank(per_leg.model, self.text_field) if per_leg else None
-        question = self._question(query)
+        question, inside = self._question(query), None
+        if per_leg is not None and self.dialect.reranks:
+            question = replace(question, top_k=min(question.top_k, per_leg.max_documents))
+            inside = Rerank(per_leg.model, self.text_field)
         asked = await self.reads.ask(
-            lambda index: self.dialect.ask(
-                index,
-                question,
-                inside if self.dialect.reranks else None,
-                deadline.remaining() + NET_S,
-            ),
+            lambda index: self.dialect.ask(index, question, inside, deadline.remaining() + NET_S),
             deadline.remaining(),
         )
         if per_leg is None or self.dialect.reranks:

@@ -24,7 +24,7 @@ class Query:
 
     `match_terms` and `typos` are for words: a leg that searches by meaning passes them by.
     `fusion` and `lexical_weight` are for scores that are not comparable; without a weight, each leg
-    has its own.
+    has its own. `depth` is how many records each leg looks for at least.
     """
 
     text: str
@@ -39,6 +39,7 @@ class Query:
     fusion: Fusion = "z-score"
     lexical_weight: float | None = None
     explain: bool = False
+    depth: int = 0
 
 
 class Result(NamedTuple):
@@ -72,6 +73,10 @@ class Explanation:
     rank_without: Mapping[str, int | None]
 
 
+Explanations = Mapping[str, Explanation]
+"""By the ids of the records that they are about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """How far a search has come: the best results so far, and the receipt so far.
@@ -83,4 +88,4 @@ class Event:
     results: list[Result]
     receipt: Receipt
     leg: str | None = None
-    explanations: Mapping[str, Explanation] | None = None
+    explanations: Explanations | None = None

@@ -28,9 +28,11 @@ class Reranking:
     ) -> tuple[list[ScoredT], Ranking]:
         """The same records in the reranker's order with its scores, and what it said.
 
-        A record without text can't be read: it goes to the end, with the lowest score.
+        A reranker can't read a record without text, nor more than so many: what it did not read
+        comes behind what it did, in the order that it had, with the lowest score.
         """
         readable: list[ScoredT] = [item for item in found if _text(item, text_field)]
+        del readable[self.max_documents :]
         if not readable:
             return list(found), Ranking([], 0, 0)
         watch = Stopwatch()

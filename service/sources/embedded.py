@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import platform
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def _opened(client: EmbeddedAsyncIndex, field: str, reranker: Reranker | None) -
         _index("sparse", client, forgiving, index.words_rebuilding),
         reranker=reranker,
         text_field=field,
+        place=f"{platform.node()}:{index.folder.absolute()}",
         lexical_weight=LEXICAL_WEIGHT,
         candidates=CANDIDATES,
         highlighter=lambda query, text: words.lexical.highlights(query, text, field),

@@ -20,6 +20,7 @@ class Opened:
     sparse: Index
     reranker: Reranker | None
     text_field: str
+    place: str  # a name that nothing else has which can be searched
     lexical_weight: float = 0.5
     candidates: int = 0
     highlighter: Highlighter | None = None

@@ -60,7 +60,11 @@ class PineconeSources:
             await stack.enter_async_context(opened(lanes))
             reranker = PineconeReranker(settings.pinecone_rerank_model, lanes)
             yield Opened(
-                indexes["dense"], indexes["sparse"], reranker, settings.pinecone_text_field
+                dense := indexes["dense"],
+                sparse := indexes["sparse"],
+                reranker,
+                settings.pinecone_text_field,
+                f"{dense.host} {sparse.host}",
             )
 
 

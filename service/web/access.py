@@ -5,7 +5,7 @@ A key in the URL is never looked for: URLs end up in logs.
 
 from __future__ import annotations
 
-from quart import Quart, Request, request
+from quart import Quart, Request, g, request
 
 from service.access.door import Caller, Door
 
@@ -26,7 +26,7 @@ def install(app: Quart, door: Door) -> None:
     @app.before_request
     async def at_the_door() -> None:
         if request.endpoint is not None and request.endpoint not in PUBLIC:
-            door.check(_presented(request))
+            g.tenant = door.check(_presented(request))
 
 
 async def check_write(door: Door) -> None:

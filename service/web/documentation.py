@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from quart import Quart, Response
-from quart_schema import Info, QuartSchema, Tag, hide
+from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
 
 from service.version import VERSION
 
@@ -17,6 +17,20 @@ TAGS: list[Tag | dict[Any, Any]] = [
     Tag("records", description="What is searched: write it, read it, list it, delete it."),
     Tag("operations", description="For whoever runs the service."),
 ]
+
+
+class Provider(OpenAPIProvider):
+    """Headers of an answer where OpenAPI has them, and no JSON where there is no body."""
+
+    def build_response_object(
+        self, model: Any, headers_model: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        answer, definitions = super().build_response_object(model, headers_model)
+        if headers := answer["content"].pop("headers", None):
+            answer["headers"] = headers
+        if not model.model_fields:
+            del answer["content"]
+        return answer, definitions
 
 
 class CachedSchema(QuartSchema):
@@ -48,6 +62,7 @@ def install(app: Quart) -> None:
         info=Info(title="Cascade", version=VERSION, description=DESCRIPTION),
         tags=TAGS,
         openapi_path="/api/openapi.json",
+        openapi_provider_class=Provider,
         redoc_ui_path=None,
         scalar_ui_path=None,
         swagger_ui_path=None,

@@ -20,7 +20,7 @@ from service.web.validating import given_twice, invalid, query_pairs, validated
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 LISTS = {"fields", "match_terms"}
-NUMBERS = {"top_k", "timeout_ms"}
+NUMBERS = {"top_k", "depth", "timeout_ms"}
 DECIMALS = {"lexical_weight"}
 SWITCHES = {"typos", "highlight", "explain"}
 
@@ -34,14 +34,9 @@ async def read_search(request: Request) -> SearchRequest:
         given = await read_body(request, "the search")
     else:
         given = _parameters(request.query_string)
-    try:
-        search = validated(SearchRequest, given)
-    except InvalidRequest as exc:
-        if FieldFault(("text_query",), "must be given") in exc.faults:
-            raise _empty_query() from None
-        raise
-    if not search.text_query.strip():
-        raise _empty_query()
+    search = validated(SearchRequest, given)
+    if not search.cursor and not search.text_query.strip():
+        raise EmptyQuery(EMPTY_QUERY, faults=[FieldFault(("text_query",), "must not be empty")])
     return search
 
 
@@ -71,7 +66,3 @@ def typed(name: str, value: str) -> Any:
         except ValueError as exc:
             raise invalid(FieldFault((name,), f"is not valid JSON: {exc}")) from None
     return value
-
-
-def _empty_query() -> EmptyQuery:
-    return EmptyQuery(EMPTY_QUERY, faults=[FieldFault(("text_query",), "must not be empty")])

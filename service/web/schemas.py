@@ -17,8 +17,10 @@ from service.settings import check_namespace
 
 MAX_TEXT = 100_000
 MAX_TOP_K = 10_000
+MAX_DEPTH = 1_000
 MAX_NAME = 512
-TEXT_QUERY = "What to search for, as a person would write it."
+PAGING = {"cursor", "top_k", "timeout_ms"}
+TEXT_QUERY = "What to search for, as a person would write it. Required, but for a `cursor`."
 TOP_K = "How many results to answer with; PINECONE_TOP_K without. At most 200 or 100 if reranked."
 NAMESPACE = "Where to search; PINECONE_NAMESPACE if empty or not given."
 FILTER = "A condition in Pinecone's filter language, as a JSON object."
@@ -42,6 +44,19 @@ HIGHLIGHT = (
     "Embedded engine; not for semantic search."
 )
 TIMEOUT = "By when the answer is due; SEARCH_TIMEOUT_MS without, SEARCH_TIMEOUT_MAX_MS at most."
+DEPTH = (
+    "How many records each leg looks for at least, and so how far cursors lead. "
+    "SEARCH_DEPTH without."
+)
+CURSOR = (
+    "The `cursor` of the page before, for the next one of the same ranking. "
+    "Alone, with another `top_k`, or with the same parameters as before."
+)
+CACHE = (
+    "hit: it was kept (`Cache-Control: no-cache` searches anew); shared: the same search was under "
+    "way; miss: it was searched for; bypass: you asked for that; off: nothing is kept here; "
+    "frozen: a later page."
+)
 EMPTY_QUERY = "Text query cannot be empty"
 
 
@@ -77,12 +92,12 @@ def _checked_filter(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class SearchRequest(BaseModel):
-    """One search. Only `text_query` is required."""
+    """One search, or with `cursor` the next page of one. Only one of the two is required."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     text_query: Annotated[str, AfterValidator(_no_nul)] = Field(
-        max_length=MAX_TEXT, description=TEXT_QUERY, examples=["how do I keep bread fresh"]
+        "", max_length=MAX_TEXT, description=TEXT_QUERY, examples=["how do I keep bread fresh"]
     )
     top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description=TOP_K)
     namespace: Annotated[str, AfterValidator(_namespace)] | None = Field(
@@ -106,7 +121,14 @@ class SearchRequest(BaseModel):
     fusion: Fusion | None = Field(None, description=FUSION)
     lexical_weight: float | None = Field(None, ge=0, le=1, description=LEXICAL_WEIGHT)
     explain: bool = Field(False, description=EXPLAIN)
+    depth: int | None = Field(None, ge=1, le=MAX_DEPTH, description=DEPTH)
+    cursor: str | None = Field(None, description=CURSOR)
     timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
+
+    @property
+    def asks_anything(self) -> bool:
+        """Whether it says more than which page is wanted."""
+        return not self.model_dump(exclude_defaults=True).keys() <= PAGING
 
     def to_query(
         self,
@@ -116,6 +138,7 @@ class SearchRequest(BaseModel):
         rerank: RerankMode,
         fusion: Fusion,
         lexical_weight: float | None,
+        depth: int,
     ) -> Query:
         """The query, with the given defaults where the request is silent."""
         fields = tuple(self.fields) if self.fields is not None else None
@@ -132,6 +155,7 @@ class SearchRequest(BaseModel):
             fusion=self.fusion or fusion,
             lexical_weight=lexical_weight if self.lexical_weight is None else self.lexical_weight,
             explain=self.explain,
+            depth=self.depth or depth,
         )
 
 
@@ -139,10 +163,7 @@ class SearchParameters(BaseModel):
     """The same search as query parameters, for the documentation."""
 
     text_query: str = Field(
-        max_length=MAX_TEXT,
-        description=TEXT_QUERY,
-        examples=["how do I keep bread fresh"],
-        json_schema_extra={"required": True},  # where quart-schema looks for it
+        "", max_length=MAX_TEXT, description=TEXT_QUERY, examples=["how do I keep bread fresh"]
     )
     top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description=TOP_K)
     namespace: str | None = Field(None, max_length=MAX_NAME, description=NAMESPACE)
@@ -159,6 +180,8 @@ class SearchParameters(BaseModel):
     fusion: Fusion | None = Field(None, description=FUSION)
     lexical_weight: float | None = Field(None, ge=0, le=1, description=LEXICAL_WEIGHT)
     explain: bool = Field(False, description=EXPLAIN)
+    depth: int | None = Field(None, ge=1, le=MAX_DEPTH, description=DEPTH)
+    cursor: str | None = Field(None, description=CURSOR)
     timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
 
 
@@ -215,7 +238,9 @@ class Stage(BaseModel):
 class SearchReceipt(BaseModel):
     """What became of each stage, and which stages are missing from the answer."""
 
-    ms: float = Field(description="How long the whole search took.")
+    ms: float = Field(description="How long the whole search took, or the look into the cache.")
+    cache: Literal["hit", "shared", "miss", "bypass", "off", "frozen"] = Field(description=CACHE)
+    age_ms: float | None = Field(None, description="With a hit: how old the answer is.")
     missing: list[str] = Field(description="The stages which the answer had to do without.")
     stages: list[Stage]
 
@@ -225,7 +250,21 @@ class SearchAnswer(BaseModel):
 
     results: list[SearchResult]
     degraded: bool = Field(description="Whether a stage is missing.")
+    cursor: str | None = Field(description="Asks for the next page; null where there is none.")
     receipt: SearchReceipt
+
+
+class AnswerHeaders(BaseModel):
+    """What an answer to a search says of itself."""
+
+    etag: str = Field(alias="ETag", description="Another one for other results.")
+    cache_control: str = Field(alias="Cache-Control", description="private, no-cache")
+    x_cache: str = Field(alias="X-Cache", description=CACHE)
+    age: int = Field(alias="Age", description="With a hit: how old the answer is, in seconds.")
+
+
+class NotModified(BaseModel):
+    """To a GET with `If-None-Match`: what you have is what you would get."""
 
 
 class FieldError(BaseModel):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import wraps
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from quart import Blueprint, Response, g, request
@@ -15,13 +15,33 @@ from quart_schema import (
     tag,
 )
 
-from service.errors import FieldFault, InvalidRequest, UpstreamGarbled
+from service.caching.answers import Answers, Made, tag_of
+from service.errors import FieldFault, InvalidRequest
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Event, Highlighter, Mode, Query, RerankMode
+from service.retrieval.query import (
+    Event,
+    Explanations,
+    Highlighter,
+    Mode,
+    Query,
+    RerankMode,
+    Result,
+)
+from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
+from service.web.cache_keys import CacheKeys
+from service.web.caching import answer_response, wish_of
+from service.web.cursors import Cursors, Ranking
 from service.web.reading import read_search
-from service.web.schemas import ErrorAnswer, SearchAnswer, SearchParameters, SearchRequest
-from service.web.writing import answer, json_response
+from service.web.schemas import (
+    AnswerHeaders,
+    ErrorAnswer,
+    NotModified,
+    SearchAnswer,
+    SearchParameters,
+    SearchRequest,
+)
+from service.web.writing import kept_receipt, payload_of, receipt_of
 
 PATHS: dict[Mode, tuple[str, RerankMode]] = {
     "semantic": ("/api/semantic-search", "none"),
@@ -59,13 +79,17 @@ class Searches(Protocol):
     def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]: ...
 
 
-def search_blueprint(settings: Settings, searches: Searches) -> Blueprint:
+def search_blueprint(
+    settings: Settings, searches: Searches, answers: Answers[Receipt], cursors: Cursors
+) -> Blueprint:
     """The routes of the three searches."""
     blueprint = Blueprint("search", __name__)
+    keys = CacheKeys(settings)
     for mode, (path, rerank) in PATHS.items():
-        view = _documented(_view(mode, rerank, settings, searches), mode)
-        get = document_querystring(SearchParameters)(_copy(view))
-        post = document_request(SearchRequest)(_copy(view))
+        face = Face(mode, rerank, settings, searches, answers, cursors, keys)
+        get = document_querystring(SearchParameters)(_documented(face))
+        get = document_response(NotModified, 304, AnswerHeaders)(get)
+        post = document_request(SearchRequest)(_documented(face))
         for status in (408, 413, 415):
             post = document_response(ErrorAnswer, status)(post)
         blueprint.get(path, endpoint=f"{mode}_get")(get)
@@ -73,60 +97,140 @@ def search_blueprint(settings: Settings, searches: Searches) -> Blueprint:
     return blueprint
 
 
+class Face:
+    """One of the three searches over HTTP: first pages, and those that cursors lead to.
+
+    `rerank` is how it reranks where a request is silent on that.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        rerank: RerankMode,
+        settings: Settings,
+        searches: Searches,
+        answers: Answers[Receipt],
+        cursors: Cursors,
+        keys: CacheKeys,
+    ) -> None:
+        self.mode = mode
+        self._rerank: RerankMode = rerank if searches.reranks_unasked else "none"
+        self._settings = settings
+        self._searches = searches
+        self._answers = answers
+        self._cursors = cursors
+        self._keys = keys
+
+    async def answer(self) -> Response:
+        """The answer to the request that is being handled."""
+        watch = Stopwatch()
+        asked = await read_search(request)
+        tenant = g.get("tenant", "")
+        if asked.cursor:
+            return await self._next_page(asked, asked.cursor, tenant, watch)
+        return await self._first_page(asked, tenant, watch)
+
+    async def _first_page(self, asked: SearchRequest, tenant: str, watch: Stopwatch) -> Response:
+        query, timeout_ms = self._query(asked), self._timeout_ms(asked)
+        _check_rerank(query, self._searches.max_reranked)
+        _check_words(query, self.mode, self._searches)
+        _check_fusion(asked, self.mode)
+        wish = wish_of(request)
+
+        async def search() -> Made[Receipt]:
+            made = await self._search(query, timeout_ms, tenant)
+            return made if wish.may_keep else made._replace(keep=False)
+
+        key = self._keys.key(self.mode, query, timeout_ms, tenant)
+        found = await self._answers.get(query.namespace, key, search, fresh=wish.fresh)
+        if found.receipt is None:
+            receipt = kept_receipt(watch.ms, found.source, age_ms=found.age_s * 1000)
+        else:
+            receipt = receipt_of(found.receipt, found.source)
+            g.receipt = found.receipt
+        return answer_response(request, found.payload, found.tag, receipt)
+
+    async def _search(self, query: Query, timeout_ms: int, tenant: str) -> Made[Receipt]:
+        """Runs as a task for all who ask the same, so it knows nothing of any one request."""
+        async for event in self._searches.search(self.mode, query, Deadline(timeout_ms / 1000)):
+            results, receipt, explanations = event.results, event.receipt, event.explanations
+        beyond = Ranking(query, receipt.missing, results[query.top_k :], explanations)
+        cursor = self._cursors.freeze(self.mode, tenant, beyond)
+        first = results[: query.top_k]
+        payload = self._payload(query, first, explanations, receipt.degraded, cursor)
+        return Made(payload, not receipt.degraded, receipt)
+
+    async def _next_page(
+        self, asked: SearchRequest, cursor: str, tenant: str, watch: Stopwatch
+    ) -> Response:
+        page = await self._cursors.follow(self.mode, tenant, cursor)
+        query = page.ranking.query
+        if asked.asks_anything and replace(self._query(asked), top_k=query.top_k) != query:
+            raise _invalid("cursor", "is of another search; send it alone, or with what it had")
+        top_k = asked.top_k or query.top_k
+        missing, explanations = page.ranking.missing, page.ranking.explanations
+        payload = self._payload(
+            query, page.results(top_k), explanations, bool(missing), page.next(top_k)
+        )
+        receipt = kept_receipt(watch.ms, "frozen", missing=missing)
+        return answer_response(request, payload, tag_of(payload), receipt)
+
+    def _query(self, asked: SearchRequest) -> Query:
+        return asked.to_query(
+            top_k=self._settings.pinecone_top_k,
+            namespace=self._settings.pinecone_namespace,
+            rerank=self._rerank,
+            fusion=self._settings.search_fusion,
+            lexical_weight=self._settings.search_lexical_weight,
+            depth=self._settings.search_depth,
+        )
+
+    def _timeout_ms(self, asked: SearchRequest) -> int:
+        timeout_ms = asked.timeout_ms or self._settings.search_timeout_ms
+        if timeout_ms > self._settings.search_timeout_max_ms:
+            raise _invalid("timeout_ms", f"must be at most {self._settings.search_timeout_max_ms}")
+        return timeout_ms
+
+    def _payload(
+        self,
+        query: Query,
+        results: Sequence[Result],
+        explanations: Explanations | None,
+        degraded: bool,
+        cursor: str | None,
+    ) -> bytes:
+        return payload_of(
+            results,
+            explanations,
+            query,
+            self._settings.pinecone_text_field,
+            self._searches.highlighter if query.highlight else None,
+            cascading=self.mode == "cascading",
+            degraded=degraded,
+            cursor=cursor,
+        )
+
+
 View = Callable[[], Awaitable[Response]]
 
 
-def _view(mode: Mode, rerank: RerankMode, settings: Settings, searches: Searches) -> View:
-    async def view() -> Response:
-        asked = await read_search(request)
-        query = asked.to_query(
-            top_k=settings.pinecone_top_k,
-            namespace=settings.pinecone_namespace,
-            rerank=rerank if searches.reranks_unasked else "none",
-            fusion=settings.search_fusion,
-            lexical_weight=settings.search_lexical_weight,
-        )
-        if query.rerank != "none":
-            _check_rerank(query, searches.max_reranked)
-        _check_words(query, mode, searches)
-        _check_fusion(asked, mode)
-        timeout_ms = asked.timeout_ms or settings.search_timeout_ms
-        if timeout_ms > settings.search_timeout_max_ms:
-            raise _invalid("timeout_ms", f"must be at most {settings.search_timeout_max_ms}")
-        async for event in searches.search(mode, query, Deadline(timeout_ms / 1000)):
-            g.receipt = event.receipt
-        highlighter = searches.highlighter if query.highlight else None
-        body = answer(
-            event, query, settings.pinecone_text_field, highlighter, cascading=mode == "cascading"
-        )
-        try:
-            return json_response(body)
-        except TypeError as exc:  # a number of more than 64 bits, or a field nested without end
-            raise UpstreamGarbled("A record that was found can't be written as JSON") from exc
-
-    return view
-
-
-def _documented(view: View, mode: Mode) -> View:
-    view = tag(["search"])(operation_id(f"{mode}_search")(view))
-    view.__doc__ = SUMMARIES[mode]
-    view = document_response(SearchAnswer, 200)(view)
-    for status in (400, 401, 422, 500, 502, 503, 504):
-        view = document_response(ErrorAnswer, status)(view)
-    return view
-
-
-def _copy(view: View) -> View:
+def _documented(face: Face) -> View:
     """A function of its own for each method: the documentation is kept on the function."""
 
-    @wraps(view)
-    async def copied() -> Response:
-        return await view()
+    async def view() -> Response:
+        return await face.answer()
 
-    return copied
+    view.__doc__ = SUMMARIES[face.mode]
+    documented: View = tag(["search"])(operation_id(f"{face.mode}_search")(view))
+    documented = document_response(SearchAnswer, 200, AnswerHeaders)(documented)
+    for status in (400, 401, 410, 422, 500, 502, 503, 504):
+        documented = document_response(ErrorAnswer, status)(documented)
+    return documented
 
 
 def _check_rerank(query: Query, limit: int) -> None:
+    if query.rerank == "none":
+        return
     if not limit:
         raise _invalid("rerank", "must be none: there is no rerank model here")
     if query.top_k > limit:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import orjson
 from quart import Response
 
-from service.errors import RequestError
-from service.retrieval.query import Event, Highlighter, Query, Result
+from service.errors import RequestError, UpstreamGarbled
+from service.retrieval.query import Explanations, Highlighter, Query, Result
 from service.retrieval.receipt import Receipt, StageReceipt
 
 UNAUTHORIZED = 401
@@ -20,28 +21,39 @@ def json_response(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, content_type="application/json")
 
 
-def answer(
-    event: Event,
+def payload_of(
+    found: Sequence[Result],
+    explanations: Explanations | None,
     query: Query,
     text_field: str,
     highlighter: Highlighter | None,
     *,
     cascading: bool,
-) -> dict[str, Any]:
-    """The body of a search's answer."""
-    results = [_result(result, query, text_field, cascading) for result in event.results]
+    degraded: bool,
+    cursor: str | None,
+) -> bytes:
+    """The part of an answer that is the same for all who ask: everything but the receipt."""
+    results = [_result(result, query, text_field, cascading) for result in found]
     if highlighter is not None:
-        for body, result in zip(results, event.results, strict=True):
+        for body, result in zip(results, found, strict=True):
             text = result.fields.get(text_field)
             body["highlights"] = highlighter(query.text, text) if isinstance(text, str) else []
-    if event.explanations is not None:
-        for body, result in zip(results, event.results, strict=True):
-            body["explain"] = asdict(event.explanations[result.id])
-    return {
-        "results": results,
-        "degraded": event.receipt.degraded,
-        "receipt": _receipt(event.receipt),
-    }
+    if explanations is not None:
+        for body, result in zip(results, found, strict=True):
+            body["explain"] = asdict(explanations[result.id])
+    return _json({"results": results, "degraded": degraded, "cursor": cursor})
+
+
+def with_receipt(payload: bytes, receipt: Mapping[str, Any]) -> bytes:
+    """A whole answer: the receipt is the last of its members."""
+    return b'%b,"receipt":%b}' % (payload[:-1], _json(receipt))
+
+
+def _json(found: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(found)
+    except TypeError as exc:  # a number of more than 64 bits, or a field nested without end
+        raise UpstreamGarbled("A record that was found can't be written as JSON") from exc
 
 
 def _result(result: Result, query: Query, text_field: str, cascading: bool) -> dict[str, Any]:
@@ -57,9 +69,11 @@ def _result(result: Result, query: Query, text_field: str, cascading: bool) -> d
     return body
 
 
-def _receipt(receipt: Receipt) -> dict[str, Any]:
+def receipt_of(receipt: Receipt, cache: str) -> dict[str, Any]:
+    """The receipt of a search that was run just now."""
     return {
         "ms": round(receipt.ms, 3),
+        "cache": cache,
         "missing": receipt.missing,
         "stages": [
             {
@@ -75,6 +89,14 @@ def _receipt(receipt: Receipt) -> dict[str, Any]:
             for stage in receipt.stages
         ],
     }
+
+
+def kept_receipt(
+    ms: float, cache: str, *, missing: Sequence[str] = (), age_ms: float | None = None
+) -> dict[str, Any]:
+    """The receipt of an answer for which nothing was run."""
+    age = {} if age_ms is None else {"age_ms": round(age_ms, 3)}
+    return {"ms": round(ms, 3), "cache": cache, **age, "missing": missing, "stages": []}
 
 
 def server_timing(receipt: Receipt) -> str:
@@ -97,6 +119,7 @@ def error_response(error: RequestError, request_id: str) -> Response:
     if error.faults:
         body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]
     response = json_response(body, error.status)
+    response.headers["Cache-Control"] = "no-store"
     if error.status == UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="cascade"'
     if error.retry_after is not None:

@@ -86,6 +86,7 @@ def environment(upstream: Upstream, **overrides: Any) -> dict[str, str]:
         "PINECONE_SPARSE_INDEX_HOST": upstream.host("sparse"),
         "PINECONE_CONTROLLER_HOST": upstream.host("control"),
         "PINECONE_LANES": "2",
+        "CACHE_TTL": "0",
         "PORT": "0",
     }
     return {name: str(value) for name, value in (given | overrides).items() if value is not None}

@@ -256,10 +256,17 @@ async def test_a_write_that_searches_can_not_see_is_a_write_all_the_same() -> No
     async def wait_for_ever() -> None:
         await asyncio.Event().wait()
 
+    told: list[str] = []
+
+    async def wrote(namespace: str) -> None:
+        told.append(namespace)
+
     for show, error in ((fail, Unavailable), (wait_for_ever, DeadlineExceeded)):
-        records = Records([], "chunk_text", 1, show)
+        told.clear()
+        records = Records([], "chunk_text", 1, show, wrote)
         with pytest.raises(error, match="It is written, but"):
             await records.upsert("n", some(1), Deadline(0.05), visible=True)
+        assert told == ["n"]
         assert (await records.upsert("n", some(1), Deadline(1))).written == 1
         await records.close()
         with pytest.raises(Unavailable, match="stopping"):

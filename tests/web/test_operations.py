@@ -130,6 +130,7 @@ async def test_the_openapi_document_knows_every_route_and_every_parameter(client
     assert {parameter["name"] for parameter in get["parameters"]} == {
         "text_query", "top_k", "namespace", "filter", "fields", "rerank", "timeout_ms",
         "match_terms", "typos", "highlight", "fusion", "lexical_weight", "explain",
+        "depth", "cursor",
     }  # fmt: skip
     post = document["paths"]["/api/cascading-retrieval"]["post"]
     assert "requestBody" in post

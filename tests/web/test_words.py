@@ -15,10 +15,14 @@ from quart import Quart
 
 from service.app import create_app
 from service.backend import Backend
+from service.caching.answers import Answers
+from service.caching.memory import MemoryStore
 from service.lifecycle import Lifecycle
+from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.sources import Opened, Sources, sources_for
 from service.web import envelope, errors
+from service.web.cursors import Cursors
 from service.web.search import search_blueprint
 from tests.conftest import Client, MakeSettings, calling
 from tests.upstream import Upstream
@@ -113,11 +117,14 @@ class Highlighting:
 
 def create_highlighting(settings: Settings) -> Quart:
     """The searches of an app over such sources."""
-    backend = Backend(Highlighting(sources_for(settings)), 1)
+    answers: Answers[Receipt] = Answers(store := MemoryStore(2**20, 0), 0)
+    backend = Backend(Highlighting(sources_for(settings)), 1, answers.wrote)
     app = Quart("service", static_folder=None)
     envelope.install(app, Lifecycle())
     errors.install(app)
-    app.register_blueprint(search_blueprint(settings, backend))
+    app.register_blueprint(
+        search_blueprint(settings, backend, answers, Cursors(store, 60, kept=True))
+    )
     stack = contextlib.AsyncExitStack()
 
     @app.before_serving

@@ -1,0 +1,56 @@
+"""HTTP's own words about caching: what a request wishes for, and what an answer says of itself.
+
+Knows nothing of where answers are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from quart import Request, Response
+
+from service.web.writing import with_receipt
+
+FRESH = {"no-cache", "no-store", "max-age=0"}
+
+
+class Wish(NamedTuple):
+    """Whether an answer has to be searched for now, and whether it may be kept for others."""
+
+    fresh: bool
+    may_keep: bool
+
+
+INDIFFERENT = Wish(fresh=False, may_keep=True)
+
+
+def wish_of(request: Request) -> Wish:
+    """What `Cache-Control` of a request asks for."""
+    if (control := request.headers.get("Cache-Control")) is None:
+        return INDIFFERENT
+    directives = {directive.strip().lower() for directive in control.split(",")}
+    return Wish(bool(directives & FRESH), "no-store" not in directives)
+
+
+def answer_response(
+    request: Request, payload: bytes, tag: str, receipt: Mapping[str, Any]
+) -> Response:
+    """The answer, or 304 where the one who asks a GET has it already.
+
+    The tag is weak: it says that the results are the same, and the receipt never is.
+    """
+    headers = {
+        "ETag": f'W/"{tag}"',
+        "Cache-Control": "private, no-cache",  # keep it, but ask whether it is still right
+        "Vary": "Authorization, Api-Key",
+        "X-Cache": receipt["cache"],
+    }
+    if "age_ms" in receipt:
+        headers["Age"] = str(int(receipt["age_ms"] / 1000))
+    if request.method != "POST" and request.if_none_match.contains_weak(tag):
+        response = Response(status=304, headers=headers)
+        del response.headers["Content-Type"], response.headers["Content-Length"]
+        return response
+    body = with_receipt(payload, receipt)
+    return Response(body, content_type="application/json", headers=headers)
