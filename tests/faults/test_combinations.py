@@ -27,7 +27,7 @@ async def test_the_answer_has_what_there_is_and_names_what_is_missing(
 
 
 async def ask(client: Client, path: str, **body: Any) -> Any:
-    response = await client.post(f"/api/{path}", json={"text_query": "the cat", **body})
+    response = await client.post(f"/api/{path}", json={"text_query": "the cat"} | body)
     assert response.status_code == 200
     return await response.get_json()
 
@@ -46,7 +46,10 @@ async def test_a_reranker_that_would_be_late_is_not_asked(
 ) -> None:
     """It is known to take longer than what the search has left of the time."""
     with upstream.behaving(Delay(0.6), "control/rerank"):
-        known = [ask(client, "semantic-search", rerank="union") for _ in range(ENOUGH)]
+        known = [
+            ask(client, "semantic-search", rerank="union", text_query=f"cat {n}")
+            for n in range(ENOUGH)
+        ]
         await asyncio.gather(*known)
     upstream.behave(Delay(0.5), "dense")
     upstream.calls.clear()
