@@ -41,6 +41,11 @@ class Door:
         self._keys = Keys(keys)
         self._at_home = is_loopback(listens_on) and not proxies
 
+    @property
+    def has_lock(self) -> bool:
+        """Whether a key is needed."""
+        return bool(self._keys)
+
     def check(self, presented: Sequence[str]) -> str:
         """Whether one of the presented keys opens; returns whose it is, "" without keys."""
         if not self._keys:

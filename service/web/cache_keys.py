@@ -1,4 +1,6 @@
-"""Which searches are the same: a key over everything that makes a difference to an answer."""
+"""Which searches are the same: a key over everything that makes a difference to an answer, but for
+who asks.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class CacheKeys:
         }
         self._salt = blake2b(orjson.dumps([VERSION, told]), digest_size=KEY_BYTES).digest()
 
-    def key(self, mode: Mode, query: Query, timeout_ms: int, tenant: str) -> str:
+    def key(self, mode: Mode, query: Query, timeout_ms: int) -> str:
         """All fields of the query are in it, whichever it has."""
-        asked = orjson.dumps((mode, query, timeout_ms, tenant), option=orjson.OPT_SORT_KEYS)
+        asked = orjson.dumps((mode, query, timeout_ms), option=orjson.OPT_SORT_KEYS)
         return blake2b(asked, digest_size=KEY_BYTES, key=self._salt).hexdigest()

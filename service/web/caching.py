@@ -34,7 +34,7 @@ def wish_of(request: Request) -> Wish:
 
 
 def answer_response(
-    request: Request, payload: bytes, tag: str, receipt: Mapping[str, Any]
+    request: Request, tenant: str, payload: bytes, tag: str, receipt: Mapping[str, Any]
 ) -> Response:
     """The answer, or 304 where the one who asks a GET has it already.
 
@@ -43,14 +43,21 @@ def answer_response(
     headers = {
         "ETag": f'W/"{tag}"',
         "Cache-Control": "private, no-cache",  # keep it, but ask whether it is still right
-        "Vary": "Authorization, Api-Key",
         "X-Cache": receipt["cache"],
     }
+    if tenant:
+        headers["Vary"] = "Authorization, Api-Key"
     if "age_ms" in receipt:
         headers["Age"] = str(int(receipt["age_ms"] / 1000))
-    if request.method != "POST" and request.if_none_match.contains_weak(tag):
+    if _has(request, tag):
         response = Response(status=304, headers=headers)
         del response.headers["Content-Type"], response.headers["Content-Length"]
         return response
     body = with_receipt(payload, receipt)
     return Response(body, content_type="application/json", headers=headers)
+
+
+def _has(request: Request, tag: str) -> bool:
+    """Whether the one who asks has an answer with this tag."""
+    asks = request.method != "POST" and "If-None-Match" in request.headers
+    return asks and request.if_none_match.contains_weak(tag)

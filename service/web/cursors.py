@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 
 import msgspec
 
@@ -48,9 +48,9 @@ class Cursors:
             return None
         try:
             value = msgspec.msgpack.encode(ranking)
-        except (TypeError, OverflowError, RecursionError):  # it could not be written as JSON either
+        except (TypeError, ValueError, OverflowError, RecursionError):  # nor could it be as JSON
             return None
-        name = blake2b(value, digest_size=NAME_BYTES).digest()
+        name = sha256(value).digest()[:NAME_BYTES]
         if not self._store.put(_key(mode, tenant, name), value, self._ttl_s):
             return None
         return _cursor(name, 0)

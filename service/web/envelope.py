@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
+from secrets import token_hex
 
 from quart import Quart, Response, g, request
 
@@ -26,20 +26,24 @@ def install(app: Quart, lifecycle: Lifecycle) -> None:
     async def begin() -> None:
         g.started = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        g.request_id = given if REQUEST_ID.fullmatch(given) else token_hex(16)
         request_id_var.set(g.request_id)
 
     @app.after_request
     async def finish(response: Response) -> Response:
         seconds = time.perf_counter() - g.started
-        headers = response.headers
-        headers["X-Request-Id"] = g.request_id
-        headers["X-Process-Time"] = f"{seconds:.6f}"
-        headers["X-Content-Type-Options"] = "nosniff"
         stages = server_timing(g.receipt) + ", " if "receipt" in g else ""
-        headers["Server-Timing"] = f"{stages}total;dur={seconds * 1000:.1f}"
+        timing = f"{stages}total;dur={seconds * 1000:.1f}"
+        response.headers.extend(
+            (
+                ("X-Request-Id", g.request_id),
+                ("X-Process-Time", f"{seconds:.6f}"),
+                ("X-Content-Type-Options", "nosniff"),
+                ("Server-Timing", timing),
+            )
+        )
         if lifecycle.draining:
-            headers["Connection"] = "close"
+            response.headers["Connection"] = "close"
         level = logging.DEBUG if request.path in QUIET else logging.INFO
         if logger.isEnabledFor(level):
             logger.log(
@@ -54,7 +58,7 @@ def install(app: Quart, lifecycle: Lifecycle) -> None:
                     "status": response.status_code,
                     "ms": round(seconds * 1000, 3),
                     "client": request.remote_addr,
-                    "timing": headers["Server-Timing"],
+                    "timing": timing,
                 },
             )
         return response

@@ -7,7 +7,7 @@ is first brought into the types that a JSON body would have had.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 from quart import Request
@@ -25,16 +25,24 @@ DECIMALS = {"lexical_weight"}
 SWITCHES = {"typos", "highlight", "explain"}
 
 
-async def read_search(request: Request) -> SearchRequest:
-    """The search that a GET's query string or a POST's JSON body asks for."""
-    given: bytes | dict[str, Any]
-    if request.method == "POST":
-        if request.query_string:
-            raise InvalidRequest("A POST takes its parameters in its JSON body, not in the URL")
-        given = await read_body(request, "the search")
-    else:
-        given = _parameters(request.query_string)
-    search = validated(SearchRequest, given)
+class Raw(NamedTuple):
+    """A search as it came: a POST's JSON body, or else a GET's query string."""
+
+    text: bytes
+    is_json: bool
+
+
+async def read_raw(request: Request) -> Raw:
+    if request.method != "POST":
+        return Raw(request.query_string, is_json=False)
+    if request.query_string:
+        raise InvalidRequest("A POST takes its parameters in its JSON body, not in the URL")
+    return Raw(await read_body(request, "the search"), is_json=True)
+
+
+def read_search(raw: Raw) -> SearchRequest:
+    """The search that it asks for."""
+    search = validated(SearchRequest, raw.text if raw.is_json else _parameters(raw.text))
     if not search.cursor and not search.text_query.strip():
         raise EmptyQuery(EMPTY_QUERY, faults=[FieldFault(("text_query",), "must not be empty")])
     return search

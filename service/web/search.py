@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
-from quart import Blueprint, Response, g, request
+from quart import Blueprint, Request, Response, g
+from quart.globals import request_ctx
 from quart_schema import (
     document_querystring,
     document_request,
@@ -32,7 +34,7 @@ from service.settings import Settings
 from service.web.cache_keys import CacheKeys
 from service.web.caching import answer_response, wish_of
 from service.web.cursors import Cursors, Ranking
-from service.web.reading import read_search
+from service.web.reading import Raw, read_raw, read_search
 from service.web.schemas import (
     AnswerHeaders,
     ErrorAnswer,
@@ -53,6 +55,8 @@ SUMMARIES: dict[Mode, str] = {
     "lexical": "Search by words, with the sparse index.",
     "cascading": "Search with both at once: deduplicated, fused and reranked.",
 }
+REMEMBERED = 512  # requests that were understood, in each of the three searches
+REMEMBERED_BYTES = 1_024  # of a request, at most
 
 
 class Searches(Protocol):
@@ -97,6 +101,15 @@ def search_blueprint(
     return blueprint
 
 
+class Asked(NamedTuple):
+    """What a request asks for, and a key that everything has in common which asks for the same."""
+
+    search: SearchRequest
+    query: Query
+    timeout_ms: int
+    key: str
+
+
 class Face:
     """One of the three searches over HTTP: first pages, and those that cursors lead to.
 
@@ -120,35 +133,53 @@ class Face:
         self._answers = answers
         self._cursors = cursors
         self._keys = keys
+        self._remembered = lru_cache(REMEMBERED)(self._understood)
 
-    async def answer(self) -> Response:
-        """The answer to the request that is being handled."""
+    async def answer(self, request: Request, tenant: str) -> Response:
         watch = Stopwatch()
-        asked = await read_search(request)
-        tenant = g.get("tenant", "")
-        if asked.cursor:
-            return await self._next_page(asked, asked.cursor, tenant, watch)
-        return await self._first_page(asked, tenant, watch)
+        raw = await read_raw(request)
+        small = len(raw.text) <= REMEMBERED_BYTES
+        asked = self._remembered(raw) if small else self._understood(raw)
+        if asked.search.cursor:
+            return await self._next_page(request, asked, tenant, watch)
+        return await self._first_page(request, asked, tenant, watch)
 
-    async def _first_page(self, asked: SearchRequest, tenant: str, watch: Stopwatch) -> Response:
-        query, timeout_ms = self._query(asked), self._timeout_ms(asked)
+    def _understood(self, raw: Raw) -> Asked:
+        """Takes as long as all the rest that a kept answer takes, so it is remembered."""
+        search = read_search(raw)
+        query = search.to_query(
+            top_k=self._settings.pinecone_top_k,
+            namespace=self._settings.pinecone_namespace,
+            rerank=self._rerank,
+            fusion=self._settings.search_fusion,
+            lexical_weight=self._settings.search_lexical_weight,
+            depth=self._settings.search_depth,
+        )
+        timeout_ms = search.timeout_ms or self._settings.search_timeout_ms
+        if timeout_ms > self._settings.search_timeout_max_ms:
+            raise _invalid("timeout_ms", f"must be at most {self._settings.search_timeout_max_ms}")
+        return Asked(search, query, timeout_ms, self._keys.key(self.mode, query, timeout_ms))
+
+    async def _first_page(
+        self, request: Request, asked: Asked, tenant: str, watch: Stopwatch
+    ) -> Response:
+        _, query, timeout_ms, key = asked
         _check_rerank(query, self._searches.max_reranked)
         _check_words(query, self.mode, self._searches)
-        _check_fusion(asked, self.mode)
+        _check_fusion(asked.search, self.mode)
         wish = wish_of(request)
 
         async def search() -> Made[Receipt]:
             made = await self._search(query, timeout_ms, tenant)
             return made if wish.may_keep else made._replace(keep=False)
 
-        key = self._keys.key(self.mode, query, timeout_ms, tenant)
-        found = await self._answers.get(query.namespace, key, search, fresh=wish.fresh)
+        found = await self._answers.get(query.namespace, key + tenant, search, fresh=wish.fresh)
         if found.receipt is None:
             receipt = kept_receipt(watch.ms, found.source, age_ms=found.age_s * 1000)
         else:
             receipt = receipt_of(found.receipt, found.source)
             g.receipt = found.receipt
-        return answer_response(request, found.payload, found.tag, receipt)
+        return answer_response(request, tenant, found.payload, found.tag, receipt)
 
     async def _search(self, query: Query, timeout_ms: int, tenant: str) -> Made[Receipt]:
         """Runs as a task for all who ask the same, so it knows nothing of any one request."""
@@ -161,35 +192,19 @@ class Face:
         return Made(payload, not receipt.degraded, receipt)
 
     async def _next_page(
-        self, asked: SearchRequest, cursor: str, tenant: str, watch: Stopwatch
+        self, request: Request, asked: Asked, tenant: str, watch: Stopwatch
     ) -> Response:
-        page = await self._cursors.follow(self.mode, tenant, cursor)
+        page = await self._cursors.follow(self.mode, tenant, asked.search.cursor or "")
         query = page.ranking.query
-        if asked.asks_anything and replace(self._query(asked), top_k=query.top_k) != query:
+        if asked.search.asks_anything and replace(asked.query, top_k=query.top_k) != query:
             raise _invalid("cursor", "is of another search; send it alone, or with what it had")
-        top_k = asked.top_k or query.top_k
+        top_k = asked.search.top_k or query.top_k
         missing, explanations = page.ranking.missing, page.ranking.explanations
         payload = self._payload(
             query, page.results(top_k), explanations, bool(missing), page.next(top_k)
         )
         receipt = kept_receipt(watch.ms, "frozen", missing=missing)
-        return answer_response(request, payload, tag_of(payload), receipt)
-
-    def _query(self, asked: SearchRequest) -> Query:
-        return asked.to_query(
-            top_k=self._settings.pinecone_top_k,
-            namespace=self._settings.pinecone_namespace,
-            rerank=self._rerank,
-            fusion=self._settings.search_fusion,
-            lexical_weight=self._settings.search_lexical_weight,
-            depth=self._settings.search_depth,
-        )
-
-    def _timeout_ms(self, asked: SearchRequest) -> int:
-        timeout_ms = asked.timeout_ms or self._settings.search_timeout_ms
-        if timeout_ms > self._settings.search_timeout_max_ms:
-            raise _invalid("timeout_ms", f"must be at most {self._settings.search_timeout_max_ms}")
-        return timeout_ms
+        return answer_response(request, tenant, payload, tag_of(payload), receipt)
 
     def _payload(
         self,
@@ -218,7 +233,7 @@ def _documented(face: Face) -> View:
     """A function of its own for each method: the documentation is kept on the function."""
 
     async def view() -> Response:
-        return await face.answer()
+        return await face.answer(request_ctx.request, g.get("tenant", ""))
 
     view.__doc__ = SUMMARIES[face.mode]
     documented: View = tag(["search"])(operation_id(f"{face.mode}_search")(view))
