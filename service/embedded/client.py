@@ -8,6 +8,7 @@ on the same inner names of the client as `indexes/transport.py`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ class EngineHTTPClient(AsyncHTTPClient):
         body = _encode_json(given["json"]) if "json" in given else given.get("content", b"")
         seconds = self._config.timeout if timeout is None else timeout
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(None if seconds == math.inf else seconds):
                 return await answer(
                     self._index, method, path, given.get("params") or {}, body, self._reranker
                 )

@@ -8,6 +8,7 @@ answers and records.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -17,6 +18,9 @@ from service.indexes.writes import EMBEDDED_AT_ONCE, Page, Record, Selection
 
 DenseClause = Literal["embed"]
 SparseClause = Literal["sparse_embed", "text"]
+
+
+NO_LIMIT = math.inf  # seconds
 
 
 class Hit(NamedTuple):
@@ -74,9 +78,9 @@ class Dialect(Protocol):
         """How many records one `upsert` takes; its JSON has at most MAX_UPSERT_BYTES."""
         ...
 
-    async def ask(
-        self, index: AsyncIndexPort, question: Question, rerank: Rerank | None, timeout: float
-    ) -> Answer: ...
+    async def ask(self, index: AsyncIndexPort, question: Question, rerank: Rerank | None) -> Answer:
+        """Takes as long as it takes: whoever asks has a deadline."""
+        ...
 
     async def upsert(
         self, index: AsyncIndexPort, namespace: str, records: Sequence[Record], timeout: float
@@ -112,9 +116,7 @@ class RecordsDialect:
     forgives_typos = False
     max_records = EMBEDDED_AT_ONCE
 
-    async def ask(
-        self, index: AsyncIndexPort, question: Question, rerank: Rerank | None, timeout: float
-    ) -> Answer:
+    async def ask(self, index: AsyncIndexPort, question: Question, rerank: Rerank | None) -> Answer:
         response = await index.search(
             namespace=question.namespace,
             top_k=question.top_k,
@@ -123,7 +125,7 @@ class RecordsDialect:
             fields=question.fields,
             rerank={"model": rerank.model, "rank_fields": [rerank.field]} if rerank else None,
             match_terms=_all_of(question.match_terms) if question.match_terms else None,
-            timeout=timeout,
+            timeout=NO_LIMIT,
         )
         usage = response.usage
         return Answer(
@@ -190,9 +192,7 @@ class DocumentsDialect:
     def reranks(self) -> bool:
         return False
 
-    async def ask(
-        self, index: AsyncIndexPort, question: Question, rerank: Rerank | None, timeout: float
-    ) -> Answer:
+    async def ask(self, index: AsyncIndexPort, question: Question, rerank: Rerank | None) -> Answer:
         assert rerank is None, "the documents call can't rerank"  # noqa: S101 - our own contract
         response = await index.documents.search(
             namespace=question.namespace,
@@ -200,7 +200,7 @@ class DocumentsDialect:
             top_k=question.top_k,
             include_fields=["*"] if question.fields is None else question.fields,
             filter=self._filter(question),
-            timeout=timeout,
+            timeout=NO_LIMIT,
         )
         usage = response.usage
         return Answer(

@@ -17,8 +17,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from service.alarms import Alarms, expire
 from service.errors import (
     DeadlineExceeded,
     RequestError,
@@ -77,15 +79,20 @@ class Direct(Generic[ClientT]):
 
     def __init__(self, pool: Pool[ClientT]) -> None:
         self._pool = pool
+        self._alarms = Alarms()
 
     async def ask(
         self, ask: Callable[[ClientT], Awaitable[AnswerT]], seconds: float
     ) -> Asked[AnswerT]:
+        limit = asyncio.timeout(None)
+        alarm = self._alarms.set(seconds, partial(expire, limit))
         try:
-            async with asyncio.timeout(seconds):
+            async with limit:
                 return Asked(await self._pool.call(ask), 1)
         except TimeoutError:
             raise late(self._pool.name, seconds) from None
+        finally:
+            alarm.cancel()
 
 
 class Budget:
@@ -111,6 +118,7 @@ class Careful(Generic[ClientT]):
         self._pool = pool
         self._circuit = Circuit()
         self._latencies = Latencies()
+        self._alarms = Alarms()
         self._budget = Budget()
 
     @property
@@ -127,7 +135,7 @@ class Careful(Generic[ClientT]):
                 tries=0,
             )
         self._budget.earn()
-        call = _Call(self._pool, ask, self._budget, self._patience_s())
+        call = _Call(self._pool, ask, self._budget, self._alarms, self._patience_s())
         try:
             answer = await call.answer(seconds)
         except DOWN:
@@ -176,17 +184,20 @@ class _Call(Generic[ClientT, AnswerT]):
         pool: Pool[ClientT],
         ask: Callable[[ClientT], Awaitable[AnswerT]],
         budget: Budget,
+        alarms: Alarms,
         patience_s: float | None,
     ) -> None:
         self.tries = 1
         self._pool = pool
         self._ask = ask
         self._budget = budget
+        self._alarms = alarms
         self._patience_s = patience_s
         self._sent: float | None = None
         self._lane: Lane[ClientT] | None = None
         self._second: asyncio.Task[AnswerT] | None = None
-        self._limit: asyncio.Timeout | None = None
+        self._limit = asyncio.timeout(None)
+        self._waiting = True
 
     @property
     def elapsed_s(self) -> float:
@@ -195,8 +206,9 @@ class _Call(Generic[ClientT, AnswerT]):
 
     async def answer(self, seconds: float) -> AnswerT:
         """Raises `TimeoutError` when the time is up."""
+        alarm = self._alarms.set(seconds, partial(expire, self._limit))
         try:
-            async with asyncio.timeout(seconds) as self._limit:
+            async with self._limit:
                 return await self._tried()
         except TimeoutError:
             if (second := self._answered()) is not None:
@@ -206,7 +218,8 @@ class _Call(Generic[ClientT, AnswerT]):
             exc.tries = self.tries
             raise
         finally:
-            self._limit = None
+            self._waiting = False
+            alarm.cancel()
             if self._second is not None:
                 self._second.cancel()
                 await asyncio.wait({self._second}, timeout=CANCEL_GRACE_S)
@@ -223,18 +236,17 @@ class _Call(Generic[ClientT, AnswerT]):
         return await self._elsewhere()
 
     async def _first_try(self) -> AnswerT:
-        timer = None
+        alarm = None
         self._lane = await self._pool.take()
         self._sent = time.monotonic()
         try:
             if self._patience_s is not None:
-                loop = asyncio.get_running_loop()
-                timer = loop.call_later(self._patience_s, self._overtake)
+                alarm = self._alarms.set(self._patience_s, self._overtake)
             return await self._pool.on(self._lane, self._ask)
         finally:
             self._pool.give_back(self._lane)
-            if timer is not None:
-                timer.cancel()
+            if alarm is not None:
+                alarm.cancel()
 
     def _overtake(self) -> None:
         """The first try is slow: start another one beside it."""
@@ -252,11 +264,9 @@ class _Call(Generic[ClientT, AnswerT]):
     async def _elsewhere(self) -> AnswerT:
         return await self._pool.call(self._ask, avoid=self._lane)
 
-    def _on_second(self, second: asyncio.Task[Any]) -> None:
-        if second.cancelled() or second.exception() is not None:
-            return
-        if self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(asyncio.get_running_loop().time())
+    def _on_second(self, second: asyncio.Task[AnswerT]) -> None:
+        if not second.cancelled() and second.exception() is None and self._waiting:
+            expire(self._limit)
 
     def _answered(self) -> asyncio.Task[AnswerT] | None:
         second = self._second

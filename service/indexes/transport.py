@@ -14,6 +14,7 @@ itself, so the client's version is pinned, and a test compares the two call by c
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from functools import cache
 from typing import Any
@@ -127,6 +128,8 @@ class LeanHTTPClient(AsyncHTTPClient):
             return await super().post(path, timeout=timeout, **kwargs)
         limit = self._config.timeout if timeout is None else timeout
         seconds = limit.read if isinstance(limit, httpx.Timeout) else limit
+        if seconds == math.inf:
+            seconds = None  # no timer at all
         content = _encode_json(kwargs["json"])
         raw = b"%sContent-Length: %d\r\n\r\n%s" % (self._head(path), len(content), content)
         try:

@@ -23,7 +23,7 @@ from service.retrieval.rerank import Reranking
 
 logger = logging.getLogger(__name__)
 
-CANCEL_GRACE_S = 0.02  # a leg ends by itself at the deadline; whoever does not is left behind
+CANCEL_GRACE_S = 0.02
 FUSED = "fused"  # the order that stands where a reranker is missing
 MOST_KEPT = 0.5  # of the whole time, for the reranker ...
 LEAST_KEPT_S = 0.02  # ... beside what it takes: the event loop has other things to do
@@ -82,21 +82,19 @@ async def _run(
         for leg in legs
     }
     kept_s = _kept_for(reranker, deadline) if query.rerank == "union" else 0.0
-    patience_s = CANCEL_GRACE_S
+    patience_s = None  # a leg ends by itself at the deadline
     pending = set(tasks)
     try:
         while pending:
             done, pending = await asyncio.wait(
-                pending,
-                timeout=deadline.remaining() + patience_s,
-                return_when=asyncio.FIRST_COMPLETED,
+                pending, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
                 break
             for task in done:
                 report = task.result()
                 if kept_s and report.answer is not None:
-                    patience_s = -kept_s
+                    patience_s = deadline.remaining() - kept_s
                 yield report
         for task in pending:
             leg, error = tasks[task], _late(deadline)

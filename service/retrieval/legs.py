@@ -13,10 +13,6 @@ from service.retrieval.query import ALL_FIELDS, Query
 from service.retrieval.receipt import StageReceipt, Stopwatch, failed
 from service.retrieval.rerank import Reranking
 
-# The deadline ends a call by cancelling it; the client's own timeout is only the net beneath. Were
-# that to come first, the client would try again.
-NET_S = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class LegReport:
@@ -68,8 +64,7 @@ class Leg:
             question = replace(question, top_k=min(question.top_k, per_leg.max_documents))
             inside = Rerank(per_leg.model, self.text_field)
         asked = await self.reads.ask(
-            lambda index: self.dialect.ask(index, question, inside, deadline.remaining() + NET_S),
-            deadline.remaining(),
+            lambda index: self.dialect.ask(index, question, inside), deadline.remaining()
         )
         if per_leg is None or self.dialect.reranks:
             return asked
