@@ -17,10 +17,8 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from service.alarms import Alarms, expire
 from service.errors import (
     DeadlineExceeded,
     RequestError,
@@ -79,20 +77,15 @@ class Direct(Generic[ClientT]):
 
     def __init__(self, pool: Pool[ClientT]) -> None:
         self._pool = pool
-        self._alarms = Alarms()
 
     async def ask(
         self, ask: Callable[[ClientT], Awaitable[AnswerT]], seconds: float
     ) -> Asked[AnswerT]:
-        limit = asyncio.timeout(None)
-        alarm = self._alarms.set(seconds, partial(expire, limit))
         try:
-            async with limit:
+            async with asyncio.timeout(seconds):
                 return Asked(await self._pool.call(ask), 1)
         except TimeoutError:
             raise late(self._pool.name, seconds) from None
-        finally:
-            alarm.cancel()
 
 
 class Budget:
@@ -118,7 +111,6 @@ class Careful(Generic[ClientT]):
         self._pool = pool
         self._circuit = Circuit()
         self._latencies = Latencies()
-        self._alarms = Alarms()
         self._budget = Budget()
 
     @property
@@ -135,7 +127,7 @@ class Careful(Generic[ClientT]):
                 tries=0,
             )
         self._budget.earn()
-        call = _Call(self._pool, ask, self._budget, self._alarms, self._patience_s())
+        call = _Call(self._pool, ask, self._budget, self._patience_s())
         try:
             answer = await call.answer(seconds)
         except DOWN:
@@ -184,20 +176,17 @@ class _Call(Generic[ClientT, AnswerT]):
         pool: Pool[ClientT],
         ask: Callable[[ClientT], Awaitable[AnswerT]],
         budget: Budget,
-        alarms: Alarms,
         patience_s: float | None,
     ) -> None:
         self.tries = 1
         self._pool = pool
         self._ask = ask
         self._budget = budget
-        self._alarms = alarms
         self._patience_s = patience_s
         self._sent: float | None = None
         self._lane: Lane[ClientT] | None = None
         self._second: asyncio.Task[AnswerT] | None = None
-        self._limit = asyncio.timeout(None)
-        self._waiting = True
+        self._limit: asyncio.Timeout | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -206,9 +195,8 @@ class _Call(Generic[ClientT, AnswerT]):
 
     async def answer(self, seconds: float) -> AnswerT:
         """Raises `TimeoutError` when the time is up."""
-        alarm = self._alarms.set(seconds, partial(expire, self._limit))
         try:
-            async with self._limit:
+            async with asyncio.timeout(seconds) as self._limit:
                 return await self._tried()
         except TimeoutError:
             if (second := self._answered()) is not None:
@@ -218,8 +206,7 @@ class _Call(Generic[ClientT, AnswerT]):
             exc.tries = self.tries
             raise
         finally:
-            self._waiting = False
-            alarm.cancel()
+            self._limit = None
             if self._second is not None:
                 self._second.cancel()
                 await asyncio.wait({self._second}, timeout=CANCEL_GRACE_S)
@@ -236,17 +223,18 @@ class _Call(Generic[ClientT, AnswerT]):
         return await self._elsewhere()
 
     async def _first_try(self) -> AnswerT:
-        alarm = None
+        timer = None
         self._lane = await self._pool.take()
         self._sent = time.monotonic()
         try:
             if self._patience_s is not None:
-                alarm = self._alarms.set(self._patience_s, self._overtake)
+                loop = asyncio.get_running_loop()
+                timer = loop.call_later(self._patience_s, self._overtake)
             return await self._pool.on(self._lane, self._ask)
         finally:
             self._pool.give_back(self._lane)
-            if alarm is not None:
-                alarm.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _overtake(self) -> None:
         """The first try is slow: start another one beside it."""
@@ -265,8 +253,10 @@ class _Call(Generic[ClientT, AnswerT]):
         return await self._pool.call(self._ask, avoid=self._lane)
 
     def _on_second(self, second: asyncio.Task[AnswerT]) -> None:
-        if not second.cancelled() and second.exception() is None and self._waiting:
-            expire(self._limit)
+        if second.cancelled() or second.exception() is not None:
+            return
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     def _answered(self) -> asyncio.Task[AnswerT] | None:
         second = self._second
