@@ -45,6 +45,7 @@ def started(delay_ms: float) -> Iterator[list[Process]]:
                 "PORT": str(port),
                 "WEB_CONCURRENCY": "1",
                 "LOG_LEVEL": "WARNING",
+                "CACHE_TTL": "0",
                 "PINECONE_API_KEY": "bench",
                 "PINECONE_DENSE_INDEX_HOST": upstream.url,
                 "PINECONE_SPARSE_INDEX_HOST": upstream.url,
@@ -77,7 +78,7 @@ def found(process: Process) -> object:
 def measure(process: Process, target: str, in_flight: int, seconds: float, rounds: Rounds) -> None:
     """One measurement of one variant, added to its rounds."""
     before = process.cpu_seconds()
-    result = uvloop.run(load(process.url + target, in_flight, seconds))
+    result = uvloop.run(load(process.url + target, in_flight, seconds, fresh=True))
     rounds.cpu_s += process.cpu_seconds() - before
     rounds.results.append(result)
     if not result.responses:

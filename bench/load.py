@@ -31,13 +31,15 @@ RECONNECT_PAUSE_S = 0.05
 class _Run:
     """What all connections of a run have in common."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, fresh: bool) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"{url!r} is not an http:// URL")
         self.host, self.port = parts.hostname, parts.port or 80
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self.request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode()
+        control = "cache-control: no-cache\r\n" if fresh else ""
+        head = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\n{control}\r\n"
+        self.request = head.encode()
         self.latencies_s: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.broken = 0
@@ -115,9 +117,12 @@ class _Connection(asyncio.Protocol):
         self._transport.write(self._run.request)
 
 
-async def load(url: str, connections: int, seconds: float) -> Result:
-    """Keep `connections` requests to `url` in flight for `seconds`, then wait for the last ones."""
-    run = _Run(url)
+async def load(url: str, connections: int, seconds: float, *, fresh: bool = False) -> Result:
+    """Keep `connections` requests to `url` in flight for `seconds`, then wait for the last ones.
+
+    `fresh` asks for an answer that is neither kept nor shared: these are equal requests.
+    """
+    run = _Run(url, fresh)
     cpu_s, started = time.process_time(), time.perf_counter()
     slots = [asyncio.create_task(run.keep_connected()) for _ in range(connections)]
     await asyncio.sleep(seconds)

@@ -59,7 +59,8 @@ def started(data_dir: Path) -> Iterator[tuple[Process, Process]]:
         hello = running("hello", port, ["bench.hello", str(port)], {})
         opened = stack.enter_context(hello)
         port = free_port()
-        environment = {"PORT": str(port), "DATA_DIR": str(data_dir), "LOG_LEVEL": "WARNING"}
+        environment = {"PORT": str(port), "DATA_DIR": str(data_dir)}
+        environment |= {"LOG_LEVEL": "WARNING", "CACHE_TTL": "0"}
         service = running("cascade", port, ["service", "serve"], environment)
         yield opened, stack.enter_context(service)
 
