@@ -51,9 +51,10 @@ async def test_a_second_one_is_a_hit_with_the_same_tag_and_an_age(
 ) -> None:
     kept = answers(clock)
     first = await kept.get("n", "key", search)
-    assert first == (b"answer 1", tag_of(b"answer 1"), "miss", 0.0, "receipt 1")
+    assert first == Answered(b"answer 1", tag_of(b"answer 1"), "miss", 0.0, "receipt 1")
     clock.now += 2
-    assert await kept.get("n", "key", search) == (b"answer 1", first.tag, "hit", 2.0, None)
+    again = await kept.get("n", "key", search)
+    assert again == Answered(b"answer 1", first.tag, "hit", 2.0, None)
     clock.now += 3
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "miss")
 

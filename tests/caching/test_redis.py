@@ -97,10 +97,11 @@ async def test_everything_in_redis_has_an_end(redis: RedisServer) -> None:
         await keep(store)
         assert store.put("key", b"value", 60)
         assert await store.get("key") == b"value"
-        async with Redis.from_url(redis.url) as client:
+        async with Redis.from_url(redis.url, decode_responses=True) as client:
             names = await client.keys("*")
-            assert {name.split(b":")[2] for name in names} >= {b"answer", b"generation", b"value"}
-            assert all(name.startswith(b"cascade:") for name in names)
+            kinds = {str(name).split(":")[2] for name in names}
+            assert kinds >= {"answer", "generation", "value"}
+            assert all(str(name).startswith("cascade:") for name in names)
             assert all([await client.pttl(name) > 0 for name in names])
 
 

@@ -210,13 +210,13 @@ async def write(client: httpx.AsyncClient, namespace: str = "__default__") -> ht
 
 
 async def test_a_write_makes_its_namespace_miss_and_no_other(keeping: httpx.AsyncClient) -> None:
-    other = {"params": {**ASKED, "namespace": "other"}}
+    other = {**ASKED, "namespace": "other"}
     await get(keeping)
-    await keeping.get(SEMANTIC, **other)
+    await keeping.get(SEMANTIC, params=other)
     assert (await write(keeping)).status_code == 200
     # Pinecone shows a write later than it says that it has it: what is found now may be old.
     assert caches(await get(keeping), await get(keeping)) == ["miss", "miss"]
-    assert caches(await keeping.get(SEMANTIC, **other)) == ["hit"]
+    assert caches(await keeping.get(SEMANTIC, params=other)) == ["hit"]
 
 
 async def delete_one(client: httpx.AsyncClient) -> httpx.Response:

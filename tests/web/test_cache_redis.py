@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from tests.upstream import Gate, Upstream
 from tests.web.test_cache import CASCADE, LONG_S, SEMANTIC, caches, get, write
 from tests.web.test_cursors import ask, ids
 
-DEEP = {"text_query": "the road before the winter", "top_k": 3, "depth": 12}
+DEEP: dict[str, Any] = {"text_query": "the road before the winter", "top_k": 3, "depth": 12}
 
 
 @pytest.fixture

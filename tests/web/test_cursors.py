@@ -205,8 +205,13 @@ async def test_what_is_missing_from_a_ranking_is_missing_from_its_later_pages(
 
 async def test_highlights_are_on_later_pages_too(make_settings: MakeSettings) -> None:
     async with calling(create_highlighting(make_settings())) as client:
-        asked = {"text_query": "the winter", "highlight": True, "top_k": 1, "depth": 5}
-        first = await ask(client, LEXICAL, **asked, fields=["kind"])
+        asked: dict[str, Any] = {
+            "text_query": "the winter",
+            "highlight": True,
+            "top_k": 1,
+            "depth": 5,
+        }
+        first = await ask(client, LEXICAL, **asked, fields=["kind"], highlight=True)
         (result,) = (await ask(client, LEXICAL, cursor=first["cursor"]))["results"]
     assert result.keys() == {"_id", "score", "kind", "highlights"}
     text = RECORDS[result["_id"]]
@@ -223,8 +228,7 @@ async def test_what_can_not_be_reranked_comes_behind_what_was(
     ]
     upstream.behave(Wrong({"result": {"hits": many}, "usage": {"read_units": 1}}), "dense")
     async with calling(create_app(make_settings())) as client:
-        asked = {"text_query": "road", "rerank": "union", "depth": 250, "top_k": 200}
-        first = await ask(client, SEMANTIC, **asked)
+        first = await ask(client, SEMANTIC, text_query="road", rerank="union", depth=250, top_k=200)
         rest = await ask(client, SEMANTIC, cursor=first["cursor"])
     (rerank,) = upstream.searches("control")
     assert len(rerank.body["documents"]) == 200
