@@ -8,12 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from quart import Quart
 
 from service.app import create_app
 from service.retrieval.query import Query
 from service.settings import load_settings
 from service.web.cache_keys import CacheKeys
 from service.web.schemas import SearchRequest
+from tests.caller import Caller
 from tests.conftest import MakeSettings, calling
 from tests.records.test_api import some
 from tests.upstream import Gate, Status, Upstream
@@ -149,36 +151,56 @@ async def test_twenty_equal_ones_are_one_call_of_each_leg(
     assert len({answer.json()["results"][0]["_id"] for answer in answers}) == 1
 
 
+TARGET = f"{SEMANTIC}?text_query=the+warm+cat"
+
+
+@pytest.fixture
+async def open_app(make_settings: MakeSettings) -> AsyncIterator[Quart]:
+    app = create_app(make_settings(cache_ttl=LONG_S))
+    async with app.test_app():
+        yield app
+
+
 async def test_who_hangs_up_does_not_take_it_from_the_others(
-    keeping: httpx.AsyncClient, upstream: Upstream
+    open_app: Quart, upstream: Upstream
 ) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        first = asyncio.create_task(get(keeping))
+        callers = [Caller(open_app, TARGET) for _ in range(3)]
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
-        second = asyncio.create_task(get(keeping))
-        await keeping.get("/healthz")
-        first.cancel()
-        await asyncio.wait({first})
-        await keeping.get("/healthz")
+        await callers[0].hang_up()
+        await callers[2].hang_up()
         gate.opened.set()
-        assert caches(await second) == ["shared"]
+        assert (await callers[1].headers())["x-cache"] == "shared"
+    assert callers[0].sent == callers[2].sent == []
     (call,) = upstream.searches("dense")
     assert not call.abandoned
 
 
 async def test_when_everybody_has_hung_up_the_call_is_given_up_too(
-    keeping: httpx.AsyncClient, upstream: Upstream
+    open_app: Quart, upstream: Upstream
 ) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        asking = [asyncio.create_task(get(keeping)) for _ in range(3)]
+        callers = [Caller(open_app, TARGET) for _ in range(3)]
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
-        for task in asking:
-            task.cancel()
+        for caller in callers:
+            await caller.hang_up()
         await upstream.until(lambda: upstream.searches("dense")[0].abandoned)
         gate.opened.set()
-    assert caches(await get(keeping)) == ["miss"]
+    assert (await Caller(open_app, TARGET).headers())["x-cache"] == "miss"
+
+
+async def test_who_asks_for_a_fresh_one_and_hangs_up_gives_up_the_call(
+    open_app: Quart, upstream: Upstream
+) -> None:
+    gate = Gate()
+    with upstream.behaving(gate, "dense"):
+        caller = Caller(open_app, TARGET, headers={"Cache-Control": "no-cache"})
+        await upstream.until(lambda: len(upstream.searches("dense")) == 1)
+        await caller.hang_up()
+        await upstream.until(lambda: upstream.searches("dense")[0].abandoned)
+        gate.opened.set()
 
 
 async def test_an_error_is_everybodys_and_is_not_kept(
@@ -239,18 +261,21 @@ async def test_every_write_makes_it_miss_even_one_that_failed(
 
 
 async def test_a_write_whose_caller_has_gone_makes_it_miss(
-    keeping: httpx.AsyncClient, upstream: Upstream
+    open_app: Quart, upstream: Upstream
 ) -> None:
-    await get(keeping)
+    async def cache() -> str:
+        return (await Caller(open_app, TARGET).headers())["x-cache"]
+
+    assert [await cache(), await cache()] == ["miss", "hit"]
     gate = Gate()
     with upstream.behaving(gate, "dense/records/namespaces/__default__/upsert"):
-        writing = asyncio.create_task(write(keeping))
+        body = b'[{"_id": "one", "chunk_text": "x"}]'
+        writer = Caller(open_app, "/api/records", "POST", body)
         await upstream.until(lambda: len(upstream.upserts("dense")) == 1)
-        writing.cancel()
-        await asyncio.wait({writing})
-        assert caches(await get(keeping)) == ["hit"]
+        await writer.hang_up()
+        assert await cache() == "hit"
         gate.opened.set()
-        while caches(await get(keeping)) == ["hit"]:
+        while await cache() == "hit":
             await asyncio.sleep(0)
 
 

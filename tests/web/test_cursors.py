@@ -205,12 +205,7 @@ async def test_what_is_missing_from_a_ranking_is_missing_from_its_later_pages(
 
 async def test_highlights_are_on_later_pages_too(make_settings: MakeSettings) -> None:
     async with calling(create_highlighting(make_settings())) as client:
-        asked: dict[str, Any] = {
-            "text_query": "the winter",
-            "highlight": True,
-            "top_k": 1,
-            "depth": 5,
-        }
+        asked: dict[str, Any] = {"text_query": "the winter", "top_k": 1, "depth": 5}
         first = await ask(client, LEXICAL, **asked, fields=["kind"], highlight=True)
         (result,) = (await ask(client, LEXICAL, cursor=first["cursor"]))["results"]
     assert result.keys() == {"_id", "score", "kind", "highlights"}
