@@ -2,6 +2,7 @@
 
 One process each, on one machine, in turns: what a request costs beyond what the framework costs.
 The records are made up by `bench.engine.corpus`, and loaded with the command that users load with.
+Each question has a number of its own in it: equal ones at the same time would share one search.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def compare(hello: Process, service: Process, question: str, options: argparse.N
     """Measure in turns, and print the table and the ratios; returns the number of errors."""
     targets = {"hello-world": (hello, "/")}
     for search in SEARCHES:
-        targets[search] = (service, f"/api/{search}?text_query={quote(question)}")
+        targets[search] = (service, f"/api/{search}?text_query={quote(question)}%20{{n}}")
     rounds = {name: Rounds() for name in targets}
     for process, target in targets.values():  # warm up
         measure(process, target, options.in_flight, 1.0, Rounds())

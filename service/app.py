@@ -69,13 +69,12 @@ def create_app(
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
     store = _store_for(settings)
-    answers: Answers[Receipt] = Answers(store, settings.cache_ttl)
+    # Of several processes, each has to know what the others keep, and what they wrote.
+    keeps = settings.redis_url is not None or settings.web_concurrency == 1
+    answers: Answers[Receipt] = Answers(store, settings.cache_ttl if keeps else 0)
+    cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
+    cursors = Cursors(store, cursors_ttl, kept=keeps)
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, answers.wrote)
-    cursors = Cursors(
-        store,
-        settings.cursor_ttl + settings.cache_ttl,  # an answer that is kept has a cursor as well
-        kept=settings.redis_url is not None or settings.web_concurrency == 1,
-    )
     door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
 
     app = Cascade("service", static_folder=None)

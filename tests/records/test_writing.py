@@ -13,6 +13,7 @@ from service.app import create_app
 from service.errors import DeadlineExceeded, Unavailable
 from service.records.records import Records
 from service.retrieval.deadline import Deadline
+from tests.caller import Caller
 from tests.conftest import MakeSettings, calling
 from tests.records.test_api import fault, some
 from tests.upstream import Flaky, Gate, Hang, Reset, Status, Upstream
@@ -160,54 +161,18 @@ async def test_a_write_whose_caller_has_gone_is_finished(
 ) -> None:
     gate = Gate()
     paths = [f"{index}/records/namespaces/__default__/upsert" for index in INDEXES]
-    app: Any = create_app(make_settings(upserts_at_once=1))
+    app = create_app(make_settings(upserts_at_once=1))
     async with app.test_app():
         upstream.behave(gate, *paths)
-        messages = iter([{"type": "http.request", "body": WHOLE, "more_body": False}])
-        gone = asyncio.Event()
-
-        async def receive() -> Any:
-            if message := next(messages, None):
-                return message
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        sent: list[Any] = []
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        request = asyncio.create_task(app(SCOPE, receive, send))
+        body = b'[{"_id": "one", "chunk_text": "x"}, {"_id": "two", "chunk_text": "y"}]'
+        caller = Caller(app, "/api/records", "POST", body)
         await upstream.until(lambda: len(upstream.upserts()) == 1)
-        gone.set()
-        await request
-        assert sent == []
+        await caller.hang_up()
+        assert caller.sent == []
         gate.opened.set()
     # The app has closed, and with it what it had begun.
     for index in INDEXES:
         assert upstream.records.of(index).keys() == {"one", "two"}
-
-
-WHOLE = b'[{"_id": "one", "chunk_text": "x"}, {"_id": "two", "chunk_text": "y"}]'
-SCOPE = {
-    "type": "http",
-    "asgi": {"version": "3.0"},
-    "http_version": "1.1",
-    "method": "POST",
-    "scheme": "http",
-    "path": "/api/records",
-    "raw_path": b"/api/records",
-    "query_string": b"",
-    "root_path": "",
-    "headers": [
-        (b"host", b"127.0.0.1"),
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(WHOLE)).encode()),
-    ],
-    "client": ("127.0.0.1", 4711),
-    "server": ("127.0.0.1", 8000),
-    "extensions": {},
-}
 
 
 async def test_a_deletion_of_many_ids_takes_several_calls(

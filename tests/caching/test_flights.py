@@ -1,0 +1,101 @@
+"""Equal work is done once, and nobody takes it from the others by leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+
+import pytest
+
+from service.caching.flights import Flights
+from service.errors import Unavailable
+
+
+class Work:
+    """Work that ends when it is told to, and knows how often it was begun and cancelled."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.cancelled = 0
+        self.end = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self) -> int:
+        self.begun += 1
+        number = self.begun
+        try:
+            await self.end.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        return number
+
+
+async def waiting(flights: Flights[int], work: Work, count: int) -> list[asyncio.Task[object]]:
+    """So many who wait for the same work, which has begun."""
+    tasks: list[asyncio.Task[object]] = [
+        asyncio.create_task(flights.join("key", work)) for _ in range(count)
+    ]
+    while not work.begun:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_those_who_want_the_same_at_the_same_time_share_it() -> None:
+    flights, work = Flights[int](), Work()
+    tasks = await waiting(flights, work, 3)
+    work.end.set()
+    assert await asyncio.gather(*tasks) == [(1, False), (1, True), (1, True)]
+    assert await flights.join("key", work) == (2, False)
+    assert await flights.join("another key", work) == (3, False)
+
+
+async def test_who_leaves_does_not_take_it_from_the_others() -> None:
+    flights, work = Flights[int](), Work()
+    first, second, third = await waiting(flights, work, 3)
+    first.cancel()
+    third.cancel()
+    await asyncio.wait({first, third})
+    work.end.set()
+    assert await second == (1, True)
+    assert work.cancelled == 0
+
+
+async def test_when_the_last_one_leaves_the_work_is_cancelled_and_nobody_joins_it() -> None:
+    flights, work = Flights[int](), Work()
+    leaving = await waiting(flights, work, 2)
+    for task in leaving:
+        task.cancel()
+    joining = asyncio.create_task(flights.join("key", work))
+    await asyncio.wait(leaving)
+    assert all(task.cancelled() for task in leaving)
+    work.end.set()
+    assert await joining == (2, False)
+    assert work.cancelled == 1
+
+
+async def test_an_error_is_everybodys_and_its_traceback_does_not_grow() -> None:
+    flights, work = Flights[int](), Work()
+    work.error = Unavailable("not now")
+    tasks = await waiting(flights, work, 3)
+    work.end.set()
+    lengths = []
+    for task in tasks:
+        with pytest.raises(Unavailable, match="not now") as raised:
+            await task
+        lengths.append(len(traceback.extract_tb(raised.tb)))
+        assert raised.traceback[-1].name == "__call__"  # where it arose
+    assert len(set(lengths)) == 1
+
+
+async def test_what_is_under_way_at_the_end_is_given_up_with_an_answer() -> None:
+    flights, work = Flights[int](), Work()
+    tasks = await waiting(flights, work, 2)
+    await flights.close()
+    assert work.cancelled == 1
+    for task in tasks:
+        with pytest.raises(Unavailable, match="stopping"):
+            await task

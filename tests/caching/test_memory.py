@@ -1,0 +1,116 @@
+"""A store in memory: time, bounds, generations."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.caching.memory import MAX_NAMESPACES, OVERHEAD, MemoryStore
+
+TTL = 5.0
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> MemoryStore:
+    return MemoryStore(100_000, settle_s=10, clock=clock)
+
+
+async def kept(store: MemoryStore, namespace: str, key: str, value: bytes = b"value") -> None:
+    generation = (await store.look_up(namespace, key)).generation
+    store.keep(namespace, key, generation, value, TTL)
+
+
+async def value_of(store: MemoryStore, namespace: str, key: str) -> bytes | None:
+    return (await store.look_up(namespace, key)).value
+
+
+async def test_what_is_kept_is_found_until_its_time_is_over(
+    store: MemoryStore, clock: Clock
+) -> None:
+    await kept(store, "n", "key")
+    clock.now += 4.5
+    found = await store.look_up("n", "key")
+    assert (found.value, found.age_s, found.settled) == (b"value", 4.5, True)
+    assert await value_of(store, "n", "another key") is None
+    assert await value_of(store, "another namespace", "key") is None
+    clock.now += 0.5
+    assert await value_of(store, "n", "key") is None
+
+
+async def test_a_write_makes_a_namespace_forget_and_no_other(store: MemoryStore) -> None:
+    await kept(store, "written", "key")
+    await kept(store, "other", "key")
+    await store.wrote("written")
+    assert await value_of(store, "written", "key") is None
+    assert await value_of(store, "other", "key") == b"value"
+
+
+async def test_what_was_searched_before_a_write_is_not_kept_after_it(store: MemoryStore) -> None:
+    before = await store.look_up("n", "key")
+    await store.wrote("n")
+    store.keep("n", "key", before.generation, b"old", TTL)
+    assert await value_of(store, "n", "key") is None
+    await kept(store, "n", "key", b"new")
+    store.keep("n", "key", before.generation, b"old", TTL)
+    assert await value_of(store, "n", "key") == b"new"
+
+
+async def test_after_a_write_a_namespace_has_to_settle(store: MemoryStore, clock: Clock) -> None:
+    await store.wrote("n")
+    clock.now += 9.5
+    assert not (await store.look_up("n", "key")).settled
+    assert (await store.look_up("other", "key")).settled
+    clock.now += 0.5
+    assert (await store.look_up("n", "key")).settled
+
+
+async def test_the_least_recently_used_goes_when_there_is_no_space(clock: Clock) -> None:
+    store = MemoryStore(3 * (1000 + OVERHEAD + 10), settle_s=0, clock=clock)
+    for key in ("a", "b", "c"):
+        await kept(store, "n", key, b"x" * 1000)
+    assert await value_of(store, "n", "a")
+    await kept(store, "n", "d", b"x" * 1000)
+    there = [key for key in "abcd" if await value_of(store, "n", key)]
+    assert there == ["a", "c", "d"]
+    assert not store.put("too large", b"x" * 10_000, TTL)
+    await kept(store, "n", "a", b"x" * 10)  # a smaller one makes space
+    await kept(store, "n", "e", b"x" * 500)
+    assert [key for key in "acde" if await value_of(store, "n", key)] == ["a", "c", "d", "e"]
+
+
+async def test_values_under_a_plain_key_know_nothing_of_writes(
+    store: MemoryStore, clock: Clock
+) -> None:
+    assert store.put("key", b"value", TTL)
+    await store.wrote("key")
+    await store.wrote("")
+    assert await store.get("key") == b"value"
+    assert await store.get("another") is None
+    clock.now += TTL
+    assert await store.get("key") is None
+
+
+async def test_however_many_namespaces_are_written_to_none_is_believed_wrongly(
+    store: MemoryStore, clock: Clock
+) -> None:
+    """Only some writes are remembered one by one; what is forgotten counts for all the others."""
+    await kept(store, "first", "key")
+    await store.wrote("first")
+    for number in range(MAX_NAMESPACES):
+        await store.wrote(f"other {number}")
+    found = await store.look_up("first", "key")
+    assert (found.value, found.settled) == (None, False)
+    clock.now += 10
+    await kept(store, "first", "key", b"new")
+    assert await value_of(store, "first", "key") == b"new"
