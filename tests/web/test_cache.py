@@ -321,6 +321,9 @@ OTHERS: dict[str, Any] = {
     "typos": True,
     "highlight": True,
     "rerank": "union",
+    "fusion": "rrf",
+    "lexical_weight": 0.3,
+    "explain": True,
     "depth": 77,
     "timeout_ms": 5000,
 }
@@ -333,7 +336,14 @@ def test_everything_that_can_be_asked_makes_another_answer(make_settings: MakeSe
 
     def key(**given: Any) -> str:
         asked = SearchRequest.model_validate(ASKED | given)
-        query = asked.to_query(top_k=10, namespace="__default__", rerank="none", depth=0)
+        query = asked.to_query(
+            top_k=10,
+            namespace="__default__",
+            rerank="none",
+            fusion="z-score",
+            lexical_weight=None,
+            depth=0,
+        )
         return keys.key("semantic", query, asked.timeout_ms or 10_000)
 
     made = {name: key(**{name: value}) for name, value in OTHERS.items()} | {"none": key()}
