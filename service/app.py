@@ -13,7 +13,6 @@ from typing import Any
 
 from quart import Quart
 from quart.wrappers.base import BaseRequestWebsocket
-from werkzeug.exceptions import BadHost
 from werkzeug.routing import MapAdapter
 
 from service.access.door import Door
@@ -42,15 +41,17 @@ class Cascade(Quart):
     """Quart, but a failure to start is said once, by whoever started it, and not as a traceback."""
 
     def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
-        """Nothing here depends on the Host header, so one that can't be a host is no matter."""
-        try:
-            return super().create_url_adapter(request)
-        except BadHost:
-            if request is None:
-                return None
-            return self.url_map.bind(
-                "localhost", path_info=request.path, default_method=request.method
-            )
+        """Nothing here depends on the Host header, so nobody has to look at what it says."""
+        if request is None:
+            return None
+        return self.url_map.bind(
+            "localhost",
+            script_name=request.root_path,
+            url_scheme=request.scheme,
+            default_method=request.method,
+            path_info=request.path,
+            query_args=request.query_string.decode("latin1"),
+        )
 
     def log_exception(self, exception_info: Any) -> None:
         if not isinstance(exception_info[1], StartupFailed):

@@ -74,6 +74,9 @@ async def _run(
     That is at the deadline. But where one leg has an answer and a reranker is to follow, the others
     have only as long as leaves the reranker the time that it usually takes.
     """
+    if len(legs) == 1:
+        yield await legs[0].search(query, reranker, deadline, fallback=None)
+        return
     watch = Stopwatch()
     tasks = {
         asyncio.create_task(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from service.errors import RequestError
 from service.indexes.dialect import Answer, Dialect, Question, Rerank
@@ -14,8 +15,7 @@ from service.retrieval.receipt import StageReceipt, Stopwatch, failed
 from service.retrieval.rerank import Reranking
 
 
-@dataclass(frozen=True, slots=True)
-class LegReport:
+class LegReport(NamedTuple):
     """How a leg ended: an answer, or the error that it ended in."""
 
     stage: StageReceipt

@@ -77,8 +77,7 @@ Explanations = Mapping[str, Explanation]
 """By the ids of the records that they are about."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """How far a search has come: the best results so far, and the receipt so far.
 
     The last one explains its results, by their ids, if that was asked for.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from service.errors import DeadlineExceeded, RequestError
+
+NOTHING_USED: Mapping[str, int] = {}
 
 Status = Literal["ok", "failed", "late", "skipped"]
 
 
-@dataclass(frozen=True, slots=True)
-class StageReceipt:
+class StageReceipt(NamedTuple):
     """One stage: how it ended, how long it took, what it found and what it used.
 
     `attempts` are the calls that were made for it; `fallback` is what stands in for it, if it is
@@ -24,7 +24,7 @@ class StageReceipt:
     status: Status
     ms: float
     candidates: int = 0
-    usage: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, int] = NOTHING_USED
     error: str | None = None
     attempts: int = 1
     fallback: str | None = None

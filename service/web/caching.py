@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from quart import Request, Response
 
+from service.web.bodies import raw_header
 from service.web.writing import with_receipt
 
 FRESH = {"no-cache", "no-store", "max-age=0"}
@@ -27,7 +28,7 @@ INDIFFERENT = Wish(fresh=False, may_keep=True)
 
 def wish_of(request: Request) -> Wish:
     """What `Cache-Control` of a request asks for."""
-    if (control := request.headers.get("Cache-Control")) is None:
+    if not (control := raw_header(request, b"cache-control")):
         return INDIFFERENT
     directives = {directive.strip().lower() for directive in control.split(",")}
     return Wish(bool(directives & FRESH), "no-store" not in directives)

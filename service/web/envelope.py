@@ -11,6 +11,7 @@ from quart import Quart, Response, g, request
 
 from service.lifecycle import Lifecycle
 from service.logs import request_id_var
+from service.web.bodies import raw_header
 from service.web.writing import server_timing
 
 logger = logging.getLogger("service.access")
@@ -25,7 +26,7 @@ def install(app: Quart, lifecycle: Lifecycle) -> None:
     @app.before_request
     async def begin() -> None:
         g.started = time.perf_counter()
-        given = request.headers.get("X-Request-Id", "")
+        given = raw_header(request, b"x-request-id")
         g.request_id = given if REQUEST_ID.fullmatch(given) else token_hex(16)
         request_id_var.set(g.request_id)
 
