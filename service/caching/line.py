@@ -19,7 +19,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio import Connection
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -33,7 +34,7 @@ AT_ONCE = 64  # messages in one exchange
 MAX_SIZE = 2**20  # of something told: more would keep the line for too long
 MAX_TOLD_BYTES = 8 * MAX_SIZE  # that may wait to be sent; what comes then is dropped
 
-OURS: dict[str, Any] = {
+OURS: dict[str, Any] = {  # whatever the URL says
     "protocol": 2,
     "decode_responses": False,
     "retry": Retry(NoBackoff(), 0),
@@ -58,8 +59,10 @@ class Line:
     """
 
     def __init__(self, url: str, greet: Callable[[Exchange], Awaitable[None]]) -> None:
-        self._pool = ConnectionPool.from_url(url)
-        self._pool.connection_kwargs.update(OURS)  # whatever the URL says
+        options: dict[str, Any] = {"connection_class": Connection, **parse_url(url), **OURS}
+        self._new_connection: Callable[[], Connection] = partial(
+            options.pop("connection_class"), **options
+        )
         self._new_connection()
         self._greet = greet
         self._up = False
@@ -118,10 +121,6 @@ class Line:
                     async with asyncio.timeout(EXCHANGE_S):
                         await connection.disconnect()
             await asyncio.sleep(PAUSE_S)
-
-    def _new_connection(self) -> Connection:
-        connection: Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        return connection
 
     async def _serve(self, connection: Connection) -> None:
         while True:
