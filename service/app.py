@@ -75,7 +75,7 @@ def create_app(
     answers: Answers[Receipt] = Answers(store, settings.cache_ttl if keeps else 0)
     cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
     cursors = Cursors(store, cursors_ttl, kept=keeps)
-    backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, answers.wrote)
+    backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.wrote)
     door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
 
     app = Cascade("service", static_folder=None)
@@ -99,8 +99,10 @@ def create_app(
 
     @app.before_serving
     async def open_backend() -> None:
+        resources.push_async_callback(store.close)  # it hears of the last writes of the backend
         await resources.enter_async_context(backend.opened())
-        await resources.enter_async_context(answers.opened(backend.place))
+        resources.push_async_callback(answers.close)
+        await store.open(backend.place)
 
     @app.after_serving
     async def close_backend() -> None:

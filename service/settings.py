@@ -94,7 +94,8 @@ def _redis_url(value: SecretStr | None) -> SecretStr | None:
         return None
     try:
         parts = urlsplit(url)
-        whole = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname and parts.port)
+        parts.port  # noqa: B018 - it raises where it is none
+        whole = bool(parts.path if parts.scheme == "unix" else parts.hostname)
     except ValueError:
         whole = False
     if not whole or parts.scheme not in {"redis", "rediss", "unix"}:
@@ -105,6 +106,7 @@ def _redis_url(value: SecretStr | None) -> SecretStr | None:
     return SecretStr(url)
 
 
+MIN_BLOTTED = 6
 RedisUrl = Annotated[SecretStr | None, AfterValidator(_redis_url)]
 
 
@@ -235,11 +237,12 @@ class Settings(BaseSettings):
 
 
 def _passwords(url: SecretStr | None) -> tuple[str, ...]:
-    """The URL, and the password in it in both of its forms."""
+    """The URL, and the password in it in both of its forms, if it is not as short as a word."""
     if url is None:
         return ()
     password = urlsplit(url.get_secret_value()).password or ""
-    return tuple(filter(None, (url.get_secret_value(), password, unquote(password))))
+    forms = (url.get_secret_value(), password, unquote(password))
+    return tuple(form for form in forms if len(form) >= MIN_BLOTTED)
 
 
 def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:

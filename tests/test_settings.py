@@ -78,6 +78,16 @@ def test_a_host_and_a_name_for_one_index_are_one_too_many(environment: pytest.Mo
         ("SEARCH_FUSION", "sum", "'z-score', 'min-max' or 'rrf'"),
         ("SEARCH_LEXICAL_WEIGHT", "1.5", "less than or equal to 1"),
         ("SEARCH_LEXICAL_WEIGHT", "nan", "less than or equal to 1"),
+        ("CACHE_TTL", "-1", "greater than or equal to 0"),
+        ("CACHE_MAX_BYTES", "1000", "greater than or equal to 1048576"),
+        ("CURSOR_TTL", "0", "greater than 0"),
+        ("SEARCH_DEPTH", "1001", "less than or equal to 1000"),
+        ("REDIS_URL", "localhost:6379", "rediss://"),
+        ("REDIS_URL", "http://localhost:6379", "no address of a Redis"),
+        ("REDIS_URL", "redis://", "no address of a Redis"),
+        ("REDIS_URL", "redis://localhost:70000", "no address of a Redis"),
+        ("REDIS_URL", "redis://[::1", "no address of a Redis"),
+        ("REDIS_URL", "unix://", "no address of a Redis"),
         ("SERVICE_API_KEYS", "fifteen-charact", "at least 16 characters"),
         ("SERVICE_API_KEYS", "sixteen-characte,", "at least 16 characters"),
         ("SERVICE_API_KEYS", "sixteen characters", "a space"),
@@ -123,3 +133,21 @@ def test_the_services_own_keys_are_several_and_secret(environment: pytest.Monkey
     assert "of-the-keys" not in repr(settings) + str(settings) + settings.model_dump_json()
     environment.setenv("SERVICE_API_KEYS", "short")
     assert "short" not in failure().replace("SERVICE_API_KEYS", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://:a%20pass-word@h:6379/0", "rediss://u:a%20pass-word@h:1?x=y"]
+)
+def test_the_address_of_a_redis_is_a_secret_with_its_password(
+    environment: pytest.MonkeyPatch, url: str
+) -> None:
+    environment.setenv("REDIS_URL", url)
+    settings = load_settings()
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == url
+    assert url in settings.secrets
+    assert ("a pass-word" in settings.secrets) == ("a%20pass-word" in settings.secrets)
+    assert ("a pass-word" in settings.secrets) == ("pass-word" in url)
+    assert url not in repr(settings) + str(settings) + settings.model_dump_json()
+    environment.setenv("REDIS_URL", url.replace("redis", "ftp"))
+    assert "pass-word" not in failure()

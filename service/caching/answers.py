@@ -6,8 +6,7 @@ Knows nothing of what is asked, nor of HTTP: a question is a namespace and a key
 from __future__ import annotations
 
 import base64
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Generic, Literal, NamedTuple, TypeVar
 
@@ -50,20 +49,6 @@ class Answers(Generic[ReceiptT]):
         self._ttl_s = ttl_s
         self._flights: Flights[Answered[ReceiptT]] = Flights()
 
-    @contextlib.asynccontextmanager
-    async def opened(self, scope: str) -> AsyncIterator[None]:
-        """Open the store for what is searched; at the end, give up what is under way."""
-        await self._store.open(scope)
-        try:
-            yield
-        finally:
-            await self._flights.close()
-            await self._store.close()
-
-    async def wrote(self, namespace: str) -> None:
-        """Something was written to this namespace, or may have been."""
-        await self._store.wrote(namespace)
-
     async def get(
         self, namespace: str, key: str, make: Make[ReceiptT], *, fresh: bool = False
     ) -> Answered[ReceiptT]:
@@ -78,6 +63,10 @@ class Answers(Generic[ReceiptT]):
             (namespace, found.generation, key), lambda: self._make(namespace, key, found, make)
         )
         return answered._replace(source="shared") if shared else answered
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._flights.close()
 
     async def _make(
         self, namespace: str, key: str, found: Found, make: Make[ReceiptT]

@@ -19,7 +19,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio import Connection
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -33,6 +34,14 @@ AT_ONCE = 64  # messages in one exchange
 MAX_SIZE = 2**20  # of something told: more would keep the line for too long
 MAX_TOLD_BYTES = 8 * MAX_SIZE  # that may wait to be sent; what comes then is dropped
 
+OURS: dict[str, Any] = {  # whatever the URL says
+    "protocol": 2,
+    "decode_responses": False,
+    "retry": Retry(NoBackoff(), 0),
+    "socket_timeout": None,  # the limits are those above
+    "socket_connect_timeout": None,
+}
+
 Command = Sequence[str | bytes | int]
 Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
@@ -44,17 +53,17 @@ class _Message(NamedTuple):
 
 
 class Line:
-    """`greet` is what has to be said over every new connection before anybody may use it."""
+    """`greet` is what has to be said over every new connection before anybody may use it.
+
+    Raises `ValueError` or `TypeError` if the URL is none, or has an option that there is not.
+    """
 
     def __init__(self, url: str, greet: Callable[[Exchange], Awaitable[None]]) -> None:
-        self._pool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,  # the limits are ours
-            socket_connect_timeout=None,
+        options: dict[str, Any] = {"connection_class": Connection, **parse_url(url), **OURS}
+        self._new_connection: Callable[[], Connection] = partial(
+            options.pop("connection_class"), **options
         )
-        self._new_connection()  # or raise, if the URL has options that there are not
+        self._new_connection()
         self._greet = greet
         self._up = False
         self._warned = False
@@ -101,7 +110,7 @@ class Line:
             try:
                 async with asyncio.timeout(CONNECT_S):
                     await connection.connect()  # type: ignore[no-untyped-call]  # not yet typed
-                    await self._greet(partial(_exchange, connection))
+                await self._greet(partial(_exchange, connection))
                 self._rise()
                 await self._serve(connection)
             except Exception as exc:
@@ -113,10 +122,6 @@ class Line:
                         await connection.disconnect()
             await asyncio.sleep(PAUSE_S)
 
-    def _new_connection(self) -> Connection:
-        connection: Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        return connection
-
     async def _serve(self, connection: Connection) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -124,8 +129,7 @@ class Line:
                     await self._wanted.wait()
             batch = self._batch()
             commands = [command for message in batch for command in message.commands]
-            async with asyncio.timeout(EXCHANGE_S):
-                answers = iter(await _exchange(connection, commands or [("PING",)]))
+            answers = iter(await _exchange(connection, commands or [("PING",)]))
             for message in batch:
                 self._waiting.popleft()
                 self._told_bytes -= message.size
@@ -174,7 +178,9 @@ class Line:
 
 
 async def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
-    """One answer to each command. An error among them raises: the connection is to be ended then,
-    since there may be more answers on their way."""
-    await connection.send_packed_command(connection.pack_commands(commands))
-    return [await connection.read_response() for _ in commands]
+    """One answer to each command. What is an error, or late, raises; the connection is of no use
+    then, since there may be more answers on their way.
+    """
+    async with asyncio.timeout(EXCHANGE_S):
+        await connection.send_packed_command(connection.pack_commands(commands))
+        return [await connection.read_response() for _ in commands]

@@ -16,7 +16,7 @@ from service.caching.line import Command, Exchange, Line
 from service.caching.store import Found
 
 GENERATION_TTL_MS = 3_600_000
-MAX_UNTOLD = 10_000  # namespaces; what is kept of the others is over when its time is
+MAX_UNTOLD = 10_000  # namespaces; what is kept of any other ends by itself, after its time
 TOLD_AT_ONCE = 500
 SCOPE_BYTES = 8
 _WORD = 16  # characters of a generation
@@ -24,8 +24,9 @@ _HEAD = struct.Struct(f">{_WORD}sd")  # the generation of a value, and when it w
 
 
 class RedisStore:
-    """Raises `ValueError` if the URL is none. `settle_s` is how long after a write a search may
-    still find what was there before.
+    """`settle_s` is how long after a write a search may still find what was there before.
+
+    Raises `ValueError` or `TypeError` if the URL is none, or has an option that there is not.
     """
 
     def __init__(self, url: str, settle_s: float) -> None:

@@ -38,8 +38,13 @@ def search() -> Search:
     return Search()
 
 
-def answers(clock: Clock, ttl_s: float = 5, settle_s: float = 10) -> Answers[str]:
-    return Answers(MemoryStore(100_000, settle_s, clock), ttl_s)
+@pytest.fixture
+def store(clock: Clock) -> MemoryStore:
+    return MemoryStore(100_000, settle_s=10, clock=clock)
+
+
+def answers(store: MemoryStore) -> Answers[str]:
+    return Answers(store, 5)
 
 
 def told(answered: Answered[str]) -> tuple[bytes, str]:
@@ -47,9 +52,9 @@ def told(answered: Answered[str]) -> tuple[bytes, str]:
 
 
 async def test_a_second_one_is_a_hit_with_the_same_tag_and_an_age(
-    clock: Clock, search: Search
+    store: MemoryStore, clock: Clock, search: Search
 ) -> None:
-    kept = answers(clock)
+    kept = answers(store)
     first = await kept.get("n", "key", search)
     assert first == Answered(b"answer 1", tag_of(b"answer 1"), "miss", 0.0, "receipt 1")
     clock.now += 2
@@ -59,21 +64,23 @@ async def test_a_second_one_is_a_hit_with_the_same_tag_and_an_age(
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "miss")
 
 
-async def test_other_keys_and_namespaces_are_other_answers(clock: Clock, search: Search) -> None:
-    kept = answers(clock)
+async def test_other_keys_and_namespaces_are_other_answers(
+    store: MemoryStore, search: Search
+) -> None:
+    kept = answers(store)
     for number, (namespace, key) in enumerate([("n", "key"), ("n", "k"), ("m", "key")], 1):
         payload = b"answer %d" % number
         assert told(await kept.get(namespace, key, search)) == (payload, "miss")
 
 
 async def test_a_fresh_one_neither_reads_nor_joins_but_is_kept(
-    clock: Clock, search: Search
+    store: MemoryStore, search: Search
 ) -> None:
-    kept = answers(clock)
+    kept = answers(store)
     await kept.get("n", "key", search)
     assert told(await kept.get("n", "key", search, fresh=True)) == (b"answer 2", "bypass")
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "hit")
-    await kept.wrote("n")
+    await store.wrote("n")
     search.go_on.clear()
     held = asyncio.create_task(kept.get("n", "key", search))
     while search.count < 3:
@@ -83,17 +90,17 @@ async def test_a_fresh_one_neither_reads_nor_joins_but_is_kept(
     assert told(await held) == (b"answer 3", "miss")
 
 
-async def test_what_is_not_worth_it_is_not_kept(clock: Clock, search: Search) -> None:
-    kept = answers(clock)
+async def test_what_is_not_worth_it_is_not_kept(store: MemoryStore, search: Search) -> None:
+    kept = answers(store)
     search.keep = False
     assert told(await kept.get("n", "key", search)) == (b"answer 1", "miss")
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "miss")
 
 
 async def test_without_time_to_live_nothing_is_kept_and_everything_shared(
-    clock: Clock, search: Search
+    store: MemoryStore, search: Search
 ) -> None:
-    off = answers(clock, ttl_s=0)
+    off: Answers[str] = Answers(store, 0)
     assert told(await off.get("n", "key", search)) == (b"answer 1", "off")
     both = await asyncio.gather(*(off.get("n", "key", search) for _ in range(2)))
     assert [told(each) for each in both] == [(b"answer 2", "off"), (b"answer 2", "shared")]
@@ -101,11 +108,11 @@ async def test_without_time_to_live_nothing_is_kept_and_everything_shared(
 
 
 async def test_a_write_makes_it_miss_and_nothing_is_kept_until_it_has_settled(
-    clock: Clock, search: Search
+    store: MemoryStore, clock: Clock, search: Search
 ) -> None:
-    kept = answers(clock)
+    kept = answers(store)
     await kept.get("n", "key", search)
-    await kept.wrote("n")
+    await store.wrote("n")
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "miss")
     clock.now += 9.9
     assert told(await kept.get("n", "key", search)) == (b"answer 3", "miss")
@@ -117,12 +124,13 @@ async def test_a_write_makes_it_miss_and_nothing_is_kept_until_it_has_settled(
 async def test_a_search_from_before_a_write_is_neither_kept_nor_joined(
     clock: Clock, search: Search
 ) -> None:
-    kept = answers(clock, settle_s=0)
+    store = MemoryStore(100_000, settle_s=0, clock=clock)
+    kept = answers(store)
     search.go_on.clear()
     before = asyncio.create_task(kept.get("n", "key", search))
     while not search.count:
         await asyncio.sleep(0)
-    await kept.wrote("n")
+    await store.wrote("n")
     after = asyncio.create_task(kept.get("n", "key", search))
     while search.count < 2:
         await asyncio.sleep(0)
@@ -133,10 +141,10 @@ async def test_a_search_from_before_a_write_is_neither_kept_nor_joined(
 
 
 async def test_a_search_that_had_not_settled_when_it_began_is_not_kept(
-    clock: Clock, search: Search
+    store: MemoryStore, clock: Clock, search: Search
 ) -> None:
-    kept = answers(clock)
-    await kept.wrote("n")
+    kept = answers(store)
+    await store.wrote("n")
     search.go_on.clear()
     searching = asyncio.create_task(kept.get("n", "key", search))
     while not search.count:
@@ -147,12 +155,12 @@ async def test_a_search_that_had_not_settled_when_it_began_is_not_kept(
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "miss")
 
 
-async def test_at_the_end_what_is_under_way_is_given_up(clock: Clock, search: Search) -> None:
-    kept = answers(clock)
+async def test_at_the_end_what_is_under_way_is_given_up(store: MemoryStore, search: Search) -> None:
+    kept = answers(store)
     search.go_on.clear()
-    async with kept.opened("scope"):
-        searching = asyncio.create_task(kept.get("n", "key", search))
-        while not search.count:
-            await asyncio.sleep(0)
+    searching = asyncio.create_task(kept.get("n", "key", search))
+    while not search.count:
+        await asyncio.sleep(0)
+    await kept.close()
     with pytest.raises(Unavailable, match="stopping"):
         await searching

@@ -38,7 +38,7 @@ async def test_a_stop_answers_what_is_in_flight(upstream: Upstream, number: sign
     with serving(upstream) as (process, address):
         upstream.behave(Delay(1.0), "dense")
         async with httpx.AsyncClient(base_url=address) as client:
-            asked = [asyncio.create_task(client.get(PATH)) for _ in range(8)]
+            asked = [asyncio.create_task(client.get(f"{PATH}+{n}")) for n in range(8)]
             await upstream.until(lambda: len(upstream.searches()) == 8)
             process.popen.send_signal(number)
             process.popen.send_signal(number)  # Heroku may say it more than once

@@ -64,7 +64,7 @@ async def test_a_stop_of_the_supervisor_alone_stops_all(upstream: Upstream) -> N
         upstream.behave(Delay(1.0), "dense")
         workers = process.children()
         async with httpx.AsyncClient(base_url=address) as client:
-            asked = [asyncio.create_task(client.get(PATH)) for _ in range(8)]
+            asked = [asyncio.create_task(client.get(f"{PATH}+{n}")) for n in range(8)]
             await upstream.until(lambda: len(upstream.searches()) == 8)
             process.popen.send_signal(signal.SIGTERM)
             assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}

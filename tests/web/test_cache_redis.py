@@ -12,6 +12,7 @@ import pytest
 
 from service.app import create_app
 from service.errors import StartupFailed
+from tests.caller import Caller
 from tests.conftest import MakeSettings, calling
 from tests.redis_server import RedisServer, redis_server, until
 from tests.upstream import Gate, Upstream
@@ -73,6 +74,25 @@ async def test_a_cursor_of_one_leads_on_in_the_other(two: Two) -> None:
     second = await ask(other, SEMANTIC, cursor=first["cursor"])
     third = await ask(one, SEMANTIC, cursor=second["cursor"])
     assert ids(second) + ids(third) == ids(whole)[3:9]
+
+
+async def test_what_is_written_while_one_stops_the_other_knows(
+    make_settings: MakeSettings, redis: RedisServer, upstream: Upstream
+) -> None:
+    settings = make_settings(cache_ttl=LONG_S, redis_url=redis.url)
+    async with calling(create_app(settings)) as other:
+        stopping = create_app(settings)
+        gate = Gate()
+        async with stopping.test_app():
+            await get(other)
+            assert await keeps(other)
+            upstream.behave(gate, "dense/records/namespaces/__default__/upsert")
+            body = b'[{"_id": "one", "chunk_text": "x"}]'
+            writer = Caller(stopping, "/api/records", "POST", body)
+            await upstream.until(lambda: len(upstream.upserts("dense")) == 1)
+            await writer.hang_up()
+            asyncio.get_running_loop().call_soon(gate.opened.set)
+        assert caches(await get(other)) == ["miss"]
 
 
 async def test_redis_may_die_and_come_back(

@@ -135,5 +135,9 @@ async def test_the_openapi_document_knows_every_route_and_every_parameter(client
     post = document["paths"]["/api/cascading-retrieval"]["post"]
     assert "requestBody" in post
     assert "parameters" not in post or post["parameters"] == []
-    assert set(get["responses"]) >= {"200", "422", "503", "504"}
+    assert set(get["responses"]) >= {"200", "304", "410", "422", "503", "504"}
+    assert "content" not in get["responses"]["304"]
+    assert set(get["responses"]["200"]["headers"]) == {"ETag", "Cache-Control", "X-Cache", "Age"}
+    assert set(post["responses"]) - set(get["responses"]) == {"408", "413", "415"}
+    assert set(get["responses"]) - set(post["responses"]) == {"304"}
     assert "ErrorAnswer" in json.dumps(document) or "detail" in json.dumps(get["responses"]["422"])

@@ -118,7 +118,7 @@ class Highlighting:
 def create_highlighting(settings: Settings) -> Quart:
     """The searches of an app over such sources."""
     answers: Answers[Receipt] = Answers(store := MemoryStore(2**20, 0), 0)
-    backend = Backend(Highlighting(sources_for(settings)), 1, answers.wrote)
+    backend = Backend(Highlighting(sources_for(settings)), 1, store.wrote)
     app = Quart("service", static_folder=None)
     envelope.install(app, Lifecycle())
     errors.install(app)
