@@ -32,8 +32,8 @@ from service.retrieval.query import (
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
 from service.web.cache_keys import CacheKeys
-from service.web.caching import answer_response, wish_of
 from service.web.cursors import Cursors, Ranking
+from service.web.freshness import answer_response, wish_of
 from service.web.reading import Raw, read_raw, read_search
 from service.web.schemas import (
     AnswerHeaders,
