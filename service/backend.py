@@ -140,7 +140,13 @@ def _hosts(opened: Opened) -> dict[str, Index]:
 
 
 def _leg(name: str, index: Index, opened: Opened) -> Leg:
-    return Leg(name, index.dialect, index.reads, opened.text_field)
+    return Leg(
+        name,
+        index.dialect,
+        index.reads,
+        opened.text_field,
+        candidates=opened.candidates_alone,
+    )
 
 
 async def _check(index: Index) -> Health:

@@ -27,8 +27,9 @@ class LegReport(NamedTuple):
 class Leg:
     """`name` is how answers call it: `semantic` or `lexical`.
 
-    `weight` is its share when it is fused with others; `candidates` is how many hits it then asks
-    for at least, since what is fused is better judged among many.
+    `weight` is its share when it is fused with others; `candidates` is how many hits it asks for at
+    least: what is fused is better judged among many, and what is beyond the first page is kept for
+    the next.
     """
 
     name: str

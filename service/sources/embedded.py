@@ -33,6 +33,7 @@ SAMPLES = Path(__file__).parent.parent / "samples" / "records.jsonl"
 # What measured best for wordllama beside BM25 (docs/decisions/0007).
 LEXICAL_WEIGHT = 0.55
 CANDIDATES = 50
+CANDIDATES_ALONE = 30  # to page through; each ten more cost a twentieth of a search
 
 UPSERT = 500  # records in one write: more would keep the event loop for too long
 
@@ -90,6 +91,7 @@ def _opened(client: EmbeddedAsyncIndex, field: str, reranker: Reranker | None) -
         place=f"{platform.node()}:{index.folder.absolute()}",
         lexical_weight=LEXICAL_WEIGHT,
         candidates=CANDIDATES,
+        candidates_alone=CANDIDATES_ALONE,
         highlighter=lambda query, text: words.lexical.highlights(query, text, field),
         show=index.show,
     )

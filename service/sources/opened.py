@@ -22,7 +22,8 @@ class Opened:
     text_field: str
     place: str  # a name that nothing else has which can be searched
     lexical_weight: float = 0.5
-    candidates: int = 0
+    candidates: int = 0  # that each leg of a cascade looks for at least
+    candidates_alone: int = 0  # and a leg by itself: what is beyond the first page is for the next
     highlighter: Highlighter | None = None
     show: Show | None = None  # makes searches see what was written
 
