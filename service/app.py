@@ -17,6 +17,7 @@ from werkzeug.exceptions import BadHost
 from werkzeug.routing import MapAdapter
 
 from service.access.door import Door
+from service.admission.places import Places
 from service.backend import Backend
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
@@ -25,6 +26,7 @@ from service.settings import Settings, load_settings
 from service.sources import sources_for
 from service.web import access, documentation, envelope, errors, records
 from service.web.bodies import request_class
+from service.web.gate import Gate
 from service.web.operations import operations_blueprint
 from service.web.proxy import trust_proxies
 from service.web.search import search_blueprint
@@ -61,6 +63,7 @@ def create_app(
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once)
+    places = Places(settings.max_in_flight, settings.max_waiting)
     door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
 
     app = Cascade("service", static_folder=None)
@@ -89,8 +92,10 @@ def create_app(
     @app.after_serving
     async def close_backend() -> None:
         await resources.aclose()
+        places.close()
 
-    app.asgi_app = trust_proxies(app.asgi_app, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
+    gate = Gate(app.asgi_app, places, lifecycle)
+    app.asgi_app = trust_proxies(gate, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
 
 

@@ -35,6 +35,7 @@ person can act on.
          │   ├─ UpstreamRateLimited       429
          │   ├─ UpstreamUnavailable       5xx
          │   ├─ UpstreamUnreachable       no connection
+         │   ├─ Overloaded                more is asked of us than we can answer
          │   └─ NoLegAnswered             every leg failed, each in its own way
          ├─ StorageFull           507 there is no space to write to
          └─ DeadlineExceeded      504
@@ -192,6 +193,10 @@ class UpstreamUnavailable(Unavailable):
 
 class UpstreamUnreachable(Unavailable):
     code = "upstream_unreachable"
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
 
 
 class NoLegAnswered(Unavailable):

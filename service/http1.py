@@ -14,19 +14,23 @@ interface; the version is pinned, and tests hold each of them down (docs/decisio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import uuid
 
 import h11
 import orjson
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import H11SendableEvent
 
+from service.web.gate import DEAF
+
 CLOSE_GRACE_S = 5.0
+MAX_DEAF_S = 5.0
 
 BAD_REQUEST = 400
 HEADERS_TOO_LARGE = 431
@@ -50,8 +54,23 @@ _TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", 
 class StrictH11(H11Protocol):
     """HTTP/1.1 and nothing else."""
 
+    deaf_until = 0.0  # on the loop's clock
     _held = b""  # the head of a response that waits for its body
     _answered = False  # in place of the application
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, RawData) and self.deaf_until:
+            await self._deaf()
+        await super().handle(event)
+
+    async def _deaf(self) -> None:
+        """Leave what was sent too early for later; but at the end nothing is too early."""
+        seconds = self.deaf_until - asyncio.get_running_loop().time()
+        self.deaf_until = 0.0
+        await self.send(Updated(idle=False))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.context.terminated.wait()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upgrade to nothing: a server may ignore `Upgrade`."""
@@ -133,6 +152,7 @@ class Connection(TCPServer):
 
     async def run(self) -> None:
         self._task = asyncio.current_task()
+        self.state[DEAF] = self._deaf_for
         try:
             await super().run()
         finally:
@@ -141,7 +161,7 @@ class Connection(TCPServer):
 
     async def _read_data(self) -> None:
         made = self.protocol.protocol
-        self.protocol.protocol = StrictH11(
+        self.protocol.protocol = self._http = StrictH11(
             made.app,
             made.config,
             made.context,
@@ -154,6 +174,10 @@ class Connection(TCPServer):
         )
         await super()._read_data()
         await self.idle_task.stop()  # nothing more will come: there is nothing to wait for
+
+    def _deaf_for(self, seconds: float) -> None:
+        """Whoever was told to come back later and does not wait is not listened to before."""
+        self._http.deaf_until = self.loop.time() + min(seconds, MAX_DEAF_S)
 
     async def _idle_timeout(self) -> None:
         if not self.reader.at_eof():

@@ -76,7 +76,7 @@ def server_timing(receipt: Receipt) -> str:
     return ", ".join(f"{stage.stage};dur={stage.ms:.1f}" for stage in receipt.stages)
 
 
-def error_response(error: RequestError, request_id: str) -> Response:
+def error_body(error: RequestError, request_id: str) -> dict[str, Any]:
     """The one shape of every error."""
     body: dict[str, Any] = {
         "detail": error.detail,
@@ -85,7 +85,12 @@ def error_response(error: RequestError, request_id: str) -> Response:
     }
     if error.faults:
         body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]
-    response = json_response(body, error.status)
+    return body
+
+
+def error_response(error: RequestError, request_id: str) -> Response:
+    """An error as the answer to a request."""
+    response = json_response(error_body(error, request_id), error.status)
     if error.status == UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="cascade"'
     if error.retry_after is not None:

@@ -1,0 +1,30 @@
+"""How many requests are worked on at once: as many as there is time for.
+
+More than that answer nothing sooner; they only make everybody wait for everybody. How many it
+takes to keep the process busy depends on how long the upstream takes, so it is found out: while the
+event loop is late because it is busy, fewer are let in, and more as long as it has time. Pure: it
+is told what was seen, and knows no clock, no loop and no request.
+"""
+
+from __future__ import annotations
+
+LOWEST = 16
+LATE_S = 0.002
+
+
+class Limit:
+    """`now` is how many may be worked on at once, `highest` at most."""
+
+    __slots__ = ("_lowest", "highest", "now")
+
+    def __init__(self, highest: int) -> None:
+        self.highest = highest
+        self.now = highest
+        self._lowest = min(LOWEST, highest)
+
+    def adapt(self, late_s: float, *, reached: bool) -> None:
+        """Take in how late the loop mostly was, and whether the limit was in anybody's way."""
+        if late_s > LATE_S:
+            self.now = max(self._lowest, int(self.now * max(LATE_S / late_s, 0.5)))
+        elif reached:
+            self.now = min(self.highest, self.now + self.now // 16 + 1)
