@@ -41,12 +41,12 @@ def result(
 ) -> Result:
     """The result of the latencies of all responses, and of what else was counted."""
     ordered = sorted(latencies_s)
-    p50, p95, p99 = (1000 * _percentile(ordered, share) for share in (0.50, 0.95, 0.99))
+    p50, p95, p99 = (1000 * percentile(ordered, share) for share in (0.50, 0.95, 0.99))
     cpu_ms = 1000 * cpu_s / max(len(ordered), 1)
     return Result(rate, p50, p95, p99, len(ordered), dict(statuses), broken, cpu_ms)
 
 
-def _percentile(ordered: list[float], share: float) -> float:
+def percentile(ordered: list[float], share: float) -> float:
     """By nearest rank; 0 of nothing."""
     return ordered[math.ceil(share * len(ordered)) - 1] if ordered else 0.0
 

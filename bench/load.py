@@ -28,7 +28,7 @@ GRACE_S = 5.0  # for the answers that are still on their way when the time is up
 RECONNECT_PAUSE_S = 0.05
 
 
-class _Run:
+class Run:
     """What all connections of a run have in common."""
 
     def __init__(self, url: str) -> None:
@@ -42,6 +42,12 @@ class _Run:
         self.statuses: Counter[int] = Counter()
         self.broken = 0
         self.over = False
+
+    def answered(self, status: int, seconds: float, head: bytes) -> float:
+        """Count an answer; returns in how many seconds the next request is due."""
+        self.latencies_s.append(seconds)
+        self.statuses[status] += 1
+        return 0.0
 
     async def keep_connected(self) -> None:
         """One connection, made anew as often as it ends before its time."""
@@ -65,10 +71,11 @@ class _Run:
 class _Connection(asyncio.Protocol):
     """Sends, reads to the end of the answer, and sends again."""
 
-    def __init__(self, run: _Run, lost: asyncio.Future[None]) -> None:
+    def __init__(self, run: Run, lost: asyncio.Future[None]) -> None:
         self._run = run
         self._lost = lost
         self._received = b""
+        self._head = b""  # of the answer, in lower case
         self._size = 0  # of the whole answer, as soon as it is known
         self._last = False  # the server has said that this answer is its last
         self._waiting = False
@@ -83,7 +90,7 @@ class _Connection(asyncio.Protocol):
             end = self._received.find(b"\r\n\r\n")
             if end < 0:
                 return
-            head = self._received[:end].lower()
+            self._head = head = self._received[:end].lower()
             length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
             if not length.isdigit():
                 self._transport.abort()
@@ -101,13 +108,16 @@ class _Connection(asyncio.Protocol):
             self._lost.set_result(None)
 
     def _answered(self) -> None:
-        self._run.latencies_s.append(time.perf_counter() - self._sent_at)
-        self._run.statuses[int(self._received[9:12])] += 1
+        seconds = time.perf_counter() - self._sent_at
+        pause_s = self._run.answered(int(self._received[9:12]), seconds, self._head)
         self._received, self._size, self._waiting = b"", 0, False
-        self._send()
+        if pause_s:
+            asyncio.get_running_loop().call_later(pause_s, self._send)
+        else:
+            self._send()
 
     def _send(self) -> None:
-        if self._run.over or self._last:
+        if self._run.over or self._last or self._transport.is_closing():
             self._transport.close()
             return
         self._waiting = True
@@ -117,8 +127,16 @@ class _Connection(asyncio.Protocol):
 
 async def load(url: str, connections: int, seconds: float) -> Result:
     """Keep `connections` requests to `url` in flight for `seconds`, then wait for the last ones."""
-    run = _Run(url)
-    cpu_s, started = time.process_time(), time.perf_counter()
+    run = Run(url)
+    cpu_s = time.process_time()
+    rate = await keep_in_flight(run, connections, seconds)
+    cpu_s = time.process_time() - cpu_s
+    return result(rate, run.latencies_s, run.statuses, run.broken, cpu_s)
+
+
+async def keep_in_flight(run: Run, connections: int, seconds: float) -> float:
+    """The answers for each second, of those that were complete when the time was up."""
+    started = time.perf_counter()
     slots = [asyncio.create_task(run.keep_connected()) for _ in range(connections)]
     await asyncio.sleep(seconds)
     run.over = True
@@ -128,8 +146,7 @@ async def load(url: str, connections: int, seconds: float) -> Result:
         slot.cancel()
     await asyncio.gather(*late, return_exceptions=True)
     await asyncio.sleep(0)  # what was aborted just now is counted as broken
-    cpu_s = time.process_time() - cpu_s
-    return result(rate, run.latencies_s, run.statuses, run.broken, cpu_s)
+    return rate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,31 +17,28 @@ from collections.abc import Awaitable, Callable
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 16
-MOST = 10_000  # each takes some 35 KB
-PAUSE_S = 0.5  # after the system has refused us one
+MOST = 10_000  # of some 35 KB each
+PAUSE_S = 0.5  # where there is no room for one more
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Acceptor:
-    """`tasks` are the connections, from accept to close."""
+    """`connections` are those that are open, each a task that is over when it is closed."""
 
     def __init__(self, serve: Serve) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.connections: set[asyncio.Task[None]] = set()
         self._serve = serve
         self._most = min(MOST, _descriptors() // 2)  # the others are for what we ask upstream
-        self._listener: socket.socket | None = None
         self._pause: asyncio.TimerHandle | None = None
 
     def start(self, listener: socket.socket) -> None:
+        """Accept from now on."""
         listener.setblocking(False)
-        self._listener = listener
-        self._listen()
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
-    def stop(self) -> None:
-        """Take no more, but for those who are in the kernel's queue already."""
-        listener, self._listener = self._listener, None
-        assert listener is not None, "it was started"  # noqa: S101
+    def stop(self, listener: socket.socket) -> None:
+        """Accept nobody any more but those who are in the kernel's queue already."""
         if self._pause is not None:
             self._pause.cancel()
         asyncio.get_running_loop().remove_reader(listener)
@@ -49,37 +46,30 @@ class Acceptor:
             while True:
                 self._take(listener.accept()[0])
 
-    def _listen(self) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
-
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(AT_ONCE):
-            if len(self.tasks) >= self._most:
-                logger.warning("%d connections are open: the next ones have to wait", self._most)
-                asyncio.get_running_loop().remove_reader(listener)
+            if len(self.connections) >= self._most:
+                self._rest(listener, f"{self._most} are open")
                 return
             try:
                 connection, _ = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as exc:
-                logger.error("no connection can be accepted: %s", exc.strerror)
-                asyncio.get_running_loop().remove_reader(listener)
-                self._pause = asyncio.get_running_loop().call_later(PAUSE_S, self._listen)
+                self._rest(listener, str(exc.strerror))
                 return
             self._take(connection)
 
+    def _rest(self, listener: socket.socket, reason: str) -> None:
+        logger.warning("no connection is accepted for %s s: %s", PAUSE_S, reason)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+        self._pause = loop.call_later(PAUSE_S, self.start, listener)
+
     def _take(self, connection: socket.socket) -> None:
         task = asyncio.get_running_loop().create_task(self._connected(connection))
-        self.tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        full = len(self.tasks) >= self._most
-        self.tasks.discard(task)
-        if full and self._pause is None: 
-            self._listen()
+        self.connections.add(task)
+        task.add_done_callback(self.connections.discard)
 
     async def _connected(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -94,7 +84,9 @@ class Acceptor:
 
 
 def _descriptors() -> int:
-    """How many files the process may have open: as many as the system lets it have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    """How many files the process may have open, which is made as many as are of use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = 2 * MOST if hard == resource.RLIM_INFINITY else min(2 * MOST, hard)
+    if soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+    return enough

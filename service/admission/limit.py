@@ -25,6 +25,6 @@ class Limit:
     def adapt(self, late_s: float, *, reached: bool) -> None:
         """Take in how late the loop mostly was, and whether the limit was in anybody's way."""
         if late_s > LATE_S:
-            self.now = max(self._lowest, int(self.now * max(LATE_S / late_s, 0.5)))
+            self.now = max(self._lowest, self.now - self.now // 8)
         elif reached:
-            self.now = min(self.highest, self.now + self.now // 16 + 1)
+            self.now = min(self.highest, self.now + self.now // 8 + 1)

@@ -37,8 +37,8 @@ class Places:
         self._clock = clock
         self._pulse = Pulse(self.adapt)
         self._reached = False
-        self._moved = 0  # let in from the line since the last beat
-        self._moves_per_s = self._fast = longest_line / LONGEST_WAIT_S
+        self._left = 0  # since the last beat
+        self._leave_per_s = self._fast = longest_line / LONGEST_WAIT_S
 
     @property
     def waiting(self) -> int:
@@ -58,7 +58,7 @@ class Places:
         """
         self._reached = True
         length = len(self._line)
-        if length >= min(self._longest_line, self._moves_per_s * LONGEST_WAIT_S):
+        if length >= min(self._longest_line, self._leave_per_s * LONGEST_WAIT_S):
             raise self._overloaded()
         turn: Turn = asyncio.get_running_loop().create_future()
         self._line[turn] = self._clock()
@@ -75,6 +75,7 @@ class Places:
 
     def give_back(self) -> None:
         self.taken -= 1
+        self._left += 1
         self._let_in()
 
     def take_back(self) -> None:
@@ -87,12 +88,12 @@ class Places:
     def adapt(self, beat: Beat) -> bool:
         """After each beat of the pulse; whether there is any need for another one."""
         self.limit.adapt(beat.late_s, reached=self._reached)
-        moves_per_s = self._moved / beat.seconds if self._line else self._fast
-        self._moves_per_s += (moves_per_s - self._moves_per_s) / 8
+        leave_per_s = self._left / beat.seconds if self._line else self._fast
+        self._leave_per_s += (leave_per_s - self._leave_per_s) / 8
         self._send_away(self._clock() - GIVE_UP_S)
         self._let_in()
         self._reached = bool(self._line)
-        self._moved = 0
+        self._left = 0
         return self.taken > QUIET or bool(self._line)
 
     def _take(self) -> None:
@@ -107,7 +108,6 @@ class Places:
             turn, _ = self._line.popitem(last=False)
             if not turn.done():  # a waiter that was cancelled is still to leave
                 turn.set_result(True)
-                self._moved += 1
                 self._take()
 
     def _send_away(self, before: float) -> None:

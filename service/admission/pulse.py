@@ -20,7 +20,7 @@ class Beat:
     """What was seen since the last one."""
 
     seconds: float
-    late_s: float  # three timers in four were at least this late
+    late_s: float  # half of the timers were at least this late
 
 
 class Pulse:
@@ -53,7 +53,7 @@ class Pulse:
         now = time.monotonic()
         self._late_s.append(now - self._due)
         if len(self._late_s) == TICKS:
-            late_s = sorted(self._late_s)[TICKS // 4]
+            late_s = sorted(self._late_s)[TICKS // 2]
             if not self._on_beat(Beat(now - self._since, late_s)):
                 self._timer = None
                 return
