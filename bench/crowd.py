@@ -46,12 +46,8 @@ def told(crowd: Crowd, seconds: float) -> dict[str, object]:
         answers[status] = {
             "count": len(seen),
             "per_s": sum(at <= seconds for at, _ in seen) / seconds,
-            "each_s": [
-                sum(int(at) == second for at, _ in seen) for second in range(int(seconds))
-            ],
-            **{
-                f"p{share:g}": percentile(ordered, share / 100) for share in (50, 90, 95, 99, 100)
-            },
+            "each_s": [sum(int(at) == second for at, _ in seen) for second in range(int(seconds))],
+            **{f"p{share:g}": percentile(ordered, share / 100) for share in (50, 90, 95, 99, 100)},
         }
     return {"answers": answers, "broken": crowd.broken, "unsaid": crowd.unsaid}
 

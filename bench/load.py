@@ -43,7 +43,7 @@ class Run:
         self.broken = 0
         self.over = False
 
-    def answered(self, status: int, seconds: float, head: bytes) -> float:
+    def answered(self, status: int, seconds: float, head: bytes) -> float:  # noqa: ARG002 - for heirs
         """Count an answer; returns in how many seconds the next request is due."""
         self.latencies_s.append(seconds)
         self.statuses[status] += 1

@@ -17,20 +17,23 @@ import asyncio
 import contextlib
 import re
 import uuid
+from collections.abc import Callable
 
 import h11
 import orjson
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.typing import H11SendableEvent
+from hypercorn.typing import AppWrapper, H11SendableEvent, LifespanState
 
-from service.web.gate import DEAF
+from service.web.shedding import Shed
 
 CLOSE_GRACE_S = 5.0
-MAX_DEAF_S = 5.0
+MAX_EARLY_S = 5.0
 
 BAD_REQUEST = 400
 HEADERS_TOO_LARGE = 431
@@ -54,23 +57,39 @@ _TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", 
 class StrictH11(H11Protocol):
     """HTTP/1.1 and nothing else."""
 
-    deaf_until = 0.0  # on the loop's clock
+    shed: Callable[[bytes], Shed | None]
+    _early_until = 0.0  # on the loop's clock
     _held = b""  # the head of a response that waits for its body
     _answered = False  # in place of the application
 
     async def handle(self, event: Event) -> None:
-        if isinstance(event, RawData) and self.deaf_until:
-            await self._deaf()
+        if isinstance(event, RawData) and self._between_requests():
+            if self._early_until:
+                await self._wait_until_it_is_time()
+            if (shed := self.shed(event.data)) is not None:
+                loop = asyncio.get_running_loop()
+                self._early_until = loop.time() + min(shed.too_early_s, MAX_EARLY_S)
+                await self.send(RawData(self._serialized(shed)))
+                return
         await super().handle(event)
 
-    async def _deaf(self) -> None:
-        """Leave what was sent too early for later; but at the end nothing is too early."""
-        seconds = self.deaf_until - asyncio.get_running_loop().time()
-        self.deaf_until = 0.0
+    def _between_requests(self) -> bool:
+        idle = self.stream is None and self.connection.their_state is h11.IDLE
+        return idle and not self.connection.trailing_data[0]
+
+    async def _wait_until_it_is_time(self) -> None:
+        """Whoever comes back too early waits; but a stop waits for nobody."""
+        seconds = self._early_until - asyncio.get_running_loop().time()
+        self._early_until = 0.0
         await self.send(Updated(idle=False))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.context.terminated.wait()
+
+    def _serialized(self, shed: Shed) -> bytes:
+        named = [(name.encode(), value.encode()) for name, value in shed.headers.items()]
+        lines = [b"%s: %s\r\n" % line for line in named + self.config.response_headers("h11")]
+        return b"HTTP/1.1 503 \r\n" + b"".join(lines) + b"\r\n" + shed.body
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upgrade to nothing: a server may ignore `Upgrade`."""
@@ -150,9 +169,21 @@ class Connection(TCPServer):
 
     _abort: asyncio.TimerHandle | None = None
 
+    def __init__(
+        self,
+        app: AppWrapper,
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+        context: WorkerContext,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        shed: Callable[[bytes], Shed | None],
+    ) -> None:
+        super().__init__(app, loop, config, context, LifespanState({}), reader, writer)
+        self._shed = shed
+
     async def run(self) -> None:
         self._task = asyncio.current_task()
-        self.state[DEAF] = self._deaf_for
         try:
             await super().run()
         finally:
@@ -161,7 +192,7 @@ class Connection(TCPServer):
 
     async def _read_data(self) -> None:
         made = self.protocol.protocol
-        self.protocol.protocol = self._http = StrictH11(
+        self.protocol.protocol = strict = StrictH11(
             made.app,
             made.config,
             made.context,
@@ -172,12 +203,9 @@ class Connection(TCPServer):
             made.server,
             made.send,
         )
+        strict.shed = self._shed
         await super()._read_data()
         await self.idle_task.stop()  # nothing more will come: there is nothing to wait for
-
-    def _deaf_for(self, seconds: float) -> None:
-        """Whoever was told to come back later and does not wait is not listened to before."""
-        self._http.deaf_until = self.loop.time() + min(seconds, MAX_DEAF_S)
 
     async def _idle_timeout(self) -> None:
         if not self.reader.at_eof():

@@ -95,6 +95,7 @@ class Server:
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
+        self._shed = app.extensions["cascade.shedder"].shed
         self._acceptor = Acceptor(self._serve_connection)
 
     async def serve(
@@ -126,7 +127,9 @@ class Server:
     ) -> None:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(asyncio.CancelledError):  # by _drain, or by the connection itself
-            await Connection(self._asgi, loop, self._config, self._context, {}, reader, writer)
+            await Connection(
+                self._asgi, loop, self._config, self._context, reader, writer, self._shed
+            )
 
     async def _drain(self) -> None:
         """Let connections end, with less and less patience."""

@@ -1,26 +1,24 @@
-"""The places at which requests are worked on, and the line of those who wait for one.
+"""The places at which requests are worked on: who gets one, who waits, who is sent away.
 
-First come, first served; the line is bounded in length and in time, and who could only wait for
-too long is sent away at once. Knows nothing of what a request is.
+Knows nothing of what a request is.
 """
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from service.admission.limit import Limit
+from service.admission.line import Line, Turn
 from service.admission.pulse import Beat, Pulse
 from service.admission.returns import Returns
 from service.errors import Overloaded
 
-LONGEST_WAIT_S = 1.0  # that somebody is let into the line for
-GIVE_UP_S = 2.0  # after which nobody is left in it, if it moves slower than it did
-QUIET = 16  # so few at work need no measuring
+logger = logging.getLogger(__name__)
 
-Turn = asyncio.Future[bool]
+QUIET = 16  # so few at work need no watching
+TELL_S = 5.0  # between two lines of the log
 
 
 class Places:
@@ -30,23 +28,24 @@ class Places:
         self, highest: int, longest_line: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.limit = Limit(highest)
+        self.line = Line(longest_line, clock)
         self.taken = 0
-        self._longest_line = longest_line
-        self._line: OrderedDict[Turn, float] = OrderedDict()
-        self._returns = Returns()
+        self.refused = 0
         self._clock = clock
+        self._returns = Returns()
         self._pulse = Pulse(self.adapt)
-        self._reached = False
-        self._left = 0  # since the last beat
-        self._leave_per_s = self._fast = longest_line / LONGEST_WAIT_S
+        self._reached = False  # since the last beat
+        self._given_back = 0
+        self._told = (0, 0.0)
 
     @property
-    def waiting(self) -> int:
-        return len(self._line)
+    def full(self) -> bool:
+        """Whether whoever comes now is sent away."""
+        return self.line.full and (len(self.line) > 0 or self.taken >= self.limit.now)
 
     def take(self) -> bool:
         """Take a place if there is one; whoever got one has to give it back."""
-        if self._line or self.taken >= self.limit.now:
+        if self.line or self.taken >= self.limit.now:
             return False
         self._take()
         return True
@@ -56,18 +55,26 @@ class Places:
 
         Raises `Overloaded`, or ends in it, if that would take too long.
         """
+        if self.full:
+            raise self.refuse()
         self._reached = True
-        length = len(self._line)
-        if length >= min(self._longest_line, self._leave_per_s * LONGEST_WAIT_S):
-            raise self._overloaded()
-        turn: Turn = asyncio.get_running_loop().create_future()
-        self._line[turn] = self._clock()
         self._pulse.start()
-        return turn
+        return self.line.join()
+
+    def refuse(self) -> Overloaded:
+        """The error of one who is sent away, with a time to come back."""
+        self._reached = True
+        self.refused += 1
+        self._pulse.start()
+        seconds = self._returns.book(self._clock())
+        return Overloaded(
+            f"More is asked of this service than it can answer just now; try again in {seconds} s",
+            retry_after=seconds,
+        )
 
     def leave(self, turn: Turn) -> None:
-        """Whoever waited goes away, or has given up the place that it was just given."""
-        if self._line.pop(turn, None) is not None:
+        """Whoever waited goes away, or has no use any more for the place that was just free."""
+        if self.line.leave(turn):
             if not turn.done():
                 turn.set_result(False)
         elif not turn.cancelled() and turn.exception() is None and turn.result():
@@ -75,7 +82,7 @@ class Places:
 
     def give_back(self) -> None:
         self.taken -= 1
-        self._left += 1
+        self._given_back += 1
         self._let_in()
 
     def take_back(self) -> None:
@@ -88,13 +95,14 @@ class Places:
     def adapt(self, beat: Beat) -> bool:
         """After each beat of the pulse; whether there is any need for another one."""
         self.limit.adapt(beat.late_s, reached=self._reached)
-        leave_per_s = self._left / beat.seconds if self._line else self._fast
-        self._leave_per_s += (leave_per_s - self._leave_per_s) / 8
-        self._send_away(self._clock() - GIVE_UP_S)
+        self.line.watch(self._given_back / beat.seconds)
+        for turn in self.line.overdue():
+            turn.set_exception(self.refuse())
         self._let_in()
-        self._reached = bool(self._line)
-        self._left = 0
-        return self.taken > QUIET or bool(self._line)
+        self._reached = len(self.line) > 0
+        self._given_back = 0
+        self._tell()
+        return self.taken > QUIET or len(self.line) > 0
 
     def _take(self) -> None:
         self.taken += 1
@@ -104,25 +112,12 @@ class Places:
             self._reached = True
 
     def _let_in(self) -> None:
-        while self._line and self.taken < self.limit.now:
-            turn, _ = self._line.popitem(last=False)
-            if not turn.done():  # a waiter that was cancelled is still to leave
-                turn.set_result(True)
-                self._take()
+        while self.taken < self.limit.now and (turn := self.line.first()) is not None:
+            turn.set_result(True)
+            self._take()
 
-    def _send_away(self, before: float) -> None:
-        """Those who have waited since `before`, and should not have been let into the line."""
-        while self._line:
-            turn, since = next(iter(self._line.items()))
-            if since > before:
-                return
-            del self._line[turn]
-            if not turn.done():
-                turn.set_exception(self._overloaded())
-
-    def _overloaded(self) -> Overloaded:
-        seconds = self._returns.book(self._clock())
-        return Overloaded(
-            f"More is asked of this service than it can answer just now; try again in {seconds} s",
-            retry_after=seconds,
-        )
+    def _tell(self) -> None:
+        told, at = self._told
+        if self.refused > told and self._clock() > at + TELL_S:
+            logger.warning("%d requests were sent away: too much is asked", self.refused - told)
+            self._told = self.refused, self._clock()

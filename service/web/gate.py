@@ -13,18 +13,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
-from service.admission.places import Places, Turn
+from service.admission.line import Turn
+from service.admission.places import Places
 from service.errors import Overloaded
 from service.lifecycle import Lifecycle
-from service.logs import request_id_var
-from service.web import envelope
-from service.web.writing import error_body
+from service.web.envelope import QUEUED
+from service.web.refusal import refusal
 
 WORK = "/api/"
 NO_WORK = {"/api/docs", "/api/openapi.json"}
-FORWARDING = {b"forwarded", b"x-forwarded-for", b"via"}
 BODY = {b"content-length", b"transfer-encoding"}
 
 DEAF = (
@@ -38,6 +35,11 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
+def is_work(path: str) -> bool:
+    """Whether a request to this path has to be worked on."""
+    return path.startswith(WORK) and path not in NO_WORK
+
+
 class Gate:
     """`app`, for as many requests at once as there are places."""
 
@@ -47,7 +49,9 @@ class Gate:
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _is_work(scope):
+        if scope["type"] != "http" or not is_work(
+            scope["path"].removeprefix(scope.get("root_path", ""))
+        ):
             await self._app(scope, receive, send)
             return
         arrived = time.perf_counter()
@@ -57,9 +61,9 @@ class Gate:
                 if not await self._turn(early):
                     return  # whoever asked has hung up
                 receive = early.receive
-                scope = {**scope, envelope.QUEUED: time.perf_counter() - arrived}
+                scope = {**scope, QUEUED: time.perf_counter() - arrived}
         except Overloaded as error:
-            await self._send_away(error, scope, send, arrived)
+            await self._send_away(error, scope, send, time.perf_counter() - arrived)
             return
         visit = Visit(self._places, receive, send)
         try:
@@ -81,26 +85,12 @@ class Gate:
             listening.cancel()
             await asyncio.wait([listening])
 
-    async def _send_away(self, error: Overloaded, scope: Any, send: Send, arrived: float) -> None:
-        given = dict(scope["headers"])
-        id = envelope.request_id(given.get(b"x-request-id", b"").decode("latin1"))
-        request_id_var.set(id)
-        body = orjson.dumps(error_body(error, id))
-        seconds = time.perf_counter() - arrived
-        headers = envelope.headers(id, seconds, "", self._lifecycle) | {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            "Retry-After": str(error.retry_after),
-        }
+    async def _send_away(self, error: Overloaded, scope: Any, send: Send, seconds: float) -> None:
+        given_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin1")
+        headers, body = refusal(error, given_id, seconds, self._lifecycle)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        deaf_for = scope.get("state", {}).get(DEAF)
-        if deaf_for is not None and not FORWARDING & given.keys():
-            deaf_for(error.retry_after)
         await send({"type": "http.response.start", "status": error.status, "headers": raw})
         await send({"type": "http.response.body", "body": body})
-        client = (scope.get("client") or (None,))[0]
-        timing = headers["Server-Timing"]
-        envelope.log(scope["method"], scope["path"], error.status, client, seconds, timing)
 
 
 class Early:
@@ -174,6 +164,7 @@ class Visit:
                 self._places.take_back()
 
 
-def _is_work(scope: Any) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path.startswith(WORK) and path not in NO_WORK
+def _path(scope: Any) -> str:
+    """The path inside of this app, wherever it is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
