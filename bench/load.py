@@ -49,8 +49,9 @@ class Run:
         self.statuses[status] += 1
         return 0.0
 
-    async def keep_connected(self) -> None:
+    async def keep_connected(self, after_s: float) -> None:
         """One connection, made anew as often as it ends before its time."""
+        await asyncio.sleep(after_s)
         loop = asyncio.get_running_loop()
         while not self.over:
             lost: asyncio.Future[None] = loop.create_future()
@@ -134,14 +135,22 @@ async def load(url: str, connections: int, seconds: float) -> Result:
     return result(rate, run.latencies_s, run.statuses, run.broken, cpu_s)
 
 
-async def keep_in_flight(run: Run, connections: int, seconds: float) -> float:
-    """The answers for each second, of those that were complete when the time was up."""
+async def keep_in_flight(
+    run: Run, connections: int, seconds: float, ramp_s: float = 0.0, grace_s: float = GRACE_S
+) -> float:
+    """The answers for each second, of those that were complete when the time was up.
+
+    The connections are made within the first `ramp_s`.
+    """
     started = time.perf_counter()
-    slots = [asyncio.create_task(run.keep_connected()) for _ in range(connections)]
+    slots = [
+        asyncio.create_task(run.keep_connected(ramp_s * number / connections))
+        for number in range(connections)
+    ]
     await asyncio.sleep(seconds)
     run.over = True
     rate = len(run.latencies_s) / (time.perf_counter() - started)
-    _, late = await asyncio.wait(slots, timeout=GRACE_S)
+    _, late = await asyncio.wait(slots, timeout=grace_s)
     for slot in late:
         slot.cancel()
     await asyncio.gather(*late, return_exceptions=True)

@@ -12,7 +12,8 @@ import contextlib
 import logging
 import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -20,16 +21,16 @@ AT_ONCE = 16
 MOST = 10_000  # of some 35 KB each
 PAUSE_S = 0.5  # where there is no room for one more
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Serve = Callable[[socket.socket], Coroutine[Any, Any, None]]
 
 
 class Acceptor:
     """`connections` are those that are open, each a task that is over when it is closed."""
 
-    def __init__(self, serve: Serve) -> None:
+    def __init__(self, serve: Serve, most: int = MOST) -> None:
         self.connections: set[asyncio.Task[None]] = set()
         self._serve = serve
-        self._most = min(MOST, _descriptors() // 2)  # the others are for what we ask upstream
+        self._most = min(most, _descriptors() // 2)  # the others are for what we ask upstream
         self._pause: asyncio.TimerHandle | None = None
 
     def start(self, listener: socket.socket) -> None:
@@ -67,20 +68,9 @@ class Acceptor:
         self._pause = loop.call_later(PAUSE_S, self.start, listener)
 
     def _take(self, connection: socket.socket) -> None:
-        task = asyncio.get_running_loop().create_task(self._connected(connection))
+        task = asyncio.get_running_loop().create_task(self._serve(connection))
         self.connections.add(task)
         task.add_done_callback(self.connections.discard)
-
-    async def _connected(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(reader)
-        try:
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)
-        except OSError:  # it was gone already
-            connection.close()
-            return
-        await self._serve(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
 def _descriptors() -> int:

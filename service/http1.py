@@ -17,23 +17,21 @@ import asyncio
 import contextlib
 import re
 import uuid
-from collections.abc import Callable
 
 import h11
 import orjson
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.events import EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import AppWrapper, H11SendableEvent, LifespanState
 
-from service.web.shedding import Shed
+from service.receiver import Receiver
 
 CLOSE_GRACE_S = 5.0
-MAX_EARLY_S = 5.0
 
 BAD_REQUEST = 400
 HEADERS_TOO_LARGE = 431
@@ -57,39 +55,19 @@ _TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", 
 class StrictH11(H11Protocol):
     """HTTP/1.1 and nothing else."""
 
-    shed: Callable[[bytes], Shed | None]
-    _early_until = 0.0  # on the loop's clock
+    _received = 0  # bytes
     _held = b""  # the head of a response that waits for its body
     _answered = False  # in place of the application
 
     async def handle(self, event: Event) -> None:
-        if isinstance(event, RawData) and self._between_requests():
-            if self._early_until:
-                await self._wait_until_it_is_time()
-            if (shed := self.shed(event.data)) is not None:
-                loop = asyncio.get_running_loop()
-                self._early_until = loop.time() + min(shed.too_early_s, MAX_EARLY_S)
-                await self.send(RawData(self._serialized(shed)))
-                return
+        if isinstance(event, RawData):
+            self._received += len(event.data)
         await super().handle(event)
 
-    def _between_requests(self) -> bool:
+    def has_answered(self, received: int) -> bool:
+        """Whether so many bytes were all that came, and every request in them is answered."""
         idle = self.stream is None and self.connection.their_state is h11.IDLE
-        return idle and not self.connection.trailing_data[0]
-
-    async def _wait_until_it_is_time(self) -> None:
-        """Whoever comes back too early waits; but a stop waits for nobody."""
-        seconds = self._early_until - asyncio.get_running_loop().time()
-        self._early_until = 0.0
-        await self.send(Updated(idle=False))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.context.terminated.wait()
-
-    def _serialized(self, shed: Shed) -> bytes:
-        named = [(name.encode(), value.encode()) for name, value in shed.headers.items()]
-        lines = [b"%s: %s\r\n" % line for line in named + self.config.response_headers("h11")]
-        return b"HTTP/1.1 503 \r\n" + b"".join(lines) + b"\r\n" + shed.body
+        return idle and self._received == received and not self.connection.trailing_data[0]
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upgrade to nothing: a server may ignore `Upgrade`."""
@@ -172,15 +150,15 @@ class Connection(TCPServer):
     def __init__(
         self,
         app: AppWrapper,
-        loop: asyncio.AbstractEventLoop,
         config: Config,
         context: WorkerContext,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        shed: Callable[[bytes], Shed | None],
+        receiver: Receiver,
     ) -> None:
+        loop = asyncio.get_running_loop()
         super().__init__(app, loop, config, context, LifespanState({}), reader, writer)
-        self._shed = shed
+        self._receiver = receiver
 
     async def run(self) -> None:
         self._task = asyncio.current_task()
@@ -203,15 +181,19 @@ class Connection(TCPServer):
             made.server,
             made.send,
         )
-        strict.shed = self._shed
+        self._receiver.is_answered = strict.has_answered
         await super()._read_data()
         await self.idle_task.stop()  # nothing more will come: there is nothing to wait for
 
     async def _idle_timeout(self) -> None:
-        if not self.reader.at_eof():
-            await super()._idle_timeout()
-        else:
-            await self._initiate_server_close()
+        while not self.reader.at_eof():
+            heard_at = self._receiver.heard_at
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.keep_alive_timeout):
+                    await self.context.terminated.wait()
+            if self._receiver.heard_at == heard_at or self.context.terminated.is_set():
+                break
+        await asyncio.shield(self._initiate_server_close())
 
     async def _close(self) -> None:
         """Close, but not for ever: a client that does not read would keep us here."""

@@ -32,6 +32,7 @@ from service.app import create_app, running
 from service.errors import StartupFailed
 from service.http1 import Connection
 from service.lifecycle import Lifecycle
+from service.receiver import Receiver
 from service.settings import CONFIG_DIR, Settings
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ class Server:
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
         self._shed = app.extensions["cascade.shedder"].shed
-        self._acceptor = Acceptor(self._serve_connection)
+        self._acceptor = Acceptor(self._connected)
+        self._early: set[Receiver] = set()
 
     async def serve(
         self,
@@ -122,17 +124,23 @@ class Server:
             await self._drain()
         logger.info("stopped")
 
-    async def _serve_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connected(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        receiver = Receiver(reader, self._config, self._shed, self._early)
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: receiver, connection)
+        except OSError:  # it was gone already
+            connection.close()
+            return
+        writer = asyncio.StreamWriter(transport, receiver, reader, loop)
         with contextlib.suppress(asyncio.CancelledError):  # by _drain, or by the connection itself
-            await Connection(
-                self._asgi, loop, self._config, self._context, reader, writer, self._shed
-            )
+            await Connection(self._asgi, self._config, self._context, reader, writer, receiver)
 
     async def _drain(self) -> None:
         """Let connections end, with less and less patience."""
+        for receiver in list(self._early):  # now nothing is too early
+            receiver.hear()
         await self._wait(min(IDLE_GRACE_S, self._drain_timeout_s))
         await self._context.terminated.set()
         await self._wait(self._drain_timeout_s - IDLE_GRACE_S)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 LONGEST_WAIT_S = 1.0  # to be expected by whoever is let in
-GIVE_UP_S = 2.0  # where it moves slower than was to be expected
+GIVE_UP_S = 5.0  # where it moves slower than was to be expected
 
 Turn = asyncio.Future[bool]
 

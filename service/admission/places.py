@@ -30,13 +30,15 @@ class Places:
         self.limit = Limit(highest)
         self.line = Line(longest_line, clock)
         self.taken = 0
-        self.refused = 0
+        self._lent, self._most_lent = 0, highest + longest_line
         self._clock = clock
         self._returns = Returns()
         self._pulse = Pulse(self.adapt)
-        self._reached = False  # since the last beat
+        self._reached = False  # since the last beat, and so the next two
         self._given_back = 0
-        self._told = (0, 0.0)
+        self._refused = 0
+        self._told_at = 0.0
+        self._untold = 0
 
     @property
     def full(self) -> bool:
@@ -64,7 +66,7 @@ class Places:
     def refuse(self) -> Overloaded:
         """The error of one who is sent away, with a time to come back."""
         self._reached = True
-        self.refused += 1
+        self._refused += 1
         self._pulse.start()
         seconds = self._returns.book(self._clock())
         return Overloaded(
@@ -85,16 +87,27 @@ class Places:
         self._given_back += 1
         self._let_in()
 
-    def take_back(self) -> None:
-        """What was given back for a while is needed again, whether or not there is room."""
-        self._take()
+    def lend(self) -> bool:
+        """Give a place back for a while, unless too many are lent already."""
+        if self._lent >= self._most_lent:
+            return False
+        self._lent += 1
+        self.give_back()
+        return True
+
+    def take_back(self, *, needed: bool) -> None:
+        """The while is over: if the place is still needed, it is taken, with or without room."""
+        self._lent -= 1
+        if needed:
+            self._take()
 
     def close(self) -> None:
         self._pulse.stop()
 
     def adapt(self, beat: Beat) -> bool:
         """After each beat of the pulse; whether there is any need for another one."""
-        self.limit.adapt(beat.late_s, reached=self._reached)
+        refusing = self._refused > 0
+        self.limit.adapt(beat.late_s, reached=self._reached, refusing=refusing)
         self.line.watch(self._given_back / beat.seconds)
         for turn in self.line.overdue():
             turn.set_exception(self.refuse())
@@ -117,7 +130,9 @@ class Places:
             self._take()
 
     def _tell(self) -> None:
-        told, at = self._told
-        if self.refused > told and self._clock() > at + TELL_S:
-            logger.warning("%d requests were sent away: too much is asked", self.refused - told)
-            self._told = self.refused, self._clock()
+        """Say how many were sent away: once in a while, not for each of them."""
+        self._untold += self._refused
+        self._refused = 0
+        if self._untold and self._clock() > self._told_at + TELL_S:
+            logger.warning("%d requests were sent away: too much is asked", self._untold)
+            self._told_at, self._untold = self._clock(), 0

@@ -154,14 +154,12 @@ class Visit:
 
     def _lend(self) -> None:
         if not self._over:
-            self._lent = True
-            self._places.give_back()
+            self._lent = self._places.lend()
 
     def _take_back(self) -> None:
         if self._lent:
             self._lent = False
-            if not self._over:
-                self._places.take_back()
+            self._places.take_back(needed=not self._over)
 
 
 def _path(scope: Any) -> str:

@@ -25,5 +25,5 @@ def refusal(
     headers = envelope.headers(id, seconds, "", lifecycle)
     headers["Content-Type"] = "application/json"
     headers["Content-Length"] = str(len(body))
-    headers["Retry-After"] = str(error.retry_after)
+    headers["Retry-After"] = f"{error.retry_after:.0f}"
     return headers, body
