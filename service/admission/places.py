@@ -6,6 +6,7 @@ Knows nothing of what a request is.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from service.errors import Overloaded
 logger = logging.getLogger(__name__)
 
 QUIET = 16  # so few at work need no watching
+REFUSING_S = 2.0  # after a refusal, others are expected
 TELL_S = 5.0  # between two lines of the log
 
 
@@ -36,9 +38,8 @@ class Places:
         self._pulse = Pulse(self.adapt)
         self._reached = False  # since the last beat, and so the next two
         self._given_back = 0
-        self._refused = 0
-        self._told_at = 0.0
-        self._untold = 0
+        self._refused = 0  # and not yet told
+        self._refused_at = self._told_at = -math.inf
 
     @property
     def full(self) -> bool:
@@ -67,6 +68,7 @@ class Places:
         """The error of one who is sent away, with a time to come back."""
         self._reached = True
         self._refused += 1
+        self._refused_at = self._clock()
         self._pulse.start()
         seconds = self._returns.book(self._clock())
         return Overloaded(
@@ -106,8 +108,8 @@ class Places:
 
     def adapt(self, beat: Beat) -> bool:
         """After each beat of the pulse; whether there is any need for another one."""
-        refusing = self._refused > 0
-        self.limit.adapt(beat.late_s, reached=self._reached, refusing=refusing)
+        refusing = self._clock() < self._refused_at + REFUSING_S
+        self.limit.adapt(beat.late_s, beat.busy, reached=self._reached, refusing=refusing)
         self.line.watch(self._given_back / beat.seconds)
         for turn in self.line.overdue():
             turn.set_exception(self.refuse())
@@ -131,8 +133,6 @@ class Places:
 
     def _tell(self) -> None:
         """Say how many were sent away: once in a while, not for each of them."""
-        self._untold += self._refused
-        self._refused = 0
-        if self._untold and self._clock() > self._told_at + TELL_S:
-            logger.warning("%d requests were sent away: too much is asked", self._untold)
-            self._told_at, self._untold = self._clock(), 0
+        if self._refused and self._clock() > self._told_at + TELL_S:
+            logger.warning("%d requests were sent away: too much is asked", self._refused)
+            self._told_at, self._refused = self._clock(), 0
