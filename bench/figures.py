@@ -50,13 +50,13 @@ def result(
 ) -> Result:
     """The result of the latencies that were measured, and of what was counted from end to end."""
     ordered = sorted(latencies_s)
-    p50, p95, p99 = (1000 * _percentile(ordered, share) for share in (0.50, 0.95, 0.99))
+    p50, p95, p99 = (1000 * percentile(ordered, share) for share in (0.50, 0.95, 0.99))
     responses = statuses.total()
     cpu_ms = 1000 * cpu_s / max(responses, 1)
     return Result(rate, p50, p95, p99, responses, dict(statuses), broken, cpu_ms)
 
 
-def _percentile(ordered: list[float], share: float) -> float:
+def percentile(ordered: list[float], share: float) -> float:
     """By nearest rank; 0 of nothing."""
     return ordered[math.ceil(share * len(ordered)) - 1] if ordered else 0.0
 

@@ -35,7 +35,7 @@ GRACE_S = 5.0  # for the answers that are still on their way when the time is up
 RECONNECT_PAUSE_S = 0.05
 
 
-class _Run:
+class Run:
     """What all connections of a run have in common."""
 
     def __init__(self, url: str) -> None:
@@ -62,8 +62,16 @@ class _Run:
             return self._before
         return b"%b%d%b" % (self._before, next(self._numbers), self._after)
 
-    async def keep_connected(self) -> None:
+    def answered(self, status: int, sent_at: float, head: bytes) -> float:  # noqa: ARG002 - for heirs
+        """Count an answer; returns in how many seconds the next request is due."""
+        if sent_at >= self.measured_from:
+            self.latencies_s.append(time.perf_counter() - sent_at)
+        self.statuses[status] += 1
+        return 0.0
+
+    async def keep_connected(self, after_s: float) -> None:
         """One connection, made anew as often as it ends before its time."""
+        await asyncio.sleep(after_s)
         loop = asyncio.get_running_loop()
         while not self.over:
             lost: asyncio.Future[None] = loop.create_future()
@@ -84,10 +92,11 @@ class _Run:
 class _Connection(asyncio.Protocol):
     """Sends, reads to the end of the answer, and sends again."""
 
-    def __init__(self, run: _Run, lost: asyncio.Future[None]) -> None:
+    def __init__(self, run: Run, lost: asyncio.Future[None]) -> None:
         self._run = run
         self._lost = lost
         self._received = b""
+        self._head = b""  # of the answer, in lower case
         self._size = 0  # of the whole answer, as soon as it is known
         self._last = False  # the server has said that this answer is its last
         self._waiting = False
@@ -102,7 +111,7 @@ class _Connection(asyncio.Protocol):
             end = self._received.find(b"\r\n\r\n")
             if end < 0:
                 return
-            head = self._received[:end].lower()
+            self._head = head = self._received[:end].lower()
             length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
             if not length.isdigit():
                 self._transport.abort()
@@ -120,14 +129,15 @@ class _Connection(asyncio.Protocol):
             self._lost.set_result(None)
 
     def _answered(self) -> None:
-        if self._sent_at >= self._run.measured_from:
-            self._run.latencies_s.append(time.perf_counter() - self._sent_at)
-        self._run.statuses[int(self._received[9:12])] += 1
+        pause_s = self._run.answered(int(self._received[9:12]), self._sent_at, self._head)
         self._received, self._size, self._waiting = b"", 0, False
-        self._send()
+        if pause_s:
+            asyncio.get_running_loop().call_later(pause_s, self._send)
+        else:
+            self._send()
 
     def _send(self) -> None:
-        if self._run.over or self._last:
+        if self._run.over or self._last or self._transport.is_closing():
             self._transport.close()
             return
         self._waiting = True
@@ -137,21 +147,35 @@ class _Connection(asyncio.Protocol):
 
 async def load(url: str, connections: int, seconds: float) -> Result:
     """Keep `connections` requests to `url` in flight for `seconds`, then wait for the last ones."""
-    run = _Run(url)
+    run = Run(url)
     cpu_s = time.process_time()
-    slots = [asyncio.create_task(run.keep_connected()) for _ in range(connections)]
+    rate = await keep_in_flight(run, connections, seconds)
+    cpu_s = time.process_time() - cpu_s
+    return result(rate, run.latencies_s, run.statuses, run.broken, cpu_s)
+
+
+async def keep_in_flight(
+    run: Run, connections: int, seconds: float, ramp_s: float = 0.0, grace_s: float = GRACE_S
+) -> float:
+    """The answers for each second, but for those of the first part of the time.
+
+    The connections are made within the first `ramp_s`.
+    """
+    slots = [
+        asyncio.create_task(run.keep_connected(ramp_s * number / connections))
+        for number in range(connections)
+    ]
     await asyncio.sleep(seconds * LEAD_IN)
     before, run.measured_from = run.answers, time.perf_counter()
     await asyncio.sleep(seconds * (1 - LEAD_IN))
     run.over = True
     rate = (run.answers - before) / (time.perf_counter() - run.measured_from)
-    _, late = await asyncio.wait(slots, timeout=GRACE_S)
+    _, late = await asyncio.wait(slots, timeout=grace_s)
     for slot in late:
         slot.cancel()
     await asyncio.gather(*late, return_exceptions=True)
     await asyncio.sleep(0)  # what was aborted just now is counted as broken
-    cpu_s = time.process_time() - cpu_s
-    return result(rate, run.latencies_s, run.statuses, run.broken, cpu_s)
+    return rate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,6 +50,11 @@ class Process:
         fields = stat.rpartition(")")[2].split()  # the name in front may hold anything
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
+    def memory_mib(self) -> float:
+        """Resident memory."""
+        status = Path(f"/proc/{self._popen.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
     def failed(self, what: str) -> Failed:
         """An error that says what this process did, with its own last words."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -88,21 +93,26 @@ def free_port() -> int:
         return port
 
 
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """These settings, and nothing of the shell's but what Python needs to run."""
+    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+    return {**kept, **settings}
+
+
 @contextlib.contextmanager
 def running(
     name: str,
     port: int,
     module: Sequence[str],
-    environment: Mapping[str, str],
+    settings: Mapping[str, str],
     python: str = sys.executable,
 ) -> Iterator[Process]:
     """`python -m module…` while the block runs; it listens on `port` when the block is entered."""
-    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as stderr:
         popen = subprocess.Popen(
             [python, "-m", *module],
-            env={**kept, **environment},
+            env=environment(settings),
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
 from service.access.door import Door
+from service.admission.places import Places
 from service.backend import Backend
 from service.caching.answers import Answers
 from service.caching.memory import MemoryStore
@@ -29,9 +30,11 @@ from service.sources import sources_for
 from service.web import access, documentation, envelope, errors, records
 from service.web.bodies import request_class
 from service.web.cursors import Cursors
+from service.web.gate import Gate
 from service.web.operations import operations_blueprint
 from service.web.proxy import trust_proxies
 from service.web.search import search_blueprint
+from service.web.shedding import Shedder
 
 # How long after a write a search may still find what was there before.
 SETTLE_S: dict[str, float] = {"pinecone": 10.0, "embedded": 2.0}
@@ -76,6 +79,7 @@ def create_app(
     cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
     cursors = Cursors(store, cursors_ttl, kept=keeps)
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.wrote)
+    places = Places(settings.max_in_flight, settings.max_waiting)
     door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
 
     app = Cascade("service", static_folder=None)
@@ -87,6 +91,7 @@ def create_app(
     )
     app.url_map.merge_slashes = False  # a redirect would be to whatever the Host header says
     app.extensions["cascade"] = backend
+    app.extensions["cascade.shedder"] = Shedder(places, lifecycle)
     documentation.install(app)
     envelope.install(app, lifecycle)
     errors.install(app)
@@ -107,8 +112,10 @@ def create_app(
     @app.after_serving
     async def close_backend() -> None:
         await resources.aclose()
+        places.close()
 
-    app.asgi_app = trust_proxies(app.asgi_app, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
+    gate = Gate(app.asgi_app, places, lifecycle)
+    app.asgi_app = trust_proxies(gate, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
 
 

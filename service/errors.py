@@ -37,6 +37,7 @@ person can act on.
          │   ├─ UpstreamUnavailable       5xx
          │   ├─ UpstreamUnreachable       no connection
          │   ├─ UpstreamCircuitOpen       not even asked: it has failed again and again
+         │   ├─ Overloaded                more is asked of us than we can answer
          │   └─ NoLegAnswered             every leg failed, each in its own way
          ├─ StorageFull           507 there is no space to write to
          └─ DeadlineExceeded      504
@@ -208,6 +209,10 @@ class UpstreamUnreachable(Unavailable):
 
 class UpstreamCircuitOpen(Unavailable):
     code = "upstream_circuit_open"
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
 
 
 class NoLegAnswered(Unavailable):

@@ -14,17 +14,22 @@ interface; the version is pinned, and tests hold each of them down (docs/decisio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import uuid
 
 import h11
 import orjson
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.events import Closed, RawData
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.events import EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.typing import H11SendableEvent
+from hypercorn.typing import AppWrapper, H11SendableEvent, LifespanState
+
+from service.receiver import Receiver
 
 CLOSE_GRACE_S = 5.0
 
@@ -50,8 +55,19 @@ _TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", 
 class StrictH11(H11Protocol):
     """HTTP/1.1 and nothing else."""
 
+    _received = 0  # bytes
     _held = b""  # the head of a response that waits for its body
     _answered = False  # in place of the application
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            self._received += len(event.data)
+        await super().handle(event)
+
+    def has_answered(self, received: int) -> bool:
+        """Whether so many bytes were all that came, and every request in them is answered."""
+        idle = self.stream is None and self.connection.their_state is h11.IDLE
+        return idle and self._received == received and not self.connection.trailing_data[0]
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upgrade to nothing: a server may ignore `Upgrade`."""
@@ -131,6 +147,19 @@ class Connection(TCPServer):
 
     _abort: asyncio.TimerHandle | None = None
 
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        receiver: Receiver,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(app, loop, config, context, LifespanState({}), reader, writer)
+        self._receiver = receiver
+
     async def run(self) -> None:
         self._task = asyncio.current_task()
         try:
@@ -141,7 +170,7 @@ class Connection(TCPServer):
 
     async def _read_data(self) -> None:
         made = self.protocol.protocol
-        self.protocol.protocol = StrictH11(
+        self.protocol.protocol = strict = StrictH11(
             made.app,
             made.config,
             made.context,
@@ -152,14 +181,19 @@ class Connection(TCPServer):
             made.server,
             made.send,
         )
+        self._receiver.is_answered = strict.has_answered
         await super()._read_data()
         await self.idle_task.stop()  # nothing more will come: there is nothing to wait for
 
     async def _idle_timeout(self) -> None:
-        if not self.reader.at_eof():
-            await super()._idle_timeout()
-        else:
-            await self._initiate_server_close()
+        while not self.reader.at_eof():
+            heard_at = self._receiver.heard_at
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.keep_alive_timeout):
+                    await self.context.terminated.wait()
+            if self._receiver.heard_at == heard_at or self.context.terminated.is_set():
+                break
+        await asyncio.shield(self._initiate_server_close())
 
     async def _close(self) -> None:
         """Close, but not for ever: a client that does not read would keep us here."""

@@ -20,7 +20,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from functools import partial
 
 import uvloop
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -28,10 +27,12 @@ from hypercorn.config import Config
 from hypercorn.utils import wrap_app
 from quart import Quart
 
+from service.acceptor import Acceptor
 from service.app import create_app, running
 from service.errors import StartupFailed
 from service.http1 import Connection
 from service.lifecycle import Lifecycle
+from service.receiver import Receiver
 from service.settings import CONFIG_DIR, Settings
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def listen(host: str, port: int) -> socket.socket:
     """The socket to serve on, shared by all workers."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=4096)
     except (OSError, TypeError, ValueError) as exc:  # a host can be wrong in all these ways
         number = getattr(exc, "errno", None) or 0
         reason = os.strerror(number) if number > 0 else "there is no such host"
@@ -95,7 +96,9 @@ class Server:
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
-        self._connections: set[asyncio.Task[None]] = set()
+        self._shed = app.extensions["cascade.shedder"].shed
+        self._acceptor = Acceptor(self._connected)
+        self._early: set[Receiver] = set()
 
     async def serve(
         self,
@@ -108,55 +111,42 @@ class Server:
         """Open the app, serve until `stop`, drain, close the app."""
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(running(self._app))
-            server = await asyncio.start_server(
-                self._on_connection, sock=listener, backlog=self._config.backlog
-            )
-            queued = listener.dup()
+            self._acceptor.start(listener)
             _calm_the_collector()
             ready()
             await stop.wait()
 
-            logger.info("stopping: %d connections are open", len(self._connections))
+            logger.info("stopping: %d connections are open", len(self._acceptor.connections))
             self._lifecycle.draining = True
             if shared:
                 await asyncio.sleep(SIBLINGS_GRACE_S)
-            server.close()
-            await self._serve_queued(queued)
+            self._acceptor.stop(listener)
             await self._drain()
         logger.info("stopped")
 
-    async def _on_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "a stream callback runs as a task"  # noqa: S101
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+    async def _connected(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        receiver = Receiver(reader, self._config, self._shed, self._early)
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: receiver, connection)
+        except OSError:  # it was gone already
+            connection.close()
+            return
+        writer = asyncio.StreamWriter(transport, receiver, reader, loop)
         with contextlib.suppress(asyncio.CancelledError):  # by _drain, or by the connection itself
-            await Connection(self._asgi, loop, self._config, self._context, {}, reader, writer)
-
-    async def _serve_queued(self, queued: socket.socket) -> None:
-        """Serve those who had connected, but were not accepted, when we stopped accepting."""
-        loop = asyncio.get_running_loop()
-        queued.setblocking(False)
-        accepted = []
-        with queued, contextlib.suppress(BlockingIOError):
-            while True:
-                accepted.append(queued.accept()[0])
-        for connection in accepted:
-            reader = asyncio.StreamReader()
-            protocol = asyncio.StreamReaderProtocol(reader, self._on_connection)
-            await loop.connect_accepted_socket(partial(_itself, protocol), connection)
+            await Connection(self._asgi, self._config, self._context, reader, writer, receiver)
 
     async def _drain(self) -> None:
         """Let connections end, with less and less patience."""
+        for receiver in list(self._early):  # now nothing is too early
+            receiver.hear()
         await self._wait(min(IDLE_GRACE_S, self._drain_timeout_s))
         await self._context.terminated.set()
         await self._wait(self._drain_timeout_s - IDLE_GRACE_S)
-        if self._connections:
-            logger.warning("cancelling %d requests that did not end", len(self._connections))
-            for task in self._connections:
+        if left := self._acceptor.connections:
+            logger.warning("cancelling %d requests that did not end", len(left))
+            for task in left:
                 task.cancel()
             await self._wait(CANCEL_GRACE_S)
 
@@ -164,18 +154,14 @@ class Server:
         """Until no connection is left, or the time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0)):
-                while self._connections:
-                    await asyncio.wait(self._connections)
+                while self._acceptor.connections:
+                    await asyncio.wait(self._acceptor.connections)
 
 
 def _calm_the_collector() -> None:
     """A tenth of a request's CPU went into garbage collections that found nothing."""
     gc.freeze()  # what start-up made lives as long as the process
     gc.set_threshold(20_000, 20, 20)
-
-
-def _itself(protocol: asyncio.StreamReaderProtocol) -> asyncio.StreamReaderProtocol:
-    return protocol
 
 
 def _hypercorn_config() -> Config:

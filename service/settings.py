@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(ge=1024, le=2**30)
     max_records_body_bytes: int = Field(ge=1024, le=2**30)
     body_timeout_s: float = Field(gt=0, le=600)
+    max_in_flight: int = Field(ge=1, le=16_384)
+    max_waiting: int = Field(ge=0, le=16_384)
     service_api_keys: Keys = None
 
     pinecone_api_key: Key = None

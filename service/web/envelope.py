@@ -18,6 +18,42 @@ logger = logging.getLogger("service.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 QUIET = {"/healthz", "/readyz"}
+QUEUED = "cascade.queued_s"  # in a scope: how long the request has waited before it was begun
+
+
+def request_id(given: str) -> str:
+    """The id that the caller gave, if it can do no harm, or a new one."""
+    return given if REQUEST_ID.fullmatch(given) else token_hex(16)
+
+
+def headers(request_id: str, seconds: float, stages: str, lifecycle: Lifecycle) -> dict[str, str]:
+    """The headers of every response; `stages` is where its time went, as far as that is known."""
+    carried = {
+        "X-Request-Id": request_id,
+        "X-Process-Time": f"{seconds:.6f}",
+        "X-Content-Type-Options": "nosniff",
+        "Server-Timing": f"{stages}total;dur={seconds * 1000:.1f}",
+    }
+    if lifecycle.draining:
+        carried["Connection"] = "close"
+    return carried
+
+
+def log(
+    method: str, path: str, status: int, client: str | None, seconds: float, timing: str
+) -> None:
+    """The one line of a request."""
+    level = logging.DEBUG if path in QUIET else logging.INFO
+    if logger.isEnabledFor(level):
+        told = {
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": round(seconds * 1000, 3),
+            "client": client,
+            "timing": timing,
+        }
+        logger.log(level, "%s %s %s", method, path, status, extra=told)
 
 
 def install(app: Quart, lifecycle: Lifecycle) -> None:
@@ -25,41 +61,25 @@ def install(app: Quart, lifecycle: Lifecycle) -> None:
 
     @app.before_request
     async def begin() -> None:
-        g.started = time.perf_counter()
-        given = raw_header(request, b"x-request-id")
-        g.request_id = given if REQUEST_ID.fullmatch(given) else token_hex(16)
+        g.queued = request.scope.get(QUEUED, 0.0)
+        g.started = time.perf_counter() - g.queued
+        g.request_id = request_id(raw_header(request, b"x-request-id"))
         request_id_var.set(g.request_id)
 
     @app.after_request
     async def finish(response: Response) -> Response:
         seconds = time.perf_counter() - g.started
-        stages = server_timing(g.receipt) + ", " if "receipt" in g else ""
-        timing = f"{stages}total;dur={seconds * 1000:.1f}"
-        response.headers.extend(
-            (
-                ("X-Request-Id", g.request_id),
-                ("X-Process-Time", f"{seconds:.6f}"),
-                ("X-Content-Type-Options", "nosniff"),
-                ("Server-Timing", timing),
-            )
+        stages = f"queue;dur={g.queued * 1000:.1f}, " if g.queued else ""
+        if "receipt" in g:
+            stages += server_timing(g.receipt) + ", "
+        carried = headers(g.request_id, seconds, stages, lifecycle)
+        response.headers.extend(carried)
+        log(
+            request.method,
+            request.path,
+            response.status_code,
+            request.remote_addr,
+            seconds,
+            carried["Server-Timing"],
         )
-        if lifecycle.draining:
-            response.headers["Connection"] = "close"
-        level = logging.DEBUG if request.path in QUIET else logging.INFO
-        if logger.isEnabledFor(level):
-            logger.log(
-                level,
-                "%s %s %s",
-                request.method,
-                request.path,
-                response.status_code,
-                extra={
-                    "method": request.method,
-                    "path": request.path,
-                    "status": response.status_code,
-                    "ms": round(seconds * 1000, 3),
-                    "client": request.remote_addr,
-                    "timing": timing,
-                },
-            )
         return response

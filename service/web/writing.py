@@ -109,7 +109,7 @@ def _timing(stage: StageReceipt) -> str:
     return timing if stage.status == "ok" else f"{timing};desc={stage.status}"
 
 
-def error_response(error: RequestError, request_id: str) -> Response:
+def error_body(error: RequestError, request_id: str) -> dict[str, Any]:
     """The one shape of every error."""
     body: dict[str, Any] = {
         "detail": error.detail,
@@ -118,7 +118,12 @@ def error_response(error: RequestError, request_id: str) -> Response:
     }
     if error.faults:
         body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]
-    response = json_response(body, error.status)
+    return body
+
+
+def error_response(error: RequestError, request_id: str) -> Response:
+    """An error as the answer to a request."""
+    response = json_response(error_body(error, request_id), error.status)
     response.headers["Cache-Control"] = "no-store"
     if error.status == UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="cascade"'

@@ -69,7 +69,8 @@ async def test_who_has_connected_but_was_not_accepted_at_the_stop_is_served(
             server = Server(app, lifecycle, drain_timeout_s=5)
             with socket.create_connection(listener.getsockname()) as client:
                 client.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-                await server._serve_queued(listener.dup())
+                server._acceptor.start(listener)
+                server._acceptor.stop(listener)
                 answer = await asyncio.to_thread(client.recv, 65536)
             await server._drain()
     assert answer.startswith(b"HTTP/1.1 200")

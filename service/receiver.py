@@ -1,0 +1,110 @@
+"""What is received over a connection, before HTTP is made of it.
+
+While the service is full, a request can be refused right here: then that costs a small part of an
+answer, and does not wait for its turn in the event loop. Whoever was refused and comes back sooner
+than it was told is heard later. Knows nothing of why anything is refused, nor of HTTP beyond how an
+answer is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from hypercorn.config import Config
+
+LONGEST_S = 5.0  # that somebody who came too early is not heard
+
+
+class Shed(Protocol):
+    """An answer with 503, and how long what comes over the same connection is too early."""
+
+    @property
+    def headers(self) -> dict[str, str]: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def too_early_s(self) -> float: ...
+
+
+class Receiver(asyncio.StreamReaderProtocol):
+    """Passes on to the reader what is not refused.
+
+    `early` holds those who have come too early, of all connections, while they wait.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        config: Config,
+        shed: Callable[[bytes], Shed | None],
+        early: set[Receiver],
+    ) -> None:
+        super().__init__(reader)
+        self.passed_on = 0  # bytes
+        self.is_answered: Callable[[int], bool] = _nothing
+        self.heard_at = 0.0
+        self._config = config
+        self._shed = shed
+        self._early = early
+        self._early_until = 0.0
+        self._held = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._now = asyncio.get_running_loop().time
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_answered(self.passed_on) and not self._wire.get_write_buffer_size():
+            if self._now() < self._early_until:
+                self._hold(data)
+                return
+            if (shed := self._shed(data)) is not None:
+                self.heard_at = self._now()
+                self._early_until = self.heard_at + min(shed.too_early_s, LONGEST_S)
+                self._wire.write(_serialized(shed, self._config))
+                return
+        self.passed_on += len(data)
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._release()
+        super().connection_lost(exc)
+
+    def hear(self) -> None:
+        """It is time for what was held back."""
+        held = self._release()
+        if not self._wire.is_closing():
+            self._wire.resume_reading()
+            self.data_received(held)
+
+    def _hold(self, data: bytes) -> None:
+        self._held = data
+        self._wire.pause_reading()
+        self._early.add(self)
+        seconds = self._early_until - self._now()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.hear)
+
+    def _release(self) -> bytes:
+        held, self._held = self._held, b""
+        self._early_until = 0.0
+        self._early.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        return held
+
+
+def _nothing(passed_on: int) -> bool:
+    """Whether all is answered, where nobody has begun to answer."""
+    return not passed_on
+
+
+def _serialized(shed: Shed, config: Config) -> bytes:
+    named = [(name.encode(), value.encode()) for name, value in shed.headers.items()]
+    lines = [b"%s: %s\r\n" % line for line in named + config.response_headers("h11")]
+    return b"HTTP/1.1 503 \r\n" + b"".join(lines) + b"\r\n" + shed.body

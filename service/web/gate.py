@@ -1,0 +1,168 @@
+"""The gate in front of the app: it lets in as many requests as are worked on at once.
+
+The others wait in front of it, or are sent away with 503 and `Retry-After` before anything was done
+for them: through the app, an error costs half as much as a search. It is ASGI, so it is there too
+where the app is mounted in another one. Whoever only asks how things are is never held up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from service.admission.line import Turn
+from service.admission.places import Places
+from service.errors import Overloaded
+from service.lifecycle import Lifecycle
+from service.web.envelope import QUEUED
+from service.web.refusal import refusal
+
+WORK = "/api/"
+NO_WORK = {"/api/docs", "/api/openapi.json"}
+BODY = {b"content-length", b"transfer-encoding"}
+
+DEAF = (
+    "cascade.deaf_for"  # in a scope's state: the server can leave a connection unread for a while
+)
+SLOW_BODY_S = 0.1
+HEARD_BYTES = 65_536  # of a body, while its request waits
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+def is_work(path: str) -> bool:
+    """Whether a request to this path has to be worked on."""
+    return path.startswith(WORK) and path not in NO_WORK
+
+
+class Gate:
+    """`app`, for as many requests at once as there are places."""
+
+    def __init__(self, app: App, places: Places, lifecycle: Lifecycle) -> None:
+        self._app = app
+        self._places = places
+        self._lifecycle = lifecycle
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not is_work(
+            scope["path"].removeprefix(scope.get("root_path", ""))
+        ):
+            await self._app(scope, receive, send)
+            return
+        arrived = time.perf_counter()
+        try:
+            if not self._places.take():
+                early = Early(receive)
+                if not await self._turn(early):
+                    return  # whoever asked has hung up
+                receive = early.receive
+                scope = {**scope, QUEUED: time.perf_counter() - arrived}
+        except Overloaded as error:
+            await self._send_away(error, scope, send, time.perf_counter() - arrived)
+            return
+        visit = Visit(self._places, receive, send)
+        try:
+            has_body = any(name in BODY for name, _ in scope["headers"])
+            await self._app(scope, visit.receive if has_body else receive, visit.send)
+        finally:
+            visit.end()
+
+    async def _turn(self, early: Early) -> bool:
+        """Whether there is a place now; if not, the client has gone."""
+        turn = self._places.line_up()
+        listening = asyncio.create_task(early.listen(turn, self._places))
+        try:
+            return await turn
+        except BaseException:
+            self._places.leave(turn)
+            raise
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+
+    async def _send_away(self, error: Overloaded, scope: Any, send: Send, seconds: float) -> None:
+        given_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin1")
+        headers, body = refusal(error, given_id, seconds, self._lifecycle)
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": error.status, "headers": raw})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Early:
+    """What a client sends while its request waits is heard, and passed on later."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._heard: deque[Any] = deque()
+
+    async def listen(self, turn: Turn, places: Places) -> None:
+        """Leave the line as soon as the client hangs up."""
+        size = 0
+        while size < HEARD_BYTES:
+            message = await self._receive()
+            self._heard.append(message)
+            if message["type"] == "http.disconnect":
+                places.leave(turn)
+                return
+            size += len(message.get("body", b""))
+
+    async def receive(self) -> Any:
+        return self._heard.popleft() if self._heard else await self._receive()
+
+
+class Visit:
+    """One request at its place, which it has until it begins to answer.
+
+    While its client is slow to send the body, somebody else may have the place.
+    """
+
+    def __init__(self, places: Places, receive: Receive, send: Send) -> None:
+        self._places = places
+        self._receive = receive
+        self._send = send
+        self._arriving = True
+        self._lent = False
+        self._over = False
+
+    async def receive(self) -> Any:
+        """The next message of a client that has a body to send."""
+        if not self._arriving:
+            return await self._receive()
+        lending = asyncio.get_running_loop().call_later(SLOW_BODY_S, self._lend)
+        try:
+            message = await self._receive()
+        finally:
+            lending.cancel()
+            self._take_back()
+        self._arriving = message.get("more_body", False)
+        return message
+
+    async def send(self, message: Any) -> None:
+        self.end()
+        await self._send(message)
+
+    def end(self) -> None:
+        if not self._over:
+            self._over = True
+            if not self._lent:
+                self._places.give_back()
+
+    def _lend(self) -> None:
+        if not self._over:
+            self._lent = self._places.lend()
+
+    def _take_back(self) -> None:
+        if self._lent:
+            self._lent = False
+            self._places.take_back(needed=not self._over)
+
+
+def _path(scope: Any) -> str:
+    """The path inside of this app, wherever it is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
