@@ -7,7 +7,7 @@ not for writes. An index in this process is asked `directly`. One behind a netwo
 - A circuit keeps calls away from an upstream that is down.
 - A second try goes to another lane, where the first one has failed in a way that may pass, or takes
   much longer than usual. The first answer wins; the other try is cancelled.
-- Second tries are at most one for each call, and one for every twenty calls altogether: an upstream
+- Second tries are at most one for each call, and one for every eighteen altogether: an upstream
   in trouble must not get twice the work.
 """
 
@@ -37,7 +37,7 @@ AnswerT = TypeVar("AnswerT")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 ClientT_co = TypeVar("ClientT_co", covariant=True)
 
-SHARE = 0.05  # of all calls, which a second try may be made for
+SHARE = 0.055  # of all calls, which a second try may be made for: one in twenty may be slow
 MOST_SAVED = 10.0
 SAVED_AT_START = 2.0
 PAUSE_S = 0.03  # about, before what has failed is tried again
@@ -89,7 +89,7 @@ class Direct(Generic[ClientT]):
 
 
 class Budget:
-    """What is saved up for second tries: a twentieth of one by each call."""
+    """What is saved up for second tries, a little by each call."""
 
     def __init__(self) -> None:
         self._saved = SAVED_AT_START
