@@ -18,13 +18,12 @@ from service.retrieval.explain import explain
 from service.retrieval.fusion import Found, fuse
 from service.retrieval.legs import Leg, LegReport
 from service.retrieval.query import Event, Query, Result
-from service.retrieval.receipt import Receipt, StageReceipt, Stopwatch, failed
+from service.retrieval.receipt import FUSED, Receipt, StageReceipt, Stopwatch, failed
 from service.retrieval.rerank import Reranking
 
 logger = logging.getLogger(__name__)
 
 CANCEL_GRACE_S = 0.02
-FUSED = "fused"  # the order that stands where a reranker is missing
 MOST_KEPT = 0.5  # of the whole time, for the reranker ...
 LEAST_KEPT_S = 0.02  # ... beside what it takes: the event loop has other things to do
 
@@ -37,13 +36,17 @@ async def cascade(
     reports: list[LegReport] = []
     found: dict[str, Sequence[Hit]] = {}
     results: list[Result] = []
+    comparable = query.rerank == "per-leg"  # scores of one reranker, where each leg has them
     async for report in _run(legs, query, reranker, deadline):
         reports.append(report)
         receipt.add(report.stage)
+        if report.lost is not None:
+            receipt.add(report.lost)
+            comparable = False
         if report.answer is not None:
             found[report.stage.stage] = report.answer.hits
             watch = Stopwatch()
-            results = _fused(found, query, legs)
+            results = _fused(found, query, legs, comparable)
             fusing_ms = watch.ms
             yield Event("leg", results, receipt, report.stage.stage)
     if not found:
@@ -61,7 +64,7 @@ async def cascade(
     if query.explain:
         in_order = {leg.name: found[leg.name] for leg in legs if leg.name in found}
         explanations = explain(
-            results, in_order, fused, reranked, lambda left: _fused(left, query, legs)
+            results, in_order, fused, reranked, lambda left: _fused(left, query, legs, comparable)
         )
     yield Event("done", results, receipt, explanations=explanations)
 
@@ -129,10 +132,10 @@ async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
         logger.error("%s does not end although it was cancelled", task.get_name())
 
 
-def _fused(found: Found, query: Query, legs: Sequence[Leg]) -> list[Result]:
+def _fused(found: Found, query: Query, legs: Sequence[Leg], comparable: bool) -> list[Result]:
     return fuse(
         {leg.name: found[leg.name] for leg in legs if leg.name in found},
-        method="best" if query.rerank == "per-leg" else query.fusion,
+        method="best" if comparable else query.fusion,
         weights=_weights(query, legs),
         asked=max(leg.asks_for(query) for leg in legs),
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from service.errors import RequestError
 from service.indexes.dialect import Answer, Dialect, Question, Rerank
 from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import Asked, Reads
+from service.indexes.reads import Asked, Reads, late
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import ALL_FIELDS, Query
-from service.retrieval.receipt import StageReceipt, Stopwatch, failed
+from service.retrieval.receipt import FUSED, StageReceipt, Stopwatch, failed
 from service.retrieval.rerank import Reranking
 
 
@@ -21,6 +22,7 @@ class LegReport(NamedTuple):
     stage: StageReceipt
     answer: Answer | None = None
     error: RequestError | None = None
+    lost: StageReceipt | None = None  # of the reranker, where the answer had to do without
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +53,39 @@ class Leg:
             answer, tries = await self._ask(query, reranker, deadline)
         except RequestError as exc:
             return LegReport(failed(self.name, watch, exc, fallback), error=exc)
+        lost = None
+        if query.rerank == "per-leg" and reranker is not None and not self.dialect.reranks:
+            answer, lost = await self._reranked(answer, query, reranker, deadline)
         stage = StageReceipt(
             self.name, "ok", watch.ms, len(answer.hits), answer.usage, attempts=tries
         )
-        return LegReport(stage, answer)
+        return LegReport(stage, answer, lost=lost)
 
     async def _ask(
         self, query: Query, reranker: Reranking | None, deadline: Deadline
     ) -> Asked[Answer]:
-        per_leg = reranker if query.rerank == "per-leg" else None
         question, inside = self._question(query), None
-        if per_leg is not None and self.dialect.reranks:
-            question = replace(question, top_k=min(question.top_k, per_leg.max_documents))
-            inside = Rerank(per_leg.model, self.text_field)
-        asked = await self.reads.ask(
+        if query.rerank == "per-leg" and reranker is not None and self.dialect.reranks:
+            question = replace(question, top_k=min(question.top_k, reranker.max_documents))
+            inside = Rerank(reranker.model, self.text_field)
+        return await self.reads.ask(
             lambda index: self.dialect.ask(index, question, inside), deadline.remaining()
         )
-        if per_leg is None or self.dialect.reranks:
-            return asked
-        answer = asked.answer
-        hits, ranking = await per_leg.rank(query.text, answer.hits, self.text_field)
+
+    async def _reranked(
+        self, answer: Answer, query: Query, reranker: Reranking, deadline: Deadline
+    ) -> tuple[Answer, StageReceipt | None]:
+        """The answer in the reranker's order; or as it is, and what became of the reranker."""
+        watch = Stopwatch()
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                hits, ranking = await reranker.rank(query.text, answer.hits, self.text_field)
+        except RequestError as exc:
+            return answer, failed("rerank", watch, exc, FUSED)
+        except TimeoutError:
+            return answer, failed("rerank", watch, late("the reranker", deadline.seconds), FUSED)
         usage = {**answer.usage, "rerank_units": ranking.units}
-        return Asked(replace(answer, hits=hits, usage=usage), asked.tries + ranking.tries)
+        return replace(answer, hits=hits, usage=usage), None
 
     def _question(self, query: Query) -> Question:
         fields = query.fields

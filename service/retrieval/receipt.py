@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from service.errors import DeadlineExceeded, RequestError
 
+FUSED = "fused"  # the order that stands where a reranker is missing
 NOTHING_USED: Mapping[str, int] = {}
 
 Status = Literal["ok", "failed", "late", "skipped"]
@@ -63,7 +64,7 @@ class Receipt:
     @property
     def missing(self) -> list[str]:
         """The stages which the answer had to do without."""
-        return [stage.stage for stage in self.stages if stage.status != "ok"]
+        return list(dict.fromkeys(each.stage for each in self.stages if each.status != "ok"))
 
     @property
     def degraded(self) -> bool:

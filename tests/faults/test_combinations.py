@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from service.app import create_app
 from service.indexes.latencies import ENOUGH
-from tests.conftest import Client
+from tests.conftest import Client, MakeSettings
 from tests.faults.combinations import COMBINATIONS, FAULTS, STAGES, wrong_with
 from tests.upstream import Delay, Flaky, Hang, Status, Upstream
 
@@ -92,3 +93,20 @@ async def test_the_receipt_counts_the_tries(client: Client, upstream: Upstream) 
     assert attempts["semantic"] == len(upstream.searches("dense")) == 2
     assert attempts["lexical"] == len(upstream.searches("sparse")) == 2
     assert attempts["rerank"] == len(upstream.searches("control")) == 1
+
+
+@pytest.mark.parametrize("fault", ["hang", "503", "garbage"])
+@pytest.mark.parametrize("broken", [(), ("semantic",)], ids=["both legs", "one leg"])
+async def test_a_reranker_of_each_leg_that_fails_leaves_what_the_legs_found(
+    make_settings: MakeSettings, upstream: Upstream, fault: str, broken: tuple[str, ...]
+) -> None:
+    """Document indexes are reranked beside the search, which has its answer by then."""
+    settings = make_settings(pinecone_dialect="documents")
+    async with create_app(settings).test_app() as app:
+        upstream.behave(FAULTS[fault], *(STAGES[stage] for stage in (*broken, "rerank")))
+        answer = await ask(
+            app.test_client(), "cascading-retrieval", rerank="per-leg", timeout_ms=400
+        )
+    assert sorted(answer["receipt"]["missing"]) == sorted((*broken, "rerank"))
+    assert answer["degraded"] is True
+    assert answer["results"]
