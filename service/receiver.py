@@ -10,24 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from hypercorn.config import Config
 
+from service.web.shedding import Shed
+
 LONGEST_S = 5.0  # that somebody who came too early is not heard
-
-
-class Shed(Protocol):
-    """An answer with 503, and how long what comes over the same connection is too early."""
-
-    @property
-    def headers(self) -> dict[str, str]: ...
-
-    @property
-    def body(self) -> bytes: ...
-
-    @property
-    def too_early_s(self) -> float: ...
 
 
 class Receiver(asyncio.StreamReaderProtocol):

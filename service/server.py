@@ -34,6 +34,7 @@ from service.http1 import Connection
 from service.lifecycle import Lifecycle
 from service.receiver import Receiver
 from service.settings import CONFIG_DIR, Settings
+from service.web.shedding import Shedder
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Server:
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
-        self._shed = app.extensions["cascade.shedder"].shed
+        self._shed = Shedder(app.extensions["cascade.places"], lifecycle).shed
         self._acceptor = Acceptor(self._connected)
         self._early: set[Receiver] = set()
 

@@ -36,7 +36,7 @@ class Places:
         self._clock = clock
         self._returns = Returns()
         self._pulse = Pulse(self.adapt)
-        self._reached = False  # since the last beat, and so the next two
+        self._reached = False  # since the last beat, like the next one
         self._given_back = 0
         self._refused = 0  # and not yet told
         self._refused_at = self._told_at = -math.inf
@@ -116,8 +116,9 @@ class Places:
         self._let_in()
         self._reached = len(self.line) > 0
         self._given_back = 0
-        self._tell()
-        return self.taken > QUIET or len(self.line) > 0
+        at_work = self.taken > QUIET or len(self.line) > 0
+        self._tell(at_once=not at_work)
+        return at_work
 
     def _take(self) -> None:
         self.taken += 1
@@ -131,8 +132,8 @@ class Places:
             turn.set_result(True)
             self._take()
 
-    def _tell(self) -> None:
+    def _tell(self, *, at_once: bool) -> None:
         """Say how many were sent away: once in a while, not for each of them."""
-        if self._refused and self._clock() > self._told_at + TELL_S:
+        if self._refused and (at_once or self._clock() > self._told_at + TELL_S):
             logger.warning("%d requests were sent away: too much is asked", self._refused)
             self._told_at, self._refused = self._clock(), 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from service.admission.places import Places
 from service.lifecycle import Lifecycle
+from service.web.access import FORWARDING
 from service.web.gate import is_work
 from service.web.refusal import refusal
 
@@ -21,9 +22,9 @@ _REQUEST = re.compile(
     rb"(?:GET|POST) (/[\w./-]*)(?:\?[!-~]*)? HTTP/1\.1\r\n((?:[\w-]+:[\t -~]*\r\n)+)\r\n(.*)",
     re.DOTALL,
 )
-_HEADER = re.compile(rb"([\w-]+):[\t ]*([\t -~]*?)[\t ]*\r\n")
+_HEADER = re.compile(rb"([\w-]+):([\t -~]*)\r\n")
 _USUAL_WAY = {b"transfer-encoding", b"upgrade", b"expect"}
-_FORWARDING = {b"forwarded", b"x-forwarded-for", b"via"}
+_FORWARDING = {name.lower().encode() for name in FORWARDING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Shedder:
             return None
         path, head, body = match.groups()
         lines = _HEADER.findall(head)
-        given = {name.lower(): value for name, value in lines}
+        given = {name.lower(): value.strip() for name, value in lines}
         if not (
             is_work(path.decode())
             and len(given) == len(lines)
