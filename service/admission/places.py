@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 QUIET = 16  # so few at work need no watching
 REFUSING_S = 2.0  # after a refusal, others are expected
-TELL_S = 5.0  # between two lines of the log
+TELL_S = 3.0  # between two lines of the log
 
 
 class Places:
@@ -135,5 +135,5 @@ class Places:
     def _tell(self, *, at_once: bool) -> None:
         """Say how many were sent away: once in a while, not for each of them."""
         if self._refused and (at_once or self._clock() > self._told_at + TELL_S):
-            logger.warning("%d requests were sent away: too much is asked", self._refused)
+            logger.warning("too much is asked: %d sent away", self._refused)
             self._told_at, self._refused = self._clock(), 0
