@@ -34,7 +34,6 @@ from service.web.gate import Gate
 from service.web.operations import operations_blueprint
 from service.web.proxy import trust_proxies
 from service.web.search import search_blueprint
-from service.web.shedding import Shedder
 
 # How long after a write a search may still find what was there before.
 SETTLE_S: dict[str, float] = {"pinecone": 10.0, "embedded": 2.0}
@@ -91,7 +90,7 @@ def create_app(
     )
     app.url_map.merge_slashes = False  # a redirect would be to whatever the Host header says
     app.extensions["cascade"] = backend
-    app.extensions["cascade.shedder"] = Shedder(places, lifecycle)
+    app.extensions["cascade.places"] = places
     documentation.install(app)
     envelope.install(app, lifecycle)
     errors.install(app)

@@ -1,33 +1,22 @@
 """What is received over a connection, before HTTP is made of it.
 
 While the service is full, a request can be refused right here: then that costs a small part of an
-answer, and does not wait for its turn in the event loop. Whoever was refused and comes back sooner
-than it was told is heard later. Knows nothing of why anything is refused, nor of HTTP beyond how an
-answer is written.
+answer, and does not wait for its turn in the event loop. Whoever was refused, comes back sooner
+than it was told, and would be refused again, is left waiting for a while. Knows nothing of why
+anything is refused, nor of HTTP beyond how an answer is written.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from hypercorn.config import Config
 
-LONGEST_S = 5.0  # that somebody who came too early is not heard
+from service.web.shedding import Given, Shed, Shedder
 
-
-class Shed(Protocol):
-    """An answer with 503, and how long what comes over the same connection is too early."""
-
-    @property
-    def headers(self) -> dict[str, str]: ...
-
-    @property
-    def body(self) -> bytes: ...
-
-    @property
-    def too_early_s(self) -> float: ...
+LONGEST_S = 5.0  # that somebody who came too early has to wait
 
 
 class Receiver(asyncio.StreamReaderProtocol):
@@ -40,7 +29,7 @@ class Receiver(asyncio.StreamReaderProtocol):
         self,
         reader: asyncio.StreamReader,
         config: Config,
-        shed: Callable[[bytes], Shed | None],
+        shedder: Shedder,
         early: set[Receiver],
     ) -> None:
         super().__init__(reader)
@@ -48,7 +37,7 @@ class Receiver(asyncio.StreamReaderProtocol):
         self.is_answered: Callable[[int], bool] = _nothing
         self.heard_at = 0.0
         self._config = config
-        self._shed = shed
+        self._shedder = shedder
         self._early = early
         self._early_until = 0.0
         self._held = b""
@@ -61,13 +50,13 @@ class Receiver(asyncio.StreamReaderProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.is_answered(self.passed_on) and not self._wire.get_write_buffer_size():
-            if self._now() < self._early_until:
-                self._hold(data)
-                return
-            if (shed := self._shed(data)) is not None:
+            given = self._shedder.refusable(data)
+            if given is not None:
                 self.heard_at = self._now()
-                self._early_until = self.heard_at + min(shed.too_early_s, LONGEST_S)
-                self._wire.write(_serialized(shed, self._config))
+                if self.heard_at < self._early_until:
+                    self._hold(data)
+                else:
+                    self._refuse(given)
                 return
         self.passed_on += len(data)
         super().data_received(data)
@@ -82,6 +71,11 @@ class Receiver(asyncio.StreamReaderProtocol):
         if not self._wire.is_closing():
             self._wire.resume_reading()
             self.data_received(held)
+
+    def _refuse(self, given: Given) -> None:
+        shed = self._shedder.refuse(given)
+        self._early_until = self._now() + min(shed.too_early_s, LONGEST_S)
+        self._wire.write(_serialized(shed, self._config))
 
     def _hold(self, data: bytes) -> None:
         self._held = data

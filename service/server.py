@@ -34,6 +34,7 @@ from service.http1 import Connection
 from service.lifecycle import Lifecycle
 from service.receiver import Receiver
 from service.settings import CONFIG_DIR, Settings
+from service.web.shedding import Shedder
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Server:
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
-        self._shed = app.extensions["cascade.shedder"].shed
+        self._shedder = Shedder(app.extensions["cascade.places"], lifecycle)
         self._acceptor = Acceptor(self._connected)
         self._early: set[Receiver] = set()
 
@@ -127,7 +128,7 @@ class Server:
     async def _connected(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        receiver = Receiver(reader, self._config, self._shed, self._early)
+        receiver = Receiver(reader, self._config, self._shedder, self._early)
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: receiver, connection)
         except OSError:  # it was gone already

@@ -19,12 +19,11 @@ BUSY = 0.9
 class Limit:
     """`now` is how many may be worked on at once, `highest` at most."""
 
-    __slots__ = ("_lowest", "highest", "now")
+    __slots__ = ("_highest", "_lowest", "now")
 
     def __init__(self, highest: int) -> None:
-        self.highest = highest
         self.now = min(AT_FIRST, highest)
-        self._lowest = min(LOWEST, highest)
+        self._lowest, self._highest = min(LOWEST, highest), highest
 
     def adapt(self, late_s: float, busy: float, *, reached: bool, refusing: bool) -> None:
         """Take in how late and busy the loop was, and whether the limit was in anybody's way."""
@@ -32,4 +31,4 @@ class Limit:
         if late and busy > BUSY:
             self.now = max(self._lowest, self.now - self.now // 8)
         elif reached:
-            self.now = min(self.highest, self.now + self.now // 8 + 1)
+            self.now = min(self._highest, self.now + self.now // 8 + 1)

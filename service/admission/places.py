@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 QUIET = 16  # so few at work need no watching
 REFUSING_S = 2.0  # after a refusal, others are expected
-TELL_S = 5.0  # between two lines of the log
+TELL_S = 3.0  # between two lines of the log
 
 
 class Places:
@@ -36,7 +36,7 @@ class Places:
         self._clock = clock
         self._returns = Returns()
         self._pulse = Pulse(self.adapt)
-        self._reached = False  # since the last beat, and so the next two
+        self._reached = False  # since the last beat, like the next one
         self._given_back = 0
         self._refused = 0  # and not yet told
         self._refused_at = self._told_at = -math.inf
@@ -116,8 +116,9 @@ class Places:
         self._let_in()
         self._reached = len(self.line) > 0
         self._given_back = 0
-        self._tell()
-        return self.taken > QUIET or len(self.line) > 0
+        at_work = self.taken > QUIET or len(self.line) > 0
+        self._tell(at_once=not at_work)
+        return at_work
 
     def _take(self) -> None:
         self.taken += 1
@@ -131,8 +132,8 @@ class Places:
             turn.set_result(True)
             self._take()
 
-    def _tell(self) -> None:
+    def _tell(self, *, at_once: bool) -> None:
         """Say how many were sent away: once in a while, not for each of them."""
-        if self._refused and self._clock() > self._told_at + TELL_S:
-            logger.warning("%d requests were sent away: too much is asked", self._refused)
+        if self._refused and (at_once or self._clock() > self._told_at + TELL_S):
+            logger.warning("too much is asked: %d sent away", self._refused)
             self._told_at, self._refused = self._clock(), 0

@@ -8,6 +8,7 @@ where the app is mounted in another one. Whoever only asks how things are is nev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,9 +25,6 @@ WORK = "/api/"
 NO_WORK = {"/api/docs", "/api/openapi.json"}
 BODY = {b"content-length", b"transfer-encoding"}
 
-DEAF = (
-    "cascade.deaf_for"  # in a scope's state: the server can leave a connection unread for a while
-)
 SLOW_BODY_S = 0.1
 HEARD_BYTES = 65_536  # of a body, while its request waits
 
@@ -49,33 +47,33 @@ class Gate:
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_work(
-            scope["path"].removeprefix(scope.get("root_path", ""))
-        ):
+        if scope["type"] != "http" or not is_work(_path(scope)):
             await self._app(scope, receive, send)
             return
+        has_body = any(name in BODY for name, _ in scope["headers"])
         arrived = time.perf_counter()
         try:
             if not self._places.take():
-                early = Early(receive)
-                if not await self._turn(early):
+                heard = Heard(receive)
+                if not await self._turn(heard):
                     return  # whoever asked has hung up
-                receive = early.receive
+                receive = heard.receive
                 scope = {**scope, QUEUED: time.perf_counter() - arrived}
         except Overloaded as error:
+            if has_body:
+                await _hear_out(receive)
             await self._send_away(error, scope, send, time.perf_counter() - arrived)
             return
         visit = Visit(self._places, receive, send)
         try:
-            has_body = any(name in BODY for name, _ in scope["headers"])
             await self._app(scope, visit.receive if has_body else receive, visit.send)
         finally:
             visit.end()
 
-    async def _turn(self, early: Early) -> bool:
+    async def _turn(self, heard: Heard) -> bool:
         """Whether there is a place now; if not, the client has gone."""
         turn = self._places.line_up()
-        listening = asyncio.create_task(early.listen(turn, self._places))
+        listening = asyncio.create_task(heard.listen(turn, self._places))
         try:
             return await turn
         except BaseException:
@@ -93,7 +91,7 @@ class Gate:
         await send({"type": "http.response.body", "body": body})
 
 
-class Early:
+class Heard:
     """What a client sends while its request waits is heard, and passed on later."""
 
     def __init__(self, receive: Receive) -> None:
@@ -166,3 +164,12 @@ def _path(scope: Any) -> str:
     """The path inside of this app, wherever it is mounted."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+async def _hear_out(receive: Receive) -> None:
+    """Whoever is interrupted while sending may never read the answer."""
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SLOW_BODY_S):
+            while size < HEARD_BYTES and (message := await receive()).get("more_body", False):
+                size += len(message["body"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from service.admission.places import Places
 from service.lifecycle import Lifecycle
+from service.web.access import FORWARDING
 from service.web.gate import is_work
 from service.web.refusal import refusal
 
@@ -21,14 +22,14 @@ _REQUEST = re.compile(
     rb"(?:GET|POST) (/[\w./-]*)(?:\?[!-~]*)? HTTP/1\.1\r\n((?:[\w-]+:[\t -~]*\r\n)+)\r\n(.*)",
     re.DOTALL,
 )
-_HEADER = re.compile(rb"([\w-]+):[\t ]*([\t -~]*?)[\t ]*\r\n")
+_HEADER = re.compile(rb"([\w-]+):([\t -~]*)\r\n")
 _USUAL_WAY = {b"transfer-encoding", b"upgrade", b"expect"}
-_FORWARDING = {b"forwarded", b"x-forwarded-for", b"via"}
+_FORWARDING = {name.lower().encode() for name in FORWARDING}
 
 
 @dataclass(frozen=True, slots=True)
 class Shed:
-    """The answer, and how long what comes over the same connection is too early.
+    """The answer, and for how long it is too early to ask again over the same connection.
 
     A proxy's connections belong to many, so there it is no time at all.
     """
@@ -38,6 +39,9 @@ class Shed:
     too_early_s: float
 
 
+Given = dict[bytes, bytes]
+
+
 class Shedder:
     """Refuses requests for work while there is no place for one more."""
 
@@ -45,28 +49,32 @@ class Shedder:
         self._places = places
         self._lifecycle = lifecycle
 
-    def shed(self, received: bytes) -> Shed | None:
-        """What to answer to these bytes; None if they have to go the usual way."""
+    def refusable(self, received: bytes) -> Given | None:
+        """The headers of a request that can be refused now; None if it has to go the usual way."""
         if not self._places.full or self._lifecycle.draining:
             return None
-        started = time.perf_counter()
         match = _REQUEST.fullmatch(received)
         if match is None:
             return None
         path, head, body = match.groups()
         lines = _HEADER.findall(head)
-        given = {name.lower(): value for name, value in lines}
-        if not (
+        given = {name.lower(): value.strip() for name, value in lines}
+        if (
             is_work(path.decode())
             and len(given) == len(lines)
             and not _USUAL_WAY & given.keys()
             and given.get(b"connection", b"keep-alive").lower() == b"keep-alive"
             and given.get(b"content-length", b"0") == b"%d" % len(body)
         ):
-            return None
+            return given
+        return None
+
+    def refuse(self, given: Given) -> Shed:
+        """What to answer."""
+        started = time.perf_counter()
         error = self._places.refuse()
         given_id = given.get(b"x-request-id", b"").decode()
         seconds = time.perf_counter() - started
-        headers, answer = refusal(error, given_id, seconds, self._lifecycle)
+        headers, body = refusal(error, given_id, seconds, self._lifecycle)
         forwarded = _FORWARDING & given.keys()
-        return Shed(headers, answer, 0.0 if forwarded else error.retry_after or 0.0)
+        return Shed(headers, body, 0.0 if forwarded else error.retry_after or 0.0)
