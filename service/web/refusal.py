@@ -24,6 +24,7 @@ def refusal(
     body = orjson.dumps(error_body(error, id))
     headers = envelope.headers(id, seconds, "", lifecycle)
     headers["Content-Type"] = "application/json"
+    headers["Cache-Control"] = "no-store"
     headers["Content-Length"] = str(len(body))
     headers["Retry-After"] = f"{error.retry_after:.0f}"
     return headers, body
