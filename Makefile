@@ -6,10 +6,11 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine campaign-index campaign-kill campaign-faults clean
+.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine bench-overload \
+	campaign-index campaign-kill campaign-faults campaign-abandon clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 serve: $(VENV)/.serve ## serve the API on http://127.0.0.1:8000 (settings: see README.md)
 	@LOAD_SAMPLES=$${LOAD_SAMPLES:-true} exec $(RUN) -m service serve
@@ -39,6 +40,9 @@ bench-offline: $(VENV)/.dev ## the embedded engine over HTTP beside a Quart hell
 bench-engine: .bench/.made ## the embedded engine against others in the process
 	@.bench/bin/python -m bench.engine $(ARGS)
 
+bench-overload: $(VENV)/.dev ## far more clients than can be answered
+	@$(RUN) -m bench.overload $(ARGS)
+
 campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: --sequences)
 	@$(RUN) -m tests.campaigns.index $(ARGS)
 
@@ -47,6 +51,9 @@ campaign-kill: $(VENV)/.dev ## kill a process that writes, and look what is left
 
 campaign-faults: $(VENV)/.dev ## every combination of faults against the clock, and a total outage
 	@$(RUN) -m tests.campaigns.faults $(ARGS)
+
+campaign-abandon: $(VENV)/.dev ## clients that hang up, and what is left of them (ARGS: --requests)
+	@$(RUN) -m tests.campaigns.abandon $(ARGS)
 
 lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(PIP) install uv

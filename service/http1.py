@@ -146,6 +146,7 @@ class Connection(TCPServer):
     """One connection, from accept to close."""
 
     _abort: asyncio.TimerHandle | None = None
+    _all_read = False
 
     def __init__(
         self,
@@ -183,10 +184,11 @@ class Connection(TCPServer):
         )
         self._receiver.is_answered = strict.has_answered
         await super()._read_data()
-        await self.idle_task.stop()  # nothing more will come: there is nothing to wait for
+        self._all_read = True  # nothing more will come: there is nothing to wait for
+        await self.idle_task.stop()
 
     async def _idle_timeout(self) -> None:
-        while not self.reader.at_eof():
+        while not self._all_read:
             heard_at = self._receiver.heard_at
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.keep_alive_timeout):

@@ -77,11 +77,14 @@ class Places:
         )
 
     def leave(self, turn: Turn) -> None:
-        """Whoever waited goes away, or has no use any more for the place that was just free."""
-        if self.line.leave(turn):
-            if not turn.done():
-                turn.set_result(False)
-        elif not turn.cancelled() and turn.exception() is None and turn.result():
+        """Whoever waits goes away; it makes no difference for one who waits no more."""
+        if self.line.leave(turn) and not turn.done():
+            turn.set_result(False)
+
+    def give_up(self, turn: Turn) -> None:
+        """Go away, and give the place back if there was one in the last moment."""
+        self.leave(turn)
+        if turn.done() and not turn.cancelled() and not turn.exception() and turn.result():
             self.give_back()
 
     def give_back(self) -> None:

@@ -77,7 +77,7 @@ class Gate:
         try:
             return await turn
         except BaseException:
-            self._places.leave(turn)
+            self._places.give_up(turn)
             raise
         finally:
             listening.cancel()

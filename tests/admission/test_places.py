@@ -84,8 +84,17 @@ async def test_whoever_leaves_is_passed_over(places: Places) -> None:
 async def test_a_place_that_came_too_late_for_somebody_goes_to_the_next(places: Places) -> None:
     first, second, _ = fill(places)
     places.give_back()
-    places.leave(first)  # who was let in, and was cancelled at the same moment
+    places.give_up(first)  # who was let in, and was cancelled at the same moment
     assert await second is True
+    assert places.taken == 2
+
+
+async def test_whoever_was_let_in_can_not_leave_the_line_any_more(places: Places) -> None:
+    first, second, _ = fill(places)
+    places.give_back()
+    places.leave(first)
+    assert await first is True
+    assert not second.done()
     assert places.taken == 2
 
 
@@ -94,7 +103,7 @@ async def test_whoever_was_cancelled_while_waiting_takes_no_place(places: Places
     first.cancel()
     places.give_back()
     assert await second is True
-    places.leave(first)
+    places.give_up(first)
     assert places.taken == 2
 
 
