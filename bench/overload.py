@@ -22,6 +22,7 @@ from typing import Any
 
 import uvloop
 
+from bench import cascade
 from bench.crowd import SHARES
 from bench.figures import Rounds, percentile
 from bench.lanes import TARGET
@@ -53,15 +54,7 @@ def started(delay_ms: float) -> Iterator[Process]:
     module = ["bench.upstream", "--port", str(port), "--delay-ms", str(delay_ms)]
     with running("the upstream", port, module, {}) as upstream:
         port = free_port()
-        settings = {
-            "PORT": str(port),
-            "LOG_LEVEL": "WARNING",
-            "CACHE_TTL": "0",
-            "PINECONE_API_KEY": "bench",
-            "PINECONE_DENSE_INDEX_HOST": upstream.url,
-            "PINECONE_SPARSE_INDEX_HOST": upstream.url,
-            "PINECONE_CONTROLLER_HOST": upstream.url,
-        }
+        settings = cascade.environment(port, upstream)
         with running("cascade", port, ["service", "serve"], settings) as service:
             if not found(service, TARGET):
                 raise Failed("the service finds nothing")

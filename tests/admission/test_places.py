@@ -10,13 +10,7 @@ from service.admission.line import GIVE_UP_S, Line, Turn
 from service.admission.places import TELL_S, Places
 from service.admission.pulse import Beat
 from service.errors import Overloaded
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 
 from service.caching.memory import MAX_NAMESPACES, OVERHEAD, MemoryStore
+from tests.clock import Clock
 
 TTL = 5.0
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from service.indexes.circuit import FAILURES, PROBE_S, Circuit
 from service.indexes.latencies import ENOUGH, FORGET_S, Latencies
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def opened(clock: Clock) -> Circuit:
