@@ -9,7 +9,7 @@ import pytest
 from service.caching.answers import Answered, Answers, Made, tag_of
 from service.caching.memory import MemoryStore
 from service.errors import Unavailable
-from tests.caching.test_memory import Clock
+from tests.clock import Clock
 
 
 class Search:

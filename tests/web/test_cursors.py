@@ -17,7 +17,7 @@ from service.errors import CursorExpired
 from service.retrieval.query import Query, Result
 from service.settings import load_settings
 from service.web.cursors import Cursors, Ranking
-from tests.caching.test_memory import Clock
+from tests.clock import Clock
 from tests.conftest import MakeSettings, calling
 from tests.records.test_api import fault
 from tests.upstream import Status, Upstream, Wrong
