@@ -136,8 +136,8 @@ def test_every_way_to_ask_is_refused_in_the_same_words(full: Full) -> None:
         assert ("X-Request-Id: abc" in request) is (error["request_id"] == "abc")
         assert f"try again in {answer.headers['retry-after']} s" in error["detail"]
         assert answer.headers.keys() - {"connection"} == {
-            "content-type", "content-length", "date", "retry-after", "server-timing",
-            "x-content-type-options", "x-process-time", "x-request-id",
+            "cache-control", "content-type", "content-length", "date", "retry-after",
+            "server-timing", "x-content-type-options", "x-process-time", "x-request-id",
         }, request  # fmt: skip
 
 
