@@ -217,6 +217,23 @@ async def test_a_body_that_was_sent_while_waiting_is_not_lost(
     assert upstream.searches()[-1].body["query"]["inputs"]["text"] == "posted"
 
 
+async def test_whoever_is_sent_away_may_finish_its_body_before(
+    app: Quart, upstream: Upstream, held: Gate
+) -> None:
+    """Or else the connection is closed while it sends, and the answer is lost."""
+    requests = await full(app, upstream)
+    posted = Request(app, PATH, "POST", **{"content-length": "9"}).body(b"{", more=True)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert posted.sent == []
+    posted.body(b"12345678")
+    assert await posted.status() == 503
+    endless = Request(app, PATH, "POST", **{"content-length": "9"}).body(b"{", more=True)
+    assert await endless.status() == 503
+    held.opened.set()
+    assert {await request.status() for request in requests} == {200}
+
+
 async def test_whoever_is_slow_to_send_keeps_nobody_from_being_answered(app: Quart) -> None:
     content = json.dumps({"text_query": "slow"}).encode()
     slow = Request(app, PATH, "POST", **{"content-length": str(len(content))})
