@@ -10,9 +10,10 @@ class Deadline:
 
     __slots__ = ("at", "seconds")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, spent: float = 0.0) -> None:
+        """So many seconds, of which some were spent before anything was begun."""
         self.seconds = seconds
-        self.at = time.monotonic() + seconds
+        self.at = time.monotonic() + seconds - spent
 
     def remaining(self) -> float:
         """Seconds left, never below a millisecond: zero means "no limit" to some clients."""

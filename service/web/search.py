@@ -33,6 +33,7 @@ from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
 from service.web.cache_keys import CacheKeys
 from service.web.cursors import Cursors, Ranking
+from service.web.envelope import QUEUED
 from service.web.freshness import answer_response, wish_of
 from service.web.reading import Raw, read_raw, read_search
 from service.web.schemas import (
@@ -168,9 +169,10 @@ class Face:
         _check_words(query, self.mode, self._searches)
         _check_fusion(asked.search, self.mode)
         wish = wish_of(request)
+        queued_s: float = request.scope.get(QUEUED, 0.0)  # type: ignore[assignment]  # a key of ours
 
         async def search() -> Made[Receipt]:
-            made = await self._search(query, timeout_ms, tenant)
+            made = await self._search(query, Deadline(timeout_ms / 1000, queued_s), tenant)
             return made if wish.may_keep else made._replace(keep=False)
 
         found = await self._answers.get(query.namespace, key + tenant, search, fresh=wish.fresh)
@@ -181,9 +183,9 @@ class Face:
             g.receipt = found.receipt
         return answer_response(request, tenant, found.payload, found.tag, receipt)
 
-    async def _search(self, query: Query, timeout_ms: int, tenant: str) -> Made[Receipt]:
+    async def _search(self, query: Query, deadline: Deadline, tenant: str) -> Made[Receipt]:
         """Runs as a task for all who ask the same, so it knows nothing of any one request."""
-        async for event in self._searches.search(self.mode, query, Deadline(timeout_ms / 1000)):
+        async for event in self._searches.search(self.mode, query, deadline):
             results, receipt, explanations = event.results, event.receipt, event.explanations
         beyond = Ranking(query, receipt.missing, results[query.top_k :], explanations)
         cursor = self._cursors.freeze(self.mode, tenant, beyond)
