@@ -58,11 +58,6 @@ class Asked(NamedTuple, Generic[AnswerT_co]):
 class Reads(Protocol[ClientT_co]):
     """A way of asking an index."""
 
-    @property
-    def usual_s(self) -> float:
-        """How long an answer has usually taken lately; 0 where that is not known."""
-        ...
-
     async def ask(
         self, ask: Callable[[ClientT_co], Awaitable[AnswerT]], seconds: float
     ) -> Asked[AnswerT]:
@@ -72,8 +67,6 @@ class Reads(Protocol[ClientT_co]):
 
 class Direct(Generic[ClientT]):
     """Asks once."""
-
-    usual_s = 0.0
 
     def __init__(self, pool: Pool[ClientT]) -> None:
         self._pool = pool
@@ -112,10 +105,6 @@ class Careful(Generic[ClientT]):
         self._circuit = Circuit()
         self._latencies = Latencies()
         self._budget = Budget()
-
-    @property
-    def usual_s(self) -> float:
-        return self._latencies.p50 or 0.0
 
     async def ask(
         self, ask: Callable[[ClientT], Awaitable[AnswerT]], seconds: float

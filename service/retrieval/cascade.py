@@ -165,13 +165,9 @@ async def _rerank(
         )
         return results
     try:
-        async with asyncio.timeout(deadline.remaining()):
-            reranked, ranking = await reranker.rank(query.text, results, text_field)
+        reranked, ranking = await reranker.rank(query.text, results, text_field, deadline)
     except RequestError as exc:
         receipt.add(failed("rerank", watch, exc, FUSED))
-        return results
-    except TimeoutError:
-        receipt.add(failed("rerank", watch, _late(deadline), FUSED))
         return results
     usage = {"rerank_units": ranking.units}
     candidates = min(len(results), reranker.max_documents)

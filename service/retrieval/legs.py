@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from service.errors import RequestError
 from service.indexes.dialect import Answer, Dialect, Question, Rerank
 from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import Asked, Reads, late
+from service.indexes.reads import Asked, Reads
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import ALL_FIELDS, Query
 from service.retrieval.receipt import FUSED, StageReceipt, Stopwatch, failed
@@ -78,12 +77,9 @@ class Leg:
         """The answer in the reranker's order; or as it is, and what became of the reranker."""
         watch = Stopwatch()
         try:
-            async with asyncio.timeout(deadline.remaining()):
-                hits, ranking = await reranker.rank(query.text, answer.hits, self.text_field)
+            hits, ranking = await reranker.rank(query.text, answer.hits, self.text_field, deadline)
         except RequestError as exc:
             return answer, failed("rerank", watch, exc, FUSED)
-        except TimeoutError:
-            return answer, failed("rerank", watch, late("the reranker", deadline.seconds), FUSED)
         usage = {**answer.usage, "rerank_units": ranking.units}
         return replace(answer, hits=hits, usage=usage), None
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
 from service.indexes.dialect import Hit
 from service.indexes.latencies import Latencies
+from service.indexes.reads import late
 from service.inference.port import Ranking, Reranker
+from service.retrieval.deadline import Deadline
 from service.retrieval.query import Result
 from service.retrieval.receipt import Stopwatch
 
@@ -24,9 +27,11 @@ class Reranking:
         self._reranker = reranker
 
     async def rank(
-        self, query: str, found: Sequence[ScoredT], text_field: str
+        self, query: str, found: Sequence[ScoredT], text_field: str, deadline: Deadline
     ) -> tuple[list[ScoredT], Ranking]:
         """The same records in the reranker's order with its scores, and what it said.
+
+        Raises the reranker's own `RequestError`, or `DeadlineExceeded`.
 
         A reranker can't read a record without text, nor more than so many: what it did not read
         comes behind what it did, in the order that it had, with the lowest score.
@@ -37,7 +42,11 @@ class Reranking:
             return list(found), Ranking([], 0, 0)
         watch = Stopwatch()
         texts = [_text(item, text_field) for item in readable]
-        ranking = await self._reranker.rerank(query, texts)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                ranking = await self._reranker.rerank(query, texts)
+        except TimeoutError:
+            raise late("the reranker", deadline.seconds) from None
         self.latencies.add(watch.ms / 1000)
         scores: dict[int, float] = {id(readable[index]): score for index, score in ranking.order}
         unread: list[ScoredT] = [item for item in found if id(item) not in scores]

@@ -33,7 +33,6 @@ from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
 from service.web.cache_keys import CacheKeys
 from service.web.cursors import Cursors, Ranking
-from service.web.envelope import QUEUED
 from service.web.freshness import answer_response, wish_of
 from service.web.reading import Raw, read_raw, read_search
 from service.web.schemas import (
@@ -169,10 +168,10 @@ class Face:
         _check_words(query, self.mode, self._searches)
         _check_fusion(asked.search, self.mode)
         wish = wish_of(request)
-        queued_s: float = request.scope.get(QUEUED, 0.0)  # type: ignore[assignment]  # a key of ours
+        deadline = Deadline(timeout_ms / 1000, spent=g.queued)
 
         async def search() -> Made[Receipt]:
-            made = await self._search(query, Deadline(timeout_ms / 1000, queued_s), tenant)
+            made = await self._search(query, deadline, tenant)
             return made if wish.may_keep else made._replace(keep=False)
 
         found = await self._answers.get(query.namespace, key + tenant, search, fresh=wish.fresh)
