@@ -110,6 +110,7 @@ def create_app(
 
     @app.after_serving
     async def close_backend() -> None:
+        lifecycle.drain()  # where no server has done it
         await resources.aclose()
         places.close()
 

@@ -118,7 +118,7 @@ class Server:
             await stop.wait()
 
             logger.info("stopping: %d connections are open", len(self._acceptor.connections))
-            self._lifecycle.draining = True
+            self._lifecycle.drain()
             if shared:
                 await asyncio.sleep(SIBLINGS_GRACE_S)
             self._acceptor.stop(listener)

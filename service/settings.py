@@ -110,6 +110,42 @@ MIN_BLOTTED = 6
 RedisUrl = Annotated[SecretStr | None, AfterValidator(_redis_url)]
 
 
+def _database_url(value: SecretStr | None) -> SecretStr | None:
+    """It holds a password, as a rule, so that it is never repeated either."""
+    url = value.get_secret_value().strip() if value else ""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it raises where it is none
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
+        raise ValueError(
+            "this is no address of a PostgreSQL database, such as "
+            "postgresql://user:password@host:5432/database"
+        )
+    return SecretStr(url)
+
+
+DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_database_url)]
+
+
+def _origins(value: str | None) -> str | None:
+    """Several origins, separated by commas, as a browser writes them."""
+    origins = [origin.strip() for origin in (value or "").split(",") if origin.strip()]
+    for origin in origins:
+        if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", origin):
+            raise ValueError(
+                f"{origin!r} is no origin, such as https://shop.example.org; "
+                "several are separated by commas"
+            )
+    return ",".join(origins) or None
+
+
+Origins = Annotated[str | None, AfterValidator(_origins)]
+
+
 class Settings(BaseSettings):
     """One attribute per setting; the environment variable is its name in upper case."""
 
@@ -127,6 +163,7 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(ge=1, le=16_384)
     max_waiting: int = Field(ge=0, le=16_384)
     service_api_keys: Keys = None
+    allowed_origins: Origins = None
 
     pinecone_api_key: Key = None
     pinecone_dense_index_host: Host = None
@@ -162,6 +199,10 @@ class Settings(BaseSettings):
     redis_url: RedisUrl = None
     records_timeout_ms: int = Field(ge=1)
     upserts_at_once: int = Field(ge=1, le=256)
+    database_url: DatabaseUrl = None
+    max_import_bytes: int = Field(ge=1024, le=2**44)
+    import_batches_at_once: int = Field(ge=1, le=64)
+    typing_pause_ms: int = Field(ge=0, le=5_000)
 
     startup_timeout_s: float = Field(gt=0, le=300)
     drain_timeout_s: float = Field(gt=0, le=300)
@@ -178,7 +219,13 @@ class Settings(BaseSettings):
         """The values that must never be seen in a log."""
         key = self.pinecone_api_key
         own = (key.get_secret_value(),) if key else ()
-        return (*own, *self.service_keys, *_passwords(self.redis_url))
+        urls = (*_passwords(self.redis_url), *_passwords(self.database_url))
+        return (*own, *self.service_keys, *urls)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The web pages, beside our own, that may open a WebSocket."""
+        return frozenset((self.allowed_origins or "").split(",")) - {""}
 
     @property
     def service_keys(self) -> tuple[str, ...]:

@@ -23,6 +23,10 @@ from tests.upstream import API_KEY, Upstream
 OURS = (
     "CACHE_",
     "CURSOR_",
+    "DATABASE_",
+    "ALLOWED_",
+    "IMPORT_",
+    "TYPING_",
     "REDIS_",
     "SERVICE_",
     "RECORDS_",

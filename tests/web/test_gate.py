@@ -274,7 +274,7 @@ async def test_while_the_app_drains_the_line_is_still_served(
     app = create_app(make_settings(max_in_flight=1, max_waiting=2), lifecycle)
     async with app.test_app():
         requests = await full(app, upstream)
-        lifecycle.draining = True
+        lifecycle.drain()
         refused = search(app, "four")
         assert await refused.status() == 503
         assert refused.headers["connection"] == "close"

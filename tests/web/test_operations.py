@@ -48,7 +48,7 @@ async def test_while_draining_readyz_says_no_and_connections_are_told_to_close(
     async with create_app(make_settings(), lifecycle).test_app() as app:
         client = app.test_client()
         assert "Connection" not in (await client.get("/healthz")).headers
-        lifecycle.draining = True
+        lifecycle.drain()
         ready = await client.get("/readyz")
         assert (ready.status_code, (await ready.get_json())["status"]) == (503, "draining")
         answered = await client.get("/api/semantic-search?text_query=cat")
