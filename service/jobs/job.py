@@ -45,8 +45,8 @@ class Job:
     """One moment of an import.
 
     `written`, `failed` and `errors` are of everything up to one place in the file, so they add up
-    however often the work was interrupted. `rate` is in records a second: lately, or, at the end, on
-    the whole.
+    however often the work was interrupted. `rate` is in records a second: lately, or, at the end,
+    on the whole.
     """
 
     id: str
