@@ -17,7 +17,6 @@ from typing import Any
 
 from service.errors import (
     BodyTooLarge,
-    CascadeError,
     CommandFailed,
     DeadlineExceeded,
     InvalidRequest,
@@ -126,7 +125,7 @@ class Load:
         self._stop_on_error = stop_on_error
         self._on_stop = on_stop
         self._stopping = asyncio.Event()
-        self._failure: CascadeError | None = None
+        self._failure: Exception | None = None
         self._refused = 0
         self._order: deque[_Sent] = deque()
         self._flying: dict[asyncio.Task[None], Batch] = {}
@@ -196,7 +195,7 @@ class Load:
             self._acknowledge()
             if self._refused >= HOPELESS and not self._mark.written and not self.tally.written:
                 self._end(CommandFailed(f"the first {self._refused} records were all refused"))
-        except CascadeError as exc:
+        except Exception as exc:  # whatever it is, the load must not go on as if nothing was
             self._end(exc)
 
     async def _write(self, records: Sequence[Mapping[str, Any]]) -> Written:
@@ -303,7 +302,7 @@ class Load:
             self.stopped_at = self.stopped_at or fault
             self._end(CommandFailed("stopped at the first error, as --stop-on-error says"))
 
-    def _end(self, failure: CascadeError) -> None:
+    def _end(self, failure: Exception) -> None:
         if not self._stopping.is_set():
             self._failure = failure
             self.stop()
