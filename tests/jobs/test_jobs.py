@@ -23,7 +23,8 @@ async def test_an_upload_is_written_and_its_file_is_gone(folder: Path, url: str 
         assert (job.status, job.written, job.failed, job.detail) == ("succeeded", 105, 0, None)
         assert (job.progress, job.bytes_read, job.eta_s) == (1.0, job.bytes, None)
         assert job.plan == plan(name="some.ndjson")
-        assert job.started_at and job.finished_at
+        assert job.started_at is not None
+        assert job.finished_at is not None
         assert job.created_at <= job.started_at <= job.finished_at
         assert await here.jobs.get(job.id) == job
         assert shelf.records.keys() == {str(n) for n in range(105)}
