@@ -78,7 +78,7 @@ class Watching:
         self._ended = False
 
     @contextlib.asynccontextmanager
-    async def watch(self, id: str, after: int | None) -> AsyncIterator[AsyncIterator[Job]]:
+    async def watch(self, id: str, after: int | None = None) -> AsyncIterator[AsyncIterator[Job]]:
         channel = self._channels.get(id)
         if channel is None:
             found = await self._read([id])
