@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from service.errors import DeadlineExceeded, RequestError, Unavailable, UpstreamGarbled
 from service.indexes.dialect import Dialect
 from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import MAX_PAGE, Record
+from service.indexes.writes import MAX_PAGE, Page, Record, RecordPage
 from service.records.sending import NET_S, Target
 from service.retrieval.deadline import Deadline
 
@@ -51,14 +51,9 @@ class ReadingAll:
     async def _selected(self, filter: Mapping[str, Any]) -> AsyncGenerator[Sequence[Record]]:
         cursor: str | None = None
         while True:
-            after = cursor
-            page = await self._read(
-                lambda dialect, index, left: dialect.fetch_where(
-                    index, self._namespace, filter, MAX_PAGE, after, left
-                )
-            )
+            page = await self._page_where(filter, cursor)
             yield page.records
-            if (cursor := _next(after, page.cursor)) is None:
+            if (cursor := _next(cursor, page.cursor)) is None:
                 return
 
     async def _fetched(self) -> AsyncGenerator[Sequence[Record]]:
@@ -68,6 +63,14 @@ class ReadingAll:
                 found = await self._by_id(ids)
                 yield [found[id] for id in ids if id in found]
 
+    async def _ids(self) -> AsyncGenerator[Sequence[str]]:
+        cursor: str | None = None
+        while True:
+            page = await self._page_of_ids(cursor)
+            yield page.ids
+            if (cursor := _next(cursor, page.cursor)) is None:
+                return
+
     async def _by_id(self, ids: Sequence[str]) -> Mapping[str, Record]:
         if not ids:
             return {}
@@ -75,18 +78,19 @@ class ReadingAll:
             lambda dialect, index, left: dialect.fetch(index, self._namespace, ids, left)
         )
 
-    async def _ids(self) -> AsyncGenerator[Sequence[str]]:
-        cursor: str | None = None
-        while True:
-            after = cursor
-            page = await self._read(
-                lambda dialect, index, left: dialect.list_ids(
-                    index, self._namespace, None, MAX_PAGE, after, left
-                )
+    async def _page_of_ids(self, cursor: str | None) -> Page:
+        return await self._read(
+            lambda dialect, index, left: dialect.list_ids(
+                index, self._namespace, None, MAX_PAGE, cursor, left
             )
-            yield page.ids
-            if (cursor := _next(after, page.cursor)) is None:
-                return
+        )
+
+    async def _page_where(self, filter: Mapping[str, Any], cursor: str | None) -> RecordPage:
+        return await self._read(
+            lambda dialect, index, left: dialect.fetch_where(
+                index, self._namespace, filter, MAX_PAGE, cursor, left
+            )
+        )
 
     async def _read(self, ask: Ask[AnswerT]) -> AnswerT:
         """Once it has begun, what may pass by itself is waited for: a whole export hangs on it."""
@@ -141,5 +145,6 @@ def _next(before: str | None, cursor: str | None) -> str | None:
 
 def _pause(tried: int, error: RequestError) -> float:
     asked = error.retry_after or 0.0
-    usual = FIRST_PAUSE_S * 2 ** (tried - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - it hides nothing
+    usual: float = FIRST_PAUSE_S * 2 ** (tried - 1)
+    usual *= random.uniform(0.5, 1.5)  # noqa: S311 - it hides nothing
     return min(max(asked, usual), LONGEST_PAUSE_S)
