@@ -129,13 +129,14 @@ class Jobs:
         return await self._cancelled(opened, job)
 
     def watch(
-        self, id: str, after: int | None = None
-    ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Job]]:
+        self, id: str, after: int | None = None, *, beat_s: float | None = None
+    ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Job | None]]:
         """The job's revisions as they come: those after `after` that are remembered, else the
         present one, then each new one. Ends after the last one (which is always given), and when
-        the service is stopping; raises `TooSlow` in whoever has fallen too far behind.
+        the service is stopping; raises `TooSlow` in whoever has fallen too far behind. With
+        `beat_s`, there is a None after each so many seconds in which nothing has changed.
         """
-        return self._watching.watch(id, after)
+        return self._watching.watch(id, after, beat_s)
 
     async def _some(self, ids: Sequence[str]) -> Sequence[Job]:
         known = [id for id in ids if is_id(id)]
@@ -153,8 +154,8 @@ class Jobs:
         self._watching.tell(job)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_S), self.watch(job.id) as moments:
-                async for job in moments:  # noqa: B007 - the last one is the answer
-                    pass
+                async for moment in moments:
+                    job = moment or job
         return job
 
     async def _live(self) -> None:
