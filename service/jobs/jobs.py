@@ -130,11 +130,11 @@ class Jobs:
 
     def watch(
         self, id: str, after: int | None = None, *, beat_s: float | None = None
-    ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Job | None]]:
+    ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Job]]:
         """The job's revisions as they come: those after `after` that are remembered, else the
         present one, then each new one. Ends after the last one (which is always given), and when
         the service is stopping; raises `TooSlow` in whoever has fallen too far behind. With
-        `beat_s`, there is a None after each so many seconds in which nothing has changed.
+        `beat_s`, the last one comes again after each so many seconds in which nothing has changed.
         """
         return self._watching.watch(id, after, beat_s)
 
@@ -154,8 +154,8 @@ class Jobs:
         self._watching.tell(job)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_S), self.watch(job.id) as moments:
-                async for moment in moments:
-                    job = moment or job
+                async for job in moments:  # noqa: B007 - the last one is the answer
+                    pass
         return job
 
     async def _live(self) -> None:

@@ -79,8 +79,8 @@ class Watching:
 
     @contextlib.asynccontextmanager
     async def watch(
-        self, id: str, after: int | None, beat_s: float | None
-    ) -> AsyncIterator[AsyncIterator[Job | None]]:
+        self, id: str, after: int | None = None, beat_s: float | None = None
+    ) -> AsyncIterator[AsyncIterator[Job]]:
         channel = self._channels.get(id)
         if channel is None:
             found = await self._read([id])
@@ -117,7 +117,7 @@ class Watching:
 
     async def _following(
         self, channel: Channel, number: int, beat_s: float | None
-    ) -> AsyncGenerator[Job | None, None]:
+    ) -> AsyncGenerator[Job, None]:
         while not self._ended:
             changed = channel.changed
             job = channel.get(number)
@@ -129,7 +129,7 @@ class Watching:
             elif channel.gone:
                 return
             elif not await _happens(changed, beat_s):
-                yield None
+                yield channel.jobs[-1]
 
     def _look(self) -> None:
         if self._looking is None or self._looking.done():

@@ -228,9 +228,12 @@ class Work:
             self.cancel()
 
     async def _end(self, outcome: Outcome) -> bool:
-        """Write down how it ended, whenever that can be; whether the upload is done with."""
+        """Write down how it ended, whenever that can be; whether the upload is done with.
+
+        What somebody else has ended is looked at anew by whoever takes the upload next.
+        """
         if outcome.status is None:
-            return True
+            return False
         while True:
             try:
                 return await self._write_down(outcome)
@@ -257,7 +260,7 @@ class Work:
             )
         if saved:
             self._tell(saved.job)
-        return saved is None or saved.job.ended
+        return saved is not None and saved.job.ended
 
     def _progress(self, whole_s: float | None = None) -> Progress:
         """As it is now; or, when it has ended, with the rate of the whole."""

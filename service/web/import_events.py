@@ -25,7 +25,7 @@ class Watched(Protocol):
 
     def watch(
         self, id: str, after: int | None, *, beat_s: float | None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Job | None]]: ...
+    ) -> AbstractAsyncContextManager[AsyncIterator[Job]]: ...
 
 
 async def events_response(jobs: Watched, id: str, last_event_id: str) -> Response:
@@ -40,15 +40,16 @@ async def events_response(jobs: Watched, id: str, last_event_id: str) -> Respons
 async def _events(
     jobs: Watched, id: str, after: int | None, request_id: str
 ) -> AsyncIterator[bytes]:
-    last: Job | None = None
+    seen, last = -1 if after is None else after, None
     try:
         async with jobs.watch(id, after, beat_s=HEARTBEAT_S) as moments:
             async for job in moments:
-                if job is None:
+                last = job
+                if job.revision <= seen and not job.ended:
                     yield HEARTBEAT
-                    continue
-                last, data = job, orjson.dumps(job_body(job))
-                yield event("progress", data, job.revision)
+                else:
+                    seen = job.revision
+                    yield event("progress", _data(job), seen)
     except TooSlow:
         return  # it reads nothing, so there is nothing to be told
     except RequestError as exc:
@@ -57,4 +58,8 @@ async def _events(
     if last is None or not last.ended:
         yield COME_BACK
     else:
-        yield event("done", data, last.revision)
+        yield event("done", _data(last), last.revision)
+
+
+def _data(job: Job) -> bytes:
+    return orjson.dumps(job_body(job))

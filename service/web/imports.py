@@ -54,7 +54,7 @@ class ImportJobs(Protocol):
 
     def watch(
         self, id: str, after: int | None, *, beat_s: float | None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Job | None]]: ...
+    ) -> AbstractAsyncContextManager[AsyncIterator[Job]]: ...
 
 
 def install(app: Quart, settings: Settings, jobs: ImportJobs, door: Door) -> None:
