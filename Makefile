@@ -6,9 +6,7 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine bench-overload bench-imports \
-	bench-listeners \
-	campaign-index campaign-kill campaign-faults campaign-abandon clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*## .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -55,6 +53,9 @@ campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: -
 
 campaign-kill: $(VENV)/.dev ## kill a process that writes, and look what is left (ARGS: --kills)
 	@$(RUN) -m tests.campaigns.kill $(ARGS)
+
+campaign-imports: $(VENV)/.dev ## kill a process in mid-import (ARGS: --kills, --database postgres)
+	@$(RUN) -m tests.campaigns.imports $(ARGS)
 
 campaign-faults: $(VENV)/.dev ## every combination of faults against the clock, and a total outage
 	@$(RUN) -m tests.campaigns.faults $(ARGS)
