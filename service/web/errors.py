@@ -47,6 +47,12 @@ async def _http_error(error: HTTPException) -> Response:
 
 
 async def _bug(error: Exception) -> Response:
+    return error_response(bug(error), g.request_id)
+
+
+def bug(error: Exception) -> errors.InternalError:
+    """What is said of a failure that nobody foresaw; all there is to know of it is logged."""
     logger.error("a request failed in a way that nobody foresaw", exc_info=error)
-    sentence = "Something went wrong inside of the service; the request id leads to it in the log"
-    return error_response(errors.InternalError(sentence), g.request_id)
+    return errors.InternalError(
+        "Something went wrong inside of the service; the request id leads to it in the log"
+    )
