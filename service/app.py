@@ -35,6 +35,8 @@ from service.web.gate import Gate
 from service.web.operations import operations_blueprint
 from service.web.proxy import trust_proxies
 from service.web.search import search_blueprint, searchings_of
+from service.web.socket import socket_blueprint
+from service.web.sockets import Sockets
 from service.web.stream import stream_blueprint
 
 # How long after a write a search may still find what was there before.
@@ -82,9 +84,10 @@ def create_app(
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.wrote)
     places = Places(settings.max_in_flight, settings.max_waiting)
     searchings = searchings_of(settings, backend, answers, cursors)
-    door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
+    door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops, settings.origins)
 
     app = Cascade("service", static_folder=None)
+    app.asgi_websocket_class = Sockets(lifecycle).connection  # type: ignore[assignment]
     app.request_class = request_class({records.PATH: settings.max_records_body_bytes})
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
@@ -101,6 +104,7 @@ def create_app(
     app.register_blueprint(operations_blueprint(lifecycle, backend.health))
     app.register_blueprint(search_blueprint(searchings))
     app.register_blueprint(stream_blueprint(searchings["cascading"]))
+    app.register_blueprint(socket_blueprint(searchings, places, settings.typing_pause_ms / 1000))
     records.install(app, settings, backend, door)
 
     resources = contextlib.AsyncExitStack()
