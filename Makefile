@@ -6,7 +6,7 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine bench-overload \
+.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine bench-overload bench-typing bench-progressive \
 	campaign-index campaign-kill campaign-faults campaign-abandon clean
 
 help: ## list the targets
@@ -42,6 +42,12 @@ bench-engine: .bench/.made ## the embedded engine against others in the process
 
 bench-overload: $(VENV)/.dev ## far more clients than can be answered
 	@$(RUN) -m bench.overload $(ARGS)
+
+bench-typing: $(VENV)/.dev ## many who type at once, and some who never read
+	@$(RUN) -m bench.typing $(ARGS)
+
+bench-progressive: $(VENV)/.dev ## first results of a cascade, while it runs
+	@$(RUN) -m bench.progressive $(ARGS)
 
 campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: --sequences)
 	@$(RUN) -m tests.campaigns.index $(ARGS)

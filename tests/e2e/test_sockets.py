@@ -256,13 +256,16 @@ async def test_who_does_not_answer_is_let_go(
             assert lively.close_code is None
 
 
-async def test_who_is_silent_but_answers_pings_stays(make_settings: MakeSettings) -> None:
-    async with served(make_settings(), Patience(silent_s=0.02)) as (where, _):
+async def test_who_is_silent_but_answers_pings_stays_and_is_not_idle(
+    make_settings: MakeSettings,
+) -> None:
+    async with served(make_settings(), Patience(silent_s=0.02)) as (where, server):
+        server._config.keep_alive_timeout = 0.02
         reader, writer = await raw(where, HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")
         frames, pings = Frames(ConnectionType.CLIENT), 0
         async with asyncio.timeout(10):
-            while pings < 5:
+            while pings < 8:
                 frames.receive_data(await reader.read(1024))
                 for event in frames.events():
                     assert isinstance(event, Ping)

@@ -240,6 +240,28 @@ async def test_who_goes_away_before_anything_is_found_does_too(
         await upstream.until(lambda: all(call.abandoned for call in upstream.searches()))
 
 
+class Stuck(Caller):
+    """A caller to whom not even the head of an answer can be sent."""
+
+    async def _send(self, message: Any) -> None:
+        await super()._send(message)
+        await asyncio.Event().wait()
+
+
+async def test_who_goes_away_before_the_response_has_begun_does_too(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), SPARSE)
+    async with opened(make_settings()) as app:
+        caller = Stuck(app, f"{PATH}?text_query=cat")
+        async with asyncio.timeout(20):
+            while not caller.sent:
+                await asyncio.sleep(0)
+        assert caller.sent[0]["status"] == 200
+        await caller.hang_up()
+        await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
+
+
 async def test_a_search_is_shared_with_whoever_asks_the_same_in_whichever_way(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
