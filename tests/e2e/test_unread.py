@@ -126,7 +126,7 @@ def test_who_reads_slowly_gets_all_of_it(
 
 @LOOPS
 def test_who_asks_and_asks_and_never_reads_is_not_heard_for_long(
-    run: Run, make_settings: MakeSettings
+    run: Run, make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is not read of the answers is all that is kept: questions wait on the other side."""
     frames = Frames(ConnectionType.CLIENT).send(TextMessage('{"type": "ping"}')) * 100
@@ -139,13 +139,15 @@ def test_who_asks_and_asks_and_never_reads_is_not_heard_for_long(
             sent += len(frames)
 
     async def main() -> None:
-        async with served(make_settings(), Patience(unread_s=0.2)) as (where, _):
+        async with served(make_settings(), Patience(unread_s=0.2)) as (where, server):
             async with reader_of_little(where) as wire:
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
                 await ask(wire, (HANDSHAKE, b""))
                 async with asyncio.timeout(20):
                     with pytest.raises(ConnectionError):
                         await flood(wire)
+                await until_nobody_is_left(server)
 
     run(main())
     assert sent < 4_000_000
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -26,6 +26,7 @@ from tests.talking import Talk
 from tests.upstream import Gate, Hang, Status, Upstream
 
 DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
+LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
 
 
 @contextlib.asynccontextmanager
@@ -43,7 +44,8 @@ async def opened(settings: Settings) -> AsyncIterator[Quart]:
 
 @pytest.fixture
 async def app(make_settings: MakeSettings) -> AsyncIterator[Quart]:
-    async with opened(make_settings(typing_pause_ms=0)) as app:
+    settings = make_settings(typing_pause_ms=0, search_timeout_ms=LONG_MS)
+    async with opened(settings) as app:
         yield app
 
 
