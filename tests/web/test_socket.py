@@ -145,6 +145,7 @@ async def test_a_cancelled_search_is_not_heard_of_again(talk: Talk, upstream: Up
     upstream.behave(Hang(), SPARSE)
     await talk.search(7, "cat")
     assert (await talk.hear())["leg"] == "semantic"
+    await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
     await talk.say({"type": "cancel", "seq": 6})
     await talk.ping()
     assert not upstream.searches("sparse")[0].abandoned

@@ -224,8 +224,9 @@ async def test_who_goes_away_takes_the_calls_upstream_along(
 ) -> None:
     upstream.behave(Hang(), SPARSE)
     async with opened(make_settings()) as app:
-        caller = ask(app)
+        caller = ask(app, query="cat&rerank=none")
         await told(caller, 1)
+        await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
         await caller.hang_up()
         await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
 
@@ -254,7 +255,7 @@ async def test_who_goes_away_before_the_response_has_begun_does_too(
 ) -> None:
     upstream.behave(Hang(), SPARSE)
     async with opened(make_settings()) as app:
-        caller = Stuck(app, f"{PATH}?text_query=cat&timeout_ms={LONG_MS}")
+        caller = Stuck(app, f"{PATH}?text_query=cat&rerank=none&timeout_ms={LONG_MS}")
         async with asyncio.timeout(20):
             while not caller.sent:
                 await asyncio.sleep(0)
