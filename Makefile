@@ -48,6 +48,12 @@ bench-imports: $(VENV)/.dev ## a large import beside searches
 bench-listeners: $(VENV)/.dev ## a thousand listeners to the events of one import
 	@$(RUN) -m bench.listeners $(ARGS)
 
+bench-typing: $(VENV)/.dev ## many who type at once, and some who never read
+	@$(RUN) -m bench.typing $(ARGS)
+
+bench-progressive: $(VENV)/.dev ## first results of a cascade, while it runs
+	@$(RUN) -m bench.progressive $(ARGS)
+
 campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: --sequences)
 	@$(RUN) -m tests.campaigns.index $(ARGS)
 
