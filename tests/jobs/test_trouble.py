@@ -129,7 +129,7 @@ async def test_a_caller_who_goes_away_leaves_the_database_usable(
         assert (await here.done(ndjson([1]))).status == "succeeded"
 
 
-@pytest.mark.parametrize("turns", range(1, 12))
+@pytest.mark.parametrize("turns", [1, 2, 3, 5])
 async def test_what_a_caller_began_is_done_though_the_caller_goes_away(
     folder: Path, turns: int
 ) -> None:
