@@ -27,11 +27,13 @@ from hypercorn.config import Config
 from hypercorn.utils import wrap_app
 from quart import Quart
 
+from service import memory
 from service.acceptor import Acceptor
 from service.app import create_app, running
+from service.connection import Connection
 from service.errors import StartupFailed
-from service.http1 import Connection
 from service.lifecycle import Lifecycle
+from service.patience import Patience
 from service.receiver import Receiver
 from service.settings import CONFIG_DIR, Settings
 from service.web.shedding import Shedder
@@ -83,6 +85,7 @@ def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None
         server = Server(create_app(settings, lifecycle), lifecycle, settings.drain_timeout_s)
         await server.serve(listener, stop, ready, shared=ready_fd is not None)
 
+    memory.tune()
     with contextlib.suppress(asyncio.CancelledError):
         uvloop.run(main())
 
@@ -90,10 +93,17 @@ def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None
 class Server:
     """One app on one socket."""
 
-    def __init__(self, app: Quart, lifecycle: Lifecycle, drain_timeout_s: float) -> None:
+    def __init__(
+        self,
+        app: Quart,
+        lifecycle: Lifecycle,
+        drain_timeout_s: float,
+        patience: Patience = Patience(),  # noqa: B008 - it is frozen
+    ) -> None:
         self._app = app
         self._lifecycle = lifecycle
         self._drain_timeout_s = drain_timeout_s
+        self._patience = patience
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
@@ -128,7 +138,7 @@ class Server:
     async def _connected(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        receiver = Receiver(reader, self._config, self._shedder, self._early)
+        receiver = Receiver(reader, self._config, self._shedder, self._early, self._patience)
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: receiver, connection)
         except OSError:  # it was gone already

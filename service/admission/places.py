@@ -5,10 +5,11 @@ Knows nothing of what a request is.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from service.admission.limit import Limit
 from service.admission.line import Line, Turn
@@ -32,6 +33,7 @@ class Places:
         self.limit = Limit(highest)
         self.line = Line(longest_line, clock)
         self.taken = 0
+        self.begun = 0  # in all
         self._lent, self._most_lent = 0, highest + longest_line
         self._clock = clock
         self._returns = Returns()
@@ -50,6 +52,7 @@ class Places:
         """Take a place if there is one; whoever got one has to give it back."""
         if self.line or self.taken >= self.limit.now:
             return False
+        self.begun += 1
         self._take()
         return True
 
@@ -63,6 +66,21 @@ class Places:
         self._reached = True
         self._pulse.start()
         return self.line.join()
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """A place for as long as the block takes; waits for one, or raises `Overloaded`."""
+        if not self.take():
+            turn = self.line_up()
+            try:
+                await turn
+            except BaseException:
+                self.give_up(turn)
+                raise
+        try:
+            yield
+        finally:
+            self.give_back()
 
     def refuse(self) -> Overloaded:
         """The error of one who is sent away, with a time to come back."""
@@ -133,6 +151,7 @@ class Places:
     def _let_in(self) -> None:
         while self.taken < self.limit.now and (turn := self.line.first()) is not None:
             turn.set_result(True)
+            self.begun += 1
             self._take()
 
     def _tell(self, *, at_once: bool) -> None:

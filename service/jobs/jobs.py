@@ -78,6 +78,8 @@ class Jobs:
                 logger.error("an import did not stop in time and was given up")
                 living.cancel()
                 await asyncio.wait({living})
+            if not living.cancelled() and (error := living.exception()):
+                logger.error("imports ended in a way that nobody foresaw", exc_info=error)
             await self._watching.close()
             await self._opening.close()
 
@@ -129,13 +131,14 @@ class Jobs:
         return await self._cancelled(opened, job)
 
     def watch(
-        self, id: str, after: int | None = None
+        self, id: str, after: int | None = None, *, beat_s: float | None = None
     ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Job]]:
         """The job's revisions as they come: those after `after` that are remembered, else the
         present one, then each new one. Ends after the last one (which is always given), and when
-        the service is stopping; raises `TooSlow` in whoever has fallen too far behind.
+        the service is stopping; raises `TooSlow` in whoever has fallen too far behind. With
+        `beat_s`, the last one comes again after each so many seconds in which nothing has changed.
         """
-        return self._watching.watch(id, after)
+        return self._watching.watch(id, after, beat_s)
 
     async def _some(self, ids: Sequence[str]) -> Sequence[Job]:
         known = [id for id in ids if is_id(id)]

@@ -78,7 +78,9 @@ class Watching:
         self._ended = False
 
     @contextlib.asynccontextmanager
-    async def watch(self, id: str, after: int | None = None) -> AsyncIterator[AsyncIterator[Job]]:
+    async def watch(
+        self, id: str, after: int | None = None, beat_s: float | None = None
+    ) -> AsyncIterator[AsyncIterator[Job]]:
         channel = self._channels.get(id)
         if channel is None:
             found = await self._read([id])
@@ -88,7 +90,7 @@ class Watching:
             channel.add(found[0])
         channel.watchers += 1
         self._look()
-        following = self._following(channel, channel.begin(after))
+        following = self._following(channel, channel.begin(after), beat_s)
         try:
             async with contextlib.aclosing(following):
                 yield following
@@ -113,7 +115,9 @@ class Watching:
             self._looking.cancel()
             await asyncio.wait({self._looking})
 
-    async def _following(self, channel: Channel, number: int) -> AsyncGenerator[Job, None]:
+    async def _following(
+        self, channel: Channel, number: int, beat_s: float | None
+    ) -> AsyncGenerator[Job, None]:
         while not self._ended:
             changed = channel.changed
             job = channel.get(number)
@@ -124,8 +128,8 @@ class Watching:
                     return
             elif channel.gone:
                 return
-            else:
-                await changed.wait()
+            elif not await _happens(changed, beat_s):
+                yield channel.jobs[-1]
 
     def _look(self) -> None:
         if self._looking is None or self._looking.done():
@@ -160,3 +164,10 @@ class Watching:
         for id, channel in list(self._channels.items()):
             if not channel.watchers and channel.left_at < before:
                 del self._channels[id]
+
+
+async def _happens(changed: asyncio.Event, within_s: float | None) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            return await changed.wait()
+    return False

@@ -15,12 +15,16 @@ DESCRIPTION = "Semantic, lexical and cascading search over your records."
 TAGS: list[Tag | dict[Any, Any]] = [
     Tag("search", description="One search, three ways of looking; each by GET or by POST."),
     Tag("records", description="What is searched: write it, read it, list it, delete it."),
+    Tag("imports", description="Many records, written in the background."),
     Tag("operations", description="For whoever runs the service."),
 ]
 
 
 class Provider(OpenAPIProvider):
-    """Headers of an answer where OpenAPI has them, and no JSON where there is no body."""
+    """Headers of an answer where OpenAPI has them, and no JSON where there is none.
+
+    A model of something else than JSON says so with a class variable, `media_type`.
+    """
 
     def build_response_object(
         self, model: Any, headers_model: Any
@@ -28,6 +32,8 @@ class Provider(OpenAPIProvider):
         answer, definitions = super().build_response_object(model, headers_model)
         if headers := answer["content"].pop("headers", None):
             answer["headers"] = headers
+        if media_type := getattr(model, "media_type", None):
+            answer["content"] = {media_type: answer["content"]["application/json"]}
         if not model.model_fields:
             del answer["content"]
         return answer, definitions

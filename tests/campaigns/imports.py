@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
+    logging.disable(logging.INFO)
     toll = campaign(asked.kills, asked.database, asked.records, asked.seed)
     print(
         f"{toll.kills} kills (seed {asked.seed}, {asked.database}), {toll.interrupted} of them in "
