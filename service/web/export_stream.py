@@ -48,15 +48,17 @@ async def chunks(pages: Pages, shape: Shape) -> Chunks:
     """The bytes of an export, as they become ready; whoever stops early has to close it."""
     packer = Gzip() if shape.gzip else Plain()
     held = bytearray()
+    enough = 1  # so that it begins when the first page is there
     async with contextlib.aclosing(_pieces(pages, shape, packer.pack)) as pieces:
         async for piece in pieces:
             held += piece
             while len(held) > LARGEST:
                 yield bytes(held[:LARGEST])
                 del held[:LARGEST]
-            if len(held) >= SMALLEST:
+            if len(held) >= enough:
                 yield bytes(held)
                 held.clear()
+                enough = SMALLEST
     held += packer.end()
     for start in range(0, len(held), LARGEST):
         yield bytes(held[start : start + LARGEST])

@@ -187,8 +187,7 @@ async def test_what_goes_wrong_before_the_first_record_is_an_error_like_any_othe
         await write(client, some(3))
         upstream.behave(Status(503), "dense/vectors/list")
         fault(await client.get("/api/export"), 503, "upstream_unavailable")
-        upstream.behave(None, "dense/vectors/list")
-        upstream.behave(Hang(), "dense/vectors/fetch")
+        upstream.behave(Hang(), "dense/vectors/list")
         fault(await client.get("/api/export?format=csv"), 504, "deadline_exceeded")
 
 
