@@ -20,7 +20,7 @@ from typing import cast
 import h11
 import orjson
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import EndBody, Request, Response
+from hypercorn.protocol.events import EndBody, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
@@ -125,9 +125,20 @@ class StrictH11(H11Protocol):
         elif not (self._answered and isinstance(event, EndBody)):
             if isinstance(event, Response) and _goes_on(event):
                 self.wire.narrow()
+            if isinstance(event, StreamClosed) and self._breaks_off_unseen:
+                await self.wire.reset()
             await super().stream_send(event)
             if isinstance(event, EndBody):
                 self.wire.widen()
+
+    @property
+    def _breaks_off_unseen(self) -> bool:
+        """To HTTP/1.0 the end of the connection is the end of the body, unless it is reset."""
+        return (
+            not self._is_socket
+            and self.connection.our_state is h11.SEND_BODY
+            and self.connection.their_http_version == b"1.0"
+        )
 
     @property
     def _is_socket(self) -> bool:

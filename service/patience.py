@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import logging
 import socket
+import struct
 import sys
 import termios
 from dataclasses import dataclass
@@ -65,6 +66,15 @@ class Wire:
         except OSError:
             held = bytes(4)
         return self._transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
+
+    async def reset(self) -> None:
+        """End the connection so that nobody takes it for the end of a message."""
+        if not self._transport.is_closing():
+            connection = self._transport.get_extra_info("socket")
+            linger = struct.pack("ii", 1, 0)  # not at all
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._transport.abort()
+            await asyncio.sleep(0)  # until it is: whoever closes it now would end it politely
 
     def narrow(self) -> None:
         """For what goes on for long: hold little, so that it is seen soon that nobody reads."""

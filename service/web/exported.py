@@ -68,7 +68,8 @@ class Spool:
 
     def __init__(self, text_field: str) -> None:
         self._text_field = text_field
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        with _on_disk():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._names: set[str] = set()
 
     @property

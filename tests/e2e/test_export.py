@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.e2e.process import Process, serving, serving_offline
+from tests.e2e.test_nginx import nginx
 from tests.upstream import After, Hang, Status, Upstream
 
 PATH = "/api/export"
@@ -108,6 +109,22 @@ def test_an_upstream_that_fails_in_the_midst_leaves_the_response_without_an_end(
         for _ in answer.iter_bytes():
             pass
     assert httpx.get(address + "/healthz").status_code == 200
+
+
+def test_to_http_1_0_where_a_body_ends_with_its_connection_the_connection_is_reset(
+    failing: tuple[Process, str, Callable[[], None]], tmp_path: Path
+) -> None:
+    """Proxies speak it: nginx does, unless it is told otherwise."""
+    process, address, again = failing
+    url = urlsplit(address)
+    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=20) as wire:
+        wire.sendall(f"GET {PATH} HTTP/1.0\r\nHost: h\r\n\r\n".encode())
+        with pytest.raises(ConnectionResetError):
+            b"".join(iter(lambda: wire.recv(65536), b""))
+    assert "Traceback" not in process.log()
+    again()
+    with nginx(address, tmp_path, speaking="1.0") as in_front:
+        assert broken_off(Reader(in_front).to_the_end())
 
 
 def test_one_that_stays_away_is_given_up(upstream: Upstream) -> None:

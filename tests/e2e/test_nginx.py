@@ -30,13 +30,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def nginx(cascade: str, folder: Path) -> Iterator[str]:
-    """nginx in front of `cascade`; its own address."""
+def nginx(cascade: str, folder: Path, speaking: str = "1.1") -> Iterator[str]:
+    """nginx in front of `cascade`, to which it speaks this HTTP; its own address."""
     program = installed("nginx", "the service can't be tried behind a proxy")
     port = free_port()
     site = (
         CONFIGURATION.read_text()
         .replace("127.0.0.1:8000", urlsplit(cascade).netloc)
+        .replace("proxy_http_version 1.1", f"proxy_http_version {speaking}")
         .replace("listen 8080", f"listen 127.0.0.1:{port}")
     )
     temporary = "".join(
