@@ -23,6 +23,7 @@ from service.web.refusal import refusal
 
 WORK = "/api/"
 NO_WORK = {"/api/docs", "/api/openapi.json"}
+LISTENING = ("/api/imports/", "/events")  # an EventSource that is sent away never comes back
 BODY = {b"content-length", b"transfer-encoding"}
 
 SLOW_BODY_S = 0.1
@@ -34,8 +35,10 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 def is_work(path: str) -> bool:
-    """Whether a request to this path has to be worked on."""
-    return path.startswith(WORK) and path not in NO_WORK
+    """Whether a request to this path has to be worked on. To listen is none."""
+    if not path.startswith(WORK) or path in NO_WORK:
+        return False
+    return not (path.startswith(LISTENING[0]) and path.endswith(LISTENING[1]))
 
 
 class Gate:
