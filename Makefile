@@ -6,7 +6,8 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine bench-overload \
+.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine bench-overload bench-imports \
+	bench-listeners \
 	campaign-index campaign-kill campaign-faults campaign-abandon clean
 
 help: ## list the targets
@@ -42,6 +43,12 @@ bench-engine: .bench/.made ## the embedded engine against others in the process
 
 bench-overload: $(VENV)/.dev ## far more clients than can be answered
 	@$(RUN) -m bench.overload $(ARGS)
+
+bench-imports: $(VENV)/.dev ## a large import beside searches
+	@$(RUN) -m bench.imports $(ARGS)
+
+bench-listeners: $(VENV)/.dev ## a thousand listeners to the events of one import
+	@$(RUN) -m bench.listeners $(ARGS)
 
 campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: --sequences)
 	@$(RUN) -m tests.campaigns.index $(ARGS)

@@ -50,10 +50,10 @@ class Process:
         fields = stat.rpartition(")")[2].split()  # the name in front may hold anything
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
-    def memory_mib(self) -> float:
-        """Resident memory."""
+    def memory_mib(self, kind: str = "VmRSS") -> float:
+        """Resident memory, or a part of it, as Linux calls it."""
         status = Path(f"/proc/{self._popen.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+        return int(status.partition(f"{kind}:")[2].split()[0]) / 1024
 
     def failed(self, what: str) -> Failed:
         """An error that says what this process did, with its own last words."""

@@ -1,10 +1,10 @@
 """A stand-in for Pinecone's data plane that costs next to nothing: `python -m bench.upstream`.
 
 Every search is answered with the same ten hits, after a delay, reranked or not; a share of them
-can take some times as long. `/restart` tells how many searches there have been, and begins anew;
-anything else is taken for `describe_index_stats` and answered at once. It knows nothing of what is
-asked: it reads no body, checks no key, and speaks just enough HTTP/1.1 for clients that send a
-Content-Length.
+can take some times as long. What is written is taken after a delay of its own, and forgotten.
+`/restart` tells how many searches there have been, and begins anew; anything else is taken for
+`describe_index_stats` and answered at once. It knows nothing of what is asked: it reads no body,
+checks no key, and speaks just enough HTTP/1.1 for clients that send a Content-Length.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ STATS = _response(
         "totalVectorCount": 10,
     },
 )
+WRITTEN = b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n"
 NO_LENGTH = _response("411 Length Required", {})
 
 
@@ -89,9 +90,12 @@ class Searches:
 class Upstream(asyncio.Protocol):
     """One connection. Requests are answered one after the other, however they arrive."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, searches: Searches) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, searches: Searches, write_delay_s: float = 0.0
+    ) -> None:
         self._loop = loop
         self._searches = searches
+        self._write_delay_s = write_delay_s
         self._received = b""
         self._answering = False
         self._transport: asyncio.Transport | None = None
@@ -125,6 +129,8 @@ class Upstream(asyncio.Protocol):
         target = head.split(b" ", 2)[1]
         if target.startswith(b"/records/namespaces/") and target.endswith(b"/search"):
             self._loop.call_later(self._searches.next_delay_s(), self._answer, FOUND)
+        elif target.startswith(b"/records/namespaces/"):
+            self._loop.call_later(self._write_delay_s, self._answer, WRITTEN)
         elif target == RESTART.encode():
             self._answer(_response("200 OK", {"searches": self._searches.count}))
             self._searches.restart()
@@ -144,11 +150,11 @@ class Upstream(asyncio.Protocol):
             self._transport.close()
 
 
-async def serve(port: int, searches: Searches) -> None:
+async def serve(port: int, searches: Searches, write_delay_s: float) -> None:
     """Answer on a loopback port until cancelled."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Upstream(loop, searches), "127.0.0.1", port, backlog=2048
+        lambda: Upstream(loop, searches, write_delay_s), "127.0.0.1", port, backlog=2048
     )
     await server.serve_forever()
 
@@ -159,10 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--delay-ms", type=float, default=20.0, help="before a search is answered")
     parser.add_argument("--slow-share", type=float, default=0.0, help="of searches, from 0 to 1")
     parser.add_argument("--slow-times", type=float, default=20.0, help="as long as the others")
+    parser.add_argument("--write-delay-ms", type=float, default=0.0)
     options = parser.parse_args(arguments)
     searches = Searches(options.delay_ms / 1000, options.slow_share, options.slow_times)
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(options.port, searches))
+        uvloop.run(serve(options.port, searches, options.write_delay_ms / 1000))
     return 0
 
 

@@ -23,15 +23,18 @@ from service.caching.memory import MemoryStore
 from service.caching.store import Store
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
+from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
+from service.records.importing import Importing
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.sources import sources_for
-from service.web import access, documentation, envelope, errors, records
+from service.web import access, documentation, envelope, errors, imports, records
 from service.web.bodies import request_class
 from service.web.cursors import Cursors
 from service.web.gate import Gate
 from service.web.operations import operations_blueprint
+from service.web.paced import PacedConnection
 from service.web.proxy import trust_proxies
 from service.web.search import search_blueprint
 
@@ -80,9 +83,12 @@ def create_app(
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.wrote)
     places = Places(settings.max_in_flight, settings.max_waiting)
     door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
+    jobs = _jobs_for(settings, backend, places, lifecycle)
 
     app = Cascade("service", static_folder=None)
-    app.request_class = request_class({records.PATH: settings.max_records_body_bytes})
+    limits = {records.PATH: settings.max_records_body_bytes}
+    app.request_class = request_class(limits, streamed={imports.PATH})
+    app.asgi_http_class = PacedConnection
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
         BODY_TIMEOUT=settings.body_timeout_s,
@@ -98,6 +104,7 @@ def create_app(
     app.register_blueprint(operations_blueprint(lifecycle, backend.health))
     app.register_blueprint(search_blueprint(settings, backend, answers, cursors))
     records.install(app, settings, backend, door)
+    imports.install(app, settings, jobs, door)
 
     resources = contextlib.AsyncExitStack()
 
@@ -107,6 +114,7 @@ def create_app(
         await resources.enter_async_context(backend.opened())
         resources.push_async_callback(answers.close)
         await store.open(backend.place)
+        await resources.enter_async_context(jobs.opened())
 
     @app.after_serving
     async def close_backend() -> None:
@@ -117,6 +125,21 @@ def create_app(
     gate = Gate(app.asgi_app, places, lifecycle)
     app.asgi_app = trust_proxies(gate, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
+
+
+def _jobs_for(settings: Settings, backend: Backend, places: Places, lifecycle: Lifecycle) -> Jobs:
+    """Imports into the records of the backend, whenever it is open."""
+    timeout_s = settings.records_timeout_ms / 1000
+    database_url = settings.database_url
+    return Jobs(
+        Path(settings.data_dir, "imports"),
+        database_url.get_secret_value() if database_url else None,
+        Importing(lambda: backend.records, settings.pinecone_text_field, timeout_s),
+        lifecycle,
+        max_bytes=settings.max_import_bytes,
+        batches_at_once=settings.import_batches_at_once,
+        begun=lambda: places.begun,
+    )
 
 
 def _store_for(settings: Settings) -> Store:

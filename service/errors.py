@@ -38,6 +38,8 @@ person can act on.
          │   ├─ UpstreamUnreachable       no connection
          │   ├─ UpstreamCircuitOpen       not even asked: it has failed again and again
          │   ├─ Overloaded                more is asked of us than we can answer
+         │   ├─ JobsUnavailable           the database of the imports, or their disk
+         │   ├─ TooSlow                   a reader of a stream who does not keep up with it
          │   └─ NoLegAnswered             every leg failed, each in its own way
          ├─ StorageFull           507 there is no space to write to
          └─ DeadlineExceeded      504
@@ -213,6 +215,14 @@ class UpstreamCircuitOpen(Unavailable):
 
 class Overloaded(Unavailable):
     code = "overloaded"
+
+
+class JobsUnavailable(Unavailable):
+    code = "jobs_unavailable"
+
+
+class TooSlow(Unavailable):
+    code = "too_slow"
 
 
 class NoLegAnswered(Unavailable):

@@ -31,7 +31,7 @@ def configure_logging(
     logging.captureWarnings(True)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # At INFO these tell of every call they make; the access log tells of every request.
-    for talkative in ("pinecone", "httpx", "httpcore", "hypercorn"):
+    for talkative in ("pinecone", "httpx", "httpcore", "hypercorn", "alembic", "sqlalchemy"):
         logging.getLogger(talkative).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 

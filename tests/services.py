@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 
-def installed(program: str, why: str) -> str:
+def installed(program: str, why: str, *places: Path) -> str:
     """The path of a program; without it the test is skipped, or fails where CI must have it."""
-    if path := shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+    looked = ":".join([os.environ.get("PATH", ""), "/usr/sbin", *map(str, places)])
+    if path := shutil.which(program, path=looked):
         return path
     message = f"{program} is not installed: {why}"
     if os.environ.get("CASCADE_REQUIRE_SERVICES") == "1":

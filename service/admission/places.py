@@ -32,6 +32,7 @@ class Places:
         self.limit = Limit(highest)
         self.line = Line(longest_line, clock)
         self.taken = 0
+        self.begun = 0  # in all
         self._lent, self._most_lent = 0, highest + longest_line
         self._clock = clock
         self._returns = Returns()
@@ -50,6 +51,7 @@ class Places:
         """Take a place if there is one; whoever got one has to give it back."""
         if self.line or self.taken >= self.limit.now:
             return False
+        self.begun += 1
         self._take()
         return True
 
@@ -133,6 +135,7 @@ class Places:
     def _let_in(self) -> None:
         while self.taken < self.limit.now and (turn := self.line.first()) is not None:
             turn.set_result(True)
+            self.begun += 1
             self._take()
 
     def _tell(self, *, at_once: bool) -> None:

@@ -18,8 +18,9 @@ from service.errors import CommandFailed
 from service.ingest.batches import batches
 from service.ingest.inputs import FORMATS, TEXTS, Found, find
 from service.ingest.items import Rules
-from service.ingest.journal import Journal, Mark
+from service.ingest.journal import Journal
 from service.ingest.loading import Load
+from service.ingest.marks import Mark
 from service.ingest.progress import Progress, Snapshot, rate, stopwatch
 from service.ingest.reading import Meter
 from service.ingest.stream import Options, items

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from service.ingest.items import Fault, Item, Rules, Unfit
-from service.ingest.reading import MAX_LINE, NOT_UTF8, TOO_LONG, lines
+from service.ingest.reading import MAX_LINE, NOT_UTF8, START, TOO_LONG, Spot, lines
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 EXACT = 2**53  # whole numbers beyond lose digits in an index
@@ -30,30 +30,35 @@ class Dialect:
     strings: bool = False
 
 
-def parse(stream: BinaryIO, name: str, rules: Rules, dialect: Dialect) -> Iterator[Item]:
-    """The records of a file, row by row."""
-    rows = _Rows(stream, dialect.delimiter)
-    header: list[str] | None = None
-    texts: set[str] = set()
+def parse(
+    stream: BinaryIO, name: str, rules: Rules, dialect: Dialect, after: Spot = START
+) -> Iterator[Item]:
+    """The records of a file, row by row, of those that come `after`. The header is read first."""
+    rows = _Rows(stream, dialect.delimiter, START)
+    line, row = next(iter(rows), (0, None))
+    if row is None:
+        return
+    if fault := _header_fault(row, rules):
+        yield Fault(f"{name} line {line}", fault, line, rows.after)
+        return
+    assert isinstance(row, list), "a header that is a fault was said"  # noqa: S101
+    header, texts = row, _texts(rules)
+    if after.offset > rows.after.offset:
+        rows = _Rows(stream, dialect.delimiter, after)
     for line, row in rows:
-        where = f"{name} line {line}"
-        if header is None:
-            if fault := _header_fault(row, rules):
-                yield Fault(where, fault)
-                return
-            assert isinstance(row, list), "a header that is a fault was said"  # noqa: S101
-            header, texts = row, _texts(rules)
-        elif isinstance(row, str):
-            yield Fault(where, row)
+        where, end = f"{name} line {line}", rows.after
+        if isinstance(row, str):
+            yield Fault(where, row, line, end)
         elif len(row) != len(header):
-            yield Fault(where, f"has {len(row)} cells, and the header has {len(header)}")
+            sentence = f"has {len(row)} cells, and the header has {len(header)}"
+            yield Fault(where, sentence, line, end)
         else:
             keep = (
                 (column, cell if dialect.strings or column in texts else typed(cell))
                 for column, cell in zip(header, row, strict=True)
                 if cell
             )
-            yield rules.record(where, dict(keep))
+            yield rules.record(where, dict(keep), line, end)
 
 
 def typed(cell: str) -> Any:
@@ -80,23 +85,26 @@ def _header_fault(row: list[str] | str, rules: Rules) -> str | None:
         twice = next(column for column in row if row.count(column) > 1)
         return f"is the header, and has the column {twice!r} twice"
     for column, option in (
-        (rules.text_column or rules.text_field, "--text-field"),
-        (rules.id_column, "--id-column"),
+        (rules.text_column or rules.text_field, "text_field"),
+        (rules.id_column, "id_column"),
     ):
         if column and column not in row:
             return (
                 f"is the header, and has no column {column!r} but {', '.join(map(repr, row))[:300]}"
-                f": give another {option}, or the right --delimiter"
+                f": give another {rules.named(option)}, or the right {rules.named('delimiter')}"
             )
     return None
 
 
 class _Rows:
-    """Rows with the number of the line on which each starts; a row that can't be read is a text."""
+    """Rows with the number of the line on which each starts; a row that can't be read is a text.
 
-    def __init__(self, stream: BinaryIO, delimiter: str) -> None:
-        self._lines = lines(stream)
-        self._line = 0
+    `after` is the spot after the row that was given last.
+    """
+
+    def __init__(self, stream: BinaryIO, delimiter: str, after: Spot) -> None:
+        self.after = after
+        self._lines = lines(stream, after)
         self._held = 0
         csv.field_size_limit(MAX_LINE)  # the row's own limit comes first
         self._reader = csv.reader(self._feed(), delimiter=delimiter, strict=True)
@@ -104,7 +112,7 @@ class _Rows:
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
         while True:
-            start, self._held = self._line + 1, 0
+            start, self._held = self.after.lines + 1, 0
             try:
                 row: list[str] | str = next(self._reader)
             except StopIteration:
@@ -118,8 +126,8 @@ class _Rows:
                 yield start, row
 
     def _feed(self) -> Iterator[str]:
-        for number, raw in self._lines:
-            self._line = number
+        for spot, raw in self._lines:
+            self.after = spot
             self._held += len(raw or b"")
             if raw is None or self._held > MAX_LINE:
                 raise Unfit(TOO_LONG)

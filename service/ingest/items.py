@@ -15,17 +15,24 @@ from typing import Any
 
 import orjson
 
+from service.ingest.reading import START, Spot
+
 MAX_ID = 512
 MAX_WHOLE = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to be written, where it stood, and how many bytes of JSON it is."""
+    """A record to be written, where it stood, and how many bytes of JSON it is.
+
+    In a file that has lines, `line` is the one on which it begins, and `after` where it ends.
+    """
 
     where: str
     fields: dict[str, Any]
     size: int
+    line: int | None = None
+    after: Spot = START
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class Fault:
 
     where: str
     sentence: str
+    line: int | None = None
+    after: Spot = START
 
     def __str__(self) -> str:
         return f"{self.where}: {self.sentence}"
@@ -48,22 +57,33 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How columns become a record."""
+    """How columns become a record, and how the options for it are called where they are given."""
 
     text_field: str
     text_column: str | None = None  # the column that becomes `text_field`
     id_column: str | None = None
     flatten: bool = False
+    flags: bool = True
 
-    def record(self, where: str, given: Mapping[str, Any]) -> Item:
+    def named(self, option: str) -> str:
+        """An option as a command line has it, or as an API does."""
+        return "--" + option.replace("_", "-") if self.flags else option
+
+    def record(
+        self,
+        where: str,
+        given: Mapping[str, Any],
+        line: int | None = None,
+        after: Spot = START,
+    ) -> Item:
         """A record, or the fault that keeps it from being one."""
         try:
             fields = self._fields(given)
         except Unfit as exc:
-            return Fault(where, str(exc))
+            return Fault(where, str(exc), line, after)
         except RecursionError:
-            return Fault(where, "is nested too deeply")
-        return Record(where, fields, len(orjson.dumps(fields)))
+            return Fault(where, "is nested too deeply", line, after)
+        return Record(where, fields, len(orjson.dumps(fields)), line, after)
 
     def _fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
         fields = dict(self._flat(given))
@@ -80,7 +100,10 @@ class Rules:
         text = fields.get(self.text_field)
         if not isinstance(text, str) or not text.strip():
             name = self.text_column or self.text_field
-            raise Unfit(f"has no text: {name!r} must be a text (--text-field names another field)")
+            raise Unfit(
+                f"has no text: {name!r} must be a text "
+                f"({self.named('text_field')} names another field)"
+            )
         return {"_id": content_id(fields) if id is None else id, **fields}
 
     def _flat(self, given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -89,7 +112,8 @@ class Rules:
             if isinstance(value, Mapping):
                 if not self.flatten:
                     raise Unfit(
-                        f"{prefix}{name}: is an object; --flatten makes fields with dotted names"
+                        f"{prefix}{name}: is an object; "
+                        f"{self.named('flatten')} makes fields with dotted names"
                     )
                 yield from self._flat(value, f"{prefix}{name}.")
             elif value is not None:
@@ -102,7 +126,9 @@ class Rules:
             return _id(self.id_column, fields.pop(self.id_column))
         ids = {name: _id(name, fields.pop(name)) for name in ("_id", "id") if name in fields}
         if len(set(ids.values())) > 1:
-            raise Unfit("has an _id and an id that differ: --id-column says which one it is")
+            raise Unfit(
+                f"has an _id and an id that differ: {self.named('id_column')} says which one it is"
+            )
         return next(iter(ids.values()), None)
 
 

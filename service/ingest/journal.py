@@ -10,21 +10,14 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from service.errors import CommandFailed
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Every item up to `position` is dealt with: written, or counted among the failed."""
-
-    position: int = 0
-    written: int = 0
-    failed: int = 0
+from service.ingest.items import Fault
+from service.ingest.marks import Mark
 
 
 class Journal:
@@ -41,13 +34,13 @@ class Journal:
             held = json.loads(self.path.read_text())
             if held["load"] != self._load:
                 return None
-            return Mark(**{name: int(held[name]) for name in ("position", "written", "failed")})
+            return Mark(int(held["position"]), int(held["written"]), int(held["failed"]))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError):
             return None  # loading from the beginning is always right
 
-    def save(self, mark: Mark) -> None:
+    def save(self, mark: Mark, faults: Sequence[Fault] = ()) -> None:  # noqa: ARG002
         """Replace the file at once: after a kill there is the old one or the new one."""
         new = self.path.with_name(self.path.name + ".new")
         try:

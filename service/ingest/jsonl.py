@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
 from service.ingest.items import Fault, Item, Rules, Unfit
-from service.ingest.reading import NOT_UTF8, TOO_LONG, lines
+from service.ingest.reading import NOT_UTF8, START, TOO_LONG, Spot, lines
 
 KINDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 AN_ARRAY = (
@@ -16,27 +16,27 @@ AN_ARRAY = (
 )
 
 
-def parse(stream: BinaryIO, name: str, rules: Rules) -> Iterator[Item]:
-    """The records of a file, line by line. Blank lines are nothing."""
-    first = True
-    for number, raw in lines(stream):
-        where = f"{name} line {number}"
+def parse(stream: BinaryIO, name: str, rules: Rules, after: Spot = START) -> Iterator[Item]:
+    """The records of a file, line by line, of those that come `after`. Blank lines are nothing."""
+    first = after == START
+    for spot, raw in lines(stream, after):
+        where, number = f"{name} line {spot.lines}", spot.lines
         if raw is None:
-            yield Fault(where, TOO_LONG)
+            yield Fault(where, TOO_LONG, number, spot)
             continue
         line = raw.strip()
         if not line:
             continue
         if first and line.startswith(b"["):
-            yield Fault(where, AN_ARRAY)
+            yield Fault(where, AN_ARRAY, number, spot)
             return
         first = False
         try:
             value = _decoded(line)
         except Unfit as exc:
-            yield Fault(where, str(exc))
+            yield Fault(where, str(exc), number, spot)
         else:
-            yield rules.record(where, value)
+            yield rules.record(where, value, number, spot)
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:

@@ -11,24 +11,26 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
 from service.errors import (
     BodyTooLarge,
-    CascadeError,
     CommandFailed,
     DeadlineExceeded,
     InvalidRequest,
     RequestError,
     Unavailable,
+    UpstreamRateLimited,
     UpstreamRefused,
     UpstreamTooLarge,
 )
 from service.ingest.batches import Batch
+from service.ingest.flow import Flow
 from service.ingest.items import Fault
-from service.ingest.journal import Journal, Mark
+from service.ingest.marks import Keeper, Mark
+from service.ingest.reading import START, Spot
 from service.ingest.target import Failure, Target, Written
 
 TRY_AGAIN = (Unavailable, DeadlineExceeded)
@@ -46,17 +48,22 @@ PASSING_CODES = set[str]().union(*map(_codes, TRY_AGAIN))  # of one record, in a
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often, and after how long, a batch is tried again."""
+    """How often, and after how long, a batch is tried again.
+
+    With `lasting_s`, it is tried until for so long nothing at all was taken, and at least so often.
+    """
 
     tries: int = 8
     first_s: float = 0.5
     longest_s: float = 30.0
+    lasting_s: float = 0.0
+    longest_asked_s: float = 30.0
 
     def pause(self, failed: int, asked: float | None) -> float:
         """Twice as long each time, spread out; at least as long as was asked for, within reason."""
         usual = min(self.first_s * 2.0 ** (failed - 1), self.longest_s)
         spread = usual * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        return spread if asked is None else min(asked, self.longest_s) + spread * 0.1
+        return spread if asked is None else min(asked, self.longest_asked_s) + spread * 0.1
 
 
 @dataclass(slots=True)
@@ -74,13 +81,18 @@ class _Sent:
     """A batch that was sent; `mark` is what it adds, once it is acknowledged."""
 
     end: int
+    after: Spot = START
     written: int = 0
     failed: int = 0
+    faults: list[Fault] = field(default_factory=list)
     done: bool = False
 
 
 class Load:
-    """One load. `run` it once; `stop` it from the same event loop."""
+    """One load. `run` it once; `stop` it from the same event loop.
+
+    `pace` says how long to rest after a batch that took so many seconds.
+    """
 
     def __init__(
         self,
@@ -88,25 +100,32 @@ class Load:
         namespace: str,
         *,
         report: Callable[[Fault], None],
-        journal: Journal | None = None,
+        journal: Keeper | None = None,
         begin: Mark | None = None,
         concurrency: int = 4,
+        flow: Flow | None = None,
+        pace: Callable[[float], float] = lambda _: 0.0,
         patience: Patience | None = None,
+        last_calls_s: float = LAST_CALLS_S,
         stop_on_error: bool = False,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.tally = Tally()
+        self.stopped_at: Fault | None = None  # the first error, if it is to stop there
         self._target = target
         self._namespace = namespace
         self._report = report
         self._journal = journal
         self._mark = begin or Mark()
-        self._concurrency = concurrency
+        self._flow = flow or Flow(concurrency)
+        self._pace = pace
         self._patience = patience or Patience()
+        self._last_calls_s = last_calls_s
+        self._moved_at = 0.0  # when anything was taken, for those who wait for long
         self._stop_on_error = stop_on_error
         self._on_stop = on_stop
         self._stopping = asyncio.Event()
-        self._failure: CascadeError | None = None
+        self._failure: Exception | None = None
         self._refused = 0
         self._order: deque[_Sent] = deque()
         self._flying: dict[asyncio.Task[None], Batch] = {}
@@ -114,11 +133,13 @@ class Load:
     def stop(self) -> None:
         """Begin nothing more; what is in flight may still be acknowledged."""
         self._stopping.set()
+        self._flow.close()
         self._on_stop()
 
     async def run(self, batches: Iterator[Batch]) -> None:
         """Write every batch, unless it is stopped. Raises what no other try can mend."""
         stopping = asyncio.create_task(self._stopping.wait())
+        self._moved_at = _time()
         try:
             while not self._stopping.is_set():
                 batch = await _next(batches)
@@ -146,17 +167,17 @@ class Load:
         while self._flying and not self._stopping.is_set():
             await asyncio.wait({stopping, *self._flying}, return_when=asyncio.FIRST_COMPLETED)
         if self._flying:
-            await asyncio.wait(self._flying, timeout=LAST_CALLS_S)
+            await asyncio.wait(self._flying, timeout=self._last_calls_s)
 
     def _must_wait(self, batch: Batch) -> bool:
         """Nothing may overtake an earlier record with the same id."""
         flying = self._flying.values()
-        return len(flying) >= self._concurrency or any(
+        return len(flying) >= self._flow.limit or any(
             not each.ids.isdisjoint(batch.ids) for each in flying
         )
 
     def _begin(self, batch: Batch) -> None:
-        sent = _Sent(batch.end, failed=len(batch.faults))
+        sent = _Sent(batch.end, batch.after, failed=len(batch.faults), faults=batch.faults)
         self._order.append(sent)
         task = asyncio.create_task(self._send(batch, sent))
         self._flying[task] = batch
@@ -166,7 +187,7 @@ class Load:
         try:
             written = await self._write(batch.records) if batch.records else Written(0)
             for failure in written.failures:
-                self._fail(batch, failure)
+                sent.faults.append(self._fail(batch, failure))
             sent.written, sent.done = written.written, True
             sent.failed += len(written.failures)
             self.tally.written += written.written
@@ -174,7 +195,7 @@ class Load:
             self._acknowledge()
             if self._refused >= HOPELESS and not self._mark.written and not self.tally.written:
                 self._end(CommandFailed(f"the first {self._refused} records were all refused"))
-        except CascadeError as exc:
+        except Exception as exc:  # whatever it is, the load must not go on as if nothing was
             self._end(exc)
 
     async def _write(self, records: Sequence[Mapping[str, Any]]) -> Written:
@@ -184,7 +205,7 @@ class Load:
         for tried in count(1):
             trouble: RequestError
             try:
-                got = await self._target.upsert(self._namespace, [records[i] for i in left])
+                got = await self._ask([records[i] for i in left], tried)
             except REFUSED as exc:
                 apart = await self._write_apart([records[i] for i in left], exc)
                 written += apart.written
@@ -202,12 +223,36 @@ class Load:
                     break
                 left = [left[each.index] for each in passing]
                 trouble = Unavailable(passing[0].detail)
-            if tried == self._patience.tries:
+            if tried >= self._patience.tries and not self._lasts():
                 raise trouble
             self.tally.retries += 1
-            if await self._stopped_within(self._patience.pause(tried, trouble.retry_after)):
+            pause = 0.0 if self._flow.quiet_s else self._patience.pause(tried, trouble.retry_after)
+            if await self._stopped_within(pause):
                 raise trouble
         return Written(written, [replace(each, index=at) for at, each in failures.items()])
+
+    async def _ask(self, records: Sequence[Mapping[str, Any]], tried: int) -> Written:
+        """One call, when it is its turn. A rate limit concerns all of them."""
+        round = await self._flow.take()
+        if round is None:
+            raise Unavailable("stopped")
+        began = _time()
+        try:
+            written = await self._target.upsert(self._namespace, records)
+        except UpstreamRateLimited as exc:
+            self._flow.limited(round, self._patience.pause(tried, exc.retry_after))
+            raise
+        else:
+            self._moved_at = _time()
+            self._flow.went_well()
+            if (rest := self._pace(self._moved_at - began)) > 0:
+                self._flow.pause(rest)
+            return written
+        finally:
+            self._flow.give_back()
+
+    def _lasts(self) -> bool:
+        return _time() - self._moved_at < self._patience.lasting_s
 
     async def _write_apart(
         self, records: Sequence[Mapping[str, Any]], refused: RequestError
@@ -230,32 +275,41 @@ class Load:
     def _acknowledge(self) -> None:
         """Move the mark up to the first batch that is still out."""
         before = self._mark
+        faults: list[Fault] = []
         while self._order and self._order[0].done:
             sent = self._order.popleft()
-            self._mark = Mark(
-                sent.end, self._mark.written + sent.written, self._mark.failed + sent.failed
-            )
+            written = self._mark.written + sent.written
+            self._mark = Mark(sent.end, written, self._mark.failed + sent.failed, sent.after)
+            faults += sent.faults
         if self._journal and self._mark is not before:
-            self._journal.save(self._mark)
+            self._journal.save(self._mark, faults)
 
     def _tell(self, batch: Batch) -> None:
         for fault in batch.faults:
             self._count(fault)
 
-    def _fail(self, batch: Batch, failure: Failure) -> None:
+    def _fail(self, batch: Batch, failure: Failure) -> Fault:
         id = failure.id if failure.id is not None else batch.records[failure.index].get("_id")
-        self._count(Fault(batch.places[failure.index], f"{id!r}: {failure.detail}"))
+        where, line = batch.places[failure.index]
+        fault = Fault(where, f"{id!r}: {failure.detail}", line)
+        self._count(fault)
+        return fault
 
     def _count(self, fault: Fault) -> None:
         self.tally.failed += 1
         self._report(fault)
         if self._stop_on_error:
+            self.stopped_at = self.stopped_at or fault
             self._end(CommandFailed("stopped at the first error, as --stop-on-error says"))
 
-    def _end(self, failure: CascadeError) -> None:
+    def _end(self, failure: Exception) -> None:
         if not self._stopping.is_set():
             self._failure = failure
             self.stop()
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _next(batches: Iterator[Batch]) -> Batch | None:

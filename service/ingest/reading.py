@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -24,6 +24,16 @@ MAX_LINE = 2_000_000
 CHUNK = 65_536
 LISTEN_S = 0.1  # how long a stop may go unheard
 GZIP = b"\x1f\x8b"
+
+
+class Spot(NamedTuple):
+    """Between two lines of a stream: after so many of them, which are so many bytes, unpacked."""
+
+    lines: int = 0
+    offset: int = 0
+
+
+START = Spot()
 
 
 class Stopped(Exception):
@@ -63,6 +73,16 @@ class Source(io.RawIOBase):
         self._meter.read += count
         return count
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Of files alone. What is passed over counts as read."""
+        before = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        after = os.lseek(self._descriptor, offset, whence)
+        self._meter.read += after - before
+        return after
+
 
 @contextlib.contextmanager
 def opened(path: Path | None, meter: Meter) -> Iterator[BinaryIO]:
@@ -82,17 +102,26 @@ def opened(path: Path | None, meter: Meter) -> Iterator[BinaryIO]:
             os.close(descriptor)
 
 
-def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Numbered lines; None stands for one that is too long, which is not kept in memory."""
-    number = 0
+def lines(stream: BinaryIO, after: Spot = START) -> Iterator[tuple[Spot, bytes | None]]:
+    """Each line with the spot after it; None stands for one that is too long, which is not kept.
+
+    A later spot to begin at is one that was given before, of the same bytes.
+    """
+    number, offset = after
+    if offset:
+        stream.seek(offset)
     while raw := stream.readline(MAX_LINE + 1):
         number += 1
+        offset += len(raw)
         if len(raw) <= MAX_LINE or raw.endswith(b"\n"):
-            yield number, raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            spot = Spot(number, offset)
+            yield spot, raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             continue
-        while (rest := stream.readline(CHUNK)) and not rest.endswith(b"\n"):
-            pass
-        yield number, None
+        while rest := stream.readline(CHUNK):
+            offset += len(rest)
+            if rest.endswith(b"\n"):
+                break
+        yield Spot(number, offset), None
 
 
 TOO_LONG = f"is longer than {MAX_LINE:,} bytes"

@@ -11,7 +11,7 @@ from service.ingest import delimited, jsonl, texts
 from service.ingest.delimited import Dialect
 from service.ingest.inputs import Found, Input
 from service.ingest.items import Fault, Item, Rules
-from service.ingest.reading import Meter, opened
+from service.ingest.reading import START, Meter, Spot, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,19 @@ def items(found: Found, options: Options, meter: Meter) -> Iterator[Item]:
     for each in found.inputs:
         try:
             with opened(each.path, meter) as stream:
-                yield from _parsed(stream, each, options)
+                yield from parsed(stream, each, options)
         except (OSError, EOFError, zlib.error, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
             yield Fault(each.name, f"can't be read (any further): {reason}")
 
 
-def _parsed(stream: BinaryIO, input: Input, options: Options) -> Iterator[Item]:
+def parsed(stream: BinaryIO, input: Input, options: Options, after: Spot = START) -> Iterator[Item]:
+    """What one file holds. Only one that has lines can be begun in its midst."""
     if input.format == "jsonl":
-        return jsonl.parse(stream, input.name, options.rules)
+        return jsonl.parse(stream, input.name, options.rules, after)
     if input.format in {"csv", "tsv"}:
         usual = "\t" if input.format == "tsv" else ","
         dialect = Dialect(options.delimiter or usual, options.strings)
-        return delimited.parse(stream, input.name, options.rules, dialect)
+        return delimited.parse(stream, input.name, options.rules, dialect, after)
     markdown = input.format == "markdown"
     return texts.parse(stream, input.name, input.source, options.rules, markdown=markdown)

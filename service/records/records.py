@@ -27,7 +27,7 @@ from service.indexes.reads import late
 from service.indexes.writes import MAX_IDS, Page, Record, Selection
 from service.records.checking import Failure, check
 from service.records.outcomes import failure, first_error, half_deleted, nothing_written
-from service.records.sending import NET_S, Target, Write
+from service.records.sending import ATTEMPTS, NET_S, Target, Write
 from service.retrieval.deadline import Deadline
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,20 @@ class Records:
     ) -> Written:
         """Write what can be written. Raises where not one record was."""
         return await self._finished(namespace, self._upsert(namespace, records, deadline, visible))
+
+    async def send_once(
+        self, namespace: str, records: Sequence[Any], deadline: Deadline
+    ) -> tuple[Written, RequestError | None]:
+        """The same with one try, for those who know themselves when to try again.
+
+        The error is an index's, if not one record was written because of it.
+        """
+        return await self._finished(namespace, self._send(namespace, records, deadline, 1))
+
+    @property
+    def most_at_once(self) -> int:
+        """How many records every index takes in one call."""
+        return min(target.dialect.max_records for target in self._targets)
 
     async def delete(
         self, namespace: str, selection: Selection, deadline: Deadline, *, visible: bool = False
@@ -174,19 +188,29 @@ class Records:
     async def _upsert(
         self, namespace: str, records: Sequence[Any], deadline: Deadline, visible: bool
     ) -> Written:
+        written, error = await self._send(namespace, records, deadline)
+        if not written.written:
+            raise nothing_written(written.failures, error)
+        if visible:
+            await self._make_visible(deadline)
+        return written
+
+    async def _send(
+        self,
+        namespace: str,
+        records: Sequence[Any],
+        deadline: Deadline,
+        attempts: int = ATTEMPTS,
+    ) -> tuple[Written, RequestError | None]:
         checked, failures = await asyncio.to_thread(check, records, self._text_field)
-        write = Write(namespace, deadline, self._slots)
+        write = Write(namespace, deadline, self._slots, attempts)
         errors = await asyncio.gather(*(write.to(target, checked) for target in self._targets))
         told = dict(zip((target.name for target in self._targets), errors, strict=True))
         failed = {position for each in errors for position in each}
         failures += [failure(each, told) for each in checked if each.position in failed]
         failures.sort(key=lambda failure: failure.position)
         written = len(checked) - len(failed)
-        if not written:
-            raise nothing_written(failures, first_error(errors))
-        if visible:
-            await self._make_visible(deadline)
-        return Written(written, failures)
+        return Written(written, failures), None if written else first_error(errors)
 
     async def _delete(
         self, namespace: str, selection: Selection, deadline: Deadline, visible: bool

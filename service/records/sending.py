@@ -57,10 +57,17 @@ Errors = dict[int, RequestError]
 class Write:
     """One write. `slots` are shared with all other writes: they bound the calls in flight."""
 
-    def __init__(self, namespace: str, deadline: Deadline, slots: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        deadline: Deadline,
+        slots: asyncio.Semaphore,
+        attempts: int = ATTEMPTS,
+    ) -> None:
         self._namespace = namespace
         self._deadline = deadline
         self._slots = slots
+        self._attempts = attempts
         self._halvings = MAX_HALVINGS
 
     async def to(self, target: Target, records: Sequence[Checked]) -> Errors:
@@ -87,13 +94,13 @@ class Write:
         )
         try:
             async with asyncio.timeout(self._deadline.remaining()), self._slots:
-                for attempt in range(1, ATTEMPTS + 1):
+                for attempt in range(1, self._attempts + 1):
                     try:
                         return await self._call(target, batch)
                     except PASSING as exc:
                         last = exc
                     pause = _pause(last, attempt)
-                    if attempt == ATTEMPTS or pause >= self._deadline.remaining():
+                    if attempt == self._attempts or pause >= self._deadline.remaining():
                         break
                     await asyncio.sleep(pause)  # in its slot: who is in trouble gets less to do
         except TimeoutError:

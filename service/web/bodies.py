@@ -5,25 +5,31 @@ Knows nothing of what is in a body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from quart import Request
 from werkzeug.exceptions import RequestTimeout
 
 from service.errors import BodyTimeout, UnsupportedMediaType
+from service.web.paced import PacedBody
 
 NDJSON = "application/x-ndjson"
 
 
-def request_class(limits: Mapping[str, int]) -> type[Request]:
-    """Requests whose body may be of another size than the app's MAX_CONTENT_LENGTH, by path."""
+def request_class(limits: Mapping[str, int], streamed: Collection[str]) -> type[Request]:
+    """Requests whose body may be of another size than the app's MAX_CONTENT_LENGTH, by path.
+
+    Those that are streamed have no limit here: whoever takes them counts.
+    """
 
     class Limited(Request):
         def __init__(self, *args: Any, max_content_length: int | None = None, **named: Any) -> None:
             path: str = args[2]
             limit = limits.get(path, max_content_length)
             super().__init__(*args, max_content_length=limit, **named)
+            if path in streamed:
+                self.body = PacedBody(self.content_length, None)
 
         @property
         def blueprints(self) -> list[str]:

@@ -15,6 +15,7 @@ DESCRIPTION = "Semantic, lexical and cascading search over your records."
 TAGS: list[Tag | dict[Any, Any]] = [
     Tag("search", description="One search, three ways of looking; each by GET or by POST."),
     Tag("records", description="What is searched: write it, read it, list it, delete it."),
+    Tag("imports", description="Many records, written in the background."),
     Tag("operations", description="For whoever runs the service."),
 ]
 

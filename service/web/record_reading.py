@@ -15,6 +15,7 @@ from service.web.reading import WHOLE_NUMBER
 from service.web.record_schemas import MAX_RECORDS
 from service.web.validating import given_twice, lowered, query_pairs, validated
 
+SWITCHES = {"flatten", "strings"}
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -24,9 +25,16 @@ def read_parameters(model: type[ModelT], query_string: bytes) -> ModelT:
     for name, value in query_pairs(query_string):
         if name in given:
             raise given_twice(name)
-        whole = name == "limit" and WHOLE_NUMBER.fullmatch(value)
-        given[name] = int(value) if whole else value
+        given[name] = _typed(name, value)
     return validated(model, given)
+
+
+def _typed(name: str, value: str) -> Any:
+    if name == "limit" and WHOLE_NUMBER.fullmatch(value):
+        return int(value)
+    if name in SWITCHES and value in {"true", "false"}:
+        return value == "true"
+    return value
 
 
 def read_records(body: bytes, *, ndjson: bool) -> list[Any]:

@@ -45,7 +45,9 @@ def _true(value: bool) -> bool:
     return value
 
 
-class _Parameters(BaseModel):
+class Parameters(BaseModel):
+    """Where: the same for all."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     namespace: Annotated[str, AfterValidator(_namespace)] | None = Field(
@@ -53,17 +55,17 @@ class _Parameters(BaseModel):
     )
 
 
-class ReadParameters(_Parameters):
+class ReadParameters(Parameters):
     """Where a record is."""
 
 
-class WriteParameters(_Parameters):
+class WriteParameters(Parameters):
     """Where to write, and when to answer."""
 
     wait: Literal["visible"] | None = Field(None, description=WAIT)
 
 
-class ListParameters(_Parameters):
+class ListParameters(Parameters):
     """Which ids, and how many of them."""
 
     prefix: Annotated[str, AfterValidator(_prefix)] | None = Field(

@@ -21,8 +21,9 @@ from service.errors import (
 )
 from service.ingest.batches import MAX_BYTES, batches
 from service.ingest.items import Fault, Item, Record
-from service.ingest.journal import Journal, Mark
+from service.ingest.journal import Journal
 from service.ingest.loading import Load, Patience
+from service.ingest.marks import Mark
 from service.ingest.target import Target
 from tests.ingest.shelf import Shelf, failing
 

@@ -1,0 +1,1 @@
+"""Imports in the background: uploads kept on disk, worked off one by one. Knows no HTTP."""

@@ -1,0 +1,84 @@
+"""The spool from the event loop: in threads, and what was begun there is waited for.
+
+Knows nothing of what is in the files. A thread can't be cancelled: whoever is must not close a file
+under it, nor leave one locked that it has only just locked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from service.errors import JobsUnavailable, RequestError, StorageFull
+from service.jobs.spool import WHOLE, Held, Spool
+
+logger = logging.getLogger(__name__)
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+DoneT = TypeVar("DoneT")
+
+
+async def finished(work: Awaitable[DoneT]) -> DoneT:
+    """Work that is over when this returns, even if by being cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
+        raise
+
+
+async def on_disk(work: Callable[[], DoneT]) -> DoneT:
+    """Do it in a thread; what the disk says becomes an error for the caller."""
+    try:
+        return await finished(asyncio.to_thread(work))
+    except OSError as exc:
+        raise _trouble(exc) from exc
+
+
+@contextlib.asynccontextmanager
+async def begun(spool: Spool, id: str) -> AsyncIterator[Held]:
+    """A new file, locked until the end of the block."""
+    async with _closing(lambda: spool.new(id)) as held:
+        assert held is not None, "it was made"  # noqa: S101
+        yield held
+
+
+@contextlib.asynccontextmanager
+async def taken(spool: Spool, id: str, suffix: str = WHOLE) -> AsyncIterator[Held | None]:
+    """A file locked until the end of the block, if nobody else is at it."""
+    async with _closing(lambda: spool.take(id, suffix)) as held:
+        yield held
+
+
+async def removed(held: Held) -> None:
+    await finished(asyncio.to_thread(held.remove))
+
+
+@contextlib.asynccontextmanager
+async def _closing(take: Callable[[], Held | None]) -> AsyncIterator[Held | None]:
+    taking = asyncio.ensure_future(asyncio.to_thread(take))
+    held: Held | None = None
+    try:
+        held = await asyncio.shield(taking)
+        yield held
+    except asyncio.CancelledError:
+        await asyncio.wait({taking})
+        held = None if taking.cancelled() or taking.exception() else taking.result()
+        raise
+    finally:
+        if held:
+            held.close()
+
+
+def _trouble(exc: OSError) -> RequestError:
+    logger.warning("the uploads of imports: %s", exc)
+    if exc.errno in FULL:
+        return StorageFull("There is no space left for what is imported")
+    return JobsUnavailable("What is imported can't be kept on disk just now; the log says why")

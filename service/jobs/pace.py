@@ -1,0 +1,32 @@
+"""How an import makes room for searches: while there are some, it works only part of the time.
+
+Knows nothing of either. Searches and an import share the processor, and in Python often one core.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+BUSY_A_SECOND = 5.0  # requests; whoever looks at the import's progress is not meant
+REST = 2.5  # times as long as the batch took
+LONGEST_S = 2.0  # a slow batch has waited for others, as a rule
+
+
+class Pace:
+    """`begun` counts the requests so far."""
+
+    def __init__(
+        self, begun: Callable[[], int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._begun = begun
+        self._clock = clock
+        self._seen, self._at = begun(), clock()
+
+    def rest(self, took: float) -> float:
+        """How long to rest after a batch that took so many seconds."""
+        now, begun = self._clock(), self._begun()
+        seconds, requests = now - self._at, begun - self._seen
+        self._at, self._seen = now, begun
+        busy = requests > BUSY_A_SECOND * max(seconds, 0.1)
+        return min(took * REST, LONGEST_S) if busy else 0.0

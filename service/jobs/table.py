@@ -1,0 +1,95 @@
+"""The table of imports, and its rows as jobs. Its history is in `migrations`.
+
+What is made of texts from files is kept as JSON in ASCII: a database need not take every character.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.jobs.job import Job, LineError, Plan
+
+
+class Moment(sa.TypeDecorator[datetime]):
+    """A time in UTC; SQLite forgets that it is."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+imports = sa.Table(
+    "imports",
+    sa.MetaData(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("node", sa.String(32)),  # the disk on which the upload lies
+    sa.Column("status", sa.String(16)),
+    sa.Column("plan", sa.Text),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("bytes_read", sa.BigInteger),
+    sa.Column("after_lines", sa.BigInteger),  # this and the next: where to go on
+    sa.Column("after_offset", sa.BigInteger),
+    sa.Column("written", sa.BigInteger),
+    sa.Column("failed", sa.BigInteger),
+    sa.Column("retries", sa.BigInteger),
+    sa.Column("errors", sa.Text),
+    sa.Column("detail", sa.Text),
+    sa.Column("rate", sa.Double),
+    sa.Column("eta_s", sa.Double),
+    sa.Column("revision", sa.BigInteger),
+    sa.Column("to_cancel", sa.Boolean),  # somebody wants it to end; whoever runs it looks here
+    sa.Column("created_at", Moment),
+    sa.Column("started_at", Moment),
+    sa.Column("finished_at", Moment),
+    sa.Column("seen_at", Moment),  # when its node was heard of last
+)
+
+
+def job_of(row: Mapping[str, Any]) -> Job:
+    return Job(
+        id=row["id"],
+        plan=Plan(**json.loads(row["plan"])),
+        status=row["status"],
+        bytes=row["bytes"],
+        bytes_read=row["bytes_read"],
+        written=row["written"],
+        failed=row["failed"],
+        retries=row["retries"],
+        errors=tuple(LineError(*each) for each in json.loads(row["errors"])),
+        detail=row["detail"],
+        revision=row["revision"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        rate=row["rate"],
+        eta_s=row["eta_s"],
+    )
+
+
+def row_of(job: Job, node: str) -> dict[str, Any]:
+    """Of a job that has only just been made."""
+    return {
+        **{name: getattr(job, name) for name in Job.__dataclass_fields__},
+        "plan": json.dumps(asdict(job.plan)),
+        "errors": json.dumps(job.errors),
+        "node": node,
+        "after_lines": 0,
+        "after_offset": 0,
+        "to_cancel": False,
+        "seen_at": job.created_at,
+    }
+
+
+def clean(sentence: str | None, longest: int = 2000) -> str | None:
+    """A text that every database takes."""
+    if sentence is None:
+        return None
+    return sentence[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()

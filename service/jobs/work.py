@@ -1,0 +1,305 @@
+"""One import being worked on: from its mark to the end of the file, saved now and then.
+
+Knows neither what the records go to nor where the mark is kept. A batch that was written and not
+yet saved is written once more after a crash, with the same ids and the same content.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from service.errors import CascadeError, JobsUnavailable, Unavailable
+from service.ingest.batches import batches
+from service.ingest.flow import Flow
+from service.ingest.inputs import Input
+from service.ingest.items import Fault, Item, Rules
+from service.ingest.loading import TRY_AGAIN, Load, Patience
+from service.ingest.marks import Mark
+from service.ingest.reading import GZIP, Meter, opened
+from service.ingest.stream import Options, parsed
+from service.ingest.target import Target
+from service.jobs.disk import removed
+from service.jobs.job import MAX_ERRORS, Job, LineError, Status, now
+from service.jobs.pace import Pace
+from service.jobs.speed import Speed
+from service.jobs.spool import Held
+from service.jobs.store import Claimed, Progress, Store
+
+logger = logging.getLogger(__name__)
+
+SAVE_S = 0.5
+LOOK_S = 1.0  # whether somebody wants it to end, while there is nothing to save
+BATCH_BYTES = 500_000  # a larger one keeps the processor for too long at once
+START = 2  # batches on their way at first
+LAST_CALLS_S = 3.0  # how long those in flight may take after a stop
+LONGEST_DETAIL = 500
+# An upstream that is down is waited for.
+PATIENCE = Patience(tries=8, first_s=0.5, longest_s=30.0, lasting_s=900.0, longest_asked_s=900.0)
+
+UNREADABLE = (OSError, EOFError, zlib.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of it: `queued` is to be gone on with; None, somebody else has ended it."""
+
+    status: Status | None
+    detail: str | None = None
+
+
+class Work:
+    """One job that this process has claimed. `tell` is called with each moment that was saved."""
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        held: Held,
+        store: Store,
+        target: Target,
+        *,
+        batches_at_once: int,
+        pace: Pace,
+        tell: Callable[[Job], None],
+        patience: Patience = PATIENCE,
+    ) -> None:
+        job = claimed.job
+        self.id = job.id
+        self._plan = job.plan
+        self._held = held
+        self._store = store
+        self._target = target
+        self._at_once = batches_at_once
+        self._pace = pace
+        self._tell = tell
+        self._patience = patience
+        self._size, self._read = job.bytes, job.bytes_read
+        self._mark, self._errors = claimed.mark, list(job.errors)
+        self._retries = job.retries
+        self._started_at, self._before = job.started_at or now(), job.created_at
+        self._meter, self._speed = Meter(), Speed()
+        self._packed = False
+        self._load: Load | None = None
+        self._changed = False
+        self._stopping, self._closing = asyncio.Event(), asyncio.Event()
+        self._why: Outcome | None = Outcome("cancelled") if claimed.to_cancel else None
+
+    def stop(self) -> None:
+        """The service is stopping: save how far it has come, and leave it to be gone on with."""
+        self._closing.set()
+        self._stop(Outcome("queued"))
+
+    def cancel(self) -> None:
+        """Somebody wants it to end."""
+        self._stop(Outcome("cancelled"))
+
+    def save(self, mark: Mark, faults: Sequence[Fault] = ()) -> None:
+        """The load has come to here; it is written down at the next turn."""
+        self._mark, self._changed = mark, True
+        self._errors += map(_line_error, faults[: MAX_ERRORS - len(self._errors)])
+        self._note_speed()
+
+    async def run(self) -> None:
+        """Work on it until it has ended, or is stopped. Removes the upload once it has ended."""
+        saving = asyncio.create_task(self._keep_saving())
+        try:
+            outcome = await self._outcome()
+        finally:
+            saving.cancel()
+            await asyncio.wait({saving})
+        if await self._end(outcome):
+            await removed(self._held)
+
+    def _stop(self, why: Outcome) -> None:
+        self._why = self._why or why
+        self._stopping.set()
+        self._meter.stop()
+        if self._load:
+            self._load.stop()
+
+    async def _outcome(self) -> Outcome:
+        trouble: str | None = None
+        try:
+            if self._why is None and not self._stopped_before:
+                await self._write()
+        except CascadeError as exc:
+            trouble = self._sentence(exc)
+        except UNREADABLE as exc:
+            reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+            trouble = f"The file can't be read any further: {reason}"
+        except Exception:
+            logger.exception("import %s ended in a way that nobody foresaw", self.id)
+            trouble = "An internal error ended it; the log of the service says more"
+        if self._why:
+            return self._why
+        if self._stopped_before:
+            trouble = _stopped_at(self._errors[0])
+        elif trouble is None and not self._mark.written:
+            trouble = self._nothing()
+        return Outcome("failed" if trouble else "succeeded", trouble)
+
+    @property
+    def _stopped_before(self) -> bool:
+        """It was to stop at an error, and has met one."""
+        return self._plan.on_error == "stop" and self._mark.failed > 0
+
+    async def _write(self) -> None:
+        size = await self._batch_size()
+        if size is None:
+            return
+        with self._held.path.open("rb") as file:
+            self._packed = file.read(len(GZIP)) == GZIP
+        stops = self._plan.on_error == "stop"
+        load = self._load = Load(
+            self._target,
+            self._plan.namespace,
+            report=lambda _: None,
+            journal=self,
+            begin=self._mark,
+            flow=Flow(self._at_once, min(START, self._at_once)),
+            pace=self._pace.rest,
+            patience=self._patience,
+            last_calls_s=LAST_CALLS_S,
+            stop_on_error=stops,
+            on_stop=self._meter.stop,
+        )
+        self._note_speed()
+        stream = batches(self._items(), size, max_bytes=BATCH_BYTES, until_fault=stops)
+        with contextlib.closing(stream):
+            await load.run(stream)
+
+    async def _batch_size(self) -> int | None:
+        """What the target likes best; it may not be open yet."""
+        for tried in count(1):
+            try:
+                return self._target.batch_size
+            except Unavailable:
+                if tried > self._patience.tries:
+                    raise
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience.pause(tried, None)):
+                    await self._stopping.wait()
+            if self._stopping.is_set():
+                return None
+        return None
+
+    def _items(self) -> Iterator[Item]:
+        plan = self._plan
+        rules = Rules(
+            self._target.text_field, plan.text_field, plan.id_column, plan.flatten, flags=False
+        )
+        options = Options(rules, plan.delimiter, plan.strings)
+        kind = "jsonl" if plan.format == "ndjson" else plan.format
+        path = self._held.path
+        with opened(path, self._meter) as stream:
+            yield from parsed(stream, Input("", "", path, kind), options, self._mark.after)
+
+    async def _keep_saving(self) -> None:
+        """Write down how far it has come, and see whether somebody wants it to end."""
+        for turn in count():
+            await asyncio.sleep(SAVE_S)
+            with contextlib.suppress(JobsUnavailable):  # it was logged, and is tried again
+                if self._changed:
+                    await self._save()
+                elif turn % round(LOOK_S / SAVE_S) == 0:
+                    wanted = await self._store.to_cancel(self.id)
+                    self._see(wanted)
+
+    async def _save(self) -> None:
+        self._changed = False
+        try:
+            saved = await self._store.save(self.id, self._progress())
+        except JobsUnavailable:
+            self._changed = True
+            raise
+        self._see(saved.to_cancel if saved else None)
+        if saved:
+            self._tell(saved.job)
+
+    def _see(self, to_cancel: bool | None) -> None:
+        if to_cancel is None:
+            self._stop(Outcome(None))
+        elif to_cancel:
+            self.cancel()
+
+    async def _end(self, outcome: Outcome) -> bool:
+        """Write down how it ended, whenever that can be; whether the upload is done with.
+
+        What somebody else has ended is looked at anew by whoever takes the upload next.
+        """
+        if outcome.status is None:
+            return False
+        while True:
+            try:
+                return await self._write_down(outcome)
+            except JobsUnavailable:
+                if self._closing.is_set():
+                    return False  # it is gone on with from what was saved last
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._closing.wait()
+
+    async def _write_down(self, outcome: Outcome) -> bool:
+        assert outcome.status is not None, "somebody else has ended it"  # noqa: S101
+        if outcome.status == "queued":
+            saved = await self._store.save(self.id, self._progress(), status="queued")
+        else:
+            finished_at = now()
+            progress = self._progress((finished_at - self._started_at).total_seconds())
+            saved = await self._store.save(
+                self.id,
+                progress,
+                status=outcome.status,
+                detail=outcome.detail,
+                finished_at=finished_at,
+            )
+        if saved:
+            self._tell(saved.job)
+        return saved is not None and saved.job.ended
+
+    def _progress(self, whole_s: float | None = None) -> Progress:
+        """As it is now; or, when it has ended, with the rate of the whole."""
+        mark, load = self._mark, self._load
+        retries = self._retries + (load.tally.retries if load else 0)
+        rate = self._speed.rate
+        eta_s = self._speed.eta_s(self._size - self._read)
+        if whole_s is not None:
+            rate, eta_s = mark.written / whole_s if whole_s > 0 else 0.0, None
+        return Progress(mark, self._read, retries, self._errors, rate, eta_s)
+
+    def _note_speed(self) -> None:
+        read = self._meter.read if self._packed else self._mark.after.offset
+        self._read = max(self._read, min(read, self._size))
+        self._speed.add(self._mark.written + self._mark.failed, self._read)
+
+    def _sentence(self, exc: CascadeError) -> str:
+        """Why it failed. The error at which it was to stop is one of its errors from then on."""
+        if self._load and self._load.stopped_at:
+            error = _line_error(self._load.stopped_at)
+            if error not in self._errors:
+                self._mark = Mark(0, self._mark.written, self._mark.failed + 1, self._mark.after)
+                self._errors.append(error)
+        elif isinstance(exc, TRY_AGAIN):
+            return f"Nothing could be written any more, for long: {exc.detail}"
+        return exc.detail
+
+    def _nothing(self) -> str:
+        if not self._errors:
+            return "There is no record in the file"
+        line, detail = self._errors[0]
+        where = f"line {line}" if line else "the file"
+        return f"No record could be written; {where}: {detail}"
+
+
+def _line_error(fault: Fault) -> LineError:
+    return LineError(fault.line, fault.sentence[:LONGEST_DETAIL])
+
+
+def _stopped_at(error: LineError) -> str:
+    where = f"line {error.line}" if error.line else "the first error"
+    return f"Stopped at {where}, as on_error says: {error.detail}"

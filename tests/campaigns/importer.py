@@ -1,0 +1,67 @@
+"""The process that `imports.py` kills: the imports of one folder, written to the embedded engine.
+
+It prints `ready` when it is open. Each line on stdin is a path to be sent, answered with the id of
+its job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from service.embedded.client import EmbeddedAsyncIndex
+from service.embedded.engine import opened_index
+from service.ingest.target import Written
+from service.jobs.job import Plan
+from service.jobs.jobs import Jobs
+from service.lifecycle import Lifecycle
+from tests.campaigns.loader import SCHEMA, tell
+from tests.campaigns.model import EMBEDDER
+
+SPACE = "imported"
+
+
+class Index:
+    """The engine, as what is written to."""
+
+    text_field = "body"
+    batch_size = 50
+
+    def __init__(self, index: EmbeddedAsyncIndex) -> None:
+        self._index = index
+
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
+        await self._index.documents.upsert(namespace=namespace, documents=records)
+        return Written(len(records))
+
+
+async def main(folder: Path, url: str | None) -> None:
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    async with opened_index(folder / "engine", "records", SCHEMA, EMBEDDER) as index:
+        jobs = Jobs(
+            folder / "imports",
+            url,
+            Index(index),
+            Lifecycle(),
+            max_bytes=10**9,
+            batches_at_once=4,
+        )
+        async with jobs.opened():
+            tell("ready")
+            while line := (await lines.readline()).decode().strip():
+                data = await asyncio.to_thread(Path(line).read_bytes)
+                plan = Plan(SPACE, line, "ndjson")
+                async with jobs.receive(plan) as upload:
+                    await upload.write(data)
+                    tell((await upload.keep()).id)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))

@@ -1,0 +1,65 @@
+"""How many at once: fewer after a rate limit, more again while all is well, none in a pause."""
+
+from __future__ import annotations
+
+import asyncio
+
+from service.ingest.flow import Flow
+
+
+async def waits(flow: Flow) -> asyncio.Task[int | None]:
+    """Somebody who waits for a turn, and does not get one by itself."""
+    task = asyncio.create_task(flow.take())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not task.done()
+    return task
+
+
+async def test_no_more_get_a_turn_than_the_limit() -> None:
+    flow = Flow(2)
+    assert [await flow.take(), await flow.take()] == [0, 0]
+    third = await waits(flow)
+    flow.give_back()
+    assert await third == 0
+
+
+async def test_each_round_that_goes_well_adds_one_up_to_the_most() -> None:
+    flow = Flow(4, 1)
+    limits = []
+    for _ in range(12):
+        flow.went_well()
+        limits.append(flow.limit)
+    assert limits == [2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4]
+
+
+async def test_a_rate_limit_halves_it_once_for_all_who_were_on_their_way() -> None:
+    flow = Flow(8)
+    rounds = [await flow.take() for _ in range(4)]
+    for round in rounds:
+        assert round is not None
+        flow.limited(round, 0)
+        flow.give_back()
+    assert flow.limit == 4
+    round = await flow.take()
+    assert round is not None
+    flow.limited(round, 0)
+    assert flow.limit == 2
+
+
+async def test_nobody_gets_a_turn_in_a_pause_and_the_longest_pause_counts() -> None:
+    flow = Flow(4)
+    flow.pause(600)
+    flow.pause(1)
+    assert 590 < flow.quiet_s <= 600
+    waiting = await waits(flow)
+    flow.close()
+    assert await waiting is None
+    assert await flow.take() is None
+
+
+async def test_a_pause_comes_to_its_end() -> None:
+    flow = Flow(1)
+    flow.pause(0.02)
+    async with asyncio.timeout(10):
+        assert await flow.take() == 0

@@ -1,0 +1,103 @@
+"""A file read from any spot on: what comes is what would have come, with the same lines."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.ingest import delimited, jsonl
+from service.ingest.batches import batches
+from service.ingest.delimited import Dialect
+from service.ingest.items import Item, Rules
+from service.ingest.reading import MAX_LINE, START, Meter, Spot, opened
+
+RULES = Rules("chunk_text")
+BOM = b"\xef\xbb\xbf"
+LINES = st.sampled_from(
+    [
+        b'{"_id": "a", "chunk_text": "x"}',
+        b'{"chunk_text": "\xc3\xa4"}',
+        b"{",
+        b"",
+        b"  ",
+        b"\xff",
+        b"x" * (MAX_LINE + 5),
+        b"x" * (MAX_LINE + 70_000),
+    ]
+)
+ROWS = st.sampled_from(
+    [b"a,x", b'b,"two\nlines"', b'c,"a ""quote"""', b"one", b"", b'bad"quote,"x"y', b"\xff,x"]
+)
+Parse = Callable[[BinaryIO, Spot], list[Item]]
+
+
+def json_lines(stream: BinaryIO, after: Spot) -> list[Item]:
+    return list(jsonl.parse(stream, "f", RULES, after))
+
+
+def table(stream: BinaryIO, after: Spot) -> list[Item]:
+    return list(delimited.parse(stream, "f", RULES, Dialect(), after))
+
+
+def agree(parse: Parse, data: bytes) -> None:
+    whole = parse(io.BytesIO(data), START)
+    for number, item in enumerate(whole):
+        assert item.line is not None
+        assert parse(io.BytesIO(data), item.after) == whole[number + 1 :]
+        if number % 3 == 0:
+            packed = gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(data, 1)))
+            assert parse(cast("BinaryIO", packed), item.after) == whole[number + 1 :]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(LINES, max_size=8), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
+def test_json_lines(lines: list[bytes], end: bytes, bom: bool) -> None:
+    agree(json_lines, BOM * bom + end.join(lines))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(ROWS, max_size=8), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
+def test_rows(rows: list[bytes], end: bytes, bom: bool) -> None:
+    agree(table, BOM * bom + end.join([b"", b"id,chunk_text", *rows]))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_is_passed_over_and_not_parsed(tmp_path: Path, packed: bool) -> None:
+    """And what was passed over counts as read."""
+    lines = [b'{"_id": "%d", "chunk_text": "x"}\n' % n for n in range(50_000)]
+    path = tmp_path / "file"
+    path.write_bytes(gzip.compress(b"".join(lines)) if packed else b"".join(lines))
+    spot = Spot(49_990, sum(map(len, lines[:49_990])))
+    meter = Meter()
+    with opened(path, meter) as stream:
+        items = json_lines(stream, spot)
+    assert [item.line for item in items] == list(range(49_991, 50_001))
+    assert meter.read == path.stat().st_size
+
+
+def test_batches_know_the_spot_that_they_reach_to() -> None:
+    data = b"{\n" + b'{"_id": "1", "chunk_text": "x"}\n' * 2 + b"{\n"
+    found = list(batches(json_lines(io.BytesIO(data), START), 10))
+    assert [batch.after.lines for batch in found] == [2, 4]
+    assert found[-1].after.offset == len(data)
+    assert [line for batch in found for _, line in batch.places] == [2, 3]
+
+
+def test_until_a_fault_comes_all_that_is_before_it() -> None:
+    data = b'{"_id": "1", "chunk_text": "x"}\n{\n{"_id": "2", "chunk_text": "x"}\n'
+    found = list(batches(json_lines(io.BytesIO(data), START), 10, until_fault=True))
+    assert [(len(batch.records), len(batch.faults)) for batch in found] == [(1, 0), (0, 1)]
+
+
+def test_an_api_names_its_options_as_it_has_them() -> None:
+    given = {"chunk_text": "x", "_id": "1", "id": "2"}
+    for flags, name in ((True, "--id-column"), (False, "id_column")):
+        item = Rules("chunk_text", flags=flags).record("here", given)
+        assert f"differ: {name} says" in str(item)

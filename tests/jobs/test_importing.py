@@ -1,0 +1,103 @@
+"""Imports into indexes behind a network: rate limits are heeded, and refusals are of records."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from service.app import create_app
+from service.errors import Unavailable
+from service.records.importing import Importing
+from tests.conftest import MakeSettings
+from tests.jobs.running import Running, ndjson, running
+from tests.upstream import Flaky, Status, Upstream
+
+
+@contextlib.asynccontextmanager
+async def importing(make: MakeSettings, folder: Path) -> AsyncIterator[Running]:
+    app = create_app(make())
+    async with app.test_app():
+        backend = app.extensions["cascade"]
+        target = Importing(lambda: backend.records, "chunk_text", 20.0)
+        async with running(folder, None, target) as here:
+            yield here
+
+
+async def test_each_index_gets_every_record(
+    make_settings: MakeSettings, upstream: Upstream, folder: Path
+) -> None:
+    async with importing(make_settings, folder) as here:
+        job = await here.done(ndjson(range(300)))
+    assert (job.status, job.written, job.retries) == ("succeeded", 300, 0)
+    for index in ("dense", "sparse"):
+        sizes = [len(call.body) for call in upstream.upserts(index)]
+        assert sorted(sizes, reverse=True) == [96, 96, 96, 12]
+
+
+async def test_after_a_rate_limit_nothing_is_sent_for_as_long_as_was_asked(
+    make_settings: MakeSettings, upstream: Upstream, folder: Path
+) -> None:
+    limit = Status(429, {"retry-after": "3600"})
+    async with importing(make_settings, folder) as here:
+        with upstream.behaving(limit, "dense"):
+            job = await here.send(ndjson(range(2_000)))
+            await upstream.until(lambda: len(upstream.upserts("dense")) >= 2)
+            job = await here.jobs.cancel(job.id)
+    assert job.status == "cancelled"
+    assert len(upstream.upserts("dense")) == 2  # those that were on their way together
+
+
+async def test_a_rate_limit_that_passes_costs_nothing_but_time(
+    make_settings: MakeSettings, upstream: Upstream, folder: Path
+) -> None:
+    limit = Flaky(Status(429, {"retry-after": "1"}), times=1)
+    async with importing(make_settings, folder) as here:
+        with upstream.behaving(limit, "sparse"):
+            job = await here.done(ndjson(range(500)))
+    assert (job.status, job.written, job.failed, job.retries) == ("succeeded", 500, 0, 1)
+
+
+async def test_a_record_that_is_none_for_the_index_is_told_by_its_line(
+    make_settings: MakeSettings, folder: Path
+) -> None:
+    async with importing(make_settings, folder) as here:
+        job = await here.done(ndjson([1, "ä", 3]))
+        alone = await here.done(ndjson(["ä"]))
+    assert (job.status, job.written, job.failed) == ("succeeded", 2, 1)
+    assert job.errors[0].line == 2
+    assert "1 to 512 ASCII characters" in job.errors[0].detail
+    assert alone.status == "failed"
+    assert alone.detail is not None
+    assert "'ä': _id: must be a text of 1 to 512 ASCII" in alone.detail
+
+
+async def test_a_key_that_is_rejected_ends_it(
+    make_settings: MakeSettings, upstream: Upstream, folder: Path
+) -> None:
+    async with importing(make_settings, folder) as here:
+        with upstream.behaving(Status(401), "dense"):
+            job = await here.done(ndjson(range(300)))
+    assert job.status == "failed"
+    assert job.detail is not None
+    assert "rejected the key" in job.detail
+
+
+async def test_while_the_records_are_closed_an_import_waits(folder: Path) -> None:
+    def closed() -> None:
+        raise Unavailable("not open")
+
+    target = Importing(closed, "chunk_text", 1.0)  # type: ignore[arg-type]
+    async with running(folder, None, target) as here:
+        job = await here.send(ndjson([1]))
+        await here.until(job.id, lambda job: job.status == "running")
+    async with running(folder, None, target) as here:
+        assert (await here.jobs.get(job.id)).status in {"queued", "running"}
+
+
+async def test_a_record_that_is_too_large_is_left_out(
+    make_settings: MakeSettings, folder: Path
+) -> None:
+    async with importing(make_settings, folder) as here:
+        job = await here.done(ndjson([1]) + ndjson([2], "x" * 50_000) + ndjson([3]))
+    assert (job.written, job.failed, job.errors[0].line) == (2, 1, 2)

@@ -1,0 +1,187 @@
+"""Imports from the upload to the end, on every database."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from pathlib import Path
+
+import pytest
+
+from service.errors import BodyTooLarge, InvalidRequest, NotFound
+from service.jobs.job import LineError
+from tests.ingest.shelf import Shelf, failing
+from tests.jobs.running import left, ndjson, plan, running
+
+
+async def test_an_upload_is_written_and_its_file_is_gone(folder: Path, url: str | None) -> None:
+    shelf = Shelf()
+    async with running(folder, url, shelf) as here:
+        job = await here.send(ndjson(range(105)), name="some.ndjson")
+        assert (job.status, job.written, job.revision) == ("queued", 0, 1)
+        job = await here.ended(job.id)
+        assert (job.status, job.written, job.failed, job.detail) == ("succeeded", 105, 0, None)
+        assert (job.progress, job.bytes_read, job.eta_s) == (1.0, job.bytes, None)
+        assert job.plan == plan(name="some.ndjson")
+        assert job.started_at is not None
+        assert job.finished_at is not None
+        assert job.created_at <= job.started_at <= job.finished_at
+        assert await here.jobs.get(job.id) == job
+        assert shelf.records.keys() == {str(n) for n in range(105)}
+    assert left(folder) == []
+
+
+async def test_lines_that_are_no_records_are_told_with_their_numbers(
+    folder: Path, url: str | None
+) -> None:
+    lines = [*ndjson(range(5)).splitlines(), b"", b'{"_id": "x"}', b"{", b"[]"]
+    shelf = Shelf(failing(1, "invalid_request", "too \0 deep"))
+    async with running(folder, url, shelf) as here:
+        job = await here.done(b"\n".join(lines) + b"\n" + ndjson([9]))
+    assert (job.status, job.written, job.failed) == ("succeeded", 5, 4)
+    assert dict(job.errors).keys() == {2, 7, 8, 9}
+    assert dict(job.errors)[7].startswith("has no text: 'chunk_text' must be a text (text_field")
+    assert dict(job.errors)[2] == "'1': too \ufffd deep"
+
+
+async def test_of_many_errors_the_first_are_told_and_all_are_counted(
+    folder: Path, url: str | None
+) -> None:
+    async with running(folder, url, Shelf()) as here:
+        job = await here.done(ndjson([1]) + b"{\n" * 3000)
+    assert (job.status, job.written, job.failed) == ("succeeded", 1, 3000)
+    assert [error.line for error in job.errors] == list(range(2, 102))
+
+
+async def test_it_stops_at_the_first_error_if_that_is_wanted(folder: Path) -> None:
+    shelf = Shelf()
+    async with running(folder, None, shelf) as here:
+        job = await here.done(ndjson(range(15)) + b"{\n" + ndjson(range(20)), on_error="stop")
+    assert (job.status, job.written, job.failed) == ("failed", 15, 1)
+    assert job.detail == f"Stopped at line 16, as on_error says: {job.errors[0].detail}"
+    assert len(shelf.records) == 15
+
+
+async def test_it_stops_at_a_record_that_is_refused(folder: Path) -> None:
+    shelf = Shelf(failing(3, "invalid_request", "not this one"))
+    async with running(folder, None, shelf) as here:
+        job = await here.done(ndjson(range(50)), on_error="stop")
+    assert (job.status, job.failed) == ("failed", 1)
+    assert job.errors == (LineError(4, "'3': not this one"),)
+    assert job.detail == "Stopped at line 4, as on_error says: '3': not this one"
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "There is no record in the file"),
+        (b"\n\n", "There is no record in the file"),
+        (b"[{}]", "No record could be written; line 1: starts with `[`"),
+        (b"{}\n{}\n", "No record could be written; line 1: has no text"),
+    ],
+)
+async def test_where_nothing_was_written_it_has_failed(
+    folder: Path, data: bytes, sentence: str
+) -> None:
+    async with running(folder, None, Shelf()) as here:
+        job = await here.done(data)
+    assert job.status == "failed"
+    assert job.detail is not None
+    assert job.detail.startswith(sentence)
+
+
+async def test_a_packed_file_that_breaks_off_has_failed(folder: Path) -> None:
+    shelf = Shelf()
+    packed = gzip.compress(ndjson(range(5000)))
+    async with running(folder, None, shelf) as here:
+        whole = await here.done(packed)
+        assert (whole.status, whole.written) == ("succeeded", 5000)
+        job = await here.done(packed[:-3000])
+    assert job.status == "failed"
+    assert job.detail is not None
+    assert job.detail.startswith("The file can't be read any further: ")
+    assert 0 < job.written < 5000
+    assert left(folder) == []
+
+
+async def test_a_table_is_read_as_it_was_asked_for(folder: Path) -> None:
+    shelf = Shelf()
+    rows = b'key;body;n\na;"one\ntwo";1\nb;;2\nc;three;3\n'
+    options = {"delimiter": ";", "id_column": "key", "text_field": "body"}
+    async with running(folder, None, shelf) as here:
+        job = await here.done(rows, format="csv", **options)
+        other = await here.done(rows, format="csv")
+    assert shelf.records == {
+        "a": {"_id": "a", "chunk_text": "one\ntwo", "n": 1},
+        "c": {"_id": "c", "chunk_text": "three", "n": 3},
+    }
+    assert [error.line for error in job.errors] == [4]
+    assert other.status == "failed"
+    assert other.detail is not None
+    assert other.detail.endswith("give another text_field, or the right delimiter")
+
+
+async def test_of_two_records_with_one_id_the_later_one_stays(folder: Path) -> None:
+    shelf = Shelf()
+    async with running(folder, None, shelf) as here:
+        data = b"".join(ndjson([n, "same"], f"text {n}") for n in range(40))
+        job = await here.done(data)
+    assert job.written == 80
+    assert shelf.records["same"]["chunk_text"] == "text 39 same"
+
+
+async def test_jobs_are_listed_newest_first_page_by_page(folder: Path, url: str | None) -> None:
+    async with running(folder, url, Shelf()) as here:
+        ids = [(await here.send(ndjson([n]))).id for n in range(5)]
+        bad = (await here.done(b"{")).id
+        for id in ids:
+            await here.ended(id)
+        page = await here.jobs.list(4, None)
+        assert [job.id for job in page.jobs] == [bad, *ids[:1:-1]]
+        rest = await here.jobs.list(4, page.cursor)
+        assert [job.id for job in rest.jobs] == ids[1::-1]
+        assert rest.cursor is None
+        failed = await here.jobs.list(4, None, "failed")
+        assert [job.id for job in failed.jobs] == [bad]
+        with pytest.raises(InvalidRequest, match="cursor"):
+            await here.jobs.list(4, "nonsense")
+
+
+@pytest.mark.parametrize("id", ["0" * 32, "x", "", "../jobs.db", "\0"])
+async def test_an_id_that_there_is_not(folder: Path, url: str | None, id: str) -> None:
+    async with running(folder, url, Shelf()) as here:
+        for call in (here.jobs.get, here.jobs.cancel):
+            with pytest.raises(NotFound):
+                await call(id)
+        with pytest.raises(NotFound):
+            async with here.jobs.watch(id):
+                pass
+
+
+async def test_an_upload_that_is_too_large_or_given_up_leaves_nothing(folder: Path) -> None:
+    async with running(folder, None, Shelf(), max_bytes=3_000_000) as here:
+        with pytest.raises(BodyTooLarge, match="3000000 bytes"):
+            await here.send(b"x" * 3_000_001)
+        async with here.jobs.receive(plan()) as upload:
+            await upload.write(b"x" * 2_000_000)
+            assert len(left(folder)) == 1
+        assert left(folder) == []
+        assert (await here.jobs.list(10, None)).jobs == []
+
+
+async def test_whoever_goes_away_in_mid_upload_leaves_nothing(folder: Path) -> None:
+    async with running(folder, None, Shelf()) as here:
+        begun = asyncio.Event()
+
+        async def caller() -> None:
+            async with here.jobs.receive(plan()) as upload:
+                while True:
+                    await upload.write(b"x" * 1_000)
+                    begun.set()
+                    await asyncio.sleep(0)
+
+        task = asyncio.create_task(caller())
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait({task})
+        assert left(folder) == []

@@ -1,0 +1,128 @@
+"""What is left behind is tidied up, and nothing that anybody is at."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.jobs.database import Database
+from service.jobs.job import Job, Status, new_id, now
+from service.jobs.spool import Spool
+from service.jobs.store import Store
+from service.jobs.sweeping import NO_FILE, NO_NODE, Sweeper
+from tests.jobs.running import left, plan
+
+MINE, ANOTHER = "a" * 32, "b" * 32
+
+
+class Disk:
+    """A folder and its table, with nobody who works on anything."""
+
+    def __init__(self, spool: Spool, store: Store) -> None:
+        self.spool = spool
+        self.store = store
+        self.sweeper = Sweeper(spool, store, MINE)
+
+    async def job(self, status: Status, node: str = MINE, age: timedelta | None = None) -> str:
+        """A row as it may be found."""
+        at = now() - (age or timedelta())
+        ended = None if status in {"queued", "running"} else at
+        id = new_id()
+        job = Job(id, plan(), status, 9, 0, 0, 0, 0, (), None, 1, at, at, ended, 0.0, None)
+        await self.store.add(job, node)
+        return id
+
+    def file(self, id: str, *, whole: bool = True) -> None:
+        held = self.spool.new(id)
+        if whole:
+            held.keep()
+        held.close()
+
+
+@pytest.fixture
+async def disk(folder: Path, url: str | None) -> AsyncIterator[Disk]:
+    await asyncio.to_thread(folder.mkdir)
+    database = Database(url, folder / "jobs.db")
+    await database.migrate()
+    yield Disk(Spool(folder), Store(database))
+    await database.close()
+
+
+async def test_files_that_nobody_needs_are_removed(disk: Disk, folder: Path) -> None:
+    disk.file(new_id(), whole=False)
+    disk.file(new_id())
+    disk.file(await disk.job("succeeded"))
+    waiting, running = await disk.job("queued"), await disk.job("running")
+    disk.file(waiting)
+    disk.file(running)
+    await disk.sweeper.sweep()
+    assert left(folder) == sorted([f"{waiting}.spool", f"{running}.spool"])
+    assert [(await disk.store.get(id)).status for id in (waiting, running)] == [  # type: ignore[union-attr]
+        "queued",
+        "running",
+    ]
+
+
+async def test_files_that_somebody_is_at_are_left_alone(disk: Disk, folder: Path) -> None:
+    """One arrives, and one has arrived and has no job yet."""
+    with (
+        contextlib.closing(disk.spool.new(new_id())),
+        contextlib.closing(disk.spool.new(new_id())) as whole,
+    ):
+        whole.keep()
+        await disk.sweeper.sweep()
+        assert len(left(folder)) == 2
+    await disk.sweeper.sweep()
+    assert left(folder) == []
+
+
+async def test_jobs_whose_upload_is_gone_have_failed(disk: Disk) -> None:
+    gone = [await disk.job("queued"), await disk.job("running")]
+    done = await disk.job("succeeded")
+    await disk.sweeper.sweep()
+    for id in gone:
+        job = await disk.store.get(id)
+        assert job is not None
+        assert (job.status, job.detail, job.revision) == ("failed", NO_FILE, 2)
+        assert job.finished_at is not None
+    assert (await disk.store.get(done)).status == "succeeded"  # type: ignore[union-attr]
+
+
+async def test_jobs_of_a_node_that_is_gone_have_failed_after_an_hour(disk: Disk) -> None:
+    recent = await disk.job("running", ANOTHER, timedelta(minutes=59))
+    gone = await disk.job("running", ANOTHER, timedelta(minutes=61))
+    mine = await disk.job("queued", MINE, timedelta(days=2))
+    disk.file(mine)
+    await disk.sweeper.sweep()
+    jobs = {id: await disk.store.get(id) for id in (recent, gone, mine)}
+    assert {id: job.status for id, job in jobs.items() if job} == {
+        recent: "running",
+        gone: "failed",
+        mine: "queued",
+    }
+    assert jobs[gone] == replace(
+        jobs[gone],  # type: ignore[type-var]
+        detail=NO_NODE,
+    )
+
+
+async def test_jobs_that_ended_a_month_ago_are_forgotten(disk: Disk) -> None:
+    old = await disk.job("succeeded", age=timedelta(days=31))
+    recent = await disk.job("failed", age=timedelta(days=29))
+    await disk.sweeper.sweep()
+    assert await disk.store.get(old) is None
+    assert await disk.store.get(recent) is not None
+
+
+def test_a_folder_has_one_name_however_many_ask(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "imports")
+    names = {spool.node() for _ in range(3)}
+    assert len(names) == 1
+    assert {Spool(tmp_path / "imports").node()} == names
+    assert {Spool(tmp_path / "other").node()} != names
