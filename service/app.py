@@ -26,6 +26,7 @@ from service.indexes.pinecone import OpenLane, open_lane
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
 from service.records.importing import Importing
+from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.sources import sources_for
@@ -36,7 +37,10 @@ from service.web.gate import Gate
 from service.web.operations import operations_blueprint
 from service.web.paced import PacedConnection
 from service.web.proxy import trust_proxies
-from service.web.search import search_blueprint
+from service.web.search import search_blueprint, searchings_of
+from service.web.socket import socket_blueprint
+from service.web.sockets import Sockets
+from service.web.stream import stream_blueprint
 
 # How long after a write a search may still find what was there before.
 SETTLE_S: dict[str, float] = {"pinecone": 10.0, "embedded": 2.0}
@@ -77,15 +81,17 @@ def create_app(
     store = _store_for(settings)
     # Of several processes, each has to know what the others keep, and what they wrote.
     keeps = settings.redis_url is not None or settings.web_concurrency == 1
-    answers: Answers[Receipt] = Answers(store, settings.cache_ttl if keeps else 0)
+    answers: Answers[Event, Receipt] = Answers(store, settings.cache_ttl if keeps else 0)
     cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
     cursors = Cursors(store, cursors_ttl, kept=keeps)
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.wrote)
     places = Places(settings.max_in_flight, settings.max_waiting)
-    door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops)
+    searchings = searchings_of(settings, backend, answers, cursors)
+    door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops, settings.origins)
     jobs = _jobs_for(settings, backend, places, lifecycle)
 
     app = Cascade("service", static_folder=None)
+    app.asgi_websocket_class = Sockets(lifecycle).connection  # type: ignore[assignment]
     limits = {records.PATH: settings.max_records_body_bytes}
     app.request_class = request_class(limits, streamed={imports.PATH})
     app.asgi_http_class = PacedConnection
@@ -102,7 +108,9 @@ def create_app(
     errors.install(app)
     access.install(app, door)
     app.register_blueprint(operations_blueprint(lifecycle, backend.health))
-    app.register_blueprint(search_blueprint(settings, backend, answers, cursors))
+    app.register_blueprint(search_blueprint(searchings))
+    app.register_blueprint(stream_blueprint(searchings["cascading"]))
+    app.register_blueprint(socket_blueprint(searchings, places, settings.typing_pause_ms / 1000))
     records.install(app, settings, backend, door)
     imports.install(app, settings, jobs, door)
 

@@ -2,10 +2,11 @@
 
 - A request that is no HTTP at all is answered in the shape of every other error, and so is one
   whose handling was cut off.
-- Nothing but HTTP/1.1 is spoken. HTTP/2 over cleartext, by `Upgrade: h2c` or by prior knowledge,
-  is a way around the rules of a proxy in front.
+- Nothing but HTTP/1.1 is spoken, and WebSockets. HTTP/2 over cleartext, by `Upgrade: h2c` or by
+  prior knowledge, is a way around the rules of a proxy in front.
 - A response whose length is known leaves in one write instead of three.
-- A connection ends when its client has hung up, or does not read what it asked for.
+- A connection ends when its client has hung up, or does not read what it asked for. Where a
+  response goes on for long, little is held for a client that doesn't.
 
 Hypercorn offers no place for either, so this overrides methods that are not part of its documented
 interface; the version is pinned, and tests hold each of them down (docs/decisions/0003).
@@ -17,6 +18,7 @@ import asyncio
 import contextlib
 import re
 import uuid
+from typing import cast
 
 import h11
 import orjson
@@ -24,15 +26,19 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import EndBody, Response
+from hypercorn.protocol.events import EndBody, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import AppWrapper, H11SendableEvent, LifespanState
 
+from service.patience import Patience, Wire
 from service.receiver import Receiver
+from service.websocket import Socket
 
 CLOSE_GRACE_S = 5.0
 
+SWITCHING = 101
 BAD_REQUEST = 400
 HEADERS_TOO_LARGE = 431
 INTERNAL_ERROR = 500
@@ -48,12 +54,19 @@ _SENTENCES = {
     ),
 }
 
+_NO_HANDSHAKE = ("malformed_request", "The WebSocket handshake is not valid")
+_EVENT_STREAM = b"text/event-stream"
+_BODY = {b"content-length", b"transfer-encoding"}
+
 # A path, the whole server, or an address with a path: what a request can be about.
 _TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", re.DOTALL)
 
 
 class StrictH11(H11Protocol):
-    """HTTP/1.1 and nothing else."""
+    """HTTP/1.1 and WebSockets, and nothing else."""
+
+    wire: Wire
+    patience: Patience
 
     _received = 0  # bytes
     _held = b""  # the head of a response that waits for its body
@@ -77,15 +90,57 @@ class StrictH11(H11Protocol):
             await self._send_error_response(BAD_REQUEST)
             await self.send(Closed())
             return
-        await super()._create_stream(_without_upgrade(request))
+        if not any(name == b"upgrade" for name, _ in request.headers):
+            await super()._create_stream(request)
+        elif _is_handshake(request):
+            await self._create_socket(request)
+        else:
+            await super()._create_stream(_without_upgrade(request))
+
+    async def _create_socket(self, request: h11.Request) -> None:
+        """What Hypercorn does for a WebSocket, but that it is ours."""
+        self.stream = Socket(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+            patience=self.patience,
+        )
+        self.connection = H11WSConnection(cast("h11.Connection", self.connection))
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                method="GET",
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
 
     async def stream_send(self, event: StreamEvent) -> None:
-        if _is_bare_error(event):
+        if self._is_socket and isinstance(event, Response) and _is_bare(event):
+            await self._send_error(event.status_code, *_NO_HANDSHAKE)
+            self._answered = True
+        elif _is_bare_error(event):
             stopping = self.context.terminated.is_set()
             await self._send_error_response(UNAVAILABLE if stopping else INTERNAL_ERROR)
             self._answered = True
         elif not (self._answered and isinstance(event, EndBody)):
+            if isinstance(event, Response) and _goes_on(event):
+                self.wire.narrow()
             await super().stream_send(event)
+            if isinstance(event, EndBody):
+                self.wire.widen()
+
+    @property
+    def _is_socket(self) -> bool:
+        return isinstance(self.stream, WSStream)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         try:
@@ -105,7 +160,9 @@ class StrictH11(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         if status_code not in _SENTENCES:  # 501 for a transfer coding, say: the request is at fault
             status_code = BAD_REQUEST
-        code, detail = _SENTENCES[status_code]
+        await self._send_error(status_code, *_SENTENCES[status_code])
+
+    async def _send_error(self, status_code: int, code: str, detail: str) -> None:
         request_id = uuid.uuid4().hex
         body = orjson.dumps({"detail": detail, "code": code, "request_id": request_id})
         headers = [
@@ -121,24 +178,46 @@ class StrictH11(H11Protocol):
 
 
 def _without_upgrade(request: h11.Request) -> h11.Request:
-    """There is nothing to upgrade to, and a server may ignore the wish."""
-    headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-    if len(headers) == len(request.headers):
-        return request
+    """There is nothing else to upgrade to, and a server may ignore the wish."""
     return h11.Request(
         method=request.method,
         target=request.target,
-        headers=headers,
+        headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
         http_version=request.http_version,
+    )
+
+
+def _is_handshake(request: h11.Request) -> bool:
+    """Whether it asks for a WebSocket, as it is done in HTTP/1.1."""
+    named: dict[bytes, list[bytes]] = {}
+    for name, value in request.headers:
+        if name in _BODY:
+            return False
+        named.setdefault(name, []).append(value.lower())
+    tokens = {
+        token.strip() for value in named.get(b"connection", []) for token in value.split(b",")
+    }
+    return (
+        (request.method, request.http_version) == (b"GET", b"1.1")
+        and named.get(b"upgrade") == [b"websocket"]
+        and b"upgrade" in tokens
     )
 
 
 def _is_bare_error(event: StreamEvent) -> bool:
     """What Hypercorn sends by itself where the application was cancelled, or failed."""
-    return (
-        isinstance(event, Response)
-        and event.status_code == INTERNAL_ERROR
-        and (b"content-length", b"0") in event.headers
+    return isinstance(event, Response) and event.status_code == INTERNAL_ERROR and _is_bare(event)
+
+
+def _is_bare(response: Response) -> bool:
+    return (b"content-length", b"0") in response.headers
+
+
+def _goes_on(response: Response) -> bool:
+    """Whether it may go on for long: a WebSocket, or events."""
+    return response.status_code == SWITCHING or any(
+        name == b"content-type" and value.startswith(_EVENT_STREAM)
+        for name, value in response.headers
     )
 
 
@@ -182,6 +261,7 @@ class Connection(TCPServer):
             made.server,
             made.send,
         )
+        strict.wire, strict.patience = self._receiver.wire, self._receiver.patience
         self._receiver.is_answered = strict.has_answered
         await super()._read_data()
         self._all_read = True  # nothing more will come: there is nothing to wait for

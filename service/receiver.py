@@ -14,6 +14,7 @@ from typing import cast
 
 from hypercorn.config import Config
 
+from service.patience import Patience, Wire
 from service.web.shedding import Given, Shed, Shedder
 
 LONGEST_S = 5.0  # that somebody who came too early has to wait
@@ -31,8 +32,10 @@ class Receiver(asyncio.StreamReaderProtocol):
         config: Config,
         shedder: Shedder,
         early: set[Receiver],
+        patience: Patience,
     ) -> None:
         super().__init__(reader)
+        self.patience = patience
         self.passed_on = 0  # bytes
         self.is_answered: Callable[[int], bool] = _nothing
         self.heard_at = 0.0
@@ -45,11 +48,20 @@ class Receiver(asyncio.StreamReaderProtocol):
         self._now = asyncio.get_running_loop().time
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
+        self.wire = Wire(self._transport, self.patience.unread_s)
         super().connection_made(transport)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.wire.wait_for_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.wire.stop_waiting()
+
     def data_received(self, data: bytes) -> None:
-        if self.is_answered(self.passed_on) and not self._wire.get_write_buffer_size():
+        if self.is_answered(self.passed_on) and not self._transport.get_write_buffer_size():
             given = self._shedder.refusable(data)
             if given is not None:
                 self.heard_at = self._now()
@@ -63,23 +75,24 @@ class Receiver(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
+        self.wire.stop_waiting()
         super().connection_lost(exc)
 
     def hear(self) -> None:
         """It is time for what was held back."""
         held = self._release()
-        if not self._wire.is_closing():
-            self._wire.resume_reading()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
             self.data_received(held)
 
     def _refuse(self, given: Given) -> None:
         shed = self._shedder.refuse(given)
         self._early_until = self._now() + min(shed.too_early_s, LONGEST_S)
-        self._wire.write(_serialized(shed, self._config))
+        self._transport.write(_serialized(shed, self._config))
 
     def _hold(self, data: bytes) -> None:
         self._held = data
-        self._wire.pause_reading()
+        self._transport.pause_reading()
         self._early.add(self)
         seconds = self._early_until - self._now()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.hear)

@@ -32,6 +32,7 @@ from service.app import create_app, running
 from service.errors import StartupFailed
 from service.http1 import Connection
 from service.lifecycle import Lifecycle
+from service.patience import Patience
 from service.receiver import Receiver
 from service.settings import CONFIG_DIR, Settings
 from service.web.shedding import Shedder
@@ -90,10 +91,17 @@ def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None
 class Server:
     """One app on one socket."""
 
-    def __init__(self, app: Quart, lifecycle: Lifecycle, drain_timeout_s: float) -> None:
+    def __init__(
+        self,
+        app: Quart,
+        lifecycle: Lifecycle,
+        drain_timeout_s: float,
+        patience: Patience = Patience(),  # noqa: B008 - it is frozen
+    ) -> None:
         self._app = app
         self._lifecycle = lifecycle
         self._drain_timeout_s = drain_timeout_s
+        self._patience = patience
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
@@ -128,7 +136,7 @@ class Server:
     async def _connected(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        receiver = Receiver(reader, self._config, self._shedder, self._early)
+        receiver = Receiver(reader, self._config, self._shedder, self._early, self._patience)
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: receiver, connection)
         except OSError:  # it was gone already

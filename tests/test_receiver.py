@@ -9,6 +9,7 @@ from hypercorn.config import Config
 
 from service.admission.places import Places
 from service.lifecycle import Lifecycle
+from service.patience import Patience
 from service.receiver import Receiver
 from service.web.shedding import Shedder
 
@@ -22,7 +23,7 @@ async def test_a_body_that_looks_like_a_request_is_passed_on_behind_its_head() -
     assert places.take()
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    receiver = Receiver(reader, Config(), Shedder(places, Lifecycle()), set())
+    receiver = Receiver(reader, Config(), Shedder(places, Lifecycle()), set(), Patience())
     ours, theirs = socket.socketpair()
     transport, _ = await loop.connect_accepted_socket(lambda: receiver, ours)
     with theirs:

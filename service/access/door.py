@@ -9,7 +9,7 @@ adds to a request has to fit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -33,12 +33,27 @@ class Caller:
     forwarded: bool
     """Whether it says that it came through a proxy."""
 
+    @property
+    def own(self) -> str:
+        """The origin of our own pages, as it sees them."""
+        return f"{self.scheme}://{self.host}"
+
 
 class Door:
-    """`listens_on` is the address that the service is bound to, as far as it knows."""
+    """`listens_on` is the address that the service is bound to, as far as it knows.
 
-    def __init__(self, keys: Sequence[str], listens_on: str, proxies: int) -> None:
+    `origins` are the web pages, beside our own, that may open WebSockets.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        listens_on: str,
+        proxies: int,
+        origins: Collection[str] = (),
+    ) -> None:
         self._keys = Keys(keys)
+        self._origins = frozenset(origins)
         self._at_home = is_loopback(listens_on) and not proxies
 
     @property
@@ -57,6 +72,16 @@ class Door:
                 return name_of(key)
         raise KeyRejected("This key is not one that the service knows")
 
+    def check_page(self, caller: Caller) -> None:
+        """Whether a WebSocket may be opened: a browser lets any page try, and read the answers."""
+        if caller.origin not in {None, caller.own, *self._origins}:
+            raise OriginRefused("This web page may not open WebSockets here; see ALLOWED_ORIGINS")
+        if self._at_home and not self._keys and not is_loopback(_name_of(caller.host)):
+            raise OriginRefused(
+                "Without keys, WebSockets are for this machine alone: "
+                "ask for 127.0.0.1 or localhost"
+            )
+
     def check_write(self, caller: Caller) -> None:
         """Whether a write may pass that has passed `check`."""
         if self._keys:
@@ -67,7 +92,7 @@ class Door:
             raise OriginRefused(
                 "Without keys, writes are for this machine alone: ask for 127.0.0.1 or localhost"
             )
-        if caller.origin is not None and caller.origin != f"{caller.scheme}://{caller.host}":
+        if caller.origin not in {None, caller.own}:
             raise OriginRefused("Without keys, no other web page may write here")
 
 

@@ -5,10 +5,11 @@ Knows nothing of what a request is.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from service.admission.limit import Limit
 from service.admission.line import Line, Turn
@@ -65,6 +66,21 @@ class Places:
         self._reached = True
         self._pulse.start()
         return self.line.join()
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """A place for as long as the block takes; waits for one, or raises `Overloaded`."""
+        if not self.take():
+            turn = self.line_up()
+            try:
+                await turn
+            except BaseException:
+                self.give_up(turn)
+                raise
+        try:
+            yield
+        finally:
+            self.give_back()
 
     def refuse(self) -> Overloaded:
         """The error of one who is sent away, with a time to come back."""

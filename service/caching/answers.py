@@ -6,17 +6,18 @@ Knows nothing of what is asked, nor of HTTP: a question is a namespace and a key
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from hashlib import sha256
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from service.caching.flights import Flights
+from service.caching.flights import Flights, Tell
 from service.caching.store import Found, Store
 
 Source = Literal["hit", "shared", "miss", "bypass", "off"]
 TAG_BYTES = 15
 TAG_SIZE = 20  # characters that these are in base64
 
+NewsT = TypeVar("NewsT")
 ReceiptT = TypeVar("ReceiptT")
 
 
@@ -38,45 +39,87 @@ class Answered(NamedTuple, Generic[ReceiptT]):
     receipt: ReceiptT | None = None
 
 
-Make = Callable[[], Awaitable[Made[ReceiptT]]]
+Make = Callable[[Tell[NewsT]], Awaitable[Made[ReceiptT]]]
+"""A search, which can tell how it is getting on."""
 
 
-class Answers(Generic[ReceiptT]):
+class Answers(Generic[NewsT, ReceiptT]):
     """Answers are kept for `ttl_s`; with 0 they are not, and only shared."""
 
     def __init__(self, store: Store, ttl_s: float) -> None:
         self._store = store
         self._ttl_s = ttl_s
-        self._flights: Flights[Answered[ReceiptT]] = Flights()
+        self._flights: Flights[NewsT, Answered[ReceiptT]] = Flights()
 
     async def get(
-        self, namespace: str, key: str, make: Make[ReceiptT], *, fresh: bool = False
+        self, namespace: str, key: str, make: Make[NewsT, ReceiptT], *, fresh: bool = False
     ) -> Answered[ReceiptT]:
         """The answer to one question; a `fresh` one is searched for now, and by itself."""
         found = await self._store.look_up(namespace, key)
         if fresh:
-            return (await self._make(namespace, key, found, make))._replace(source="bypass")
-        if found.value is not None and self._ttl_s:
-            tag, payload = found.value[:TAG_SIZE].decode(), found.value[TAG_SIZE:]
-            return Answered(payload, tag, "hit", found.age_s)
+            made = await self._make(namespace, key, found, make, _nobody_listens)
+            return made._replace(source="bypass")
+        if (kept := self._kept(found)) is not None:
+            return kept
         answered, shared = await self._flights.join(
-            (namespace, found.generation, key), lambda: self._make(namespace, key, found, make)
+            (namespace, found.generation, key),
+            lambda tell: self._make(namespace, key, found, make, tell),
         )
         return answered._replace(source="shared") if shared else answered
+
+    async def follow(
+        self, namespace: str, key: str, make: Make[NewsT, ReceiptT], *, fresh: bool = False
+    ) -> AsyncGenerator[NewsT | Answered[ReceiptT]]:
+        """The same, but all that the search tells comes before the answer, which is the last.
+
+        Whoever leaves before that has to close it: then the search is given up, if nobody else
+        waits for it.
+        """
+        found = await self._store.look_up(namespace, key)
+        if not fresh and (kept := self._kept(found)) is not None:
+            yield kept
+            return
+        flight_key = object() if fresh else (namespace, found.generation, key)
+        heard = 0
+        with self._flights.aboard(
+            flight_key, lambda tell: self._make(namespace, key, found, make, tell)
+        ) as (flight, shared):
+            while await flight.tells_more(heard):
+                yield flight.told[heard]
+                heard += 1
+        answered = flight.result()
+        if fresh:
+            answered = answered._replace(source="bypass")
+        yield answered._replace(source="shared") if shared else answered
 
     async def close(self) -> None:
         """Give up what is under way."""
         await self._flights.close()
 
+    def _kept(self, found: Found) -> Answered[ReceiptT] | None:
+        if found.value is None or not self._ttl_s:
+            return None
+        tag, payload = found.value[:TAG_SIZE].decode(), found.value[TAG_SIZE:]
+        return Answered(payload, tag, "hit", found.age_s)
+
     async def _make(
-        self, namespace: str, key: str, found: Found, make: Make[ReceiptT]
+        self,
+        namespace: str,
+        key: str,
+        found: Found,
+        make: Make[NewsT, ReceiptT],
+        tell: Tell[NewsT],
     ) -> Answered[ReceiptT]:
-        payload, keep, receipt = await make()
+        payload, keep, receipt = await make(tell)
         tag = tag_of(payload)
         if keep and found.settled and self._ttl_s:
             value = tag.encode() + payload
             self._store.keep(namespace, key, found.generation, value, self._ttl_s)
         return Answered(payload, tag, "miss" if self._ttl_s else "off", receipt=receipt)
+
+
+def _nobody_listens(_: object) -> None:
+    """What is told to nobody."""
 
 
 def tag_of(payload: bytes) -> str:

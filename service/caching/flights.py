@@ -1,13 +1,15 @@
 """Equal work that is wanted at the same time is done once.
 
 The work runs as a task of its own: whoever waits for it can go without taking it from the others.
-When the last of them has gone, it is cancelled. Knows nothing of what is done.
+When the last of them has gone, it is cancelled. On its way it can tell news, which are for whoever
+cares, from the first on, whenever they came. Knows nothing of what is done.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+import contextlib
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -15,18 +17,40 @@ from service.errors import Unavailable
 
 CLOSE_S = 1.0
 
+NewsT = TypeVar("NewsT")
 ResultT = TypeVar("ResultT")
+Tell = Callable[[NewsT], None]
+Work = Callable[[Tell[NewsT]], Coroutine[Any, Any, ResultT]]
 
 
-class _Flight(Generic[ResultT]):
-    """Work that is under way, and how many wait for it."""
+class Flight(Generic[NewsT, ResultT]):
+    """Work that is under way, what it has told so far, and how many wait for it."""
 
-    __slots__ = ("task", "traceback", "waiting")
+    __slots__ = ("_changed", "task", "told", "traceback", "waiting")
 
-    def __init__(self, task: asyncio.Task[ResultT]) -> None:
-        self.task = task
+    task: asyncio.Task[ResultT]
+
+    def __init__(self) -> None:
+        self.told: list[NewsT] = []
         self.traceback: TracebackType | None = None
         self.waiting = 0
+        self._changed = asyncio.Event()
+
+    def tell(self, news: NewsT) -> None:
+        self.told.append(news)
+        self.change()
+
+    def change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def tells_more(self, heard: int) -> bool:
+        """Whether there are more news than so many; else it has come to its end."""
+        while len(self.told) <= heard:
+            if self.task.done():
+                return False
+            await self._changed.wait()
+        return True
 
     def result(self) -> ResultT:
         """What it came to; each of those who wait raises the error from where it arose."""
@@ -38,30 +62,36 @@ class _Flight(Generic[ResultT]):
         return self.task.result()
 
 
-class Flights(Generic[ResultT]):
+class Flights(Generic[NewsT, ResultT]):
     """All the work that is under way, by what it is for."""
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, _Flight[ResultT]] = {}
+        self._flights: dict[Hashable, Flight[NewsT, ResultT]] = {}
         self._tasks: set[asyncio.Task[ResultT]] = set()
 
-    async def join(
-        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, ResultT]]
-    ) -> tuple[ResultT, bool]:
+    async def join(self, key: Hashable, work: Work[NewsT, ResultT]) -> tuple[ResultT, bool]:
         """The result of the work, and whether somebody else had begun it."""
+        with self.aboard(key, work) as (flight, shared):
+            await asyncio.wait((flight.task,))
+        return flight.result(), shared
+
+    @contextlib.contextmanager
+    def aboard(
+        self, key: Hashable, work: Work[NewsT, ResultT]
+    ) -> Iterator[tuple[Flight[NewsT, ResultT], bool]]:
+        """The work, which goes on for as long as anybody is in this block; and as with `join`."""
         flight = self._flights.get(key)
         shared = flight is not None
         if flight is None:
-            flight = self._begin(key, work())
+            flight = self._begin(key, work)
         flight.waiting += 1
         try:
-            await asyncio.wait((flight.task,))
+            yield flight, shared
         finally:
             flight.waiting -= 1
             if not flight.waiting and not flight.task.done():
                 self._remove(key, flight)  # nobody joins what is being given up
                 flight.task.cancel()
-        return flight.result(), shared
 
     async def close(self) -> None:
         """Give up what is under way, and see to it that it ends."""
@@ -70,20 +100,21 @@ class Flights(Generic[ResultT]):
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_S)
 
-    def _begin(self, key: Hashable, work: Coroutine[Any, Any, ResultT]) -> _Flight[ResultT]:
-        task = asyncio.create_task(work)
-        flight = self._flights[key] = _Flight(task)
+    def _begin(self, key: Hashable, work: Work[NewsT, ResultT]) -> Flight[NewsT, ResultT]:
+        flight = self._flights[key] = Flight()
+        task = flight.task = asyncio.create_task(work(flight.tell))
 
         def end(task: asyncio.Task[ResultT]) -> None:
             self._tasks.discard(task)
             self._remove(key, flight)
             if not task.cancelled() and (error := task.exception()) is not None:
                 flight.traceback = error.__traceback__
+            flight.change()
 
         self._tasks.add(task)
         task.add_done_callback(end)
         return flight
 
-    def _remove(self, key: Hashable, flight: _Flight[ResultT]) -> None:
+    def _remove(self, key: Hashable, flight: Flight[NewsT, ResultT]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]

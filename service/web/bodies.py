@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from quart import Request
+from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import RequestTimeout
 
 from service.errors import BodyTimeout, UnsupportedMediaType
@@ -39,7 +40,7 @@ def request_class(limits: Mapping[str, int], streamed: Collection[str]) -> type[
     return Limited
 
 
-def raw_header(request: Request, name: bytes) -> str:
+def raw_header(request: BaseRequestWebsocket, name: bytes) -> str:
     """What a request says under this name (in lower case); cheap where it says nothing."""
     values = [value for each, value in request.scope["headers"] if each == name]
     return b", ".join(values).decode("latin1")

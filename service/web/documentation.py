@@ -21,7 +21,10 @@ TAGS: list[Tag | dict[Any, Any]] = [
 
 
 class Provider(OpenAPIProvider):
-    """Headers of an answer where OpenAPI has them, and no JSON where there is no body."""
+    """Headers of an answer where OpenAPI has them, and no JSON where there is none.
+
+    A model of something else than JSON says so with a class variable, `media_type`.
+    """
 
     def build_response_object(
         self, model: Any, headers_model: Any
@@ -29,6 +32,8 @@ class Provider(OpenAPIProvider):
         answer, definitions = super().build_response_object(model, headers_model)
         if headers := answer["content"].pop("headers", None):
             answer["headers"] = headers
+        if media_type := getattr(model, "media_type", None):
+            answer["content"] = {media_type: answer["content"]["application/json"]}
         if not model.model_fields:
             del answer["content"]
         return answer, definitions

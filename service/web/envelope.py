@@ -7,7 +7,7 @@ import re
 import time
 from random import getrandbits
 
-from quart import Quart, Response, g, request
+from quart import Quart, Response, g, request, websocket
 
 from service.lifecycle import Lifecycle
 from service.logs import request_id_var
@@ -18,6 +18,7 @@ logger = logging.getLogger("service.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 QUIET = {"/healthz", "/readyz"}
+SWITCHING = 101
 QUEUED = "cascade.queued_s"  # in a scope: how long the request has waited before it was begun
 
 
@@ -58,6 +59,11 @@ def log(
 
 def install(app: Quart, lifecycle: Lifecycle) -> None:
     """Register the hooks."""
+    _install_for_requests(app, lifecycle)
+    _install_for_sockets(app, lifecycle)
+
+
+def _install_for_requests(app: Quart, lifecycle: Lifecycle) -> None:
 
     @app.before_request
     async def begin() -> None:
@@ -83,3 +89,27 @@ def install(app: Quart, lifecycle: Lifecycle) -> None:
             carried["Server-Timing"],
         )
         return response
+
+
+def _install_for_sockets(app: Quart, lifecycle: Lifecycle) -> None:
+    @app.before_websocket
+    async def begin() -> None:
+        g.started = time.perf_counter()
+        g.request_id = request_id(raw_header(websocket, b"x-request-id"))
+        request_id_var.set(g.request_id)
+
+    @app.after_websocket  # type: ignore[type-var]  # nothing is a response, too
+    async def refuse(response: Response | None) -> Response | None:
+        """Only a handshake that is refused, and what has failed, comes to a response."""
+        if response is not None:
+            g.status = response.status_code
+            carried = headers(g.request_id, time.perf_counter() - g.started, "", lifecycle)
+            response.headers.extend(carried)
+        return response
+
+    @app.teardown_websocket
+    async def tell(_: BaseException | None) -> None:
+        """One line for all that was said over it."""
+        status = g.get("status", SWITCHING)
+        seconds = time.perf_counter() - g.started
+        log("GET", websocket.path, status, websocket.remote_addr, seconds, "")

@@ -6,6 +6,7 @@ import logging
 
 from quart import Quart, Response, g
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import WebsocketMismatch
 
 from service import errors
 from service.web.writing import error_response
@@ -19,6 +20,8 @@ _BY_STATUS: dict[int, tuple[type[errors.RequestError], str]] = {
     413: (errors.BodyTooLarge, "The body is larger than this service takes"),
     415: (errors.UnsupportedMediaType, "This address does not take that media type"),
 }
+NOT_UNDERSTOOD = "The request was not understood"
+WRONG_PROTOCOL = "Either this address is for WebSockets and yours was none, or the other way round"
 
 
 def install(app: Quart) -> None:
@@ -38,7 +41,8 @@ async def _http_error(error: HTTPException) -> Response:
         kind, sentence = _BY_STATUS[status]
         response = error_response(kind(sentence), g.request_id)
     elif 400 <= status < 500:  # noqa: PLR2004
-        response = error_response(errors.BadRequest("The request was not understood"), g.request_id)
+        sentence = WRONG_PROTOCOL if isinstance(error, WebsocketMismatch) else NOT_UNDERSTOOD
+        response = error_response(errors.BadRequest(sentence), g.request_id)
     else:
         return await _bug(error)
     if allowed := getattr(error, "valid_methods", None):
@@ -47,6 +51,12 @@ async def _http_error(error: HTTPException) -> Response:
 
 
 async def _bug(error: Exception) -> Response:
+    return error_response(bug(error), g.request_id)
+
+
+def bug(error: Exception) -> errors.InternalError:
+    """What is said of a failure that nobody foresaw; all there is to know of it is logged."""
     logger.error("a request failed in a way that nobody foresaw", exc_info=error)
-    sentence = "Something went wrong inside of the service; the request id leads to it in the log"
-    return error_response(errors.InternalError(sentence), g.request_id)
+    return errors.InternalError(
+        "Something went wrong inside of the service; the request id leads to it in the log"
+    )

@@ -42,7 +42,11 @@ async def read_raw(request: Request) -> Raw:
 
 def read_search(raw: Raw) -> SearchRequest:
     """The search that it asks for."""
-    search = validated(SearchRequest, raw.text if raw.is_json else _parameters(raw.text))
+    return check_text(validated(SearchRequest, raw.text if raw.is_json else _parameters(raw.text)))
+
+
+def check_text(search: SearchRequest) -> SearchRequest:
+    """The search, if there is something to search for."""
     if not search.cursor and not search.text_query.strip():
         raise EmptyQuery(EMPTY_QUERY, faults=[FieldFault(("text_query",), "must not be empty")])
     return search

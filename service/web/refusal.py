@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import orjson
 
-from service.errors import Overloaded
+from service.errors import Unavailable
 from service.lifecycle import Lifecycle
 from service.web import envelope
 from service.web.writing import error_body
@@ -17,7 +17,7 @@ Headers = dict[str, str]
 
 
 def refusal(
-    error: Overloaded, given_id: str, seconds: float, lifecycle: Lifecycle
+    error: Unavailable, given_id: str, seconds: float, lifecycle: Lifecycle
 ) -> tuple[Headers, bytes]:
     """Headers and body, for a request that was given `given_id` by its client, or nothing."""
     id = envelope.request_id(given_id)
@@ -26,5 +26,6 @@ def refusal(
     headers["Content-Type"] = "application/json"
     headers["Cache-Control"] = "no-store"
     headers["Content-Length"] = str(len(body))
-    headers["Retry-After"] = f"{error.retry_after:.0f}"
+    if error.retry_after is not None:
+        headers["Retry-After"] = f"{error.retry_after:.0f}"
     return headers, body

@@ -21,35 +21,43 @@ def json_response(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, content_type="application/json")
 
 
-def payload_of(
+def results_of(
     found: Sequence[Result],
-    explanations: Explanations | None,
     query: Query,
     text_field: str,
     highlighter: Highlighter | None,
-    *,
     cascading: bool,
-    degraded: bool,
-    cursor: str | None,
-) -> bytes:
-    """The part of an answer that is the same for all who ask: everything but the receipt."""
+) -> list[dict[str, Any]]:
+    """Results as they are in every answer, without explanations."""
     results = [_result(result, query, text_field, cascading) for result in found]
     if highlighter is not None:
         for body, result in zip(results, found, strict=True):
             text = result.fields.get(text_field)
             body["highlights"] = highlighter(query.text, text) if isinstance(text, str) else []
+    return results
+
+
+def payload_of(
+    results: Sequence[dict[str, Any]],
+    found: Sequence[Result],
+    explanations: Explanations | None,
+    degraded: bool,
+    cursor: str | None,
+) -> bytes:
+    """The part of an answer that is the same for all who ask: everything but the receipt."""
     if explanations is not None:
         for body, result in zip(results, found, strict=True):
             body["explain"] = asdict(explanations[result.id])
-    return _json({"results": results, "degraded": degraded, "cursor": cursor})
+    return json_of({"results": results, "degraded": degraded, "cursor": cursor})
 
 
 def with_receipt(payload: bytes, receipt: Mapping[str, Any]) -> bytes:
     """A whole answer: the receipt is the last of its members."""
-    return b'%b,"receipt":%b}' % (payload[:-1], _json(receipt))
+    return b'%b,"receipt":%b}' % (payload[:-1], json_of(receipt))
 
 
-def _json(found: Mapping[str, Any]) -> bytes:
+def json_of(found: Mapping[str, Any]) -> bytes:
+    """As JSON, if what was found can be written as that."""
     try:
         return orjson.dumps(found)
     except TypeError as exc:  # a number of more than 64 bits, or a field nested without end

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from service.caching.answers import Answered, Answers, Made, tag_of
+from service.caching.flights import Tell
 from service.caching.memory import MemoryStore
 from service.errors import Unavailable
 from tests.clock import Clock
@@ -21,9 +22,10 @@ class Search:
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def __call__(self) -> Made[str]:
+    async def __call__(self, tell: Tell[str]) -> Made[str]:
         self.count += 1
         payload = b"answer %d" % self.count
+        tell(f"begun {self.count}")
         await self.go_on.wait()
         return Made(payload, self.keep, f"receipt {self.count}")
 
@@ -43,7 +45,7 @@ def store(clock: Clock) -> MemoryStore:
     return MemoryStore(100_000, settle_s=10, clock=clock)
 
 
-def answers(store: MemoryStore) -> Answers[str]:
+def answers(store: MemoryStore) -> Answers[str, str]:
     return Answers(store, 5)
 
 
@@ -100,7 +102,7 @@ async def test_what_is_not_worth_it_is_not_kept(store: MemoryStore, search: Sear
 async def test_without_time_to_live_nothing_is_kept_and_everything_shared(
     store: MemoryStore, search: Search
 ) -> None:
-    off: Answers[str] = Answers(store, 0)
+    off: Answers[str, str] = Answers(store, 0)
     assert told(await off.get("n", "key", search)) == (b"answer 1", "off")
     both = await asyncio.gather(*(off.get("n", "key", search) for _ in range(2)))
     assert [told(each) for each in both] == [(b"answer 2", "off"), (b"answer 2", "shared")]

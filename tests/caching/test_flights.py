@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from service.caching.flights import Flights
+from service.caching.flights import Flights, Tell
 from service.errors import Unavailable
 
 
@@ -20,9 +20,10 @@ class Work:
         self.end = asyncio.Event()
         self.error: Exception | None = None
 
-    async def __call__(self) -> int:
+    async def __call__(self, tell: Tell[str]) -> int:
         self.begun += 1
         number = self.begun
+        tell(f"begun {number}")
         try:
             await self.end.wait()
         except asyncio.CancelledError:
@@ -33,7 +34,7 @@ class Work:
         return number
 
 
-async def waiting(flights: Flights[int], work: Work, count: int) -> list[asyncio.Task[object]]:
+async def waiting(flights: Flights[str, int], work: Work, count: int) -> list[asyncio.Task[object]]:
     """So many who wait for the same work, which has begun."""
     tasks: list[asyncio.Task[object]] = [
         asyncio.create_task(flights.join("key", work)) for _ in range(count)
@@ -45,7 +46,7 @@ async def waiting(flights: Flights[int], work: Work, count: int) -> list[asyncio
 
 
 async def test_those_who_want_the_same_at_the_same_time_share_it() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = Flights[str, int](), Work()
     tasks = await waiting(flights, work, 3)
     work.end.set()
     assert await asyncio.gather(*tasks) == [(1, False), (1, True), (1, True)]
@@ -54,7 +55,7 @@ async def test_those_who_want_the_same_at_the_same_time_share_it() -> None:
 
 
 async def test_who_leaves_does_not_take_it_from_the_others() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = Flights[str, int](), Work()
     first, second, third = await waiting(flights, work, 3)
     first.cancel()
     third.cancel()
@@ -65,7 +66,7 @@ async def test_who_leaves_does_not_take_it_from_the_others() -> None:
 
 
 async def test_when_the_last_one_leaves_the_work_is_cancelled_and_nobody_joins_it() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = Flights[str, int](), Work()
     leaving = await waiting(flights, work, 2)
     for task in leaving:
         task.cancel()
@@ -78,7 +79,7 @@ async def test_when_the_last_one_leaves_the_work_is_cancelled_and_nobody_joins_i
 
 
 async def test_an_error_is_everybodys_and_its_traceback_does_not_grow() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = Flights[str, int](), Work()
     work.error = Unavailable("not now")
     tasks = await waiting(flights, work, 3)
     work.end.set()
@@ -92,10 +93,38 @@ async def test_an_error_is_everybodys_and_its_traceback_does_not_grow() -> None:
 
 
 async def test_what_is_under_way_at_the_end_is_given_up_with_an_answer() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = Flights[str, int](), Work()
     tasks = await waiting(flights, work, 2)
     await flights.close()
     assert work.cancelled == 1
     for task in tasks:
         with pytest.raises(Unavailable, match="stopping"):
             await task
+
+
+async def news(flights: Flights[str, int], work: Work) -> tuple[list[str], int]:
+    """All that is told, and the result."""
+    heard: list[str] = []
+    with flights.aboard("key", work) as (flight, _):
+        while await flight.tells_more(len(heard)):
+            heard.append(flight.told[len(heard)])
+    return heard, flight.result()
+
+
+async def test_what_it_tells_is_for_everybody_whenever_they_come() -> None:
+    flights, work = Flights[str, int](), Work()
+    early = asyncio.create_task(news(flights, work))
+    (joined,) = await waiting(flights, work, 1)
+    late = asyncio.create_task(news(flights, work))
+    await asyncio.sleep(0)
+    work.end.set()
+    assert await early == await late == (["begun 1"], 1)
+    assert await joined == (1, True)
+
+
+async def test_an_error_comes_behind_what_was_told() -> None:
+    flights, work = Flights[str, int](), Work()
+    work.error = Unavailable("not now")
+    work.end.set()
+    with pytest.raises(Unavailable, match="not now"):
+        await news(flights, work)

@@ -18,12 +18,13 @@ from service.backend import Backend
 from service.caching.answers import Answers
 from service.caching.memory import MemoryStore
 from service.lifecycle import Lifecycle
+from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.sources import Opened, Sources, sources_for
 from service.web import envelope, errors
 from service.web.cursors import Cursors
-from service.web.search import search_blueprint
+from service.web.search import search_blueprint, searchings_of
 from tests.conftest import Client, MakeSettings, calling
 from tests.upstream import Upstream
 from tests.web.test_validation import fault
@@ -117,14 +118,13 @@ class Highlighting:
 
 def create_highlighting(settings: Settings) -> Quart:
     """The searches of an app over such sources."""
-    answers: Answers[Receipt] = Answers(store := MemoryStore(2**20, 0), 0)
+    answers: Answers[Event, Receipt] = Answers(store := MemoryStore(2**20, 0), 0)
     backend = Backend(Highlighting(sources_for(settings)), 1, store.wrote)
     app = Quart("service", static_folder=None)
     envelope.install(app, Lifecycle())
     errors.install(app)
-    app.register_blueprint(
-        search_blueprint(settings, backend, answers, Cursors(store, 60, kept=True))
-    )
+    cursors = Cursors(store, 60, kept=True)
+    app.register_blueprint(search_blueprint(searchings_of(settings, backend, answers, cursors)))
     stack = contextlib.AsyncExitStack()
 
     @app.before_serving

@@ -1,0 +1,67 @@
+"""How long a client is waited for, and how much is held for it meanwhile.
+
+Somebody who does not read what was written costs memory, and keeps whoever writes waiting. Nothing
+of this costs anything while clients read. Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
+
+NARROW_BYTES = 16_384  # in our buffer; the kernel, which is asked for as much, takes the double
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """In seconds: until a client has taken any of what was written, and until it says anything."""
+
+    unread_s: float = 20.0
+    silent_s: float = 20.0
+
+
+class Wire:
+    """The way to one client. Whoever takes nothing of what was written is cut off."""
+
+    def __init__(self, transport: asyncio.Transport, unread_s: float) -> None:
+        self._transport = transport
+        self._unread_s = unread_s
+        self._unread = 0  # bytes
+        self._timer: asyncio.TimerHandle | None = None
+        self._wide: int | None = None
+
+    def wait_for_reader(self) -> None:
+        """There is more in the buffer than there should be."""
+        self._unread = self._transport.get_write_buffer_size()
+        self._timer = asyncio.get_running_loop().call_later(self._unread_s, self._look)
+
+    def stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        if self._transport.get_write_buffer_size() < self._unread:
+            self.wait_for_reader()  # it reads, if slowly
+            return
+        logger.info("a client has read nothing for %g s, and is cut off", self._unread_s)
+        self._transport.abort()
+
+    def narrow(self) -> None:
+        """For what goes on for long: hold little, so that it is seen soon that nobody reads."""
+        self._transport.set_write_buffer_limits(NARROW_BYTES)
+        connection = self._transport.get_extra_info("socket")
+        self._wide = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW_BYTES)
+
+    def widen(self) -> None:
+        """As it was before; it makes no difference where it was never narrow."""
+        if self._wide is not None:
+            self._transport.set_write_buffer_limits()
+            connection = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._wide // 2)
+            self._wide = None

@@ -1,0 +1,116 @@
+"""Cascading retrieval as server-sent events: what is found so far, after each stage.
+
+The search runs up to its first event before the response begins. So whatever keeps it from finding
+anything is an error like any other, and until then it has a place at the gate. Nothing is silent
+for longer than the search may take, which is less than what proxies wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import orjson
+from quart import Blueprint, Request, Response, g
+from quart.globals import request_ctx
+from quart_schema import (
+    document_querystring,
+    document_request,
+    document_response,
+    operation_id,
+    tag,
+)
+
+from service.errors import CursorExpired, RequestError
+from service.retrieval.deadline import Deadline
+from service.retrieval.query import Event
+from service.web.asking import at
+from service.web.errors import bug
+from service.web.freshness import wish_of
+from service.web.progress import Progress
+from service.web.reading import read_raw
+from service.web.schemas import ErrorAnswer, SearchParameters, SearchRequest
+from service.web.search import ERRORS, OF_BODIES, PATHS, View
+from service.web.searching import Found, Searching
+from service.web.sse import event, event_response
+from service.web.stream_schemas import SearchEvents
+from service.web.writing import error_body
+
+PATH = f"{PATHS['cascading'][0]}/stream"
+
+
+def stream_blueprint(searching: Searching) -> Blueprint:
+    """The route of a cascade that tells how it gets on."""
+    blueprint = Blueprint("stream", __name__)
+    get = document_querystring(SearchParameters)(_documented(searching))
+    post = document_request(SearchRequest)(_documented(searching))
+    for status in OF_BODIES:
+        post = document_response(ErrorAnswer, status)(post)
+    blueprint.get(PATH, endpoint="get")(get)
+    blueprint.post(PATH, endpoint="post")(post)
+    return blueprint
+
+
+async def stream(searching: Searching, request: Request, tenant: str) -> Response:
+    """The response, whose first event is there."""
+    asked = searching.asking.read(await read_raw(request))
+    if asked.search.cursor:
+        raise at("cursor", f"is for {PATHS['cascading'][0]}: a later page is there at once")
+    deadline = Deadline(asked.timeout_ms / 1000, spent=g.queued)
+    news = searching.follow(asked, tenant, deadline, wish_of(request))
+    progress = Progress(searching, asked.query)
+    try:
+        first = event(*progress.told(await anext(news)))
+    except BaseException:
+        await news.aclose()
+        raise
+    return event_response(Events(first, news, progress, g.request_id))
+
+
+class Events:
+    """What is sent of a search: a class, so that it ends also if it was never begun."""
+
+    def __init__(
+        self,
+        first: bytes,
+        news: AsyncGenerator[Event | Found],
+        progress: Progress,
+        request_id: str,
+    ) -> None:
+        self._news = news
+        self._events = self._told(first, progress, request_id)
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        await self._events.aclose()
+        await self._news.aclose()
+
+    async def _told(
+        self, first: bytes, progress: Progress, request_id: str
+    ) -> AsyncGenerator[bytes]:
+        yield first
+        try:
+            async for news in self._news:
+                yield event(*progress.told(news))
+        except Exception as exc:
+            error = exc if isinstance(exc, RequestError) else bug(exc)
+            yield event("error", orjson.dumps(error_body(error, request_id)))
+
+
+def _documented(searching: Searching) -> View:
+    """A function of its own for each method: the documentation is kept on the function."""
+
+    async def view() -> Response:
+        return await stream(searching, request_ctx.request, g.get("tenant", ""))
+
+    view.__doc__ = "Cascading retrieval, told while it runs, as server-sent events."
+    documented: View = tag(["search"])(operation_id("cascading_stream")(view))
+    documented = document_response(SearchEvents, 200)(documented)
+    for status in ERRORS:
+        if status != CursorExpired.status:
+            documented = document_response(ErrorAnswer, status)(documented)
+    return documented
