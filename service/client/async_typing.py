@@ -24,8 +24,8 @@ class AsyncTyping:
     What comes is read all the time, so that a slow reader keeps nobody waiting, pings least of all.
     """
 
-    def __init__(self, socket: AsyncWebSocketSession, seam: Seam, timeout: float) -> None:
-        self._socket = socket
+    def __init__(self, session: AsyncWebSocketSession, seam: Seam, timeout: float) -> None:
+        self._session = session
         self._seam = seam
         self._timeout = timeout
         self._keystrokes = Keystrokes(seam.error)
@@ -66,7 +66,7 @@ class AsyncTyping:
         try:
             while True:
                 with self._seam.mapped():
-                    message = await self._socket.receive_text()
+                    message = await self._session.receive_text()
                 self._keystrokes.heard(message)
                 self._news.set()
         except SearchClientError as error:
@@ -76,7 +76,7 @@ class AsyncTyping:
 
     async def _send(self, message: str) -> None:
         with self._seam.mapped():
-            await self._socket.send_text(message)
+            await self._session.send_text(message)
 
 
 @contextlib.asynccontextmanager
@@ -84,10 +84,10 @@ async def typing_session(wire: AsyncWire) -> AsyncIterator[AsyncTyping]:
     """A connection, closed at the end of the block."""
     error = None
     async with wire.opened(requests.typing()) as response:
-        socket = AsyncWebSocketSession(response.extensions["network_stream"], response=response)
-        typing = AsyncTyping(socket, wire.seam, wire.timeout)
+        session = AsyncWebSocketSession(response.extensions["network_stream"], response=response)
+        typing = AsyncTyping(session, wire.seam, wire.timeout)
         try:
-            async with socket:
+            async with session:
                 reading = asyncio.create_task(typing._read())
                 try:
                     yield typing

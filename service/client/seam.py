@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgspec
-from httpx_ws import HTTPXWSException, WebSocketDisconnect
+from httpx_ws import HTTPXWSException, WebSocketDisconnect, WebSocketInvalidTypeReceived
 from wsproto.utilities import ProtocolError
 
 from service.client.answers import decoded
@@ -72,6 +72,8 @@ class Seam:
             why = self._without_key(exc.reason) or "no reason given"
             sentence = f"{self.url} has closed the connection ({exc.code}: {why})"
             raise ConnectionFailed(sentence) from exc
+        except WebSocketInvalidTypeReceived as exc:
+            raise GarbledAnswer(f"{self.url} says something that is no text") from exc
         except (HTTPXWSException, ProtocolError) as exc:
             sentence = f"The connection to {self.url} broke ({_words(exc)})"
             raise ConnectionFailed(sentence) from exc
@@ -102,7 +104,7 @@ class Seam:
             code=told.code,
             request_id=told.request_id,
             errors=[FieldFault(each.loc, self._without_key(each.msg)) for each in told.errors],
-            retry_after=retry_after,
+            retry_after=told.retry_after if retry_after is None else retry_after,
         )
 
     def check_events(self, response: httpx.Response) -> None:
@@ -124,6 +126,7 @@ class _Told(msgspec.Struct):
     code: str = ""
     request_id: str = ""
     errors: tuple[FieldFault, ...] = ()
+    retry_after: float | None = None  # where there is no header for it
 
 
 def timeouts(call: Call[Any], left: float) -> httpx.Timeout:

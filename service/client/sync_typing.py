@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import socket
 from collections.abc import Iterator
 from typing import Unpack
 
@@ -21,8 +23,8 @@ from service.client.sync_wire import Wire
 class Typing:
     """One connection. To iterate is to hear of the newest search, until it is done."""
 
-    def __init__(self, socket: WebSocketSession, seam: Seam, timeout: float) -> None:
-        self._socket = socket
+    def __init__(self, session: WebSocketSession, seam: Seam, timeout: float) -> None:
+        self._session = session
         self._seam = seam
         self._timeout = timeout
         self._keystrokes = Keystrokes(seam.error)
@@ -55,12 +57,32 @@ class Typing:
 
     def _send(self, message: str) -> None:
         with self._seam.mapped():
-            self._socket.send_text(message)
+            self._session.send_text(message)
 
     def _hear(self, seconds: float) -> None:
         with self._seam.mapped():
-            message = self._socket.receive_text(seconds)
+            message = self._session.receive_text(seconds)
         self._keystrokes.heard(message)
+
+
+class _Socket(WebSocketSession):
+    """A session whose reading thread ends with it, whatever the other side does.
+
+    To close a socket does not wake a thread that reads from it: to shut it down does.
+    """
+
+    def close(self, code: int = 1000, reason: str | None = None) -> None:
+        with contextlib.ExitStack() as stack:
+            kept = self.stream.get_extra_info("socket")
+            if kept is not None and kept.fileno() >= 0:
+                same = stack.enter_context(socket.socket(fileno=os.dup(kept.fileno())))
+                stack.callback(_shut_down, same)
+            super().close(code, reason)
+
+
+def _shut_down(either: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other side was quicker
+        either.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
@@ -69,10 +91,10 @@ def typing_session(wire: Wire) -> Iterator[Typing]:
     error = None
     with (
         wire.opened(requests.typing()) as response,
-        WebSocketSession(response.extensions["network_stream"], response=response) as socket,
+        _Socket(response.extensions["network_stream"], response=response) as opened,
     ):
         try:
-            yield Typing(socket, wire.seam, wire.timeout)
+            yield Typing(opened, wire.seam, wire.timeout)
         except Exception as exc:  # not the wire's: it is raised as it is, outside of it
             error = exc
     if error is not None:

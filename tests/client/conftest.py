@@ -41,10 +41,30 @@ class Driven:
                 return
 
     def __enter__(self) -> Any:
-        return self._plain(self._await(self._inner.__aenter__()))
+        """In a task of its own, where it is left too: some contexts have to be."""
+        self._left: asyncio.Future[BaseException | None] = self._runner.get_loop().create_future()
+        entered: asyncio.Future[Any] = self._runner.get_loop().create_future()
 
-    def __exit__(self, *exc: Any) -> Any:
-        return self._await(self._inner.__aexit__(*exc))
+        async def hold() -> None:
+            async with self._inner as value:
+                entered.set_result(value)
+                if (exc := await self._left) is not None:
+                    raise exc
+
+        async def enter() -> Any:
+            self._held = asyncio.create_task(hold())
+            await asyncio.wait([self._held, entered], return_when=asyncio.FIRST_COMPLETED)
+            return entered.result() if entered.done() else self._held.result()
+
+        return self._plain(self._runner.run(enter()))
+
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
+        self._left.set_result(exc)
+        try:
+            self._await(self._held)
+        except BaseException as raised:
+            if raised is not exc:
+                raise
 
     def _plain(self, value: Any) -> Any:
         if inspect.isawaitable(value):

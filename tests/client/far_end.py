@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-After = Literal["keep", "close", "reset", "hold"]
+After = Literal["keep", "close", "reset", "hold", "linger"]
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent, and what is done then; a held connection is held until the end."""
+    """What is sent, and what is done then; a held connection is held until the end,
+    and who lingers takes what still comes."""
 
     data: bytes = b""
     after: After = "keep"
@@ -71,6 +72,7 @@ class FarEnd:
     replies: list[Reply]
     requests: list[Request] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    hears_bodies: bool = True
 
     def serve(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -82,7 +84,7 @@ class FarEnd:
     def _talk(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as incoming:
             while not self.over.is_set():
-                request = _read(incoming)
+                request = _read(incoming, self.hears_bodies)
                 if request is None:
                     return
                 self.requests.append(request)
@@ -90,6 +92,10 @@ class FarEnd:
                 connection.sendall(reply.data)
                 if reply.after == "hold":
                     self.over.wait(20)
+                if reply.after == "linger":
+                    connection.shutdown(socket.SHUT_WR)
+                    while incoming.read(65_536):
+                        pass
                 if reply.after == "reset":
                     connection.setsockopt(
                         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -98,7 +104,7 @@ class FarEnd:
                     return
 
 
-def _read(incoming: Any) -> Request | None:
+def _read(incoming: Any, hears_body: bool) -> Request | None:
     """The next request; None if there is none."""
     first = incoming.readline().decode()
     if not first:
@@ -108,7 +114,9 @@ def _read(incoming: Any) -> Request | None:
     while line := incoming.readline().decode().strip():
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    if headers.get("transfer-encoding") == "chunked":
+    if not hears_body:
+        body, whole = b"", False
+    elif headers.get("transfer-encoding") == "chunked":
         body, whole = _chunks(incoming)
     else:
         length = int(headers.get("content-length", 0))
