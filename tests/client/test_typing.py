@@ -214,8 +214,21 @@ async def test_a_search_from_elsewhere_wakes_who_listens(service: str) -> None:
         assert len(await waiting) <= 1
 
 
+def _heard_of(typing: Any, text: str) -> list[Any]:
+    typing.search(text)
+    return list(typing)
+
+
 async def _all(typing: Any) -> list[Any]:
     return [each async for each in typing]
+
+
+def test_frames_that_are_none_are_an_error(make: Make) -> None:
+    handshake = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    with far_end(Reply(handshake + b"\r\n" + b"\xff" * 40, "hold")) as end:
+        with make(end.url, timeout=2).typing() as typing:
+            with pytest.raises(ConnectionFailed):
+                _heard_of(typing, "x")
 
 
 SILENT = """
