@@ -72,6 +72,7 @@ class FarEnd:
     replies: list[Reply]
     requests: list[Request] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    heard_of: threading.Event = field(default_factory=threading.Event)  # the first chunk of a body
     hears_bodies: bool = True
 
     def serve(self, listener: socket.socket) -> None:
@@ -84,7 +85,7 @@ class FarEnd:
     def _talk(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as incoming:
             while not self.over.is_set():
-                request = _read(incoming, self.hears_bodies)
+                request = self._read(incoming)
                 if request is None:
                     return
                 self.requests.append(request)
@@ -103,33 +104,33 @@ class FarEnd:
                 if reply.after != "keep":
                     return
 
+    def _read(self, incoming: Any) -> Request | None:
+        """The next request; None if there is none."""
+        first = incoming.readline().decode()
+        if not first:
+            return None
+        method, target, _ = first.split(" ")
+        headers = {}
+        while line := incoming.readline().decode().strip():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        if not self.hears_bodies:
+            body, whole = b"", False
+        elif headers.get("transfer-encoding") == "chunked":
+            body, whole = _chunks(incoming, self.heard_of)
+        else:
+            length = int(headers.get("content-length", 0))
+            body = incoming.read(length)
+            whole = len(body) == length
+        return Request(method, target, headers, body, whole)
 
-def _read(incoming: Any, hears_body: bool) -> Request | None:
-    """The next request; None if there is none."""
-    first = incoming.readline().decode()
-    if not first:
-        return None
-    method, target, _ = first.split(" ")
-    headers = {}
-    while line := incoming.readline().decode().strip():
-        name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip()
-    if not hears_body:
-        body, whole = b"", False
-    elif headers.get("transfer-encoding") == "chunked":
-        body, whole = _chunks(incoming)
-    else:
-        length = int(headers.get("content-length", 0))
-        body = incoming.read(length)
-        whole = len(body) == length
-    return Request(method, target, headers, body, whole)
 
-
-def _chunks(incoming: Any) -> tuple[bytes, bool]:
+def _chunks(incoming: Any, heard_of: threading.Event) -> tuple[bytes, bool]:
     body = b""
     while size := incoming.readline().strip():
         if chunk := incoming.read(int(size, 16)):
             body += chunk
+        heard_of.set()
         incoming.readline()
         if size == b"0":
             return body, True
