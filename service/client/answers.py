@@ -37,7 +37,7 @@ def decoded(data: bytes | str) -> Any:
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise GarbledAnswer(f"The answer is not JSON ({exc}): is it a Cascade?") from exc
+        raise GarbledAnswer("The service does not answer with JSON: is it a Cascade?") from exc
 
 
 def typed(kind: type[T]) -> Callable[[Any], T]:

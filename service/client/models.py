@@ -50,7 +50,7 @@ class Stage:
     stage: str
     status: str
     ms: float
-    candidates: int
+    candidates: int = 0
     usage: dict[str, int] = field(default_factory=dict)
     error: str | None = None
     attempts: int = 1

@@ -34,7 +34,7 @@ from service.client.sse import ServerEvent
 
 CONNECT_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
-BLOT = "…"
+BLOT = "[secret]"
 
 
 class Seam:
