@@ -84,7 +84,7 @@ class AsyncWire:
                 params=call.parameters,
                 content=_awaited(call.body),
                 headers=call.headers,
-                timeout=timeouts(call, tries.left()),
+                timeout=timeouts(call, self.timeout, tries.left()),
             )
             response = await self._client.send(request, stream=True)
             async with contextlib.aclosing(response):
@@ -104,7 +104,7 @@ class AsyncWire:
 
 
 class AsyncStream(Generic[T]):
-    """What comes, as it comes. Whoever stops before its end closes it: `with` does."""
+    """What comes, as it comes. Whoever stops before its end closes it: `async with` does."""
 
     def __init__(self, source: AsyncGenerator[T]) -> None:
         self._source = source

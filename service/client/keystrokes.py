@@ -39,11 +39,12 @@ class Keystrokes:
 
     def search(self, text: str, mode: Mode, options: SearchOptions) -> str:
         """What to send for a search that takes the place of the one before."""
-        body = search_body(text, options)
-        self._seq += 1
+        seq = self._seq + 1
+        body = {**search_body(text, options), "type": "search", "seq": seq, "mode": mode}
+        message = encoded(body).decode()
+        self._seq, self._asked = seq, asked_for(mode, options)
         self._unread.clear()
-        self._asked = asked_for(mode, options)
-        return encoded({**body, "type": "search", "seq": self._seq, "mode": mode}).decode()
+        return message
 
     def cancel(self) -> list[str]:
         """What to send so that nothing more comes. The answer to the ping wakes who waits."""

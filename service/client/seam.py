@@ -129,9 +129,10 @@ class _Told(msgspec.Struct):
     retry_after: float | None = None  # where there is no header for it
 
 
-def timeouts(call: Call[Any], left: float) -> httpx.Timeout:
-    """For each step of one try."""
-    return httpx.Timeout(left, read=call.silence_s or left, connect=min(left, CONNECT_S))
+def timeouts(call: Call[Any], timeout: float, left: float) -> httpx.Timeout:
+    """For each step of one try: what is left of its time, or, of a long one, each silence."""
+    step = timeout if call.long else left
+    return httpx.Timeout(step, read=call.silence_s or step, connect=min(left, CONNECT_S), pool=left)
 
 
 def _checked_url(url: str) -> str:

@@ -84,7 +84,7 @@ class Wire:
                 params=call.parameters,
                 content=call.body,
                 headers=call.headers,
-                timeout=timeouts(call, tries.left()),
+                timeout=timeouts(call, self.timeout, tries.left()),
             )
             response = self._client.send(request, stream=True)
             with contextlib.closing(response):

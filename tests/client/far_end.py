@@ -71,14 +71,21 @@ class FarEnd:
     url: str
     replies: list[Reply]
     requests: list[Request] = field(default_factory=list)
+    connections: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     heard_of: threading.Event = field(default_factory=threading.Event)  # the first chunk of a body
     hears_bodies: bool = True
+    _came: threading.Condition = field(default_factory=threading.Condition)
+
+    def until_asked(self, times: int) -> None:
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.requests) >= times, 20)
 
     def serve(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
+                self.connections += 1
                 thread = threading.Thread(target=self._talk, args=(connection,), daemon=True)
                 thread.start()
 
@@ -88,7 +95,9 @@ class FarEnd:
                 request = self._read(incoming)
                 if request is None:
                     return
-                self.requests.append(request)
+                with self._came:
+                    self.requests.append(request)
+                    self._came.notify_all()
                 reply = self.replies.pop(0)
                 connection.sendall(reply.data)
                 if reply.after == "hold":

@@ -19,6 +19,7 @@ from service.client import (
     ConnectionFailed,
     GarbledAnswer,
     Invalid,
+    InvalidArgument,
     NotConnected,
     Overloaded,
     TimedOut,
@@ -90,6 +91,16 @@ def test_a_wrong_question_is_told_and_the_next_one_is_answered(client: Any) -> N
             list(typing)
         assert caught.value.errors[0].loc == ("top_k",)
         typing.search("butter")
+        assert list(typing)[-1].stage == "done"
+
+
+def test_a_search_that_can_not_be_sent_changes_nothing(client: Any) -> None:
+    with client.typing() as typing:
+        typing.search("butter", mode="lexical")
+        with pytest.raises(InvalidArgument):
+            typing.search("bread", filter={"year": float("nan")})
+        with pytest.raises(TypeError):
+            typing.search("bread", topk=1)
         assert list(typing)[-1].stage == "done"
 
 
