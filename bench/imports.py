@@ -197,7 +197,7 @@ async def measure(
                 during.rates.append(await searches(process, options.in_flight, options.seconds))
             await asyncio.sleep(options.rest)
             job = await asyncio.to_thread(job_of, process, job["id"])
-            done = f"{job['status']} {job['written']:,} written"
+            done = f"{job['status']} {job['written']:,} written, {during.rss_mib[-1]:.0f} MiB"
             print(f"\r{time.perf_counter() - began:6.0f} s  {done}   ", end="", file=sys.stderr)
     took = time.perf_counter() - began
     print("", file=sys.stderr)

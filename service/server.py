@@ -27,6 +27,7 @@ from hypercorn.config import Config
 from hypercorn.utils import wrap_app
 from quart import Quart
 
+from service import memory
 from service.acceptor import Acceptor
 from service.app import create_app, running
 from service.errors import StartupFailed
@@ -84,6 +85,7 @@ def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None
         server = Server(create_app(settings, lifecycle), lifecycle, settings.drain_timeout_s)
         await server.serve(listener, stop, ready, shared=ready_fd is not None)
 
+    memory.tune()
     with contextlib.suppress(asyncio.CancelledError):
         uvloop.run(main())
 

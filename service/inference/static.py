@@ -16,8 +16,7 @@ from service.inference.embedders import Corpus, Pieces, Vector, Vectors, readabl
 
 CHUNK_TEXTS = 64
 CHUNK_CHARS = 32_768  # a text that is longer is a chunk of its own
-REMEMBERED = 2_048  # texts; those that are embedded are counted soon after
-REMEMBERED_CHARS = 2_048  # of one text
+REMEMBERED_CHARS = 4_194_304  # of texts; those that are embedded are counted soon after
 
 
 class StaticEmbedder:
@@ -33,6 +32,7 @@ class StaticEmbedder:
         self._pieces = np.ascontiguousarray(pieces, dtype=np.float32)
         self._unknown = unknown
         self._recent: dict[str, Pieces] = {}
+        self._recent_chars = 0  # about: several threads count
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
@@ -57,6 +57,7 @@ class StaticEmbedder:
     def count(self, texts: Sequence[str], corpus: Corpus, by: int) -> None:
         recent = self._recent
         found = {text: pieces for text in texts if (pieces := recent.pop(text, None)) is not None}
+        self._recent_chars -= sum(map(len, found))
         unseen = [text for text in texts if text not in found]
         corpus.enter([found[text] for text in texts if text in found], by)
         for tokens in self._tokens(unseen):
@@ -73,11 +74,11 @@ class StaticEmbedder:
 
     def _remember(self, texts: Sequence[str], tokens: Sequence[list[int]]) -> None:
         """Cutting a text into pieces is most of the work: who embeds a text counts it next."""
-        if len(self._recent) > REMEMBERED:
-            self._recent = {}
-        for text, ids in zip(texts, tokens, strict=True):
-            if len(text) <= REMEMBERED_CHARS:
-                self._recent[text] = _once(ids)
+        chars = sum(map(len, texts))
+        if self._recent_chars + chars > REMEMBERED_CHARS:
+            self._recent, self._recent_chars = {}, 0
+        self._recent_chars += chars
+        self._recent.update(zip(texts, map(_once, tokens), strict=True))
 
     def _tokens(self, texts: Sequence[str]) -> Iterator[list[list[int]]]:
         """The ids of each text, chunk by chunk; none of a text that is all spaces."""
