@@ -8,8 +8,8 @@ It needs nothing of the service but its address. What can go wrong is drawn in `
 """
 
 from service.client.aio import AsyncSearchClient
+from service.client.async_streams import AsyncStream
 from service.client.async_typing import AsyncTyping
-from service.client.async_wire import AsyncStream
 from service.client.errors import (
     ApiError,
     ConnectionFailed,
@@ -55,8 +55,8 @@ from service.client.models import (
 )
 from service.client.requests import ExportOptions, SearchOptions
 from service.client.sync import SearchClient
+from service.client.sync_streams import Stream
 from service.client.sync_typing import Typing
-from service.client.sync_wire import Stream
 
 __all__ = [
     "Answer",

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import IO, Any, Literal, Unpack
 
 import httpx
 
+from service.client import async_streams as streams
 from service.client import requests
+from service.client.async_streams import AsyncStream
 from service.client.async_typing import AsyncTyping, typing_session
-from service.client.async_wire import AsyncStream, AsyncWire
-from service.client.errors import SearchClientError
-from service.client.exporting import Destination, Lines, Whole
+from service.client.async_wire import AsyncWire
+from service.client.exporting import Destination, Whole
 from service.client.importing import AsyncSource, ImportOptions, prepared
 from service.client.models import (
     Answer,
@@ -32,7 +33,7 @@ from service.client.models import (
     Stats,
     Written,
 )
-from service.client.requests import Call, ExportOptions, SearchOptions
+from service.client.requests import ExportOptions, SearchOptions
 from service.client.seam import Seam
 from service.client.watching import PATIENCE_S, Watching, ended_well
 
@@ -42,7 +43,8 @@ class AsyncSearchClient:
 
     `timeout` is, in seconds, for a whole call with all its tries; of a stream, an import or an
     export it is for each silence. `retries` is how often a call is made again where that is safe.
-    One client may be shared by the tasks of one event loop. Every failure is a `SearchClientError`.
+    One client may be shared by the tasks of one event loop. What the
+    service or the wire fails at is a `SearchClientError`.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class AsyncSearchClient:
 
     def stream(self, text: str, **options: Unpack[SearchOptions]) -> AsyncStream[SearchEvent]:
         """Cascading retrieval, told while it runs; the last event has the whole answer."""
-        return AsyncStream(self._searched(requests.stream(text, options)))
+        return AsyncStream(streams.searched(self._wire, requests.stream(text, options)))
 
     def typing(self) -> AbstractAsyncContextManager[AsyncTyping]:
         """A connection for searching while somebody types, of which the newest search counts."""
@@ -195,7 +197,7 @@ class AsyncSearchClient:
 
         `patience` is how many seconds nothing at all may be heard of it.
         """
-        return AsyncStream(self._watched(Watching(id, patience)))
+        return AsyncStream(streams.watched(self._wire, Watching(id, patience)))
 
     async def wait_for_import(
         self,
@@ -216,7 +218,7 @@ class AsyncSearchClient:
 
     def export(self, **options: Unpack[ExportOptions]) -> AsyncStream[Record]:
         """The records of a namespace as they come; `IncompleteExport` where it breaks off."""
-        return AsyncStream(self._exported(requests.export("ndjson", options)))
+        return AsyncStream(streams.exported(self._wire, requests.export("ndjson", options)))
 
     async def export_to(
         self,
@@ -243,38 +245,3 @@ class AsyncSearchClient:
     async def ready(self) -> Readiness:
         """Whether searches would be answered just now, and what each index says."""
         return await self._wire.ask(requests.ready())
-
-    async def _searched(self, call: Call[SearchEvent | None]) -> AsyncGenerator[SearchEvent]:
-        async with aclosing(self._wire.events(call)) as events:
-            async for each in events:
-                event = call.read(each)
-                if event is not None:
-                    yield event
-                    if event.answer is not None:
-                        return
-        raise requests.broke_off("search")
-
-    async def _watched(self, watching: Watching) -> AsyncGenerator[Job]:
-        while not watching.over:
-            call = watching.call()
-            try:
-                async with aclosing(self._wire.events(call)) as events:
-                    async for event in events:
-                        if (job := watching.heard(event, call)) is not None:
-                            yield job
-                            if job.ended:
-                                return
-                raise requests.broke_off("import")
-            except SearchClientError as error:
-                pause = watching.pause_after(error)
-            await asyncio.sleep(pause)
-
-    async def _exported(self, call: Call[Record]) -> AsyncGenerator[Record]:
-        lines = Lines()
-        with Whole() as whole:
-            async with self._wire.opened(call) as response:
-                whole.begun = True
-                async for data in response.aiter_bytes():
-                    for line in lines.feed(data):
-                        yield call.read(line)
-            lines.end()

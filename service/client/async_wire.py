@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
 from service.client.answers import decoded
+from service.client.call import Call
 from service.client.errors import SearchClientError
-from service.client.requests import Call
 from service.client.retrying import Tries
 from service.client.seam import Seam, timeouts
 from service.client.sse import Parser, ServerEvent
@@ -101,34 +100,6 @@ class AsyncWire:
             if not call.long:
                 tries.left()
         return b"".join(pieces)
-
-
-class AsyncStream(Generic[T]):
-    """What comes, as it comes. Whoever stops before its end closes it: `async with` does."""
-
-    def __init__(self, source: AsyncGenerator[T]) -> None:
-        self._source = source
-
-    def __aiter__(self) -> AsyncStream[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        return await anext(self._source)
-
-    async def __aenter__(self) -> AsyncStream[T]:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        await self._source.aclose()
 
 
 Content = bytes | Iterator[bytes] | AsyncIterator[bytes] | None

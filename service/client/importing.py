@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, TypedDict
 
+from service.client.call import Call, encoded
 from service.client.errors import InvalidArgument
 from service.client.models import Job
-from service.client.requests import Call, encoded, start_import
+from service.client.requests import start_import
 
 Format = Literal["ndjson", "csv", "tsv"]
 Piece = bytes | Mapping[str, Any]

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from service.client import answers
+from service.client.call import encoded
 from service.client.errors import ApiError, GarbledAnswer
 from service.client.models import Asked, Mode, SearchEvent
-from service.client.requests import SearchOptions, asked_for, encoded, search_body
+from service.client.requests import SearchOptions, asked_for, search_body
 
 Outcome = SearchEvent | ApiError
 PING = '{"type":"ping"}'

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from secrets import token_bytes
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 from service.client import answers
+from service.client.call import EVENTS, JSON, Call, encoded, given, texts
 from service.client.errors import ConnectionFailed, InvalidArgument
 from service.client.models import (
     Answer,
@@ -36,7 +35,6 @@ PATHS: dict[Mode, str] = {
 }
 RECORDS, IMPORTS, EXPORT = "/api/records", "/api/imports", "/api/export"
 STREAM, TYPING = "/api/cascading-retrieval/stream", "/api/search/ws"
-JSON, EVENTS, NDJSON = "application/json", "text/event-stream", "application/x-ndjson"
 WATCH_SILENCE_S = 45.0  # the service is never silent for more than 15
 
 
@@ -64,26 +62,6 @@ class ExportOptions(TypedDict, total=False):
     namespace: str | None
     filter: Mapping[str, Any] | None  # Pinecone's filter language
     fields: Sequence[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request, and what `read` makes of its answer, or of each event or line of it.
-
-    `repeatable`: doing it twice is the same as once. `long`: body or answer take as long as they
-    take, and `timeout` is for each silence.
-    """
-
-    method: str
-    path: str
-    read: Callable[[Any], T]
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Iterator[bytes] | AsyncIterator[bytes] | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = True
-    long: bool = False
-    silence_s: float | None = None  # in place of `timeout`
-    answers_with: tuple[int, ...] = (200,)
 
 
 def search(mode: Mode, text: str, options: SearchOptions) -> Call[Answer]:
@@ -134,7 +112,7 @@ def get(id: str, namespace: str | None) -> Call[Record]:
 def list_ids(
     prefix: str | None, limit: int | None, cursor: str | None, namespace: str | None
 ) -> Call[IdPage]:
-    parameters = _texts(prefix=prefix, limit=limit, cursor=cursor, namespace=namespace)
+    parameters = texts(prefix=prefix, limit=limit, cursor=cursor, namespace=namespace)
     return Call("GET", RECORDS, answers.id_page, parameters)
 
 
@@ -185,7 +163,7 @@ def start_import(
         "POST",
         IMPORTS,
         answers.job,
-        _texts(**parameters),
+        texts(**parameters),
         body,
         headers,
         repeatable=False,
@@ -199,7 +177,7 @@ def get_import(id: str) -> Call[Job]:
 
 
 def list_imports(limit: int | None, cursor: str | None, status: str | None) -> Call[ImportPage]:
-    parameters = _texts(limit=limit, cursor=cursor, status=status)
+    parameters = texts(limit=limit, cursor=cursor, status=status)
     return Call("GET", IMPORTS, answers.import_page, parameters)
 
 
@@ -222,7 +200,7 @@ def export(format: Literal["ndjson", "csv"], options: ExportOptions) -> Call[Rec
     if unknown := options.keys() - ExportOptions.__annotations__.keys():
         raise TypeError(f"no option of an export: {', '.join(sorted(unknown))}")
     filter, fields = options.get("filter"), options.get("fields")
-    parameters = _texts(
+    parameters = texts(
         namespace=options.get("namespace"),
         format=format,
         filter=None if filter is None else encoded(filter).decode(),
@@ -250,28 +228,6 @@ def typing() -> Call[None]:
 def broke_off(what: str) -> ConnectionFailed:
     """What it is if a stream has ended before what it tells of."""
     return ConnectionFailed(f"The service stopped telling of the {what} before it had ended")
-
-
-def encoded(body: Any) -> bytes:
-    """Strict JSON: what would become something else on its way is not sent."""
-    try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise InvalidArgument(f"It can't be written as JSON: {exc}") from exc
-
-
-def given(**members: Any) -> dict[str, Any]:
-    """Those that say something."""
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _texts(**parameters: Any) -> dict[str, str]:
-    """Query parameters, those that say something."""
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in given(**parameters).items()
-    }
 
 
 def _with_body(

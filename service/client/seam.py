@@ -19,6 +19,7 @@ from httpx_ws import HTTPXWSException, WebSocketDisconnect, WebSocketInvalidType
 from wsproto.utilities import ProtocolError
 
 from service.client.answers import decoded
+from service.client.call import EVENTS, JSON, Call
 from service.client.errors import (
     ApiError,
     ConnectionFailed,
@@ -29,7 +30,6 @@ from service.client.errors import (
     TimedOut,
     kind_of,
 )
-from service.client.requests import EVENTS, JSON, Call
 from service.client.sse import ServerEvent
 
 CONNECT_S = 5.0

@@ -6,17 +6,16 @@ What is sent and what it means is `requests.py`'s matter, how it is sent `sync_w
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import IO, Any, Literal, Unpack
 
 import httpx
 
 from service.client import requests
-from service.client.errors import SearchClientError
-from service.client.exporting import Destination, Lines, Whole
+from service.client import sync_streams as streams
+from service.client.exporting import Destination, Whole
 from service.client.importing import ImportOptions, Source, prepared
 from service.client.models import (
     Answer,
@@ -30,10 +29,11 @@ from service.client.models import (
     Stats,
     Written,
 )
-from service.client.requests import Call, ExportOptions, SearchOptions
+from service.client.requests import ExportOptions, SearchOptions
 from service.client.seam import Seam
+from service.client.sync_streams import Stream
 from service.client.sync_typing import Typing, typing_session
-from service.client.sync_wire import Stream, Wire
+from service.client.sync_wire import Wire
 from service.client.watching import PATIENCE_S, Watching, ended_well
 
 
@@ -42,7 +42,8 @@ class SearchClient:
 
     `timeout` is, in seconds, for a whole call with all its tries; of a stream, an import or an
     export it is for each silence. `retries` is how often a call is made again where that is safe.
-    One client may be shared by threads. Every failure is a `SearchClientError`.
+    One client may be shared by threads. What the
+    service or the wire fails at is a `SearchClientError`.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class SearchClient:
 
     def stream(self, text: str, **options: Unpack[SearchOptions]) -> Stream[SearchEvent]:
         """Cascading retrieval, told while it runs; the last event has the whole answer."""
-        return Stream(self._searched(requests.stream(text, options)))
+        return Stream(streams.searched(self._wire, requests.stream(text, options)))
 
     def typing(self) -> AbstractContextManager[Typing]:
         """A connection for searching while somebody types, of which the newest search counts."""
@@ -192,7 +193,7 @@ class SearchClient:
 
         `patience` is how many seconds nothing at all may be heard of it.
         """
-        return Stream(self._watched(Watching(id, patience)))
+        return Stream(streams.watched(self._wire, Watching(id, patience)))
 
     def wait_for_import(
         self,
@@ -213,7 +214,7 @@ class SearchClient:
 
     def export(self, **options: Unpack[ExportOptions]) -> Stream[Record]:
         """The records of a namespace as they come; `IncompleteExport` where it breaks off."""
-        return Stream(self._exported(requests.export("ndjson", options)))
+        return Stream(streams.exported(self._wire, requests.export("ndjson", options)))
 
     def export_to(
         self,
@@ -240,37 +241,3 @@ class SearchClient:
     def ready(self) -> Readiness:
         """Whether searches would be answered just now, and what each index says."""
         return self._wire.ask(requests.ready())
-
-    def _searched(self, call: Call[SearchEvent | None]) -> Generator[SearchEvent]:
-        with closing(self._wire.events(call)) as events:
-            for each in events:
-                event = call.read(each)
-                if event is not None:
-                    yield event
-                    if event.answer is not None:
-                        return
-        raise requests.broke_off("search")
-
-    def _watched(self, watching: Watching) -> Generator[Job]:
-        while not watching.over:
-            call = watching.call()
-            try:
-                with closing(self._wire.events(call)) as events:
-                    for event in events:
-                        if (job := watching.heard(event, call)) is not None:
-                            yield job
-                            if job.ended:
-                                return
-                raise requests.broke_off("import")
-            except SearchClientError as error:
-                pause = watching.pause_after(error)
-            time.sleep(pause)
-
-    def _exported(self, call: Call[Record]) -> Generator[Record]:
-        lines = Lines()
-        with Whole() as whole, self._wire.opened(call) as response:
-            whole.begun = True
-            for data in response.iter_bytes():
-                for line in lines.feed(data):
-                    yield call.read(line)
-            lines.end()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator, Iterator
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
 from service.client.answers import decoded
+from service.client.call import Call
 from service.client.errors import SearchClientError
-from service.client.requests import Call
 from service.client.retrying import Tries
 from service.client.seam import Seam, timeouts
 from service.client.sse import Parser, ServerEvent
@@ -101,31 +100,3 @@ class Wire:
             if not call.long:
                 tries.left()
         return b"".join(pieces)
-
-
-class Stream(Generic[T]):
-    """What comes, as it comes. Whoever stops before its end closes it: `with` does."""
-
-    def __init__(self, source: Generator[T]) -> None:
-        self._source = source
-
-    def __iter__(self) -> Stream[T]:
-        return self
-
-    def __next__(self) -> T:
-        return next(self._source)
-
-    def __enter__(self) -> Stream[T]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._source.close()

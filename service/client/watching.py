@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 
+from service.client.call import Call
 from service.client.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -20,7 +21,7 @@ from service.client.errors import (
     Unavailable,
 )
 from service.client.models import Job
-from service.client.requests import Call, import_events
+from service.client.requests import import_events
 from service.client.retrying import pause_before
 from service.client.sse import ServerEvent
 

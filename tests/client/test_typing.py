@@ -225,6 +225,21 @@ async def test_a_search_from_elsewhere_wakes_who_listens(service: str) -> None:
         assert len(await waiting) <= 1
 
 
+async def test_who_has_no_more_time_is_let_go() -> None:
+    with speaking(listen) as url:
+        async with AsyncSearchClient(url) as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(_typed(client, "x"), 0.3)
+            async with client.typing() as again:
+                await again.cancel()
+
+
+async def _typed(client: AsyncSearchClient, text: str) -> list[Any]:
+    async with client.typing() as typing:
+        await typing.search(text)
+        return await _all(typing)
+
+
 def _heard_of(typing: Any, text: str) -> list[Any]:
     typing.search(text)
     return list(typing)
