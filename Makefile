@@ -6,9 +6,7 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format lock bench-service bench-lanes bench-offline bench-engine bench-overload bench-imports \
-	bench-listeners \
-	campaign-index campaign-kill campaign-faults campaign-abandon clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*## .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -50,11 +48,20 @@ bench-imports: $(VENV)/.dev ## a large import beside searches
 bench-listeners: $(VENV)/.dev ## a thousand listeners to the events of one import
 	@$(RUN) -m bench.listeners $(ARGS)
 
+bench-typing: $(VENV)/.dev ## many who type at once, and some who never read
+	@$(RUN) -m bench.typing $(ARGS)
+
+bench-progressive: $(VENV)/.dev ## first results of a cascade, while it runs
+	@$(RUN) -m bench.progressive $(ARGS)
+
 campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: --sequences)
 	@$(RUN) -m tests.campaigns.index $(ARGS)
 
 campaign-kill: $(VENV)/.dev ## kill a process that writes, and look what is left (ARGS: --kills)
 	@$(RUN) -m tests.campaigns.kill $(ARGS)
+
+campaign-imports: $(VENV)/.dev ## kill a process in mid-import (ARGS: --kills, --database postgres)
+	@$(RUN) -m tests.campaigns.imports $(ARGS)
 
 campaign-faults: $(VENV)/.dev ## every combination of faults against the clock, and a total outage
 	@$(RUN) -m tests.campaigns.faults $(ARGS)

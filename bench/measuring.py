@@ -21,7 +21,7 @@ OF_A_RESULT = ("_id", "score", "chunk_text")
 def found(process: Process, target: str) -> list[tuple[Any, ...]]:
     """The results of one search: nobody shall measure how fast a variant fails."""
     try:
-        results = _answer(process, target)["results"]
+        results = answer(process, target)["results"]
         return [tuple(result[name] for name in OF_A_RESULT) for result in results]
     except (LookupError, TypeError) as exc:
         raise process.failed(f"gave no results ({type(exc).__name__})") from exc
@@ -37,28 +37,29 @@ def measure(
 ) -> None:
     """One measurement of one variant, added to its rounds; `upstream` is whom it asks."""
     if upstream is not None:
-        _answer(upstream, RESTART)
+        answer(upstream, RESTART)
         rounds.upstream_cpu_s -= upstream.cpu_seconds()
     rounds.cpu_s -= process.cpu_seconds()
     result = uvloop.run(load(process.url + target, in_flight, seconds))
     rounds.cpu_s += process.cpu_seconds()
     if upstream is not None:
         rounds.upstream_cpu_s += upstream.cpu_seconds()
-        rounds.upstream_calls += _answer(upstream, RESTART)["searches"]
+        rounds.upstream_calls += answer(upstream, RESTART)["searches"]
     rounds.results.append(result)
     if not result.responses:
         raise process.failed(f"answered nothing in {seconds:g} s")
 
 
-def _answer(process: Process, target: str) -> Any:
+def answer(process: Process, target: str) -> Any:
+    """What a GET is answered with, as JSON; it has to be a 200."""
     connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=ANSWER_TIMEOUT_S)
     try:
         with contextlib.closing(connection):
             connection.request("GET", target)
-            answer = connection.getresponse()
-            body = answer.read()
-        if answer.status != 200:
-            raise process.failed(f"answered with status {answer.status}")
+            response = connection.getresponse()
+            body = response.read()
+        if response.status != 200:
+            raise process.failed(f"answered with status {response.status}")
         return json.loads(body)
     except (OSError, http.client.HTTPException, ValueError) as exc:
         raise process.failed(f"gave no answer ({type(exc).__name__})") from exc

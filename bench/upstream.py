@@ -2,9 +2,10 @@
 
 Every search is answered with the same ten hits, after a delay, reranked or not; a share of them
 can take some times as long. What is written is taken after a delay of its own, and forgotten.
-`/restart` tells how many searches there have been, and begins anew; anything else is taken for
-`describe_index_stats` and answered at once. It knows nothing of what is asked: it reads no body,
-checks no key, and speaks just enough HTTP/1.1 for clients that send a Content-Length.
+`/restart` tells how many searches there have been and how many of them were abandoned, and begins
+anew; anything else is taken for `describe_index_stats` and answered at once. It knows nothing of
+what is asked: it reads no body, checks no key, and speaks just enough HTTP/1.1 for clients that
+send a Content-Length.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ NO_LENGTH = _response("411 Length Required", {})
 class Searches:
     """How long each search takes, and how many there have been since the last restart.
 
+    One is abandoned if its connection is closed before it is answered.
+
     Which ones are slow is drawn by a generator with a fixed seed, one draw for each search in the
     order of their arrival: no rhythm that a service could meet, and the same pattern after every
     restart, so that nobody who is measured has better luck.
@@ -79,7 +82,7 @@ class Searches:
         self.restart()
 
     def restart(self) -> None:
-        self.count = 0
+        self.count = self.abandoned = 0
         self._draw = random.Random(SEED).random
 
     def next_delay_s(self) -> float:
@@ -110,6 +113,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self._transport = None
+        self._searches.abandoned += self._answering
 
     def _next(self) -> None:
         """Take one whole request off what was received, if there is one."""
@@ -132,7 +136,8 @@ class Upstream(asyncio.Protocol):
         elif target.startswith(b"/records/namespaces/"):
             self._loop.call_later(self._write_delay_s, self._answer, WRITTEN)
         elif target == RESTART.encode():
-            self._answer(_response("200 OK", {"searches": self._searches.count}))
+            counted = {"searches": self._searches.count, "abandoned": self._searches.abandoned}
+            self._answer(_response("200 OK", counted))
             self._searches.restart()
         else:
             self._answer(STATS)

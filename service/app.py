@@ -91,10 +91,10 @@ def create_app(
     jobs = _jobs_for(settings, backend, places, lifecycle)
 
     app = Cascade("service", static_folder=None)
-    app.asgi_websocket_class = Sockets(lifecycle).connection  # type: ignore[assignment]
     limits = {records.PATH: settings.max_records_body_bytes}
     app.request_class = request_class(limits, streamed={imports.PATH})
     app.asgi_http_class = PacedConnection
+    app.asgi_websocket_class = Sockets(lifecycle).connection  # type: ignore[assignment]
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
         BODY_TIMEOUT=settings.body_timeout_s,

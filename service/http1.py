@@ -1,42 +1,33 @@
-"""Hypercorn's HTTP/1.1 connection, with some things of our own.
+"""Hypercorn's HTTP/1.1, with some things of our own.
 
 - A request that is no HTTP at all is answered in the shape of every other error, and so is one
   whose handling was cut off.
 - Nothing but HTTP/1.1 is spoken, and WebSockets. HTTP/2 over cleartext, by `Upgrade: h2c` or by
   prior knowledge, is a way around the rules of a proxy in front.
 - A response whose length is known leaves in one write instead of three.
-- A connection ends when its client has hung up, or does not read what it asked for. Where a
-  response goes on for long, little is held for a client that doesn't.
+- Where a response goes on for long, little is held for a client that does not read it.
 
-Hypercorn offers no place for either, so this overrides methods that are not part of its documented
-interface; the version is pinned, and tests hold each of them down (docs/decisions/0003).
+Hypercorn offers no place for any of it, so this overrides methods that are not part of its
+documented interface; the version is pinned, and tests hold each of them down (docs/decisions/0003).
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
 import uuid
 from typing import cast
 
 import h11
 import orjson
-from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.asyncio.worker_context import WorkerContext
-from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.events import EndBody, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
-from hypercorn.typing import AppWrapper, H11SendableEvent, LifespanState
+from hypercorn.typing import H11SendableEvent
 
 from service.patience import Patience, Wire
-from service.receiver import Receiver
 from service.websocket import Socket
-
-CLOSE_GRACE_S = 5.0
 
 SWITCHING = 101
 BAD_REQUEST = 400
@@ -219,71 +210,3 @@ def _goes_on(response: Response) -> bool:
         name == b"content-type" and value.startswith(_EVENT_STREAM)
         for name, value in response.headers
     )
-
-
-class Connection(TCPServer):
-    """One connection, from accept to close."""
-
-    _abort: asyncio.TimerHandle | None = None
-    _all_read = False
-
-    def __init__(
-        self,
-        app: AppWrapper,
-        config: Config,
-        context: WorkerContext,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        receiver: Receiver,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(app, loop, config, context, LifespanState({}), reader, writer)
-        self._receiver = receiver
-
-    async def run(self) -> None:
-        self._task = asyncio.current_task()
-        try:
-            await super().run()
-        finally:
-            if self._abort is not None:
-                self._abort.cancel()
-
-    async def _read_data(self) -> None:
-        made = self.protocol.protocol
-        self.protocol.protocol = strict = StrictH11(
-            made.app,
-            made.config,
-            made.context,
-            made.task_group,
-            made.connection_state,
-            made.ssl,
-            made.client,
-            made.server,
-            made.send,
-        )
-        strict.wire, strict.patience = self._receiver.wire, self._receiver.patience
-        self._receiver.is_answered = strict.has_answered
-        await super()._read_data()
-        self._all_read = True  # nothing more will come: there is nothing to wait for
-        await self.idle_task.stop()
-
-    async def _idle_timeout(self) -> None:
-        while not self._all_read:
-            heard_at = self._receiver.heard_at
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.config.keep_alive_timeout):
-                    await self.context.terminated.wait()
-            if self._receiver.heard_at == heard_at or self.context.terminated.is_set():
-                break
-        await asyncio.shield(self._initiate_server_close())
-
-    async def _close(self) -> None:
-        """Close, but not for ever: a client that does not read would keep us here."""
-        if self._abort is None:
-            self._abort = self.loop.call_later(CLOSE_GRACE_S, self._hang_up)
-        await super()._close()
-
-    def _hang_up(self) -> None:
-        self.writer.transport.abort()
-        if self._task is not None:
-            self._task.cancel()

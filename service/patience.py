@@ -7,8 +7,11 @@ of this costs anything while clients read. Knows nothing of what is written.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
+import sys
+import termios
 from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
@@ -32,11 +35,11 @@ class Wire:
         self._unread_s = unread_s
         self._unread = 0  # bytes
         self._timer: asyncio.TimerHandle | None = None
-        self._wide: int | None = None
+        self._wide = 0
 
     def wait_for_reader(self) -> None:
         """There is more in the buffer than there should be."""
-        self._unread = self._transport.get_write_buffer_size()
+        self._unread = self._count()
         self._timer = asyncio.get_running_loop().call_later(self._unread_s, self._look)
 
     def stop_waiting(self) -> None:
@@ -45,23 +48,38 @@ class Wire:
             self._timer = None
 
     def _look(self) -> None:
-        if self._transport.get_write_buffer_size() < self._unread:
+        if self._count() < self._unread:
             self.wait_for_reader()  # it reads, if slowly
             return
         logger.info("a client has read nothing for %g s, and is cut off", self._unread_s)
         self._transport.abort()
 
+    def _count(self) -> int:
+        """Bytes that the client has not taken: ours, and those that the kernel has, where it tells.
+
+        From the kernel alone we hear only when it has sent a third of what it holds.
+        """
+        connection = self._transport.get_extra_info("socket")
+        try:
+            held = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            held = bytes(4)
+        return self._transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
+
     def narrow(self) -> None:
         """For what goes on for long: hold little, so that it is seen soon that nobody reads."""
-        self._transport.set_write_buffer_limits(NARROW_BYTES)
-        connection = self._transport.get_extra_info("socket")
-        self._wide = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW_BYTES)
+        if not self._transport.is_closing():
+            connection = self._transport.get_extra_info("socket")
+            self._wide = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
+            self._hold(NARROW_BYTES, NARROW_BYTES)
 
     def widen(self) -> None:
         """As it was before; it makes no difference where it was never narrow."""
-        if self._wide is not None:
-            self._transport.set_write_buffer_limits()
-            connection = self._transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._wide // 2)
-            self._wide = None
+        if self._wide and not self._transport.is_closing():
+            self._hold(None, self._wide)
+            self._wide = 0
+
+    def _hold(self, ours: int | None, kernels: int) -> None:
+        self._transport.set_write_buffer_limits(ours)
+        connection = self._transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernels)

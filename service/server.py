@@ -30,8 +30,8 @@ from quart import Quart
 from service import memory
 from service.acceptor import Acceptor
 from service.app import create_app, running
+from service.connection import Connection
 from service.errors import StartupFailed
-from service.http1 import Connection
 from service.lifecycle import Lifecycle
 from service.patience import Patience
 from service.receiver import Receiver

@@ -2,6 +2,7 @@
 
 - Nothing is compressed. What came compressed could become a thousand times as large, and a
   compressor takes ten times the memory of all else that a connection needs.
+- A client that goes does not have to wait until the application has heard all that it said.
 - A message that is too large, or is none at all, ends it with a code that says so, and the
   application hears of it. Whoever closes waits a moment for the other side to do so, too: what is
   still on its way would make the kernel throw away the close.
@@ -17,7 +18,7 @@ import contextlib
 import logging
 from typing import Any
 
-from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
+from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
 from hypercorn.typing import ASGISendEvent, WebsocketAcceptEvent
 from wsproto.connection import ConnectionState
@@ -44,12 +45,12 @@ class Socket(WSStream):
     async def handle(self, event: Event) -> None:
         if isinstance(event, (Body, Data)):
             await self._hear(event)
-            return
-        await super().handle(event)
-        if isinstance(event, StreamClosed):
-            self._over.set()
-        if isinstance(event, Request) and self.closed:  # it was no handshake, and is answered
-            await self.send(StreamClosed(stream_id=self.stream_id))
+        elif isinstance(event, StreamClosed):
+            self._end(CloseReason.ABNORMAL_CLOSURE)
+        else:
+            await super().handle(event)
+            if self.closed:  # it was no handshake, and is answered
+                await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
         if message is None and self._gave_up:
@@ -108,8 +109,26 @@ class Socket(WSStream):
         self.state = ASGIWebsocketState.CLOSED
         self.buffer.clear()
         await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
-        if self.app_put is not None:
-            await self.app_put({"type": "websocket.disconnect", "code": code})
+        self._tell_app(code)
+
+    def _end(self, code: int) -> None:
+        """There is nobody at the other side any more."""
+        if not self.closed:
+            self.closed = True
+            self._over.set()
+            self._tell_app(code)
+
+    def _tell_app(self, code: int) -> None:
+        """That it is over, in place of what it has not heard yet.
+
+        To wait until it has heard that could be for ever: it may be the one who waits for us.
+        """
+        if self.app_put is None:
+            return
+        unheard: asyncio.Queue[Any] = self.app_put.__self__  # type: ignore[attr-defined]
+        while not unheard.empty():
+            unheard.get_nowait()
+        unheard.put_nowait({"type": "websocket.disconnect", "code": code})
 
     async def _look_after(self) -> None:
         """Ask whether anybody is there, and let go of whoever is not."""

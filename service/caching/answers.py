@@ -6,6 +6,7 @@ Knows nothing of what is asked, nor of HTTP: a question is a namespace and a key
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from hashlib import sha256
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -39,6 +40,31 @@ class Answered(NamedTuple, Generic[ReceiptT]):
     receipt: ReceiptT | None = None
 
 
+class Following(Generic[NewsT, ReceiptT]):
+    """What a search tells, and the answer, which is the last.
+
+    It has to be closed by whoever follows: then the search is given up, if nobody else waits.
+    """
+
+    def __init__(
+        self,
+        news: AsyncGenerator[NewsT | Answered[ReceiptT]],
+        aboard: contextlib.ExitStack,
+    ) -> None:
+        self._news = news
+        self._aboard = aboard
+
+    def __aiter__(self) -> Following[NewsT, ReceiptT]:
+        return self
+
+    async def __anext__(self) -> NewsT | Answered[ReceiptT]:
+        return await anext(self._news)
+
+    def close(self) -> None:
+        """Can be done at any time, and more than once."""
+        self._aboard.close()
+
+
 Make = Callable[[Tell[NewsT]], Awaitable[Made[ReceiptT]]]
 """A search, which can tell how it is getting on."""
 
@@ -67,34 +93,43 @@ class Answers(Generic[NewsT, ReceiptT]):
         )
         return answered._replace(source="shared") if shared else answered
 
-    async def follow(
+    def follow(
         self, namespace: str, key: str, make: Make[NewsT, ReceiptT], *, fresh: bool = False
-    ) -> AsyncGenerator[NewsT | Answered[ReceiptT]]:
-        """The same, but all that the search tells comes before the answer, which is the last.
-
-        Whoever leaves before that has to close it: then the search is given up, if nobody else
-        waits for it.
-        """
-        found = await self._store.look_up(namespace, key)
-        if not fresh and (kept := self._kept(found)) is not None:
-            yield kept
-            return
-        flight_key = object() if fresh else (namespace, found.generation, key)
-        heard = 0
-        with self._flights.aboard(
-            flight_key, lambda tell: self._make(namespace, key, found, make, tell)
-        ) as (flight, shared):
-            while await flight.tells_more(heard):
-                yield flight.told[heard]
-                heard += 1
-        answered = flight.result()
-        if fresh:
-            answered = answered._replace(source="bypass")
-        yield answered._replace(source="shared") if shared else answered
+    ) -> Following[NewsT, ReceiptT]:
+        """The same, and all that the search tells on its way."""
+        aboard = contextlib.ExitStack()
+        return Following(self._follow(namespace, key, make, fresh, aboard), aboard)
 
     async def close(self) -> None:
         """Give up what is under way."""
         await self._flights.close()
+
+    async def _follow(
+        self,
+        namespace: str,
+        key: str,
+        make: Make[NewsT, ReceiptT],
+        fresh: bool,
+        aboard: contextlib.ExitStack,
+    ) -> AsyncGenerator[NewsT | Answered[ReceiptT]]:
+        found = await self._store.look_up(namespace, key)
+        if not fresh and (kept := self._kept(found)) is not None:
+            yield kept
+            return
+        flight, shared = aboard.enter_context(
+            self._flights.aboard(
+                object() if fresh else (namespace, found.generation, key),
+                lambda tell: self._make(namespace, key, found, make, tell),
+            )
+        )
+        heard = 0
+        while await flight.tells_more(heard):
+            yield flight.told[heard]
+            heard += 1
+        answered = flight.result()
+        if fresh:
+            answered = answered._replace(source="bypass")
+        yield answered._replace(source="shared") if shared else answered
 
     def _kept(self, found: Found) -> Answered[ReceiptT] | None:
         if found.value is None or not self._ttl_s:

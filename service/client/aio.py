@@ -43,8 +43,8 @@ class AsyncSearchClient:
 
     `timeout` is, in seconds, for a whole call with all its tries; of a stream, an import or an
     export it is for each silence. `retries` is how often a call is made again where that is safe.
-    One client may be shared by the tasks of one event loop. What the
-    service or the wire fails at is a `SearchClientError`.
+    One client may be shared by the tasks of one event loop. What the service or the wire fails at
+    is a `SearchClientError`.
     """
 
     def __init__(

@@ -14,7 +14,8 @@ class Flow:
     """At most `most` at once; `start` of them at first."""
 
     def __init__(self, most: int, start: int | None = None) -> None:
-        self.limit = start or most
+        self._limit = start or most
+        self._gently = False
         self._most = most
         self._taken = 0
         self._gained = 0
@@ -22,6 +23,10 @@ class Flow:
         self._quiet_until = 0.0
         self._changed = asyncio.Event()
         self._closed = False
+
+    @property
+    def limit(self) -> int:
+        return 1 if self._gently else self._limit
 
     @property
     def quiet_s(self) -> float:
@@ -48,9 +53,9 @@ class Flow:
     def went_well(self) -> None:
         """One more for each round that went well."""
         self._gained += 1
-        if self._gained >= self.limit:
+        if self._gained >= self._limit:
             self._gained = 0
-            self.limit = min(self.limit + 1, self._most)
+            self._limit = min(self._limit + 1, self._most)
             self._changed.set()
 
     def limited(self, round: int, seconds: float) -> None:
@@ -58,13 +63,19 @@ class Flow:
         if round == self._round:
             self._round += 1
             self._gained = 0
-            self.limit = max(self.limit // 2, 1)
+            self._limit = max(self._limit // 2, 1)
         self.pause(seconds)
 
     def pause(self, seconds: float) -> None:
         """Nothing is sent for so long. Of several pauses at once the longest counts."""
         until = asyncio.get_running_loop().time() + seconds
         self._quiet_until = max(self._quiet_until, until)
+
+    def rest(self, seconds: float) -> None:
+        """A pause for the sake of others, after which one is sent at a time; 0 ends that."""
+        self._gently = seconds > 0
+        if self._gently:
+            self.pause(seconds)
 
     def close(self) -> None:
         """Nobody gets a turn any more."""

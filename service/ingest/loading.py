@@ -245,8 +245,7 @@ class Load:
         else:
             self._moved_at = _time()
             self._flow.went_well()
-            if (rest := self._pace(self._moved_at - began)) > 0:
-                self._flow.pause(rest)
+            self._flow.rest(self._pace(self._moved_at - began))
             return written
         finally:
             self._flow.give_back()

@@ -78,6 +78,8 @@ class Jobs:
                 logger.error("an import did not stop in time and was given up")
                 living.cancel()
                 await asyncio.wait({living})
+            if not living.cancelled() and (error := living.exception()):
+                logger.error("imports ended in a way that nobody foresaw", exc_info=error)
             await self._watching.close()
             await self._opening.close()
 

@@ -56,7 +56,7 @@ imports = sa.Table(
 def job_of(row: Mapping[str, Any]) -> Job:
     return Job(
         id=row["id"],
-        plan=Plan(**json.loads(row["plan"])),
+        plan=_plan(json.loads(row["plan"])),
         status=row["status"],
         bytes=row["bytes"],
         bytes_read=row["bytes_read"],
@@ -72,6 +72,11 @@ def job_of(row: Mapping[str, Any]) -> Job:
         rate=row["rate"],
         eta_s=row["eta_s"],
     )
+
+
+def _plan(given: Mapping[str, Any]) -> Plan:
+    """Without what only a later version knows: it may have been here before this one."""
+    return Plan(**{name: given[name] for name in Plan.__dataclass_fields__ if name in given})
 
 
 def row_of(job: Job, node: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ in the same words. Knows nothing of any one request.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from service.caching.answers import Answered, Answers, Made, Make
+from service.caching.answers import Answered, Answers, Following, Made, Make
 from service.caching.flights import Tell
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event, Explanations, Mode, Query, RerankMode, Result
@@ -54,8 +54,8 @@ class Searching:
 
     def follow(
         self, asked: Asked, tenant: str, deadline: Deadline, wish: Wish
-    ) -> AsyncGenerator[Event | Found]:
-        """The same with all that leads to it, to be closed by whoever leaves before its end."""
+    ) -> Following[Event, Receipt]:
+        """The same with all that leads to it, to be closed by whoever follows."""
         self.asking.check(asked)
         make = self._make(asked.query, tenant, deadline, wish)
         key = asked.key + tenant

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import closing
 from typing import Protocol
 
 from quart import Blueprint, g
@@ -169,9 +169,7 @@ class Session:
         deadline = Deadline(asked.timeout_ms / 1000)
         progress = Progress(searching, asked.query)
         try:
-            async with aclosing(
-                searching.follow(asked, self._tenant, deadline, INDIFFERENT)
-            ) as news:
+            with closing(searching.follow(asked, self._tenant, deadline, INDIFFERENT)) as news:
                 async with self._places.held():  # as a request has it: until there is an answer
                     first = await anext(news)
                 await self._say(results_message(seq, progress.told(first)[1]))

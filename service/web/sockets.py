@@ -73,6 +73,7 @@ class Socket(ASGIWebsocketConnection):
         self._sockets = sockets
         self._handler: asyncio.Task[Any] | None = None
         self._leaving = False
+        self._gone = False
 
     async def __call__(self, receive: Any, send: Any) -> None:
         try:
@@ -94,6 +95,10 @@ class Socket(ASGIWebsocketConnection):
         if self._handler is not None:
             self._handler.cancel()
 
+    async def handle_messages(self, receive: Any) -> None:
+        await super().handle_messages(receive)
+        self._gone = True
+
     async def handle_websocket(self, websocket: Any, send: Any) -> None:
         """As Quart does, but that a failure is not the same as an end."""
         self._handler = asyncio.current_task()
@@ -112,8 +117,8 @@ class Socket(ASGIWebsocketConnection):
             async with asyncio.timeout(GOODBYE_S):
                 if self._leaving and not self._closed:
                     await self.close_connection(send, LEAVING, "the service is stopping")
-                while self._closed and (await receive())["type"] != "websocket.disconnect":
-                    pass
+                while self._closed and not self._gone:
+                    self._gone = (await receive())["type"] == "websocket.disconnect"
 
     async def _send_away(self, error: Unavailable, send: Any) -> None:
         given_id = dict(self.scope["headers"]).get(b"x-request-id", b"").decode("latin1")

@@ -7,6 +7,7 @@ for longer than the search may take, which is less than what proxies wait for.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import orjson
@@ -20,9 +21,11 @@ from quart_schema import (
     tag,
 )
 
+from service.caching.answers import Following
 from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event
+from service.retrieval.receipt import Receipt
 from service.web.asking import at
 from service.web.errors import bug
 from service.web.freshness import wish_of
@@ -30,7 +33,7 @@ from service.web.progress import Progress
 from service.web.reading import read_raw
 from service.web.schemas import ErrorAnswer, SearchParameters, SearchRequest
 from service.web.search import ERRORS, OF_BODIES, PATHS, View
-from service.web.searching import Found, Searching
+from service.web.searching import Searching
 from service.web.sse import event, event_response
 from service.web.stream_schemas import SearchEvents
 from service.web.writing import error_body
@@ -57,48 +60,29 @@ async def stream(searching: Searching, request: Request, tenant: str) -> Respons
         raise at("cursor", f"is for {PATHS['cascading'][0]}: a later page is there at once")
     deadline = Deadline(asked.timeout_ms / 1000, spent=g.queued)
     news = searching.follow(asked, tenant, deadline, wish_of(request))
+    _close_with_request(news)
     progress = Progress(searching, asked.query)
+    first = event(*progress.told(await anext(news)))
+    return event_response(_events(first, news, progress, g.request_id))
+
+
+def _close_with_request(news: Following[Event, Receipt]) -> None:
+    """Whatever becomes of the request, which may be over before its response has begun."""
+    task = asyncio.current_task()
+    assert task is not None, "requests are tasks"  # noqa: S101
+    task.add_done_callback(lambda _: news.close())
+
+
+async def _events(
+    first: bytes, news: Following[Event, Receipt], progress: Progress, request_id: str
+) -> AsyncGenerator[bytes]:
+    yield first
     try:
-        first = event(*progress.told(await anext(news)))
-    except BaseException:
-        await news.aclose()
-        raise
-    return event_response(Events(first, news, progress, g.request_id))
-
-
-class Events:
-    """What is sent of a search: a class, so that it ends also if it was never begun."""
-
-    def __init__(
-        self,
-        first: bytes,
-        news: AsyncGenerator[Event | Found],
-        progress: Progress,
-        request_id: str,
-    ) -> None:
-        self._news = news
-        self._events = self._told(first, progress, request_id)
-
-    def __aiter__(self) -> Events:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await anext(self._events)
-
-    async def aclose(self) -> None:
-        await self._events.aclose()
-        await self._news.aclose()
-
-    async def _told(
-        self, first: bytes, progress: Progress, request_id: str
-    ) -> AsyncGenerator[bytes]:
-        yield first
-        try:
-            async for news in self._news:
-                yield event(*progress.told(news))
-        except Exception as exc:
-            error = exc if isinstance(exc, RequestError) else bug(exc)
-            yield event("error", orjson.dumps(error_body(error, request_id)))
+        async for each in news:
+            yield event(*progress.told(each))
+    except Exception as exc:
+        error = exc if isinstance(exc, RequestError) else bug(exc)
+        yield event("error", orjson.dumps(error_body(error, request_id)))
 
 
 def _documented(searching: Searching) -> View:

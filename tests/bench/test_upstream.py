@@ -40,8 +40,8 @@ async def test_searches_are_counted_and_nothing_else_is_until_a_restart() -> Non
         await index.describe_index_stats()
         for _ in range(2):
             await index.search(namespace="n", top_k=10, inputs={"text": "a"})
-        assert (await client.get(url + RESTART)).json() == {"searches": 2}
-        assert (await client.get(url + RESTART)).json() == {"searches": 0}
+        assert (await client.get(url + RESTART)).json() == {"searches": 2, "abandoned": 0}
+        assert (await client.get(url + RESTART)).json() == {"searches": 0, "abandoned": 0}
 
 
 def test_a_share_of_the_searches_takes_some_times_as_long() -> None:
@@ -80,3 +80,16 @@ async def test_a_load_numbers_its_requests_so_that_no_two_are_the_same() -> None
     assert not got.errors
     assert len(asked) > 2
     assert sorted(asked) == sorted({f"/search?q=bread+{n}" for n in range(len(asked))})
+
+
+async def test_a_search_that_nobody_waits_for_any_more_is_abandoned() -> None:
+    searches = Searches(3600)
+    async with serving(searches) as url, AsyncIndex(host=url, api_key="bench") as index:
+        asking = asyncio.create_task(index.search(namespace="n", top_k=10, inputs={"text": "a"}))
+        while not searches.count:
+            await asyncio.sleep(0.001)
+        asking.cancel()
+        await asyncio.wait([asking])
+        while not searches.abandoned:
+            await asyncio.sleep(0.001)
+    assert (searches.count, searches.abandoned) == (1, 1)

@@ -7,7 +7,7 @@ its job.
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,5 +63,5 @@ async def main(folder: Path, url: str | None) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    logging.disable(logging.INFO)
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -32,6 +33,7 @@ from tests.postgres_server import postgres_server
 
 ROOT = Path(__file__).parent.parent.parent
 LONG = 60.0
+SPOOLED = {".part", ".spool"}
 BAD_EVERY = 97  # lines, of which one is none
 
 
@@ -42,7 +44,7 @@ class Toll:
     kills: int = 0
     files: int = 0
     acknowledged: dict[str, int] = field(default_factory=dict)  # jobs, and the number of their file
-    resumed: int = 0
+    interrupted: int = 0  # kills that left a job, or an upload, in its midst
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def _one_kill(
     if rest:
         toll.acknowledged[rest[0]] = len(files) - 1
     toll.kills += 1
+    toll.interrupted += any(path.suffix in SPOOLED for path in (folder / "imports").iterdir())
     toll.files = len(files)
 
 
@@ -143,7 +146,7 @@ async def _check(folder: Path, url: str | None, files: list[Asked], toll: Toll) 
             known = {str(job.plan.name) for job in page.jobs}
             assert {job.status for job in page.jobs} <= {"succeeded"}
             assert len(page.jobs) <= len(files)
-        left = [path.name for path in imports.iterdir() if path.suffix in {".part", ".spool"}]
+        left = [path.name for path in imports.iterdir() if path.suffix in SPOOLED]
         assert left == [], f"files are left: {left}"
         await index.embedded.show()
         counts = (await index.describe_index_stats()).namespaces
@@ -166,9 +169,11 @@ def main() -> None:
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
+    logging.disable(logging.INFO)
     toll = campaign(asked.kills, asked.database, asked.records, asked.seed)
     print(
-        f"{toll.kills} kills (seed {asked.seed}, {asked.database}): {toll.files} files of "
+        f"{toll.kills} kills (seed {asked.seed}, {asked.database}), {toll.interrupted} of them in "
+        f"the midst of an import: {toll.files} files of "
         f"{asked.records:,} records sent, {len(toll.acknowledged)} acknowledged: every job has the "
         "counts of its file, every record is there, no file is left"
     )

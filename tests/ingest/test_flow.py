@@ -47,6 +47,29 @@ async def test_a_rate_limit_halves_it_once_for_all_who_were_on_their_way() -> No
     assert flow.limit == 2
 
 
+async def test_after_a_rate_limit_nobody_gets_a_turn_for_as_long_as_was_asked() -> None:
+    flow = Flow(8)
+    assert await flow.take() == 0
+    flow.limited(0, 600)
+    flow.give_back()
+    waiting = await waits(flow)
+    flow.close()
+    assert await waiting is None
+
+
+async def test_a_rest_is_followed_by_one_at_a_time_until_there_is_no_need() -> None:
+    flow = Flow(4)
+    flow.rest(0.01)
+    assert flow.limit == 1
+    async with asyncio.timeout(10):
+        assert await flow.take() == 0
+    second = await waits(flow)
+    flow.rest(0)
+    flow.give_back()
+    assert await second == 0
+    assert flow.limit == 4
+
+
 async def test_nobody_gets_a_turn_in_a_pause_and_the_longest_pause_counts() -> None:
     flow = Flow(4)
     flow.pause(600)

@@ -82,6 +82,16 @@ async def test_files_that_somebody_is_at_are_left_alone(disk: Disk, folder: Path
     assert left(folder) == []
 
 
+async def test_a_file_that_got_its_job_only_just_now_is_left_alone(
+    disk: Disk, folder: Path
+) -> None:
+    """It was none's when the sweeper looked, and is somebody's when it has locked it."""
+    id = await disk.job("queued")
+    disk.file(id)
+    await disk.sweeper._orphan(id)
+    assert left(folder) == [f"{id}.spool"]
+
+
 async def test_jobs_whose_upload_is_gone_have_failed(disk: Disk) -> None:
     gone = [await disk.job("queued"), await disk.job("running")]
     done = await disk.job("succeeded")

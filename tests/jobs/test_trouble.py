@@ -80,7 +80,7 @@ async def test_a_database_that_goes_away_in_mid_import_loses_nothing(
 
 
 async def test_the_service_stops_in_time_while_the_database_is_away(
-    folder: Path, own_postgres: PostgresServer
+    folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf = Shelf()
     held = shelf.hold("500")
@@ -89,6 +89,7 @@ async def test_the_service_stops_in_time_while_the_database_is_away(
         await here.until(job.id, lambda job: job.written > 0)
         own_postgres.kill()
         held.set()
+    assert "given up" not in caplog.text
     own_postgres.start()
     async with running(folder, own_postgres.url(), shelf) as here:
         job = await here.ended(job.id)
@@ -126,6 +127,24 @@ async def test_a_caller_who_goes_away_leaves_the_database_usable(
             call.cancel()
         await asyncio.wait(calls)
         assert (await here.done(ndjson([1]))).status == "succeeded"
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 5])
+async def test_what_a_caller_began_is_done_though_the_caller_goes_away(
+    folder: Path, turns: int
+) -> None:
+    shelf = Shelf()
+    held = shelf.hold("first")
+    async with running(folder, None, shelf) as here:
+        await here.send(ndjson(["first"]))
+        job = await here.send(ndjson(["second"]))
+        cancelling = asyncio.create_task(here.jobs.cancel(job.id))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        cancelling.cancel()
+        await asyncio.wait({cancelling})
+        assert (await here.ended(job.id)).status == "cancelled"
+        held.set()
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from quart import Quart
+from quart.testing.connections import WebsocketDisconnectError
 
 from service.app import create_app
 from service.web.access import PUBLIC
@@ -27,6 +29,17 @@ def refused(response: httpx.Response, status: int, code: str) -> None:
     assert OTHER not in response.text
 
 
+async def closed_to(app: Quart, path: str, first: Any, **headers: str) -> int:
+    """The code with which a WebSocket is closed whose client says this first, if anything."""
+    async with app.test_client().websocket(path, headers=headers) as wire:
+        if first is not None:
+            await wire.send(first)
+        with pytest.raises(WebsocketDisconnectError) as raised:
+            await wire.receive()
+    code: int = raised.value.args[0]
+    return code
+
+
 async def test_every_route_is_public_or_needs_a_key(make_settings: MakeSettings) -> None:
     app = create_app(make_settings(service_api_keys=KEY))
     async with calling(app) as client:
@@ -34,7 +47,12 @@ async def test_every_route_is_public_or_needs_a_key(make_settings: MakeSettings)
         for rule in app.url_map.iter_rules():
             values = dict.fromkeys(rule.arguments, "x")
             _, path = rule.build(values) or ("", "")
-            assert rule.methods, "the door does not see WebSockets"
+            if rule.websocket:
+                assert rule.endpoint not in PUBLIC
+                assert await closed_to(app, path, b"{}") == 1008, rule
+                asked += 1
+                continue
+            assert rule.methods
             for method in rule.methods - {"OPTIONS"}:
                 response = await client.request(method, path)
                 if rule.endpoint in PUBLIC:

@@ -26,6 +26,7 @@ from tests.talking import Talk
 from tests.upstream import Gate, Hang, Status, Upstream
 
 DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
+LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
 
 
 @contextlib.asynccontextmanager
@@ -43,7 +44,8 @@ async def opened(settings: Settings) -> AsyncIterator[Quart]:
 
 @pytest.fixture
 async def app(make_settings: MakeSettings) -> AsyncIterator[Quart]:
-    async with opened(make_settings(typing_pause_ms=0)) as app:
+    settings = make_settings(typing_pause_ms=0, search_timeout_ms=LONG_MS)
+    async with opened(settings) as app:
         yield app
 
 
@@ -143,6 +145,7 @@ async def test_a_cancelled_search_is_not_heard_of_again(talk: Talk, upstream: Up
     upstream.behave(Hang(), SPARSE)
     await talk.search(7, "cat")
     assert (await talk.hear())["leg"] == "semantic"
+    await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
     await talk.say({"type": "cancel", "seq": 6})
     await talk.ping()
     assert not upstream.searches("sparse")[0].abandoned

@@ -26,6 +26,7 @@ from tests.web.test_cache import KEYS
 CASCADE = "/api/cascading-retrieval"
 DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
 ASKED: dict[str, Any] = {"text_query": "the valve before the winter", "top_k": 4}
+LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
 QUERIES: list[dict[str, Any]] = [
     {"text_query": "the road before the winter"},
     {"text_query": "cat", "top_k": 1},
@@ -133,7 +134,7 @@ def _so_far(caller: Caller) -> list[Heard]:
 
 
 def ask(app: Quart, headers: dict[str, str] | None = None, query: str = "cat") -> Caller:
-    return Caller(app, f"{PATH}?text_query={query}", headers=headers)
+    return Caller(app, f"{PATH}?text_query={query}&timeout_ms={LONG_MS}", headers=headers)
 
 
 async def test_what_one_leg_has_found_is_there_while_the_other_is_waited_for(
@@ -223,8 +224,9 @@ async def test_who_goes_away_takes_the_calls_upstream_along(
 ) -> None:
     upstream.behave(Hang(), SPARSE)
     async with opened(make_settings()) as app:
-        caller = ask(app)
+        caller = ask(app, query="cat&rerank=none")
         await told(caller, 1)
+        await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
         await caller.hang_up()
         await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
 
@@ -240,6 +242,28 @@ async def test_who_goes_away_before_anything_is_found_does_too(
         await upstream.until(lambda: all(call.abandoned for call in upstream.searches()))
 
 
+class Stuck(Caller):
+    """A caller to whom not even the head of an answer can be sent."""
+
+    async def _send(self, message: Any) -> None:
+        await super()._send(message)
+        await asyncio.Event().wait()
+
+
+async def test_who_goes_away_before_the_response_has_begun_does_too(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), SPARSE)
+    async with opened(make_settings()) as app:
+        caller = Stuck(app, f"{PATH}?text_query=cat&rerank=none&timeout_ms={LONG_MS}")
+        async with asyncio.timeout(20):
+            while not caller.sent:
+                await asyncio.sleep(0)
+        assert caller.sent[0]["status"] == 200
+        await caller.hang_up()
+        await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
+
+
 async def test_a_search_is_shared_with_whoever_asks_the_same_in_whichever_way(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
@@ -248,7 +272,7 @@ async def test_a_search_is_shared_with_whoever_asks_the_same_in_whichever_way(
     async with opened(make_settings()) as app:
         first = ask(app)
         await told(first, 1)
-        plain = Caller(app, f"{CASCADE}?text_query=cat")
+        plain = Caller(app, f"{CASCADE}?text_query=cat&timeout_ms={LONG_MS}")
         second = ask(app)
         assert ids((await told(second, 1))[0].data) == ids((await told(first, 1))[0].data)
         await first.hang_up()

@@ -1,0 +1,223 @@
+"""Many who type at once: `python -m bench.typing`.
+
+Each has a WebSocket, types a word key by key, waits for what is found, and goes on. The upstream
+takes longer than there is between two keys, so that most of what was asked for is given up. Beside
+them are some who ask and never read. Looked at: that no answer comes out of order and every word
+gets one, what became of the calls upstream, and the memory of the service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import random
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import uvloop
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from bench import cascade
+from bench.command import above_zero, end_on_signals, positive
+from bench.figures import percentile
+from bench.measuring import answer, found
+from bench.processes import Failed, Process, free_port, running
+from bench.upstream import RESTART
+
+PATH = "/api/search/ws"
+TARGET = "/api/semantic-search?text_query=hello"
+WORDS = ("bread", "winter", "keyboard", "cascade", "lighthouse", "retrieval", "window", "kettle")
+PATIENCE_S = 10.0  # for the answer to a word
+SMALL = 4_096  # what a reader that reads nothing holds at its own end
+CUT_OFF_S = 40.0  # within which it is
+
+
+@dataclass
+class Seen:
+    """What all typists have seen together."""
+
+    keys: int = 0
+    words: int = 0
+    answered: int = 0
+    out_of_order: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    took_ms: list[float] = field(default_factory=list)
+    cut_off: int = 0
+    memory_mib: list[float] = field(default_factory=list)
+
+
+class Typist:
+    """One who types, and looks at what comes."""
+
+    def __init__(self, wire: ClientConnection, mode: str, seen: Seen) -> None:
+        self._wire = wire
+        self._mode = mode
+        self._seen = seen
+        self._seq = self._latest = 0
+        self._done = asyncio.Event()
+
+    async def type(self, keys_per_s: float, until: float) -> None:
+        """Word after word; the first key comes at a moment of its own."""
+        listening = asyncio.create_task(self._listen())
+        pause_s, drawn = 1 / keys_per_s, random.Random(id(self))
+        await asyncio.sleep(drawn.random() * pause_s)
+        try:
+            while time.monotonic() < until:
+                word = f"{drawn.choice(WORDS)}{drawn.randrange(10_000)}"
+                for end in range(1, len(word) + 1):
+                    await self._ask(word[:end])
+                    if end < len(word):
+                        await asyncio.sleep(pause_s)
+                await self._wait_for_answer()
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+
+    async def _ask(self, text: str) -> None:
+        self._seq += 1
+        self._seen.keys += 1
+        self._done.clear()
+        asked = {"type": "search", "seq": self._seq, "mode": self._mode, "text_query": text}
+        await self._wire.send(json.dumps(asked | ({"rerank": "none"})))
+
+    async def _wait_for_answer(self) -> None:
+        began = time.monotonic()
+        self._seen.words += 1
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._done.wait()
+            self._seen.answered += 1
+            self._seen.took_ms.append(1000 * (time.monotonic() - began))
+
+    async def _listen(self) -> None:
+        async for text in self._wire:
+            told = json.loads(text)
+            self._seen.out_of_order += told["seq"] < self._latest
+            self._latest = max(self._latest, told["seq"])
+            if told["type"] == "error":
+                self._seen.errors[told["code"]] = self._seen.errors.get(told["code"], 0) + 1
+            if told["seq"] == self._seq and told.get("stage", "done") == "done":
+                self._done.set()
+
+
+async def never_read(port: int, seen: Seen) -> None:
+    """Ask again and again without taking an answer, until it is cut off."""
+    wire = socket.socket()
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+    wire.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(wire, ("127.0.0.1", port))
+    url = f"ws://127.0.0.1:{port}{PATH}"
+    connection = await websockets.connect(url, sock=wire, ping_interval=None, max_queue=1)
+    connection.transport.pause_reading()
+    try:
+        async with asyncio.timeout(CUT_OFF_S):
+            for seq in range(1_000_000):
+                asked = {"type": "search", "seq": seq, "mode": "semantic", "text_query": f"{seq}"}
+                await connection.send(json.dumps(asked))
+                await asyncio.sleep(0.3)
+    except TimeoutError:
+        connection.transport.abort()
+    except websockets.ConnectionClosed:
+        seen.cut_off += 1
+
+
+async def watch(process: Process, seen: Seen) -> None:
+    while True:
+        seen.memory_mib.append(process.memory_mib())
+        await asyncio.sleep(0.2)
+
+
+async def run(process: Process, options: argparse.Namespace) -> Seen:
+    """Everybody types, for as long as it takes."""
+    seen = Seen()
+    watching = asyncio.create_task(watch(process, seen))
+    until = time.monotonic() + options.seconds
+    url = f"ws://127.0.0.1:{process.port}{PATH}"
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        for _ in range(options.blocked):
+            tasks.create_task(never_read(process.port, seen))
+        for _ in range(options.connections):
+            wire = await stack.enter_async_context(websockets.connect(url))
+            typist = Typist(wire, options.mode, seen)
+            tasks.create_task(typist.type(options.keys_per_s, until))
+    await asyncio.sleep(1.0)
+    watching.cancel()
+    seen.memory_mib.append(process.memory_mib())
+    return seen
+
+
+@contextlib.contextmanager
+def started(delay_ms: float) -> Iterator[tuple[Process, Process]]:
+    """The service, and the upstream behind it."""
+    port = free_port()
+    module = ["bench.upstream", "--port", str(port), "--delay-ms", str(delay_ms)]
+    with running("the upstream", port, module, {}) as upstream:
+        port = free_port()
+        settings = cascade.environment(port, upstream)
+        with running("cascade", port, ["service", "serve"], settings) as service:
+            if not found(service, TARGET):
+                raise Failed("the service finds nothing")
+            yield service, upstream
+
+
+def report(seen: Seen, calls: dict[str, int], cpu_s: float, options: argparse.Namespace) -> int:
+    """Print what was seen; returns how much of it must not be."""
+    took = sorted(seen.took_ms)
+    unanswered, left = seen.words - seen.answered, int(options.blocked) - seen.cut_off
+    print(
+        f"  keys          {seen.keys}, {seen.keys / options.seconds:.0f}/s; CPU of the service for "
+        f"each {1000 * cpu_s / max(seen.keys, 1):.2f} ms\n"
+        f"  words         {seen.words}, without an answer {unanswered}; errors {seen.errors or 0}\n"
+        f"  last key to the answer  p50 {percentile(took, 0.5):.0f} ms, "
+        f"p99 {percentile(took, 0.99):.0f} ms\n"
+        f"  out of order  {seen.out_of_order}\n"
+        f"  upstream      {calls['searches']} searches, {calls['abandoned']} of them given up; "
+        f"{seen.keys - calls['searches']} keys were typed on before they were asked for\n"
+        f"  never read    {options.blocked}, cut off {seen.cut_off}\n"
+        f"  memory        {seen.memory_mib[0]:.1f} MiB before, {max(seen.memory_mib):.1f} MiB at "
+        f"most, {seen.memory_mib[-1]:.1f} MiB after"
+    )
+    return seen.out_of_order + unanswered + left
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.typing")
+    parser.add_argument("--connections", type=positive, default=100)
+    parser.add_argument("--keys-per-s", type=above_zero, default=10.0, help="of each of them")
+    parser.add_argument("--seconds", type=positive, default=30)
+    parser.add_argument("--delay-ms", type=above_zero, default=150.0, help="of the upstream")
+    parser.add_argument("--blocked", type=int, default=20, help="who ask and never read")
+    parser.add_argument("--mode", choices=("semantic", "lexical", "cascading"), default="semantic")
+    options = parser.parse_args(arguments)
+    end_on_signals()
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} CPUs, upstream "
+        f"{options.delay_ms:g} ms; {options.connections} type {options.keys_per_s:g} keys/s for "
+        f"{options.seconds} s, {options.mode}",
+        flush=True,
+    )
+    try:
+        with started(options.delay_ms) as (service, upstream):
+            answer(upstream, RESTART)
+            before = service.cpu_seconds()
+            seen = uvloop.run(run(service, options))
+            calls = answer(upstream, RESTART)
+            wrong = report(seen, calls, service.cpu_seconds() - before, options)
+    except Failed as exc:
+        print(f"bench.typing: {exc}", file=sys.stderr)
+        return 1
+    if wrong:
+        print("bench.typing: something happened that must not", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,34 @@
+"""The service on a real port, in the process of the test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from service.app import create_app, running
+from service.lifecycle import Lifecycle
+from service.patience import Patience
+from service.server import Server, address, listen
+from service.settings import Settings
+
+PATIENT = Patience()
+
+
+@contextlib.asynccontextmanager
+async def served(
+    settings: Settings, patience: Patience = PATIENT
+) -> AsyncIterator[tuple[str, Server]]:
+    """Where it is served, and the server; at the end nobody is left."""
+    lifecycle = Lifecycle()
+    with listen("127.0.0.1", 0) as listener:
+        where = address(listener)
+        async with running(create_app(settings, lifecycle)) as app:
+            server = Server(app, lifecycle, 5, patience)
+            server._acceptor.start(listener)
+            try:
+                yield where, server
+            finally:
+                lifecycle.drain()
+                server._acceptor.stop(listener)
+                await server._drain()
+            assert not server._acceptor.connections

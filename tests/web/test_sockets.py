@@ -1,0 +1,285 @@
+"""How WebSockets come in and go out: pages, keys, how many, and the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import pytest
+from quart import Quart, websocket
+from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
+
+from service.access.door import Door
+from service.app import create_app
+from service.indexes.pinecone import open_lane
+from service.lifecycle import Lifecycle
+from service.web import access, envelope, errors
+from service.web.socket import PATH
+from service.web.sockets import Sockets
+from tests.conftest import MakeSettings
+from tests.upstream import Hang, Upstream
+from tests.web.test_access import KEY, OTHER, closed_to
+from tests.web.test_socket import DENSE, opened, talking
+
+HELLO = json.dumps({"type": "hello", "key": KEY})
+
+
+async def refusal(app: Quart, path: str = PATH, **headers: str) -> tuple[int, Any]:
+    """Status and body of a handshake that is refused."""
+    client = app.test_client()
+    extensions: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
+    with pytest.raises(WebsocketResponseError) as raised:
+        async with client.websocket(path, headers=headers, scope_base=extensions) as wire:
+            await wire.receive()
+    response = raised.value.response
+    body = json.loads(await response.get_data())
+    assert response.headers["X-Request-Id"] == body["request_id"]
+    assert response.headers["Cache-Control"] == "no-store"
+    return response.status_code, body
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "refused"),
+    [
+        ({}, {}, False),
+        ({}, {"Host": "127.0.0.1:8000"}, False),
+        ({}, {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}, False),
+        ({}, {"Host": "127.0.0.1:8000", "Origin": "https://127.0.0.1:8000"}, True),
+        ({}, {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:9000"}, True),
+        ({}, {"Origin": "https://evil.example"}, True),
+        ({}, {"Origin": "null"}, True),
+        ({}, {"Origin": ""}, True),
+        ({}, {"Host": "rebound.example"}, True),
+        ({}, {"Host": "rebound.example", "Origin": "http://rebound.example"}, True),
+        ({"host": "0.0.0.0"}, {"Host": "s.example", "Origin": "http://s.example"}, False),
+        ({"host": "0.0.0.0"}, {"Host": "s.example", "Origin": "http://evil.example"}, True),
+        ({"allowed_origins": "https://shop.example"}, {"Origin": "https://shop.example"}, False),
+        ({"allowed_origins": "https://shop.example"}, {"Origin": "https://evil.example"}, True),
+        ({"service_api_keys": KEY}, {"Api-Key": KEY, "Origin": "https://evil.example"}, True),
+        ({"service_api_keys": KEY}, {"Api-Key": KEY, "Host": "s.example"}, False),
+    ],
+)
+async def test_foreign_web_pages_are_kept_out(
+    make_settings: MakeSettings, settings: dict[str, Any], headers: dict[str, str], refused: bool
+) -> None:
+    async with opened(make_settings(**settings)) as app:
+        if refused:
+            status, body = await refusal(app, **headers)
+            assert (status, body["code"]) == (403, "origin_refused")
+        else:
+            async with talking(app, headers=headers) as talk:
+                await talk.ping()
+
+
+@pytest.mark.parametrize("path", ["/api/nowhere", "/healthz", "/api/records"])
+async def test_where_there_is_no_websocket_there_is_an_error(
+    make_settings: MakeSettings, path: str
+) -> None:
+    async with opened(make_settings(service_api_keys=KEY)) as app:
+        status, body = await refusal(app, path)
+        assert status in {404, 400, 405}
+        assert body.keys() == {"detail", "code", "request_id"}
+        response = await app.test_client().get(PATH, headers={"Api-Key": KEY})
+        assert response.status_code == 400
+        assert "WebSockets" in (await response.get_json())["detail"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Api-Key": KEY}, {"Authorization": f"Bearer {KEY}"}, {"Api-Key": OTHER}]
+)
+async def test_a_key_opens_in_a_header_or_in_the_first_message(
+    make_settings: MakeSettings, headers: dict[str, str]
+) -> None:
+    async with opened(make_settings(service_api_keys=f"{KEY},{OTHER}")) as app:
+        async with talking(app, headers=headers) as talk:
+            await talk.say(HELLO)  # makes no difference
+            await talk.ping()
+        async with talking(app) as talk:
+            await talk.say(HELLO)
+            await talk.search(1, "cat", "semantic")
+            assert (await talk.hear_all())[-1]["stage"] == "done"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        json.dumps({"type": "hello", "key": "not-the-key-not-the-key"}),
+        json.dumps({"type": "hello", "key": 7}),
+        json.dumps({"type": "hello"}),
+        json.dumps({"type": "search", "key": KEY, "seq": 1}),
+        json.dumps([KEY]),
+        b"\xff",
+        "{",
+    ],
+)
+async def test_without_a_key_nobody_is_let_in(
+    make_settings: MakeSettings,
+    upstream: Upstream,
+    first: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with opened(make_settings(service_api_keys=KEY)) as app:
+            assert await closed_to(app, PATH, first) == 1008
+            assert (
+                await closed_to(app, PATH, None, **{"Api-Key": "not-the-key-not-the-key"}) == 1008
+            )
+            assert await closed_to(app, f"{PATH}?key={KEY}", "{}") == 1008
+    assert upstream.searches() == []
+    assert "not-the-key" not in caplog.text
+
+
+async def test_a_tenants_answers_are_its_own(make_settings: MakeSettings) -> None:
+    settings = make_settings(service_api_keys=f"{KEY},{OTHER}", cache_ttl=60, typing_pause_ms=0)
+    caches = []
+    async with opened(settings) as app:
+        for key in (KEY, OTHER, KEY):
+            async with talking(app, headers={"Api-Key": key}) as talk:
+                await talk.search(1, "cat", "semantic")
+                caches.append((await talk.hear_all())[-1]["receipt"]["cache"])
+    assert caches == ["miss", "miss", "hit"]
+
+
+def small_app(sockets: Sockets, door: Door, hello_s: float = 10.0) -> Quart:
+    """An app with one WebSocket, which says what it hears."""
+    app = Quart("service", static_folder=None)
+    app.asgi_websocket_class = sockets.connection  # type: ignore[assignment]
+    envelope.install(app, sockets.lifecycle)
+    errors.install(app)
+    access.install(app, door, hello_s)
+
+    @app.websocket("/echo")
+    async def echo() -> None:
+        while (heard := await websocket.receive()) != "end":
+            await websocket.send(heard)
+            if heard == "fail":
+                raise ZeroDivisionError
+
+    return app
+
+
+OPEN = Door((), "0.0.0.0", 0)
+
+
+async def test_who_says_nothing_is_not_waited_for_long() -> None:
+    app = small_app(Sockets(Lifecycle()), Door((KEY,), "0.0.0.0", 0), hello_s=0.01)
+    assert await closed_to(app, "/echo", None) == 1008
+
+
+async def test_there_is_room_for_so_many_and_no_more() -> None:
+    app = small_app(Sockets(Lifecycle(), most=2), OPEN)
+    client = app.test_client()
+    async with client.websocket("/echo") as first, client.websocket("/echo") as second:
+        for wire in (first, second):
+            await wire.send("x")
+            assert await wire.receive() == "x"
+        status, body = await refusal(app, "/echo")
+        assert (status, body["code"]) == (503, "overloaded")
+    async with client.websocket("/echo") as third:
+        await third.send("x")
+        assert await third.receive() == "x"
+
+
+async def test_an_end_is_no_failure_and_a_failure_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = small_app(Sockets(Lifecycle()), OPEN)
+    assert await closed_to(app, "/echo", "end") == 1000
+    async with app.test_client().websocket("/echo") as wire:
+        await wire.send("fail")
+        assert await wire.receive() == "fail"
+        with pytest.raises(WebsocketDisconnectError) as raised:
+            await wire.receive()
+    assert raised.value.args[0] == 1011
+    failures = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [record.name for record in failures] == ["service.web.errors"]
+
+
+async def test_a_search_that_fails_in_a_way_that_nobody_foresaw_ends_the_connection(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    def open_broken(host: str, api_key: str, connections: int) -> Any:
+        index = open_lane(host, api_key, connections)
+
+        async def search(*_: Any, **__: Any) -> None:
+            raise ZeroDivisionError("a bug of ours")
+
+        index.search = search  # type: ignore[method-assign, assignment]
+        return index
+
+    app = create_app(make_settings(typing_pause_ms=0), open_lane=open_broken)
+    async with app.test_app(), talking(app) as talk:
+        await talk.search(1, "cat", "semantic")
+        with pytest.raises(WebsocketDisconnectError) as raised:
+            await talk.hear()
+        assert raised.value.args[0] == 1011
+    failures = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(failures) == 1
+    assert "a bug of ours" in caplog.text
+
+
+async def test_at_the_end_of_the_app_everybody_is_sent_home(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    """Mounted in another app, nobody else tells them."""
+    app = create_app(make_settings(typing_pause_ms=0))
+    async with app.test_app():
+        idle, searching = talking(app), talking(app)
+        talks = [await idle.__aenter__(), await searching.__aenter__()]
+        await talks[0].ping()
+        upstream.behave(Hang(), DENSE)
+        await talks[1].search(1, "cat", "semantic")
+        await upstream.until(lambda: len(upstream.searches()) == 1)
+    for talk, context in zip(talks, (idle, searching), strict=True):
+        with pytest.raises(WebsocketDisconnectError) as raised:
+            await talk.hear()
+        assert raised.value.args[0] == 1001
+        await context.__aexit__(None, None, None)
+    await upstream.until(lambda: upstream.searches()[0].abandoned)
+
+
+async def test_while_the_process_stops_nobody_is_let_in() -> None:
+    lifecycle = Lifecycle()
+    app = small_app(Sockets(lifecycle), OPEN)
+    lifecycle.drain()
+    status, body = await refusal(app, "/echo")
+    assert (status, body["code"]) == (503, "unavailable")
+    assert "stopping" in body["detail"]
+
+
+async def test_what_is_not_read_waits_on_the_other_side() -> None:
+    """A handler that is busy is not given more than a few messages to keep."""
+    app = small_app(Sockets(Lifecycle()), OPEN)
+    busy, begun = asyncio.Event(), asyncio.Event()
+
+    @app.websocket("/busy")
+    async def view() -> None:
+        await websocket.receive()
+        begun.set()
+        await busy.wait()
+
+    async with app.test_client().websocket("/busy") as wire:
+        for _ in range(100):
+            await wire.send("x")
+        await begun.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        kept = 100 - wire._send_queue.qsize()  # type: ignore[attr-defined]
+        assert kept < 15
+        busy.set()
+
+
+async def test_each_connection_is_one_line_of_the_log(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "service.access"):
+        async with opened(make_settings(typing_pause_ms=0)) as app:
+            async with talking(app, headers={"X-Request-Id": "mine"}) as talk:
+                for seq in range(3):
+                    await talk.search(seq, "cat", "semantic")
+                    await talk.hear_all()
+            await refusal(app, Origin="https://evil.example")
+    lines = [record.getMessage() for record in caplog.records if record.name == "service.access"]
+    assert lines == [f"GET {PATH} 101", f"GET {PATH} 403"]
