@@ -30,8 +30,9 @@ from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.sources import sources_for
-from service.web import access, documentation, envelope, errors, imports, records
+from service.web import access, documentation, envelope, errors, export, imports, records
 from service.web.bodies import request_class
+from service.web.breaking_off import may_break_off
 from service.web.cursors import Cursors
 from service.web.gate import Gate
 from service.web.operations import operations_blueprint
@@ -113,6 +114,7 @@ def create_app(
     app.register_blueprint(socket_blueprint(searchings, places, settings.typing_pause_ms / 1000))
     records.install(app, settings, backend, door)
     imports.install(app, settings, jobs, door)
+    export.install(app, settings, lambda: backend.records)
 
     resources = contextlib.AsyncExitStack()
 
@@ -130,7 +132,7 @@ def create_app(
         await resources.aclose()
         places.close()
 
-    gate = Gate(app.asgi_app, places, lifecycle)
+    gate = Gate(may_break_off(app.asgi_app), places, lifecycle)
     app.asgi_app = trust_proxies(gate, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
 

@@ -34,7 +34,8 @@ DESCRIPTION = """\
 Load records, each in place of the one that has its id. Loading the same again does no harm.
 
 JSON Lines (.jsonl, .ndjson) has an object a line. CSV and TSV have a header; a cell that is written
-as JSON writes a number, true or false is one, anything else (007, 1,5, True) is a text. Text and
+as JSON writes a number, true, false, a text ("007") or a list of texts (["a", "b"]) is that,
+anything else (007, 1,5, True) is a text. What /api/export gives can be loaded again. Text and
 Markdown (.txt, .md) are split into passages of some 120 to 200 words along headings and paragraphs,
 with the fields source, title and position; a folder stands for all of them in it. Each may be
 packed with gzip.

@@ -17,10 +17,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+from pyroaring import BitMap
 
 from service.embedded.writer import Operation, Writer, Written, connect
 
@@ -169,6 +171,26 @@ class Store:
         )
         return [row[0] for row in rows]
 
+    def newest(self) -> int:
+        """The number of the last version that was written."""
+        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'documents'")
+        return int(rows[0][0]) if rows else 0
+
+    def page(
+        self, namespace: str, after: str, limit: int, among: BitMap, newest: int
+    ) -> list[Document]:
+        """In the order of their ids, the next of those in `among`, or written after `newest`."""
+        with self._at_one_moment() as reader:
+            rows = reader.execute(
+                "SELECT docno FROM documents WHERE namespace = ? AND id > ? ORDER BY id",
+                (namespace, after),
+            )
+            wanted = (docno for (docno,) in rows if docno in among or docno > newest)
+            docnos = list(islice(wanted, limit))
+            rows.close()
+            found = self.documents(docnos)
+        return [found[docno] for docno in docnos]
+
     def namespaces(self) -> dict[str, int]:
         """Every namespace that was created or has records, with how many it has."""
         counts = {name: 0 for (name,) in self._rows("SELECT name FROM namespaces")}
@@ -217,12 +239,18 @@ class Store:
     @contextlib.contextmanager
     def snapshot(self, vector_field: str | None = None, batch: int = 500) -> Iterator[Snapshot]:
         """All that there is at one moment, whatever is written meanwhile."""
-        reader = self._reader()
-        reader.execute("BEGIN")
-        try:
+        with self._at_one_moment() as reader:
             seq = self.seq()
             (total,) = reader.execute("SELECT count(*) FROM documents").fetchone()
             yield Snapshot(seq, total, self._batches(vector_field, batch))
+
+    @contextlib.contextmanager
+    def _at_one_moment(self) -> Iterator[sqlite3.Connection]:
+        """What this thread reads does not change meanwhile."""
+        reader = self._reader()
+        reader.execute("BEGIN")
+        try:
+            yield reader
         finally:
             if reader.in_transaction:
                 reader.execute("ROLLBACK")

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import quote
+
+from pinecone.models.vectors.vector import Vector
 
 from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import EMBEDDED_AT_ONCE, Page, Record, Selection
+from service.indexes.writes import EMBEDDED_AT_ONCE, Page, Record, RecordPage, Selection
 
 DenseClause = Literal["embed"]
 SparseClause = Literal["sparse_embed", "text"]
 
 
 NO_LIMIT = math.inf  # seconds
+MAX_URL_BYTES = 6_000  # of ids; servers refuse lines of more than 8 kB altogether
 
 
 class Hit(NamedTuple):
@@ -92,6 +96,18 @@ class Dialect(Protocol):
         """The records that are there, by id."""
         ...
 
+    async def fetch_where(
+        self,
+        index: AsyncIndexPort,
+        namespace: str,
+        filter: Mapping[str, Any],
+        limit: int,
+        cursor: str | None,
+        timeout: float,
+    ) -> RecordPage:
+        """A page of the records that a filter selects."""
+        ...
+
     async def list_ids(
         self,
         index: AsyncIndexPort,
@@ -143,9 +159,31 @@ class RecordsDialect:
     async def fetch(
         self, index: AsyncIndexPort, namespace: str, ids: Sequence[str], timeout: float
     ) -> dict[str, Record]:
-        """The fields of a record, its text with them, are its vector's metadata."""
-        answer = await index.fetch(ids=list(ids), namespace=namespace, timeout=timeout)
-        return {id: {"_id": id, **(each.metadata or {})} for id, each in answer.vectors.items()}
+        """The ids stand in the URL, so those that are long take several calls."""
+        found: dict[str, Record] = {}
+        for part in _fit_for_a_url(ids):
+            answer = await index.fetch(ids=part, namespace=namespace, timeout=timeout)
+            found.update((id, _vector_record(id, each)) for id, each in answer.vectors.items())
+        return found
+
+    async def fetch_where(
+        self,
+        index: AsyncIndexPort,
+        namespace: str,
+        filter: Mapping[str, Any],
+        limit: int,
+        cursor: str | None,
+        timeout: float,
+    ) -> RecordPage:
+        answer = await index.fetch_by_metadata(
+            filter=filter,
+            namespace=namespace,
+            limit=limit,
+            pagination_token=cursor,
+            timeout=timeout,
+        )
+        records = [_vector_record(id, each) for id, each in answer.vectors.items()]
+        return RecordPage(records, answer.pagination.next if answer.pagination else None)
 
     async def list_ids(
         self,
@@ -233,6 +271,25 @@ class DocumentsDialect:
         answer = await index.documents.fetch(namespace=namespace, ids=list(ids), timeout=timeout)
         return {id: {"_id": id, **each.to_dict()} for id, each in answer.documents.items()}
 
+    async def fetch_where(
+        self,
+        index: AsyncIndexPort,
+        namespace: str,
+        filter: Mapping[str, Any],
+        limit: int,
+        cursor: str | None,
+        timeout: float,
+    ) -> RecordPage:
+        answer = await index.documents.fetch(
+            namespace=namespace,
+            filter=filter,
+            limit=limit,
+            pagination_token=cursor,
+            timeout=timeout,
+        )
+        records = [{"_id": id, **each.to_dict()} for id, each in answer.documents.items()]
+        return RecordPage(records, answer.pagination.next if answer.pagination else None)
+
     async def list_ids(
         self,
         index: AsyncIndexPort,
@@ -268,6 +325,25 @@ class DocumentsDialect:
 
 def _document_hit(match: dict[str, Any]) -> Hit:
     return Hit(str(match.pop("_id")), float(match.pop("_score")), match)
+
+
+def _vector_record(id: str, vector: Vector) -> Record:
+    """The fields of a record, its text with them, are its vector's metadata."""
+    return {"_id": id, **(vector.metadata or {})}
+
+
+def _fit_for_a_url(ids: Sequence[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for id in ids:
+        length = len(quote(id, safe="")) + len("&ids=")
+        if part and size + length > MAX_URL_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(id)
+        size += length
+    if part:
+        yield part
 
 
 def _used(read: int, embed: int | None = None, rerank: int | None = None) -> dict[str, int]:

@@ -20,6 +20,7 @@ from pinecone.models.documents.score_by import DocumentScoringMethod
 from pinecone.models.pagination import AsyncPaginator
 from pinecone.models.vectors.responses import (
     DescribeIndexStatsResponse,
+    FetchByMetadataResponse,
     FetchResponse,
     ListResponse,
     UpsertRecordsResponse,
@@ -54,7 +55,14 @@ class DocumentsPort(Protocol):
     ) -> UpsertDocumentsResponse: ...
 
     async def fetch(
-        self, *, namespace: str, ids: Sequence[str] | None = None, timeout: float | None = None
+        self,
+        *,
+        namespace: str,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+        pagination_token: str | None = None,
+        limit: int | None = None,
+        timeout: float | None = None,
     ) -> FetchDocumentsResponse: ...
 
     async def delete(
@@ -104,6 +112,16 @@ class AsyncIndexPort(Protocol):
     async def fetch(
         self, *, ids: Sequence[str], namespace: str = "", timeout: float | None = None
     ) -> FetchResponse: ...
+
+    async def fetch_by_metadata(
+        self,
+        *,
+        filter: Mapping[str, Any],
+        namespace: str = "",
+        limit: int | None = None,
+        pagination_token: str | None = None,
+        timeout: float | None = None,
+    ) -> FetchByMetadataResponse: ...
 
     async def list_paginated(
         self,

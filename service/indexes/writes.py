@@ -5,7 +5,7 @@ Also what Pinecone takes in one call, which whoever writes has to keep to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,14 @@ class Page:
     """Some of a namespace's ids, in order, and the cursor of those that follow."""
 
     ids: list[str]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """Some of the records that a filter selects, and the cursor of those that follow."""
+
+    records: Sequence[Record]
     cursor: str | None
 
 

@@ -1,25 +1,20 @@
 """CSV and TSV: a header, then a record a row. Knows nothing of files.
 
-A cell that is written as JSON writes a number, `true` or `false` is one, unless the numbers would
-lose digits; `007`, `1,5` and `True` are texts. The text and the id always are. Empty cells are
-left out.
+What a cell stands for is said in `cells.py`: `1.5` is a number, `true` is true, `["a"]` a list of
+texts; `007`, `1,5` and `True` are texts. The text and the id always are, as they stand there. Empty
+cells are left out.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from service.ingest.cells import typed
 from service.ingest.items import Fault, Item, Rules, Unfit
 from service.ingest.reading import MAX_LINE, NOT_UTF8, START, TOO_LONG, Spot, lines
-
-NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
-EXACT = 2**53  # whole numbers beyond lose digits in an index
-LONGEST_NUMBER = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +54,6 @@ def parse(
                 if cell
             )
             yield rules.record(where, dict(keep), line, end)
-
-
-def typed(cell: str) -> Any:
-    """The number or truth value that a cell is; itself otherwise."""
-    if cell in {"true", "false"}:
-        return cell == "true"
-    if len(cell) > LONGEST_NUMBER or not NUMBER.fullmatch(cell):
-        return cell
-    number = json.loads(cell)
-    return number if abs(number) <= EXACT else cell
 
 
 def _texts(rules: Rules) -> set[str]:

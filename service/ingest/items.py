@@ -144,7 +144,7 @@ def _id(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise Unfit(f"{name}: an id is a text or a whole number")
     _check_text(name, value)
-    if not 0 < len(value) <= MAX_ID or not value.strip():
+    if not 0 < len(value) <= MAX_ID:
         raise Unfit(f"{name}: an id has 1 to {MAX_ID} characters")
     return value
 
@@ -158,7 +158,7 @@ def _check(name: str, value: Any) -> None:
     elif isinstance(value, bool):
         return
     elif isinstance(value, int):
-        if abs(value) >= MAX_WHOLE:
+        if not -MAX_WHOLE <= value < MAX_WHOLE:
             raise Unfit(f"{name}: is a whole number of more than 64 bits; write it as a text")
     elif isinstance(value, float):
         if not math.isfinite(value):

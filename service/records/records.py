@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from service.indexes.reads import late
 from service.indexes.writes import MAX_IDS, Page, Record, Selection
 from service.records.checking import Failure, check
 from service.records.outcomes import failure, first_error, half_deleted, nothing_written
+from service.records.reading_all import ReadingAll
 from service.records.sending import ATTEMPTS, NET_S, Target, Write
 from service.retrieval.deadline import Deadline
 
@@ -143,6 +144,15 @@ class Records:
                 raise
             msg = "is not one that this list has given"
             raise InvalidRequest(f"cursor: {msg}", faults=[FieldFault(("cursor",), msg)]) from exc
+
+    def read_all(
+        self, namespace: str, filter: Mapping[str, Any] | None, seconds: float
+    ) -> AsyncGenerator[Sequence[Record]]:
+        """Every record, or all that a filter selects, page by page; so long for each call.
+
+        Every index has the same ones, so one is asked.
+        """
+        return ReadingAll(self._targets[0], namespace, seconds).pages(filter)
 
     async def stats(self, deadline: Deadline) -> list[IndexStats]:
         """What each index says of itself, in the order of the targets."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from service.errors import BadRequest, FieldFault, InvalidRequest
-from service.web.reading import WHOLE_NUMBER
+from service.web.reading import LISTS, WHOLE_NUMBER, typed
 from service.web.record_schemas import MAX_RECORDS
 from service.web.validating import given_twice, lowered, query_pairs, validated
 
@@ -23,9 +23,12 @@ def read_parameters(model: type[ModelT], query_string: bytes) -> ModelT:
     """The parameters in the URL, which are all that there are beside the records."""
     given: dict[str, Any] = {}
     for name, value in query_pairs(query_string):
-        if name in given:
+        if name in LISTS:
+            given.setdefault(name, []).extend(part.strip() for part in value.split(","))
+        elif name in given:
             raise given_twice(name)
-        given[name] = _typed(name, value)
+        else:
+            given[name] = _typed(name, value)
     return validated(model, given)
 
 
@@ -34,7 +37,7 @@ def _typed(name: str, value: str) -> Any:
         return int(value)
     if name in SWITCHES and value in {"true", "false"}:
         return value == "true"
-    return value
+    return typed(name, value) if name == "filter" else value
 
 
 def read_records(body: bytes, *, ndjson: bool) -> list[Any]:

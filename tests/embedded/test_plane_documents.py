@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,36 @@ async def test_documents_are_fetched_by_a_filter_page_by_page(tmp_path: Path) ->
         assert seen == [f"d{n:03d}" for n in range(1, 60, 2)]
         listed = index.documents.list(namespace=NS, prefix="d01", limit=4)
         assert [entry.id async for entry in listed] == [f"d01{n}" for n in range(10)]
+
+
+async def test_pages_by_a_filter_have_each_document_once_whatever_is_written_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """Written anew, a document is another version, with another number."""
+    async with opened(tmp_path, WORDS) as index:
+        many = [{"_id": f"d{n:03d}", "chunk_text": "x", "odd": True} for n in range(120)]
+        await index.documents.upsert(namespace=NS, documents=many)
+        writing = asyncio.create_task(_rewritten(index, many))
+        for _ in range(3):
+            seen: list[str] = []
+            token = None
+            while True:
+                page = await index.documents.fetch(
+                    namespace=NS, filter={"odd": True}, limit=7, pagination_token=token
+                )
+                seen += page.documents
+                if page.pagination is None:
+                    break
+                token = page.pagination.next
+            assert seen == [each["_id"] for each in many]
+        writing.cancel()
+        assert await asyncio.gather(writing, return_exceptions=True)
+
+
+async def _rewritten(index: EmbeddedAsyncIndex, documents: list[dict[str, Any]]) -> None:
+    for times in itertools.count():
+        some = [{**each, "times": times} for each in documents[times % 2 :: 2]]
+        await index.documents.upsert(namespace=NS, documents=some)
 
 
 async def test_documents_are_changed_each_by_its_id(tmp_path: Path) -> None:

@@ -347,12 +347,9 @@ async def test_vectors_are_fetched_by_metadata_page_by_page(tmp_path: Path) -> N
                 break
             token = page.pagination.next
         assert sorted(seen) == sorted(f"v{number}" for number in range(0, 50, 2))
-        for wrong in ("12345678901", "4294967296", "-1", "x"):
+        for wrong in ("no token", base64.b64encode("ü".encode()).decode()):
             with pytest.raises(ApiError, match="pagination token"):
-                await index.fetch_by_metadata(
-                    filter={"even": True},
-                    pagination_token=base64.b64encode(wrong.encode()).decode(),
-                )
+                await index.fetch_by_metadata(filter={"even": True}, pagination_token=wrong)
 
 
 async def test_with_several_vector_fields_the_documents_api_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ingest.delimited import Dialect, parse, typed
+from service.ingest.cells import typed
+from service.ingest.delimited import Dialect, parse
 from service.ingest.items import Record, Rules
 from service.ingest.reading import MAX_LINE
 from tests.ingest.parsing import faults, parsed, records, written

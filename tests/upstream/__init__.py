@@ -1,6 +1,7 @@
 """A small Pinecone of our own, at the far end of a real wire."""
 
 from tests.upstream.behaviour import (
+    After,
     Delay,
     Drip,
     Flaky,
@@ -16,6 +17,7 @@ from tests.upstream.server import API_KEY, Call, Upstream
 
 __all__ = [
     "API_KEY",
+    "After",
     "Call",
     "Delay",
     "Drip",

@@ -130,6 +130,21 @@ class Flaky:
 
 
 @dataclass
+class After:
+    """As usual for so many requests, and only then misbehave."""
+
+    usual_times: int
+    behaviour: Behaviour
+
+    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
+        if self.usual_times:
+            self.usual_times -= 1
+            writer.write(usual())
+        else:
+            await self.behaviour.answer(writer, usual)
+
+
+@dataclass
 class Gate:
     """Do what is asked, but answer only when the gate is opened (from any thread)."""
 

@@ -44,6 +44,9 @@ class Records:
                 found = self._upsert(index, namespace, body, size)
             case ["vectors", "fetch"]:
                 found = 200, self._vectors(self.of(index, query["namespace"][0]), query["ids"])
+            case ["vectors", "fetch_by_metadata"]:
+                page, more = self._where(self.of(index, body["namespace"]), body)
+                found = 200, {**self._vectors(page, list(page)), **more}
             case ["vectors", "list"]:
                 given = {name: values[0] for name, values in query.items()}
                 given["pagination_token"] = given.pop("paginationToken", "")
@@ -64,6 +67,10 @@ class Records:
                 status, answer = self._upsert(index, namespace, body["documents"], size)
                 count = {"upserted_count": len(body["documents"])}
                 return status, count if status == 201 else answer
+            case "fetch" if "filter" in body:
+                page, more = self._where(stored, body)
+                found = {id: {"_id": id, **page[id]} for id in page}
+                return 200, {"documents": found, **usage, **more}
             case "fetch":
                 found = {id: {"_id": id, **stored[id]} for id in body["ids"] if id in stored}
                 return 200, {"documents": found, **usage}
@@ -96,6 +103,14 @@ class Records:
         }
         return {"vectors": found, "namespace": "n", "usage": {"readUnits": 1}}
 
+    def _where(self, stored: dict[str, Fields], given: Any) -> tuple[dict[str, Fields], Any]:
+        token = given.get("pagination_token") or given.get("paginationToken") or "after:"
+        after, limit = token.removeprefix("after:"), given.get("limit") or 100
+        matching = _matching(stored, given["filter"]) or []
+        ids = sorted(id for id in matching if id > after)
+        more = {"pagination": {"next": f"after:{ids[limit - 1]}"}} if len(ids) > limit else {}
+        return {id: stored[id] for id in ids[:limit]}, more
+
     def _list(self, stored: dict[str, Fields], given: Any, items: str, name: str) -> Answer:
         prefix, limit = given.get("prefix") or "", int(given.get("limit") or 100)
         token = given.get("pagination_token") or ""
@@ -119,11 +134,9 @@ class Records:
             for id in ids:
                 stored.pop(id, None)
             return 200, {}
-        match list(body["filter"].items()):
-            case [(field, {"$eq": value})]:
-                matching = [id for id, fields in stored.items() if fields.get(field) == value]
-            case _:
-                return _refused("this upstream knows one $eq of one field")
+        matching = _matching(stored, body["filter"])
+        if matching is None:
+            return _refused("this upstream knows one $eq of one field")
         for id in matching:
             del stored[id]
         return 200, {"matched_records": len(matching)}
@@ -141,6 +154,13 @@ class Records:
             "dimension": None if index.startswith("sparse") else 4,
             "metric": "dotproduct" if index.startswith("sparse") else "cosine",
         }
+
+
+def _matching(stored: dict[str, Fields], filter: Any) -> list[str] | None:
+    match list(filter.items()):
+        case [(field, {"$eq": value})]:
+            return [id for id, fields in stored.items() if fields.get(field) == value]
+    return None
 
 
 def _refused(message: str) -> Answer:

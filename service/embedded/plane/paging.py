@@ -6,10 +6,6 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from pyroaring import BitMap
-
-DIGITS = 10  # of a document's number in a token
-
 
 def token_of(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode()
@@ -31,13 +27,3 @@ def pagination(last: str | None) -> dict[str, Any]:
 def page_of_ids(ids: Sequence[str], limit: int) -> tuple[Sequence[str], str | None]:
     """`ids` is one longer than the page if there is another page."""
     return ids[:limit], ids[limit - 1] if len(ids) > limit else None
-
-
-def page_of_numbers(docnos: BitMap, token: str | None, limit: int) -> tuple[list[int], str | None]:
-    """Of documents that a filter has found, by their numbers."""
-    after = read_token(token) or "0"
-    if not after.isdecimal() or len(after) > DIGITS or int(after) >= 1 << 32:
-        raise ValueError("the pagination token is not one that this index has given out")
-    start = docnos.rank(int(after))
-    page = list(docnos[start : start + limit])
-    return page, str(page[-1]) if len(docnos) > start + limit else None

@@ -1,0 +1,96 @@
+"""What is exported is imported as the same: any record that can be written at all."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from service.ingest import delimited, jsonl
+from service.ingest.cells import typed, written
+from service.ingest.items import Record, Rules
+from service.records.checking import check
+from service.web.exported import Spool, csv_header, csv_rows, ndjson
+
+TEXT = "chunk_text"
+RULES = Rules(TEXT)
+NASTY = ["", " ", "1", "-0", "1e5", "true", "null", '"', '""', '"a"', "[", "[]", '["a"]', "[1]"]
+NASTY += ["\r", "\n", "\r\n", "\0", "\ufeff", "'", ",", "=1+1", '"\\ud800"', "9" * 17, "1e17"]
+TEXTS = st.one_of(st.sampled_from(NASTY), st.text(st.characters(codec="utf-8"), max_size=20))
+VALUES = st.one_of(
+    TEXTS,
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(-(2.0**63), 2.0**63 - 2**11, allow_nan=False),
+    st.lists(TEXTS, max_size=3),
+)
+NAMES = TEXTS.filter(
+    lambda name: name and not name.startswith("$") and name not in {"_id", "id", "_score", TEXT}
+)
+RECORDS = st.builds(
+    lambda id, text, fields: {"_id": id, TEXT: text, **fields},
+    st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1, max_size=20),
+    TEXTS.filter(str.strip),
+    st.dictionaries(NAMES, VALUES, max_size=4),
+)
+
+
+def same(found: Any, records: list[dict[str, Any]]) -> None:
+    """Equal, and of the same types: 1 is not 1.0, nor True."""
+    items = list(found)
+    assert all(isinstance(item, Record) for item in items), items
+    assert [sorted(map(repr, item.fields.items())) for item in items] == [
+        sorted(map(repr, record.items())) for record in records
+    ]
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=4, unique_by=lambda record: record["_id"]))
+def test_any_record_comes_back_from_ndjson_and_csv(records: list[dict[str, Any]]) -> None:
+    assert check(records, TEXT)[1] == []  # each of them can be written
+    lines = ndjson(None)(records)
+    same(jsonl.parse(io.BytesIO(lines), "a", RULES), records)
+
+    spool = Spool(TEXT)
+    spool.add(records)
+    table = csv_header(spool.columns)
+    table += b"".join(csv_rows(spool.columns, TEXT)(page) for page in spool.pages())
+    spool.close()
+    same(delimited.parse(io.BytesIO(table), "a", RULES, delimited.Dialect()), records)
+
+
+@given(VALUES)
+@example(-(2**63))
+@example(2**53 + 1)
+@example(-0.0)
+@example(5e-324)
+def test_a_cell_stands_for_what_it_was_written_for(value: Any) -> None:
+    back = typed(written(value))
+    assert repr(back) == repr(value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ('"007"', "007"),
+        ('""', ""),
+        ('["a","b"]', ["a", "b"]),
+        ("[]", []),
+        ("[1]", "[1]"),
+        ('["a",1]', '["a",1]'),
+        ('"a" b', '"a" b'),
+        ('"', '"'),
+        ("[", "["),
+        ('"\\ud800"', '"\\ud800"'),
+        ("1e+17", 1e17),
+        ("1e17", "1e17"),
+        ("9223372036854775807e0", 2**63 - 1),
+        ("9223372036854775808e0", "9223372036854775808e0"),
+        ("5e0", 5.0),
+        ("12345678901234567890.5", "12345678901234567890.5"),
+    ],
+)
+def test_a_cell_is_json_where_json_would_write_it_so(cell: str, value: Any) -> None:
+    assert repr(typed(cell)) == repr(value)

@@ -1,0 +1,265 @@
+"""Exports over HTTP, the same on every backend; and back again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import gzip
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.ingest import delimited, jsonl
+from service.ingest.items import Record, Rules
+from tests.conftest import MakeSettings, calling
+from tests.records.test_api import fault, some
+from tests.upstream import After, Call, Flaky, Hang, Status, Upstream
+
+RULES = Rules("chunk_text")
+PLAIN = {"Accept-Encoding": "identity"}
+ODD: list[dict[str, Any]] = [
+    {"_id": "=1,2", "chunk_text": "007", "a": "007", "b": "7", "c": 7, "d": 7.5, "e": True},
+    {"_id": "\t\"'", "chunk_text": '"quoted"', "a": '"quoted"', "b": "", "f": [], "g": ["", ","]},
+    {"_id": "true", "chunk_text": "true", "a": "true", "b": '["a"]', "c": -7, "d": 2**60 + 1},
+    {"_id": "ü".encode("ascii", "replace").decode(), "chunk_text": "a\r\nb\0", "ä, b": " \r "},
+]
+
+
+def read(body: bytes, format: str) -> list[dict[str, Any]]:
+    """What an import makes of it."""
+    stream = io.BytesIO(body)
+    if format == "csv":
+        items = list(delimited.parse(stream, "a", RULES, delimited.Dialect()))
+    else:
+        items = list(jsonl.parse(stream, "a", RULES))
+    assert all(isinstance(item, Record) for item in items), items
+    return [item.fields for item in items if isinstance(item, Record)]
+
+
+async def write(api: httpx.AsyncClient, records: list[dict[str, Any]], query: str = "") -> None:
+    answer = await api.post(f"/api/records{query}", json=records)
+    assert answer.json() == {"written": len(records), "failed": []}
+
+
+async def test_all_records_come_in_order_and_as_they_were_written(api: httpx.AsyncClient) -> None:
+    records = [*some(250), *ODD]
+    await write(api, records)
+    in_order = sorted(records, key=lambda record: str(record["_id"]))
+    for format, media_type in (("ndjson", "application/x-ndjson"), ("csv", "text/csv")):
+        answer = await api.get(f"/api/export?format={format}")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith(media_type)
+        disposition = f'attachment; filename="__default__.{format}"'
+        assert answer.headers["Content-Disposition"] == disposition
+        assert read(answer.content, format) == in_order
+    assert answer_lines(await api.get("/api/export"))[0].startswith('{"_id":')
+
+
+def answer_lines(answer: httpx.Response) -> list[str]:
+    return answer.text.splitlines()
+
+
+async def test_a_csv_has_the_id_the_text_and_then_the_other_columns(api: httpx.AsyncClient) -> None:
+    await write(api, [{"_id": "a", "z": 1, "chunk_text": "x", "y": 2}])
+    for query, row in (
+        ("", {"_id": "a", "chunk_text": "x", "y": "2", "z": "1"}),
+        ("&fields=z,nothing", {"_id": "a", "z": "1", "nothing": ""}),
+        ("&fields=*", {"_id": "a", "chunk_text": "x", "y": "2", "z": "1"}),
+    ):
+        answer = await api.get(f"/api/export?format=csv{query}")
+        (found,) = csv.DictReader(io.StringIO(answer.text))
+        assert list(found.items()) == list(row.items())
+
+
+async def test_what_a_filter_selects_and_the_fields_that_are_named(api: httpx.AsyncClient) -> None:
+    records = [{**record, "odd": record["n"] % 2 == 1} for record in some(310)]
+    await write(api, records)
+    answer = await api.get(
+        "/api/export", params={"filter": '{"odd": {"$eq": true}}', "fields": "n,tags"}
+    )
+    found = [json.loads(line) for line in answer_lines(answer)]
+    assert sorted(found, key=lambda record: record["n"]) == [
+        {"_id": record["_id"], "n": record["n"]} for record in records if record["odd"]
+    ]
+
+
+async def test_a_namespace_without_records_is_an_empty_export(api: httpx.AsyncClient) -> None:
+    await write(api, some(1))
+    answer = await api.get("/api/export?namespace=other")
+    assert (answer.status_code, answer.content) == (200, b"")
+    as_csv = await api.get("/api/export?namespace=other&format=csv")
+    assert as_csv.text == "_id,chunk_text\r\n"
+
+
+async def test_a_record_that_stays_comes_once_whatever_is_written_meanwhile(
+    api: httpx.AsyncClient,
+) -> None:
+    staying = some(450, "s")
+    await write(api, [{**record, "kept": True} for record in staying])
+    wanted = sorted(str(record["_id"]) for record in staying)
+
+    async def writes() -> None:
+        for n in range(10_000):
+            again = [{**record, "kept": True, "n": n} for record in staying[n % 3 :: 3]]
+            await write(api, [*again, *some(20, "a"), *some(20, "z")])
+            await api.request("DELETE", "/api/records", json={"ids": ["a000", "z001"]})
+
+    writing = asyncio.create_task(writes())
+    try:
+        for query in ("", "?format=csv", '?filter={"kept":{"$eq":true}}'):
+            answer = await api.get(f"/api/export{query}")
+            found = read(answer.content, "csv" if "csv" in query else "ndjson")
+            assert [r["_id"] for r in found if str(r["_id"]).startswith("s")] == wanted
+    finally:
+        writing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await writing
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("gzip", True),
+        ("br, gzip;q=0.5", True),
+        ("*", True),
+        ("identity;q=0.2, gzip;q=0.3", True),
+        ("", False),
+        ("br", False),
+        ("gzip;q=0", False),
+        ("*;q=1, gzip;q=0", False),
+        ("identity, gzip;q=0.5", False),
+    ],
+)
+async def test_it_is_packed_for_who_would_have_it_so(
+    local: httpx.AsyncClient, accepted: str, packed: bool
+) -> None:
+    await write(local, some(3))
+    async with local.stream("GET", "/api/export", headers={"Accept-Encoding": accepted}) as answer:
+        raw = b"".join([chunk async for chunk in answer.aiter_raw()])
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert (answer.headers.get("Content-Encoding") == "gzip") == packed
+    plain = gzip.decompress(raw) if packed else raw
+    assert read(plain, "ndjson") == some(3)
+
+
+async def test_a_head_reads_nothing(local: httpx.AsyncClient, upstream: Upstream) -> None:
+    before = len(upstream.calls)
+    answer = await local.head("/api/export?format=csv")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert len(upstream.calls) == before
+
+
+MISTAKES = [
+    ("format=xml", "format"),
+    ("filter=1", "filter"),
+    ("filter={", "filter"),
+    ('filter={"n":{"$like":1}}', "filter"),
+    ("fields=_id", "fields"),
+    ("fields=,a", "fields"),
+    ("namespace=a/b", "namespace"),
+    ("format=csv&format=csv", "format"),
+    ("limit=1", "limit"),
+]
+
+
+@pytest.mark.parametrize(("query", "loc"), MISTAKES)
+async def test_mistakes_are_told_before_anybody_is_asked(
+    local: httpx.AsyncClient, upstream: Upstream, query: str, loc: str
+) -> None:
+    before = len(upstream.calls)
+    body = fault(await local.get(f"/api/export?{query}"), 422, "invalid_request")
+    assert body["errors"][0]["loc"] == [loc]
+    assert len(upstream.calls) == before
+
+
+async def test_what_goes_wrong_before_the_first_record_is_an_error_like_any_other(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    settings = make_settings(records_timeout_ms=200)
+    async with calling(create_app(settings)) as client:
+        await write(client, some(3))
+        upstream.behave(Status(503), "dense/vectors/list")
+        fault(await client.get("/api/export"), 503, "upstream_unavailable")
+        upstream.behave(Hang(), "dense/vectors/list")
+        fault(await client.get("/api/export?format=csv"), 504, "deadline_exceeded")
+
+
+@pytest.mark.parametrize("what", ["vectors/list", "vectors/fetch"])
+async def test_what_passes_by_itself_is_waited_for_in_the_midst(
+    local: httpx.AsyncClient, upstream: Upstream, what: str
+) -> None:
+    await write(local, some(350))
+    upstream.behave(After(2, Flaky(Status(503), 3)), f"dense/{what}")
+    assert read((await local.get("/api/export")).content, "ndjson") == some(350)
+
+
+async def test_more_columns_than_can_be_told_have_to_be_named(local: httpx.AsyncClient) -> None:
+    records = [{"_id": f"{n}", "chunk_text": "x", f"field{n}": n} for n in range(1_001)]
+    await write(local, records)
+    body = fault(await local.get("/api/export?format=csv"), 422, "invalid_request")
+    assert body["errors"][0]["loc"] == ["fields"]
+    named = await local.get("/api/export?format=csv&fields=field7")
+    assert len(answer_lines(named)) == 1_002
+
+
+async def test_the_next_page_is_on_its_way_while_one_is_used_and_no_more_than_that(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    app = create_app(make_settings())
+    async with calling(app) as client:
+        await write(client, some(1_500))
+        upstream.calls.clear()
+
+        def fetches() -> list[Call]:
+            return [call for call in upstream.calls if call.path == "/vectors/fetch"]
+
+        pages = app.extensions["cascade"].records.read_all("__default__", None, 10)
+        async with contextlib.aclosing(pages):
+            assert len(await anext(pages)) == 100
+            await upstream.until(lambda: len(fetches()) >= 2)
+            for _ in range(100):
+                await client.get("/healthz")
+            assert len(fetches()) <= 3
+
+
+async def test_whoever_stops_reading_ends_the_calls_that_are_on_their_way(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    app = create_app(make_settings())
+    async with calling(app) as client:
+        await write(client, some(1_500))
+        pages = app.extensions["cascade"].records.read_all("__default__", None, 10)
+        await anext(pages)
+        before = len(upstream.calls)
+        upstream.behave(Hang(), "dense/vectors/list", "dense/vectors/fetch")
+        reading = asyncio.create_task(_to_the_end(pages))
+        await upstream.until(lambda: len(upstream.calls) > before)
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+        await pages.aclose()
+        await upstream.until(lambda: upstream.calls[-1].abandoned)
+
+
+async def _to_the_end(pages: AsyncIterator[Any]) -> None:
+    async for _ in pages:
+        pass
+
+
+async def test_long_ids_are_fetched_in_parts_that_fit_into_a_url(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    records = [{"_id": f"{n:03}" + "/" * 500, "chunk_text": "x"} for n in range(100)]
+    await write(local, records)
+    upstream.calls.clear()
+    assert len(answer_lines(await local.get("/api/export"))) == 100
+    fetches = [call for call in upstream.calls if call.path == "/vectors/fetch"]
+    assert len(fetches) > 10
+    assert max(len(call.query["ids"]) for call in fetches) <= 4
