@@ -45,6 +45,9 @@ bench-overload: $(VENV)/.dev ## far more clients than can be answered
 bench-imports: $(VENV)/.dev ## a large import beside searches
 	@$(RUN) -m bench.imports $(ARGS)
 
+bench-exports: $(VENV)/.dev ## exports beside a client that writes, and back again
+	@$(RUN) -m bench.exports $(ARGS)
+
 bench-listeners: $(VENV)/.dev ## a thousand listeners to the events of one import
 	@$(RUN) -m bench.listeners $(ARGS)
 

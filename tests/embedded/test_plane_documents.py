@@ -217,21 +217,26 @@ async def test_filters_select_by_values_and_by_words(tmp_path: Path) -> None:
                 await ids(index, embed, filter=filter)
 
 
+async def pages_where_odd(index: EmbeddedAsyncIndex) -> list[str]:
+    """Ids, page by page."""
+    seen: list[str] = []
+    token = None
+    while True:
+        page = await index.documents.fetch(
+            namespace=NS, filter={"odd": True}, limit=7, pagination_token=token
+        )
+        assert len(page.documents) <= 7
+        seen += page.documents
+        if page.pagination is None:
+            return seen
+        token = page.pagination.next
+
+
 async def test_documents_are_fetched_by_a_filter_page_by_page(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         many = [{"_id": f"d{n:03d}", "chunk_text": "x", "odd": n % 2 == 1} for n in range(60)]
         await index.documents.upsert(namespace=NS, documents=many)
-        seen: list[str] = []
-        token = None
-        while True:
-            page = await index.documents.fetch(
-                namespace=NS, filter={"odd": True}, limit=7, pagination_token=token
-            )
-            assert len(page.documents) <= 7
-            seen += page.documents
-            if page.pagination is None:
-                break
-            token = page.pagination.next
+        seen = await pages_where_odd(index)
         assert seen == [f"d{n:03d}" for n in range(1, 60, 2)]
         listed = index.documents.list(namespace=NS, prefix="d01", limit=4)
         assert [entry.id async for entry in listed] == [f"d01{n}" for n in range(10)]
@@ -245,20 +250,12 @@ async def test_pages_by_a_filter_have_each_document_once_whatever_is_written_mea
         many = [{"_id": f"d{n:03d}", "chunk_text": "x", "odd": True} for n in range(120)]
         await index.documents.upsert(namespace=NS, documents=many)
         writing = asyncio.create_task(_rewritten(index, many))
-        for _ in range(3):
-            seen: list[str] = []
-            token = None
-            while True:
-                page = await index.documents.fetch(
-                    namespace=NS, filter={"odd": True}, limit=7, pagination_token=token
-                )
-                seen += page.documents
-                if page.pagination is None:
-                    break
-                token = page.pagination.next
-            assert seen == [each["_id"] for each in many]
-        writing.cancel()
-        assert await asyncio.gather(writing, return_exceptions=True)
+        try:
+            for _ in range(3):
+                assert await pages_where_odd(index) == [each["_id"] for each in many]
+        finally:
+            writing.cancel()
+            await asyncio.wait([writing])
 
 
 async def _rewritten(index: EmbeddedAsyncIndex, documents: list[dict[str, Any]]) -> None:

@@ -235,16 +235,17 @@ async def test_whoever_stops_reading_ends_the_calls_that_are_on_their_way(
     app = create_app(make_settings())
     async with calling(app) as client:
         await write(client, some(1_500))
-        pages = app.extensions["cascade"].records.read_all("__default__", None, 10)
+        pages = app.extensions["cascade"].records.read_all("__default__", None, 600)
         await anext(pages)
         before = len(upstream.calls)
         upstream.behave(Hang(), "dense/vectors/list", "dense/vectors/fetch")
         reading = asyncio.create_task(_to_the_end(pages))
         await upstream.until(lambda: len(upstream.calls) > before)
         reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
-        await pages.aclose()
+        async with asyncio.timeout(10):
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+            await pages.aclose()
         await upstream.until(lambda: upstream.calls[-1].abandoned)
 
 
