@@ -4,7 +4,8 @@ Makes up NDJSON of so many megabytes, uploads it to `POST /api/imports`, and wat
 the memory of the process, how late /healthz is answered (asked 50 times a second over one
 connection, so what it takes is the event loop's lag and little else), and how many searches are
 answered in windows of a few seconds. Before and after it, the same is measured while nothing is
-imported. In the end the job's counts have to be right.
+imported; a few such records are there from the start, since what a search costs depends on how long
+the texts are that it finds. In the end the job's counts have to be right.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _spread(ordered: list[float]) -> str:
     return f"{ordered[0]:.0f}/{middle:.0f}/{ordered[-1]:.0f}"
 
 
-def write_records(path: Path, megabytes: int) -> int:
+def write_records(path: Path, megabytes: int, prefix: str = "r") -> int:
     """NDJSON of about this size; returns how many records it has."""
     size = number = 0
     parts: list[str] = []
@@ -73,7 +74,7 @@ def write_records(path: Path, megabytes: int) -> int:
             parts.append(text)
             if len(parts) < PARAGRAPHS:
                 continue
-            record = {"_id": f"r{number}", "chunk_text": " ".join(parts), "number": number}
+            record = {"_id": f"{prefix}{number}", "chunk_text": " ".join(parts), "number": number}
             size += file.write(json.dumps(record) + "\n")
             number, parts = number + 1, []
             if size >= megabytes * MEGABYTE:
@@ -176,10 +177,20 @@ def job_of(process: Process, id: str) -> dict[str, Any]:
     return job
 
 
+async def imported(process: Process, path: Path) -> dict[str, Any]:
+    """The job when it has ended."""
+    job = await asyncio.to_thread(upload, process, path)
+    while job["status"] not in ENDED:
+        await asyncio.sleep(0.5)
+        job = await asyncio.to_thread(job_of, process, job["id"])
+    return job
+
+
 async def measure(
     process: Process, path: Path, records: int, size: float, options: argparse.Namespace
 ) -> int:
     """Idle, during, after; prints a line of each, and what it comes to."""
+    await imported(process, path.with_name("before"))
     await searches(process, options.in_flight, 1.0)  # warm up
     async with Watching(process) as quiet:
         await asyncio.sleep(3.0)
@@ -228,6 +239,7 @@ async def measure(
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.imports")
     parser.add_argument("--megabytes", type=positive, default=1_000)
+    parser.add_argument("--before", type=positive, default=20, help="megabytes that are there")
     parser.add_argument("--in-flight", type=positive, default=16)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one window of searches")
     parser.add_argument("--windows", type=positive, default=5, help="while nothing is imported")
@@ -240,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "records.ndjson"
             records = write_records(path, options.megabytes)
+            write_records(path.with_name("before"), options.before, "before-")
             port = free_port()
             settings = {
                 "PORT": str(port),

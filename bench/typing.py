@@ -171,6 +171,7 @@ def started(delay_ms: float) -> Iterator[tuple[Process, Process]]:
 def report(seen: Seen, calls: dict[str, int], cpu_s: float, options: argparse.Namespace) -> int:
     """Print what was seen; returns how much of it must not be."""
     took = sorted(seen.took_ms)
+    legs = 2 if options.mode == "cascading" else 1
     unanswered, left = seen.words - seen.answered, int(options.blocked) - seen.cut_off
     print(
         f"  keys          {seen.keys}, {seen.keys / options.seconds:.0f}/s; CPU of the service for "
@@ -180,7 +181,7 @@ def report(seen: Seen, calls: dict[str, int], cpu_s: float, options: argparse.Na
         f"p99 {percentile(took, 0.99):.0f} ms\n"
         f"  out of order  {seen.out_of_order}\n"
         f"  upstream      {calls['searches']} searches, {calls['abandoned']} of them given up; "
-        f"{seen.keys - calls['searches']} keys were typed on before they were asked for\n"
+        f"{seen.keys - calls['searches'] // legs} keys were typed on before they were asked for\n"
         f"  never read    {options.blocked}, cut off {seen.cut_off}\n"
         f"  memory        {seen.memory_mib[0]:.1f} MiB before, {max(seen.memory_mib):.1f} MiB at "
         f"most, {seen.memory_mib[-1]:.1f} MiB after"

@@ -72,10 +72,13 @@ def create_app(
     settings: Settings | None = None,
     lifecycle: Lifecycle | None = None,
     open_lane: OpenLane = open_lane,
+    *,
+    background: bool = True,
 ) -> Quart:
     """The service as an application; raises `StartupFailed` where the settings don't allow one.
 
-    `open_lane` is how a client of an index is made, for those who have a better one.
+    `open_lane` is how a client of an index is made, for those who have a better one. Without
+    `background`, imports that wait go on waiting: who opens it for a moment has other things to do.
     """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
@@ -124,7 +127,8 @@ def create_app(
         await resources.enter_async_context(backend.opened())
         resources.push_async_callback(answers.close)
         await store.open(backend.place)
-        await resources.enter_async_context(jobs.opened())
+        if background:
+            await resources.enter_async_context(jobs.opened())
 
     @app.after_serving
     async def close_backend() -> None:

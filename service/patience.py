@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import math
 import socket
 import struct
 import sys
@@ -81,15 +82,19 @@ class Wire:
         if not self._transport.is_closing():
             connection = self._transport.get_extra_info("socket")
             self._wide = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
-            self._hold(NARROW_BYTES, NARROW_BYTES)
+            self._hold(NARROW_BYTES, NARROW_BYTES, self._unread_s)
 
     def widen(self) -> None:
         """As it was before; it makes no difference where it was never narrow."""
         if self._wide and not self._transport.is_closing():
-            self._hold(None, self._wide)
+            self._hold(None, self._wide, 0)
             self._wide = 0
 
-    def _hold(self, ours: int | None, kernels: int) -> None:
+    def _hold(self, ours: int | None, kernels: int, unread_s: float) -> None:
+        """Little that is written waits in the kernel alone, so it has to end what is not taken."""
         self._transport.set_write_buffer_limits(ours)
         connection = self._transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernels)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            milliseconds = math.ceil(unread_s * 1000)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

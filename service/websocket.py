@@ -80,8 +80,13 @@ class Socket(WSStream):
                 await self._hear_close(event)
             elif isinstance(event, Ping):
                 await self._send_wsproto_event(event.response())
-            elif isinstance(event, Message) and self.state is ASGIWebsocketState.CONNECTED:
+            elif isinstance(event, Message) and self._is_heard:
                 await self._hear_message(event)
+
+    @property
+    def _is_heard(self) -> bool:
+        """Whether the application still listens."""
+        return self.state is ASGIWebsocketState.CONNECTED and not self.closed
 
     async def _hear_message(self, event: Message[Any]) -> None:
         try:

@@ -230,3 +230,14 @@ def test_help_names_every_command(command: Command) -> None:
     for name in ("serve", "load", "search"):
         assert f"\n    {name} " in done.stdout
     assert "_worker" not in done.stdout
+
+
+def test_a_command_leaves_the_imports_that_wait_to_the_service(
+    command: Command, tmp_path: Path
+) -> None:
+    waiting = tmp_path / "var" / "imports" / f"{'0' * 32}.spool"
+    waiting.parent.mkdir(parents=True)
+    waiting.write_bytes(b'{"_id": "a", "chunk_text": "bread"}\n')
+    done = command("search", "bread")
+    assert done.returncode == 0, done.stderr
+    assert waiting.exists()

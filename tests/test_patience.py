@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 
@@ -99,3 +100,17 @@ async def test_who_takes_anything_in_time_is_waited_for_again(
         await asyncio.sleep(0.005)
     assert not writer.lost.is_set()
     await writer.lost.wait()  # nobody reads any more
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+async def test_the_kernel_ends_what_is_never_taken_though_there_is_room_to_write(
+    ends: Ends,
+) -> None:
+    transport, writer, _ = ends
+    Wire(transport, 0.5).narrow()
+    while not writer.lost.is_set():  # a little now and then, as events come
+        transport.write(bytes(500))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await writer.lost.wait()
+    assert not writer.full, "our own buffer was never full"

@@ -123,8 +123,8 @@ class Answers(Generic[NewsT, ReceiptT]):
             )
         )
         heard = 0
-        while await flight.tells_more(heard):
-            yield flight.told[heard]
+        while await flight.news.more_than(heard):
+            yield flight.news.told[heard]
             heard += 1
         answered = flight.result()
         if fresh:

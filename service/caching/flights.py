@@ -23,34 +23,49 @@ Tell = Callable[[NewsT], None]
 Work = Callable[[Tell[NewsT]], Coroutine[Any, Any, ResultT]]
 
 
-class Flight(Generic[NewsT, ResultT]):
-    """Work that is under way, what it has told so far, and how many wait for it."""
+class News(Generic[NewsT]):
+    """What has been told so far. The work has this in its hands, so it knows nothing of the work:
+    what refers to itself stays in memory until the garbage collector comes by.
+    """
 
-    __slots__ = ("_changed", "task", "told", "traceback", "waiting")
-
-    task: asyncio.Task[ResultT]
+    __slots__ = ("_changed", "over", "told")
 
     def __init__(self) -> None:
         self.told: list[NewsT] = []
-        self.traceback: TracebackType | None = None
-        self.waiting = 0
+        self.over = False
         self._changed = asyncio.Event()
 
     def tell(self, news: NewsT) -> None:
         self.told.append(news)
-        self.change()
+        self._change()
 
-    def change(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+    def end(self) -> None:
+        self.over = True
+        self._change()
 
-    async def tells_more(self, heard: int) -> bool:
-        """Whether there are more news than so many; else it has come to its end."""
+    async def more_than(self, heard: int) -> bool:
+        """Whether there is more than so many; waits until that is known."""
         while len(self.told) <= heard:
-            if self.task.done():
+            if self.over:
                 return False
             await self._changed.wait()
         return True
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class Flight(Generic[NewsT, ResultT]):
+    """Work that is under way, what it has told so far, and how many wait for it."""
+
+    __slots__ = ("news", "task", "traceback", "waiting")
+
+    def __init__(self, work: Work[NewsT, ResultT]) -> None:
+        self.news: News[NewsT] = News()
+        self.task = asyncio.create_task(work(self.news.tell))
+        self.traceback: TracebackType | None = None
+        self.waiting = 0
 
     def result(self) -> ResultT:
         """What it came to; each of those who wait raises the error from where it arose."""
@@ -101,18 +116,17 @@ class Flights(Generic[NewsT, ResultT]):
             await asyncio.wait(self._tasks, timeout=CLOSE_S)
 
     def _begin(self, key: Hashable, work: Work[NewsT, ResultT]) -> Flight[NewsT, ResultT]:
-        flight = self._flights[key] = Flight()
-        task = flight.task = asyncio.create_task(work(flight.tell))
+        flight = self._flights[key] = Flight(work)
 
         def end(task: asyncio.Task[ResultT]) -> None:
             self._tasks.discard(task)
             self._remove(key, flight)
             if not task.cancelled() and (error := task.exception()) is not None:
                 flight.traceback = error.__traceback__
-            flight.change()
+            flight.news.end()
 
-        self._tasks.add(task)
-        task.add_done_callback(end)
+        self._tasks.add(flight.task)
+        flight.task.add_done_callback(end)
         return flight
 
     def _remove(self, key: Hashable, flight: Flight[NewsT, ResultT]) -> None:

@@ -23,7 +23,7 @@ EMBEDDED_BATCH = 512  # a third quicker than 96
 @contextlib.asynccontextmanager
 async def opened(settings: Settings, interrupt: Interrupt) -> AsyncIterator[Remote]:
     """Open what the settings name, and close it."""
-    app = create_app(settings)
+    app = create_app(settings, background=False)
     async with contextlib.AsyncExitStack() as stack:
         with _way_out_told(), interrupt.later():
             await stack.enter_async_context(running(app))

@@ -72,6 +72,9 @@ class Connection(asyncio.Protocol):
         if exc is None and self._ends_with_the_connection():
             self.on_message_complete()
         self._fail(f"The connection broke: {exc or 'it was closed'}", exc)
+        self._parser = self._transport = (
+            None  # which refer to this, and would wait for the collector
+        )
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._answer is None or self._answer.done():

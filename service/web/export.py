@@ -18,6 +18,7 @@ from service.indexes.filters import check_filter
 from service.settings import Settings
 from service.web.export_stream import Begun, Shape, begun, chunks
 from service.web.exported import MEDIA_TYPES, Format
+from service.web.gate import leave
 from service.web.record_reading import read_parameters
 from service.web.record_schemas import Parameters, Record
 from service.web.schemas import ErrorAnswer
@@ -104,6 +105,7 @@ def install(app: Quart, settings: Settings, records: Callable[[], Exports]) -> N
         )
         if request.method == "HEAD":
             return _response(b"", namespace, shape)
+        leave(request.scope)
         pages = records().read_all(namespace, asked.filter, settings.records_timeout_ms / 1000)
         return _response(await begun(chunks(pages, shape)), namespace, shape)
 

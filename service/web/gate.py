@@ -23,7 +23,10 @@ from service.web.refusal import refusal
 
 WORK = "/api/"
 NO_WORK = {"/api/docs", "/api/openapi.json"}
+LISTENING = ("/api/imports/", "/events")  # an EventSource that is sent away never comes back
 BODY = {b"content-length", b"transfer-encoding"}
+
+LEAVE = "cascade.leave"  # in a scope: gives the place back, and may be called at any time
 
 SLOW_BODY_S = 0.1
 HEARD_BYTES = 65_536  # of a body, while its request waits
@@ -34,8 +37,10 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 def is_work(path: str) -> bool:
-    """Whether a request to this path has to be worked on."""
-    return path.startswith(WORK) and path not in NO_WORK
+    """Whether a request to this path has to be worked on. To listen is none."""
+    if not path.startswith(WORK) or path in NO_WORK:
+        return False
+    return not (path.startswith(LISTENING[0]) and path.endswith(LISTENING[1]))
 
 
 class Gate:
@@ -65,6 +70,7 @@ class Gate:
             await self._send_away(error, scope, send, time.perf_counter() - arrived)
             return
         visit = Visit(self._places, receive, send)
+        scope[LEAVE] = visit.end
         try:
             await self._app(scope, visit.receive if has_body else receive, visit.send)
         finally:
@@ -91,6 +97,12 @@ class Gate:
         await send({"type": "http.response.body", "body": body})
 
 
+def leave(scope: Any) -> None:
+    """What is begun takes long, and asks for little at a time: it needs no place among others."""
+    if (end := scope.get(LEAVE)) is not None:
+        end()
+
+
 class Heard:
     """What a client sends while its request waits is heard, and passed on later."""
 
@@ -114,7 +126,7 @@ class Heard:
 
 
 class Visit:
-    """One request at its place, which it has until it begins to answer.
+    """One request at its place, which it has until it begins to answer, or leaves it before.
 
     While its client is slow to send the body, somebody else may have the place.
     """
@@ -129,7 +141,7 @@ class Visit:
 
     async def receive(self) -> Any:
         """The next message of a client that has a body to send."""
-        if not self._arriving:
+        if not self._arriving or self._over:
             return await self._receive()
         lending = asyncio.get_running_loop().call_later(SLOW_BODY_S, self._lend)
         try:

@@ -70,7 +70,7 @@ class ListImports(BaseModel):
     status: Status | None = Field(None, description="Only those that are in this state.")
 
 
-class ImportError(BaseModel):
+class LineFault(BaseModel):
     """Something that could not be written."""
 
     line: int | None = Field(description="The line on which it begins, from 1.")
@@ -94,7 +94,7 @@ class ImportJob(BaseModel):
     retries: int = Field(description="Batches that were sent again.")
     rate: float = Field(description="Records a second: lately, or, at the end, on the whole.")
     eta_s: float | None = Field(description="Seconds that are left, as far as can be seen.")
-    errors: list[ImportError] = Field(description="The first 100; `failed` counts all of them.")
+    errors: list[LineFault] = Field(description="The first 100; `failed` counts all of them.")
     detail: str | None = Field(description="Why it failed, if it did.")
     revision: int = Field(description="Grows with each change; the id of its event.")
     created_at: datetime

@@ -20,6 +20,7 @@ from service.jobs.job import Job, JobPage, Plan, Status
 from service.jobs.upload import Upload
 from service.settings import Settings
 from service.web.access import check_write
+from service.web.gate import leave
 from service.web.import_events import events_response
 from service.web.import_schemas import (
     ImportJob,
@@ -151,6 +152,7 @@ async def _received(
         delimiter=parameters.delimiter,
         strings=parameters.strings,
     )
+    leave(request.scope)  # it may come for hours
     async with jobs.receive(plan) as file:
         size = 0
         async for piece in upload.pieces:

@@ -20,6 +20,7 @@ from service.errors import BodyTimeout
 
 ROOM = 262_144  # bytes that may wait to be worked off
 HEAR_OUT_S = 2.0
+QUIET_S = 0.2  # after which nobody is in the middle of sending
 
 
 class PacedBody(Body):
@@ -78,5 +79,5 @@ async def hear_out(request: Request) -> None:
     """Take what still comes, for a moment: who is interrupted while sending may miss the answer."""
     with contextlib.suppress(BodyTimeout, TimeoutError):
         async with asyncio.timeout(HEAR_OUT_S):
-            async for _ in pieces(request, HEAR_OUT_S):
+            async for _ in pieces(request, QUIET_S):
                 pass

@@ -26,7 +26,7 @@ Message = dict[str, Any]
 def read_message(text: str) -> Message:
     """A message: a JSON object."""
     try:
-        message = from_json(text, allow_inf_nan=False)
+        message = from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError as exc:
         raise BadRequest(f"The message is not valid JSON: {exc}") from None
     if not isinstance(message, dict):

@@ -88,6 +88,7 @@ class Socket(ASGIWebsocketConnection):
         finally:
             if self._handler is not None:
                 self._handler.cancel()
+            self._handler = None  # which has us in its hands
 
     def send_home(self) -> None:
         """The process has to stop."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from quart import Response
+from quart import Response, request
 
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = b": still here\n\n"
@@ -22,11 +22,16 @@ def event(name: str, data: bytes, id: int | None = None) -> bytes:
 
 
 def event_response(events: AsyncIterator[bytes]) -> Response:
-    """The response to somebody who listens."""
+    """The response to somebody who listens. Who asks by HEAD does not: nothing is waited for."""
     response = Response(
-        events,
+        _none() if request.method == "HEAD" else events,
         content_type=f"{MEDIA_TYPE}; charset=utf-8",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},  # nginx passes it on
     )
     response.timeout = None  # there is no telling how long it takes
     return response
+
+
+async def _none() -> AsyncIterator[bytes]:
+    return
+    yield b""

@@ -106,8 +106,8 @@ async def news(flights: Flights[str, int], work: Work) -> tuple[list[str], int]:
     """All that is told, and the result."""
     heard: list[str] = []
     with flights.aboard("key", work) as (flight, _):
-        while await flight.tells_more(len(heard)):
-            heard.append(flight.told[len(heard)])
+        while await flight.news.more_than(len(heard)):
+            heard.append(flight.news.told[len(heard)])
     return heard, flight.result()
 
 

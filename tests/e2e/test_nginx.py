@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from service.client import AsyncSearchClient
 from tests.e2e.load import PATH, load
 from tests.e2e.process import ROOT, Process, serving
 from tests.services import installed
 from tests.upstream import Delay, Upstream
 
+KEY = "a-key-of-24-characters-1"
 CONFIGURATION = ROOT / "docs" / "deploy" / "nginx.conf"
 
 
@@ -121,3 +123,22 @@ async def test_a_stop_under_load_is_a_502_at_most_and_never_a_broken_answer(
                 await running.until("502", 1)
             assert running.dropped.keys() == {"502"}
             assert served >= 300
+
+
+async def test_what_streams_comes_through_as_it_comes(upstream: Upstream, tmp_path: Path) -> None:
+    """A WebSocket, server-sent events of a search and of an import, and an upload."""
+    data = tmp_path / "data"
+    with serving(upstream, TRUSTED_PROXY_HOPS=1, SERVICE_API_KEYS=KEY, DATA_DIR=data) as (_, url):
+        with nginx(url, tmp_path) as front:
+            async with AsyncSearchClient(front, KEY) as client:
+                async with client.stream("cat") as events:
+                    assert [event.stage async for event in events][-1] == "done"
+                async with client.typing() as typing:
+                    await typing.search("cat", mode="lexical")
+                    assert (await anext(aiter(typing))).results[0].id == "cat"
+                lines = ({"_id": str(n), "chunk_text": f"{n} " + "x" * 900} for n in range(30_000))
+                job = await client.import_file(lines)
+                assert (job.bytes or 0) > 25_000_000, "more than nginx takes of anything else"
+                assert (await client.cancel_import(job.id)).status == "cancelled"
+                async with client.watch_import(job.id) as jobs:
+                    assert [each.status async for each in jobs] == ["cancelled"]

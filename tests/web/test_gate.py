@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,8 +48,8 @@ class Request:
         self.reads.set()
         self._messages: asyncio.Queue[Any] = asyncio.Queue()
         path, _, query = path.partition("?")
-        lines = [(b"host", b"h"), (b"content-type", b"application/json")]
-        lines += [(name.encode(), value.encode()) for name, value in headers.items()]
+        named = {"host": "h", "content-type": "application/json"} | headers
+        lines = [(name.encode(), value.encode()) for name, value in named.items()]
         scope: Any = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -304,3 +305,27 @@ async def test_a_crowd_that_fits_is_answered_whole(
     async with app.test_app():
         requests = [search(app, str(number)) for number in range(256)]
         assert {await request.status() for request in requests} == {200}
+
+
+async def test_an_upload_that_goes_on_and_on_keeps_nobody_waiting(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    app = create_app(make_settings(max_in_flight=1, data_dir=str(tmp_path)))
+    line = b'{"_id": "a", "chunk_text": "x"}\n'
+    named = {
+        "host": "127.0.0.1",
+        "content-type": "application/x-ndjson",
+        "transfer-encoding": "chunked",
+    }
+    async with app.test_app():
+        upload = Request(app, "/api/imports", "POST", **named)
+        found = search(app, "cat")
+        for _ in range(2_000):  # it is never silent, so its place is not lent
+            if found.task.done():
+                break
+            upload.body(line, more=True)
+            await asyncio.sleep(0.001)
+        assert found.task.done()
+        assert await found.status() == 200
+        assert not upload.task.done()
+        assert await upload.body(b"").status() == 202

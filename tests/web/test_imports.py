@@ -279,6 +279,17 @@ async def test_who_listens_is_told_to_come_back_when_the_service_stops(tmp_path:
     assert not listener.sent[-1]["more_body"], "it is properly ended"
 
 
+async def test_who_only_wants_the_head_of_the_events_does_not_wait_for_their_end(
+    tmp_path: Path,
+) -> None:
+    async with calling(create_app(load_settings(data_dir=str(tmp_path)))) as api:
+        job = (await api.post("/api/imports", content=slow_lines(), headers=NDJSON)).json()
+        head = await api.head(f"/api/imports/{job['id']}/events")
+        assert head.headers["Content-Type"].startswith("text/event-stream")
+        still = (await api.delete(f"/api/imports/{job['id']}")).json()
+        assert still["status"] == "cancelled", "it had not ended before"
+
+
 def slow_lines() -> bytes:
     """An import that takes some time."""
     text = "word " * 2_000

@@ -283,3 +283,10 @@ async def test_each_connection_is_one_line_of_the_log(
             await refusal(app, Origin="https://evil.example")
     lines = [record.getMessage() for record in caplog.records if record.name == "service.access"]
     assert lines == [f"GET {PATH} 101", f"GET {PATH} 403"]
+
+
+async def test_it_works_wherever_the_app_is_mounted(make_settings: MakeSettings) -> None:
+    async with opened(make_settings()) as app:
+        scope = {"path": f"/search{PATH}", "root_path": "/search"}
+        async with talking(app, scope_base=scope) as talk:
+            await talk.ping()

@@ -1,0 +1,188 @@
+"""What a service answers that is not what was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.client import (
+    ApiError,
+    CursorExpired,
+    DeadlineExceeded,
+    Forbidden,
+    GarbledAnswer,
+    Invalid,
+    NotFound,
+    Overloaded,
+    ServiceFailed,
+    StorageFull,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    answers,
+)
+from service.client.models import Asked, Job, Stats
+from tests.client.conftest import Make
+from tests.client.far_end import Reply, answer, far_end
+
+RECEIPT = {"ms": 1, "missing": [], "stages": []}
+WHOLE = {"results": [], "degraded": False, "cursor": None, "receipt": RECEIPT}
+JOB = {"id": "a1", "status": "running", "written": 3, "failed": 0, "errors": []}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "bad_request", Invalid),
+        (401, "key_rejected", Unauthorized),
+        (403, "writes_closed", Forbidden),
+        (404, "not_found", NotFound),
+        (405, "method_not_allowed", ApiError),
+        (409, "conflict", ApiError),
+        (410, "cursor_expired", CursorExpired),
+        (413, "body_too_large", TooLarge),
+        (415, "unsupported_media_type", Invalid),
+        (422, "invalid_request", Invalid),
+        (429, "rate_limited", Overloaded),
+        (500, "internal_error", ServiceFailed),
+        (502, "upstream_error", Unavailable),
+        (503, "unavailable", Unavailable),
+        (503, "overloaded", Overloaded),
+        (504, "deadline_exceeded", DeadlineExceeded),
+        (507, "storage_full", StorageFull),
+        (508, "?", ServiceFailed),
+    ],
+)
+def test_an_error_is_of_the_kind_that_its_status_means(
+    make: Make, status: int, code: str, kind: type[ApiError]
+) -> None:
+    body = {"detail": "Not so.", "code": code, "request_id": "r1", "more": 1}
+    with far_end(answer(status, body)) as end:
+        with pytest.raises(ApiError) as caught:
+            make(end.url, retries=0).stats()
+    error = caught.value
+    assert type(error) is kind
+    assert (str(error), error.status, error.code) == ("Not so.", status, code)
+    assert error.request_id == "r1"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"detail": 7}', b"\xff", b""])
+def test_an_error_of_something_in_front_of_it_is_told_by_its_status(
+    make: Make, body: bytes
+) -> None:
+    with far_end(answer(503, body)) as end:
+        with pytest.raises(Unavailable, match="answers with status 503") as caught:
+            make(end.url, retries=0).stats()
+    assert caught.value.code == ""
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b'"x"', b"{}", b'{"ids": [7]}', b""])
+def test_an_answer_that_is_none_is_garbled(make: Make, body: bytes) -> None:
+    with far_end(*[answer(200, body)] * 6) as end:
+        searcher = make(end.url)
+        calls: tuple[Callable[[], Any], ...] = (
+            lambda: searcher.semantic("x"),
+            lambda: searcher.upsert([]),
+            lambda: searcher.get("x"),
+            searcher.list_ids,
+            searcher.stats,
+            searcher.healthz,
+        )
+        for call in calls:
+            with pytest.raises(GarbledAnswer):
+                call()
+
+
+def test_a_redirect_is_not_followed_and_not_taken_for_an_answer(make: Make) -> None:
+    with far_end(answer(301, b"", location="http://elsewhere/")) as end:
+        with pytest.raises(ApiError, match="status 301"):
+            make(end.url).stats()
+
+
+def test_what_can_not_be_unpacked_is_garbled(make: Make) -> None:
+    with far_end(answer(200, b"no gzip", content_encoding="gzip")) as end:
+        with pytest.raises(GarbledAnswer):
+            make(end.url).stats()
+
+
+def test_what_a_newer_service_adds_does_no_harm() -> None:
+    answered = answers.answer(
+        WHOLE | {"results": [{"_id": "a", "score": 1, "new": {"x": 1}}], "hint": "?"},
+        Asked("semantic"),
+    )
+    assert answered.results[0]["new"] == {"x": 1}
+    assert answered.raw["hint"] == "?"
+    assert answers.job(JOB | {"status": "paused", "mood": "good"}).status == "paused"
+
+
+def test_what_the_service_adds_to_a_result_is_told_from_the_fields_of_a_record() -> None:
+    result = {"_id": "a", "score": 1.5, "found_by": "me", "explain": "it", "highlights": 7}
+    own = answers.answer(WHOLE | {"results": [result]}, Asked("lexical")).results[0]
+    assert dict(own.fields) == {"found_by": "me", "explain": "it", "highlights": 7}
+    added = {
+        "_id": "a",
+        "score": 1.5,
+        "found_by": ["lexical"],
+        "explain": {},
+        "highlights": [[0, 3]],
+    }
+    theirs = answers.answer(
+        WHOLE | {"results": [added]}, Asked("cascading", explain=True, highlight=True)
+    ).results[0]
+    assert (theirs.found_by, theirs.explain, theirs.highlights) == (("lexical",), {}, ((0, 3),))
+    assert theirs.fields == {}
+
+
+def test_a_job_of_the_least_that_is_promised_can_be_read() -> None:
+    job = answers.job(JOB | {"errors": [{"line": None, "detail": "x"}]})
+    assert isinstance(job, Job)
+    assert job.errors[0].detail == "x"
+    full = answers.job(JOB | {"created_at": "2026-01-02T03:04:05Z", "eta_s": 3, "progress": 0.5})
+    assert full.created_at is not None
+    assert full.created_at.tzinfo is not None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["results", "_id", "score", "receipt", "moved", "failed", "id", "errors"]
+            )
+            | st.text(max_size=3),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_whatever_json_comes_it_is_read_or_garbled(body: Any) -> None:
+    asked = Asked("cascading", explain=True, highlight=True)
+    for read in (
+        lambda: answers.answer(body, asked),
+        lambda: answers.search_event("done", body, asked),
+        lambda: answers.search_event("leg", body, asked),
+        lambda: answers.written(body),
+        lambda: answers.deleted(body),
+        lambda: answers.record(body),
+        lambda: answers.job(body),
+        lambda: answers.stats(body),
+    ):
+        with contextlib.suppress(GarbledAnswer):
+            read()
+
+
+def test_an_answer_that_is_cut_off_is_not_taken_for_a_whole_one(make: Make) -> None:
+    whole = answer(200, {"backend": "embedded", "indexes": {}})
+    with far_end(Reply(whole.data[:-5], "close"), whole) as end:
+        assert make(end.url).stats() == Stats("embedded", {})
+        assert len(end.requests) == 2

@@ -1,0 +1,164 @@
+"""Exports: as they come, whole or an error, and never half a file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from service.client import Forbidden, IncompleteExport, NotConnected
+from tests.client.conftest import Make
+from tests.client.far_end import Reply, answer, chunked, far_end, nobody
+
+LINES = [b'{"_id": "r%d", "chunk_text": "%b"}\n' % (n, b"x" * (n % 50)) for n in range(300)]
+BODY = b"".join(LINES)
+NDJSON = {"content_type": "application/x-ndjson"}
+
+
+def export(data: bytes, piece: int, **options: Any) -> Reply:
+    pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
+    return chunked(*pieces, **(NDJSON | options))
+
+
+CUT = export(BODY[:5_000], 1_000, end=False, after="close")
+BROKEN = [
+    pytest.param(CUT, id="cut off"),
+    pytest.param(export(BODY[:5_000], 1_000, end=False, after="reset"), id="reset"),
+    pytest.param(export(BODY[:-3], 1_000), id="ended in a line"),
+    pytest.param(answer(200, BODY[:99], "close", content_length="9999"), id="too short"),
+    pytest.param(
+        export(gzip.compress(BODY)[:200], 90, content_encoding="gzip", end=False, after="close"),
+        id="packed, cut off",
+    ),
+    pytest.param(export(b"no gzip", 90, content_encoding="gzip"), id="badly packed"),
+]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1_000, 100_000])
+def test_records_come_out_however_their_bytes_arrive(make: Make, piece: int) -> None:
+    data = BODY if piece > 7 else BODY[:300]
+    data = data[: data.rindex(b"\n") + 1]
+    with far_end(export(data, piece)) as end:
+        records = list(make(end.url).export())
+    assert records == [json.loads(line) for line in data.splitlines()]
+
+
+def test_what_is_asked_for_is_sent(make: Make) -> None:
+    packed = export(gzip.compress(BODY), 100, content_encoding="gzip")
+    with far_end(packed) as end:
+        filter = {"year": {"$gt": 1999}, "name": "ä&b"}
+        given = {"namespace": "n", "filter": filter, "fields": ["a", "b"]}
+        assert len(list(make(end.url).export(**given))) == 300
+        (request,) = end.requests
+    asked = {name: value for name, (value,) in parse_qs(urlsplit(request.target).query).items()}
+    assert json.loads(asked.pop("filter")) == filter
+    assert asked == {"namespace": "n", "format": "ndjson", "fields": "a,b"}
+    assert "gzip" in request.headers["accept-encoding"]
+
+
+@pytest.mark.parametrize("reply", BROKEN)
+def test_one_that_breaks_off_is_an_error_and_is_not_asked_for_again(
+    make: Make, reply: Reply
+) -> None:
+    with far_end(reply) as end:
+        with pytest.raises(IncompleteExport):
+            list(make(end.url).export())
+        assert len(end.requests) == 1
+
+
+def test_what_came_before_it_broke_off_was_handed_out(make: Make) -> None:
+    whole = BODY[:5_000].count(b"\n")
+    with far_end(CUT) as end:
+        records = iter(make(end.url).export())
+        assert [next(records) for _ in range(whole)] == list(map(json.loads, LINES[:whole]))
+        with pytest.raises(IncompleteExport):
+            next(records)
+
+
+@pytest.mark.parametrize("reply", BROKEN)
+def test_a_path_gets_a_whole_export_or_keeps_what_it_had(
+    make: Make, tmp_path: Path, reply: Reply
+) -> None:
+    path = tmp_path / "all.ndjson"
+    path.write_text("as before")
+    with far_end(reply, export(BODY, 1_000)) as end:
+        client = make(end.url)
+        with pytest.raises(IncompleteExport):
+            client.export_to(path)
+        assert path.read_text() == "as before"
+        assert [each.name for each in tmp_path.iterdir()] == [path.name]
+        assert client.export_to(str(path)) == len(BODY)
+    assert path.read_bytes() == BODY
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_that_is_open_is_written_to_and_left_open(make: Make) -> None:
+    csv = b"_id,chunk_text\r\na,x\r\n"
+    with far_end(export(csv, 5, content_type="text/csv")) as end:
+        file = io.BytesIO()
+        assert make(end.url).export_to(file, format="csv") == len(csv)
+        assert file.getvalue() == csv
+        assert "format=csv" in end.requests[0].target
+
+
+def test_an_empty_export_is_whole(make: Make, tmp_path: Path) -> None:
+    with far_end(export(b"", 1), export(b"", 1)) as end:
+        assert list(make(end.url).export()) == []
+        assert make(end.url).export_to(tmp_path / "none") == 0
+    assert (tmp_path / "none").read_bytes() == b""
+
+
+def test_what_is_wrong_before_it_begins_is_told_as_what_it_is(make: Make, tmp_path: Path) -> None:
+    refusal = answer(403, {"detail": "Not you", "code": "x"})
+    busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
+    with far_end(refusal, busy, export(BODY, 1_000)) as end:
+        with pytest.raises(Forbidden):
+            make(end.url).export_to(tmp_path / "x")
+        assert make(end.url).export_to(tmp_path / "x") == len(BODY)
+    with pytest.raises(NotConnected):
+        list(make(nobody(), retries=0).export())
+    with pytest.raises(FileNotFoundError):
+        make(nobody()).export_to(tmp_path / "no" / "folder")
+
+
+def test_who_has_enough_lets_go(make: Make) -> None:
+    with far_end(export(BODY, 1_000, end=False, after="hold")) as end:
+        client = make(end.url)
+        with client.export() as records:
+            assert next(iter(records)) == json.loads(LINES[0])
+        assert list(records) == []
+
+
+@pytest.fixture
+def space(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    own = {"namespace": f"exports-{abs(hash(request.node.name))}"}
+    yield own
+    client.delete(all=True, **own)
+
+
+def test_what_was_written_is_what_is_exported(
+    client: Any, space: dict[str, str], tmp_path: Path
+) -> None:
+    records = [{"_id": f"e{n}", "chunk_text": f"text {n}", "n": n} for n in range(700)]
+    client.upsert(records, wait="visible", **space)
+    by_id = {record["_id"]: record for record in client.export(**space)}
+    assert by_id == {record["_id"]: record for record in records}
+    few = client.export(filter={"n": {"$lt": 2}}, fields=["n"], **space)
+    assert sorted(few, key=lambda record: record["n"]) == [
+        {"_id": "e0", "n": 0},
+        {"_id": "e1", "n": 1},
+    ]
+    path = tmp_path / "all.csv"
+    assert client.export_to(path, format="csv", **space) == path.stat().st_size
+    assert len(path.read_text().splitlines()) == 701
+    again = tmp_path / "all.ndjson"
+    client.export_to(again, **space)
+    client.delete(all=True, wait="visible", **space)
+    job = client.wait_for_import(client.import_file(again, **space).id)
+    assert (job.written, job.failed) == (700, 0)

@@ -1,0 +1,199 @@
+"""Imports: what is sent, what comes of it, and who listens."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.client import (
+    AsyncSearchClient,
+    ConnectionFailed,
+    ImportFailed,
+    InvalidArgument,
+    Job,
+    NotFound,
+    Overloaded,
+    TooLarge,
+)
+from tests.client.conftest import Make
+from tests.client.far_end import Reply, answer, far_end
+
+ACCEPTED = answer(202, {"id": "a1", "status": "queued", "written": 0, "failed": 0, "errors": []})
+
+
+def records(count: int) -> Iterator[dict[str, Any]]:
+    return ({"_id": f"i{n}", "chunk_text": f"imported record {n}", "n": n} for n in range(count))
+
+
+@pytest.fixture
+def space(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    own = {"namespace": f"imports-{abs(hash(request.node.name))}"}
+    yield own
+    client.delete(all=True, **own)
+
+
+def test_records_are_imported_in_the_background(client: Any, space: dict[str, str]) -> None:
+    job = client.import_file(records(500), name="five hundred", **space)
+    assert job.name == "five hundred"
+    moments: list[Job] = []
+    done = client.wait_for_import(job.id, on_progress=moments.append)
+    assert (done.status, done.written, done.failed, done.progress) == ("succeeded", 500, 0, 1.0)
+    assert moments[-1] == done
+    assert [each.revision for each in moments] == sorted({each.revision or 0 for each in moments})
+    assert client.get_import(job.id) == done
+    assert len(set(client.iter_ids(**space))) == 500
+    newest = client.list_imports(limit=1, status="succeeded")
+    assert newest.imports[0].id == job.id
+    assert client.cancel_import(job.id).status == "succeeded"
+    assert [each.status for each in client.watch_import(job.id)] == ["succeeded"]
+
+
+def test_a_packed_file_is_imported_as_its_options_say(
+    client: Any, space: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "people.csv.gz"
+    path.write_bytes(gzip.compress(b"mail;bio;age\na@b;Ann bakes;30\nb@c;;x\n"))
+    job = client.import_file(
+        path, id_column="mail", text_field="bio", delimiter=";", strings=True, **space
+    )
+    done = client.wait_for_import(job.id)
+    assert (done.written, done.failed, done.format, done.name) == (1, 1, "csv", path.name)
+    assert done.errors[0].line == 3
+    assert client.get("a@b", **space)["age"] == "30"
+
+
+def test_an_import_that_fails_says_why(client: Any, space: dict[str, str]) -> None:
+    job = client.import_file(io.BytesIO(b"no json\n"), format="ndjson", on_error="stop", **space)
+    with pytest.raises(ImportFailed, match=job.id) as caught:
+        client.wait_for_import(job.id)
+    assert caught.value.job.status == "failed"
+    assert caught.value.job.errors[0].line == 1
+
+
+def test_an_import_can_be_stopped(client: Any, space: dict[str, str]) -> None:
+    job = client.import_file(records(30_000), **space)
+    assert client.cancel_import(job.id).status == "cancelled"
+    with pytest.raises(ImportFailed, match="cancelled") as caught:
+        client.wait_for_import(job.id)
+    assert caught.value.job.written < 30_000
+
+
+def test_an_import_that_there_is_none_of_is_not_waited_for(client: Any) -> None:
+    with pytest.raises(NotFound):
+        client.wait_for_import("0" * 32)
+    with pytest.raises(InvalidArgument):
+        client.get_import("../records")
+
+
+def test_records_leave_while_others_are_still_made(make: Make) -> None:
+    with far_end(ACCEPTED) as end:
+
+        def made() -> Iterator[dict[str, Any]]:
+            yield from records(4_000)
+            assert end.heard_of.wait(10)
+            yield from records(5_000)
+
+        assert make(end.url).import_file(made(), namespace="n", flatten=True).status == "queued"
+        (request,) = end.requests
+    assert request.target == "/api/imports?namespace=n&flatten=true&format=ndjson"
+    assert request.headers["transfer-encoding"] == "chunked"
+    assert request.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in request.body.splitlines()] == [
+        *records(4_000),
+        *records(5_000),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["path", "name", "file", "bytes"])
+def test_a_file_is_sent_as_it_is(make: Make, tmp_path: Path, kind: str) -> None:
+    packed = gzip.compress(b'{"_id": "a", "chunk_text": "x"}\n' * 9_000, 0)
+    path = tmp_path / "some.jsonl.gz"
+    path.write_bytes(packed)
+    with far_end(ACCEPTED) as end, path.open("rb") as file:
+        pieces = (packed[at : at + 7_000] for at in range(0, len(packed), 7_000))
+        source = {"path": path, "name": str(path), "file": file, "bytes": pieces}[kind]
+        make(end.url).import_file(source)
+        (request,) = end.requests
+        assert not file.closed
+    assert request.body == packed
+    assert "content-encoding" not in request.headers
+    assert ("content-length" in request.headers) == (kind in {"path", "name"})
+    assert ("name=some.jsonl.gz" in request.target) == (kind != "bytes")
+
+
+async def test_records_may_come_asynchronously() -> None:
+    async def made() -> AsyncIterator[dict[str, Any]]:
+        for record in records(3):
+            yield record
+
+    with far_end(ACCEPTED) as end:
+        async with AsyncSearchClient(end.url) as client:
+            await client.import_file(made())
+    assert [json.loads(line)["n"] for line in end.requests[0].body.splitlines()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply(b"", "reset"), ConnectionFailed),
+        (answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0"), Overloaded),
+        (answer(413, {"detail": "Too large", "code": "body_too_large"}, "close"), TooLarge),
+    ],
+)
+def test_a_second_import_is_never_begun(make: Make, reply: Reply, kind: type[Exception]) -> None:
+    with far_end(reply) as end:
+        with pytest.raises(kind):
+            make(end.url).import_file(records(3))
+        assert len(end.requests) == 1
+
+
+def test_the_service_may_refuse_before_it_has_all(make: Make) -> None:
+    with far_end(answer(413, {"detail": "Too large", "code": "body_too_large"}, "linger")) as end:
+        end.hears_bodies = False
+        with pytest.raises(TooLarge):
+            make(end.url).import_file(records(200_000))
+
+
+def test_what_goes_wrong_while_records_are_made_is_raised_as_it_is(make: Make) -> None:
+    def made() -> Iterator[dict[str, Any]]:
+        yield {"_id": "a"}
+        raise ZeroDivisionError
+
+    with far_end(ACCEPTED) as end:
+        with pytest.raises(ZeroDivisionError):
+            make(end.url).import_file(made())
+        assert not [each for each in end.requests if each.whole]
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (b"bytes", "give a path"),
+        ({"_id": "a"}, "give a path"),
+        (7, "give a path"),
+        ([7], "a record is a dict"),
+        (io.StringIO("text"), "say with format="),
+        (io.BytesIO(b"x"), "say with format="),
+    ],
+)
+def test_what_can_not_be_imported_is_not_sent(make: Make, source: Any, sentence: str) -> None:
+    with far_end(ACCEPTED) as end:
+        with pytest.raises(InvalidArgument, match=sentence):
+            make(end.url).import_file(source)
+
+
+def test_a_file_of_text_is_refused(make: Make) -> None:
+    with far_end(ACCEPTED) as end:
+        with pytest.raises(InvalidArgument, match="mode 'rb'"):
+            make(end.url).import_file(io.StringIO("text"), format="csv")
+
+
+def test_a_file_that_is_not_there_is_what_python_says(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        make("http://127.0.0.1:9").import_file(tmp_path / "none.csv")

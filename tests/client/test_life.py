@@ -1,0 +1,76 @@
+"""A client's life: made, shared, interrupted, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.client import AsyncSearchClient, SearchClient
+from tests.client.conftest import Make
+from tests.client.far_end import Reply, answer, far_end
+from tests.conftest import MakeSettings
+
+ALIVE = answer(200, {"status": "ok"})
+ALONE = """
+import sys
+import service.client
+print(sorted({"quart", "pinecone", "pydantic", "usearch"} & set(sys.modules)))
+from service import create_app
+print(create_app.__name__)
+"""
+
+
+def test_it_is_imported_without_the_service() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert (done.stdout, done.stderr) == ("[]\ncreate_app\n", "")
+
+
+def test_connections_are_kept_and_closed(make: Make) -> None:
+    with far_end(ALIVE, ALIVE, ALIVE) as end:
+        client = make(end.url)
+        for _ in range(3):
+            client.healthz()
+        assert end.connections == 1
+        getattr(client, "aclose" if "Async" in repr(client) else "close")()
+        with pytest.raises(RuntimeError, match="closed"):
+            client.healthz()
+
+
+def test_threads_may_share_one(service: str) -> None:
+    with SearchClient(service) as client, ThreadPoolExecutor(8) as threads:
+        asked = ["butter", "bread", "tea", "oven"] * 6
+        found = list(threads.map(lambda text: client.lexical(text, top_k=3).results, asked))
+        assert found == [client.lexical(text, top_k=3).results for text in asked]
+
+
+async def test_calls_that_are_given_up_leave_it_as_it_was() -> None:
+    transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=2))
+    with far_end(*[Reply(b"", "hold")] * 30) as end:
+        async with AsyncSearchClient(end.url, transport=transport) as client:
+            for number in range(30):
+                call = asyncio.create_task(client.healthz())
+                if number % 2:
+                    await asyncio.to_thread(end.until_asked, number // 2 + 1)
+                call.cancel()
+                await asyncio.wait([call])
+                assert call.cancelled()
+            end.replies[:] = [ALIVE] * 2
+            await asyncio.gather(client.healthz(), client.healthz())
+
+
+async def test_an_app_in_this_process_can_be_asked(make_settings: MakeSettings) -> None:
+    app = create_app(make_settings())
+    asgi: Any = app
+    transport = httpx.ASGITransport(asgi, client=("127.0.0.1", 4711))
+    async with app.test_app(), AsyncSearchClient("http://localhost", transport=transport) as client:
+        assert (await client.ready()).ready
+        assert (await client.cascading("anything")).results

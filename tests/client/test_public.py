@@ -1,0 +1,195 @@
+"""What users rely on: the names, the twins' likeness, the tree of errors, no secrets told."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from service import client
+from service.client import (
+    AsyncSearchClient,
+    AsyncStream,
+    AsyncTyping,
+    SearchClient,
+    SearchClientError,
+    Stream,
+    Typing,
+    errors,
+)
+from tests.client.conftest import Make
+from tests.client.far_end import answer, far_end, nobody
+
+KEY = "a-key-of-sixteen-letters"
+TWINS = [(SearchClient, AsyncSearchClient), (Typing, AsyncTyping), (Stream, AsyncStream)]
+AWAITED = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"} | {
+    "__aiter__": "__iter__",
+    "__anext__": "__next__",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(client.__all__) == [
+        "Answer",
+        "ApiError",
+        "AsyncSearchClient",
+        "AsyncStream",
+        "AsyncTyping",
+        "ConnectionFailed",
+        "CursorExpired",
+        "DeadlineExceeded",
+        "ExportOptions",
+        "Failure",
+        "FieldFault",
+        "Forbidden",
+        "GarbledAnswer",
+        "IdPage",
+        "ImportFailed",
+        "ImportOptions",
+        "ImportPage",
+        "IncompleteExport",
+        "IndexStats",
+        "Invalid",
+        "InvalidArgument",
+        "Job",
+        "LineError",
+        "Move",
+        "NamespaceStats",
+        "NotConnected",
+        "NotFound",
+        "Overloaded",
+        "Readiness",
+        "Receipt",
+        "Record",
+        "Result",
+        "SearchClient",
+        "SearchClientError",
+        "SearchEvent",
+        "SearchOptions",
+        "ServiceFailed",
+        "Stage",
+        "Stats",
+        "StorageFull",
+        "Stream",
+        "TimedOut",
+        "TooLarge",
+        "Typing",
+        "Unauthorized",
+        "Unavailable",
+        "Written",
+    ]
+    assert all(hasattr(client, name) for name in client.__all__)
+
+
+@pytest.mark.parametrize(("one", "other"), TWINS)
+def test_the_twins_have_the_same_methods_and_arguments(one: type, other: type) -> None:
+    methods, others = _methods(one), _methods(other)
+    assert methods.keys() == others.keys()
+    for name, method in methods.items():
+        mine, theirs = inspect.signature(method), inspect.signature(others[name])
+        assert list(mine.parameters) == list(theirs.parameters), name
+        for parameter, other_parameter in zip(
+            mine.parameters.values(), theirs.parameters.values(), strict=True
+        ):
+            assert parameter.kind == other_parameter.kind, name
+            assert parameter.default == other_parameter.default, name
+            assert _unawaited(other_parameter.annotation) == parameter.annotation, name
+        assert _unawaited(theirs.return_annotation) == mine.return_annotation, name
+
+
+def _methods(kind: type) -> dict[str, Any]:
+    own = {AWAITED.get(name, name): value for name, value in vars(kind).items()}
+    public = {name: value for name, value in own.items() if inspect.isfunction(value)}
+    return {
+        name: value
+        for name, value in public.items()
+        if not name.startswith("_") or name in AWAITED.values()
+    } | {"__init__": public["__init__"]}
+
+
+def _unawaited(annotation: Any) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return annotation
+    return re.sub(r"Async(?=[A-Z])", "", annotation)
+
+
+def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
+    drawn: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([ │├└─]*)([A-Z]\w+)", line):
+            depth = (len(found[1]) + 3) // 4
+            path[depth:] = [found[2]]
+            drawn[found[2]] = path[depth - 1] if depth else "Exception"
+    kinds: list[type[SearchClientError]] = [SearchClientError, *_below(SearchClientError)]
+    assert drawn == {kind.__name__: kind.__bases__[0].__name__ for kind in kinds}
+    assert {kind.__name__ for kind in kinds} <= set(client.__all__)
+
+
+def _below(kind: type[SearchClientError]) -> list[type[SearchClientError]]:
+    children = kind.__subclasses__()
+    return children + [each for child in children for each in _below(child)]
+
+
+def test_the_key_is_sent_and_never_told(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    refusal = answer(401, {"detail": f"{KEY} is none", "code": "key_rejected"})
+    field = {"loc": ["x"], "msg": f"not {KEY}"}
+    invalid = answer(422, {"detail": KEY, "code": "invalid_request", "errors": [field]})
+    told = []
+    with far_end(refusal, invalid, answer(200, {"status": "ok"})) as end:
+        searcher = make(end.url, KEY)
+        for _ in range(2):
+            with pytest.raises(client.ApiError) as refused:
+                searcher.stats()
+            told += [repr(refused.value), str(refused.value), repr(refused.value.errors)]
+        searcher.healthz()
+        assert [each.headers["authorization"] for each in end.requests] == [f"Bearer {KEY}"] * 3
+    with pytest.raises(SearchClientError) as caught:
+        make(nobody(), KEY, retries=0).stats()
+    told += [repr(caught.value), str(caught.value), repr(searcher), caplog.text]
+    assert not [text for text in told if KEY in text]
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("127.0.0.1:8000", None),
+        ("ftp://127.0.0.1", None),
+        ("http://", None),
+        ("http://h/?a=1", None),
+        ("http://me:secret@h", None),
+        ("http://h:99999", None),
+        ("http://h/\n", None),
+        (None, None),
+        ("http://h", "two words"),
+        ("http://h", "schlüssel"),
+        ("http://h", "line\r\nX: y"),
+    ],
+)
+def test_an_address_or_a_key_that_can_be_none_is_refused_at_once(
+    make: Make, url: Any, key: str | None
+) -> None:
+    with pytest.raises(client.InvalidArgument) as caught:
+        make(url, key)
+    assert isinstance(caught.value, ValueError)
+    assert "secret" not in str(caught.value)
+    assert "schl" not in str(caught.value)
+
+
+def test_a_service_may_stand_below_a_path(make: Make) -> None:
+    with far_end(answer(200, {"status": "ok"})) as end:
+        make(f"{end.url}/cascade/").healthz()
+        assert end.requests[0].target == "/cascade/healthz"
+
+
+def test_a_transport_may_stand_in_for_the_wire() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"_id": request.url.path})
+
+    with SearchClient("http://nowhere", transport=httpx.MockTransport(handle)) as searcher:
+        assert searcher.get("a") == {"_id": "/api/records/a"}

@@ -1,0 +1,179 @@
+"""What is asked again, how often, and after how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from service.client import (
+    ApiError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    GarbledAnswer,
+    NotConnected,
+    Overloaded,
+    SearchClientError,
+    TimedOut,
+    Unavailable,
+)
+from service.client.retrying import Tries
+from tests.client.conftest import Make
+from tests.client.far_end import Reply, answer, far_end, nobody
+
+ALIVE = answer(200, {"status": "ok"})
+FOUND = answer(
+    200,
+    {"results": [], "degraded": False, "cursor": None}
+    | {"receipt": {"ms": 1, "missing": [], "stages": []}},
+)
+WRITTEN = answer(200, {"written": 1, "failed": []})
+DELETED = answer(200, {"deleted": None})
+BUSY = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
+RESET = Reply(b"", "reset")
+SAFE: list[tuple[Callable[[Any], Any], Reply]] = [
+    (lambda client: client.healthz(), ALIVE),
+    (lambda client: client.cascading("x"), FOUND),
+    (lambda client: client.upsert([{"_id": "a"}]), WRITTEN),
+    (lambda client: client.delete(ids=["a"]), DELETED),
+]
+
+
+@pytest.mark.parametrize(("call", "good"), SAFE)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        RESET,
+        Reply(b"", "close"),
+        Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{", "close"),
+        Reply(b"nonsense\r\n\r\n", "close"),
+        BUSY,
+        answer(429, {"detail": "Slower", "code": "x"}, retry_after="0"),
+        answer(502, b"<html>"),
+    ],
+    ids=["reset", "closed", "cut", "nonsense", "busy", "limited", "proxy"],
+)
+def test_what_is_safe_to_repeat_is_repeated(
+    make: Make, call: Callable[[Any], Any], good: Reply, bad: Reply
+) -> None:
+    with far_end(bad, good) as end:
+        call(make(end.url))
+        assert len(end.requests) == 2
+        assert len({(each.target, each.body) for each in end.requests}) == 1
+
+
+@pytest.mark.parametrize(
+    "how", [{"filter": {"a": 1}}, {"all": True}], ids=["by filter", "everything"]
+)
+def test_a_deletion_that_could_take_more_the_second_time_is_not_repeated(
+    make: Make, how: dict[str, Any]
+) -> None:
+    with far_end(RESET) as end:
+        with pytest.raises(ConnectionFailed):
+            make(end.url).delete(**how)
+        assert len(end.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        (answer(504, {"detail": "Late", "code": "deadline_exceeded"}), DeadlineExceeded),
+        (answer(502, {"detail": "Bad", "code": "upstream_error"}), Unavailable),
+        (answer(500, {"detail": "Bug", "code": "internal_error"}), ApiError),
+        (answer(200, b"nonsense"), GarbledAnswer),
+    ],
+)
+def test_an_answer_that_would_be_the_same_again_is_not_asked_for_again(
+    make: Make, bad: Reply, kind: type[SearchClientError]
+) -> None:
+    with far_end(bad) as end:
+        with pytest.raises(kind):
+            make(end.url).cascading("x")
+        assert len(end.requests) == 1
+
+
+def test_it_is_given_up_after_as_many_tries_as_were_allowed(make: Make) -> None:
+    with far_end(*[BUSY] * 4) as end:
+        with pytest.raises(Overloaded, match="Busy"):
+            make(end.url).healthz()
+        assert len(end.requests) == 3
+        with pytest.raises(Overloaded):
+            make(end.url, retries=0).healthz()
+        assert len(end.requests) == 4
+
+
+def test_nobody_there_is_said_so(make: Make) -> None:
+    url = nobody()
+    with pytest.raises(NotConnected, match=f"Nothing answers at {url}"):
+        make(url).healthz()
+
+
+def test_a_wait_that_is_longer_than_there_is_time_is_not_begun(make: Make) -> None:
+    patient = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="60")
+    with far_end(patient) as end:
+        with pytest.raises(Overloaded) as caught:
+            make(end.url).healthz()
+        assert caught.value.retry_after == 60
+        assert len(end.requests) == 1
+
+
+def test_silence_ends_when_the_time_is_up(make: Make) -> None:
+    with far_end(Reply(b"", "hold")) as end:
+        with pytest.raises(TimedOut):
+            make(end.url, timeout=0.2).healthz()
+
+
+def test_an_answer_that_drips_ends_when_the_time_is_up(make: Make) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n "
+    with far_end(Reply(head, "hold")) as end:
+        with pytest.raises(TimedOut):
+            make(end.url, timeout=0.2).healthz()
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def tries(clock: Clock, retries: int = 9, **options: Any) -> Tries:
+    given: dict[str, Any] = {"repeatable": True, "chance": lambda: 1.0} | options
+    return Tries(retries, 30.0, clock=clock, **given)
+
+
+def test_pauses_grow_and_vary_and_end() -> None:
+    broken = ConnectionFailed("x")
+    of = tries(Clock())
+    assert [of.pause_after(broken) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    shorter = tries(Clock(), chance=lambda: 0.0)
+    assert [shorter.pause_after(broken) for _ in range(3)] == [0.05, 0.1, 0.2]
+
+
+def test_the_service_says_how_long_to_wait_at_least() -> None:
+    assert tries(Clock()).pause_after(Overloaded("x", status=503, retry_after=4)) >= 4
+
+
+def test_all_tries_have_one_time_together() -> None:
+    clock = Clock()
+    of = tries(clock)
+    assert of.left() == 30
+    clock.now += 29.95
+    with pytest.raises(ConnectionFailed):
+        of.pause_after(ConnectionFailed("x"))
+    clock.now += 1
+    with pytest.raises(TimedOut):
+        of.left()
+
+
+def test_what_must_not_happen_twice_is_repeated_only_if_nothing_was_sent() -> None:
+    careful = tries(Clock(), repeatable=False)
+    assert careful.pause_after(NotConnected("x")) > 0
+    with pytest.raises(ConnectionFailed):
+        careful.pause_after(ConnectionFailed("x"))
+    with pytest.raises(Unavailable):
+        careful.pause_after(Unavailable("x", status=503))

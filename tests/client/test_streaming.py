@@ -1,0 +1,113 @@
+"""A cascade that is told while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.client import (
+    ApiError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    GarbledAnswer,
+    Invalid,
+    ServiceFailed,
+    Unavailable,
+)
+from tests.client.conftest import Make
+from tests.client.far_end import Reply, answer, chunked, event, far_end
+
+LEG = {"stage": "leg", "leg": "lexical", "results": [{"_id": "a", "score": 1}]} | {
+    "moved": [{"_id": "a", "from": None, "to": 1}]
+}
+DONE = {"stage": "done", "results": [], "moved": [], "degraded": False, "cursor": None} | {
+    "receipt": {"ms": 1, "missing": [], "stages": []}
+}
+
+
+def test_each_stage_is_told_and_the_last_has_the_whole_answer(client: Any) -> None:
+    options = {"top_k": 5, "rerank": "union", "fields": ["category"], "explain": True}
+    events = list(client.stream("can butter be frozen", **options))
+    assert [each.stage for each in events] == ["leg", "leg", "fused", "reranked", "done"]
+    assert {each.leg for each in events[:2]} == {"semantic", "lexical"}
+    whole = client.cascading("can butter be frozen", **options)
+    assert events[-1].answer.results == whole.results == events[-1].results
+    ranks: dict[str, int] = {}
+    for each in events:
+        for move in each.moved:
+            assert ranks.pop(move.id, None) == move.before
+            if move.after is not None:
+                ranks[move.id] = move.after
+        assert ranks == {result.id: rank for rank, result in enumerate(each.results, 1)}
+
+
+def test_a_wrong_question_is_told_instead(client: Any) -> None:
+    with pytest.raises(Invalid, match="Text query cannot be empty"):
+        list(client.stream(""))
+
+
+def test_who_has_heard_enough_lets_go(client: Any) -> None:
+    for _ in range(3):
+        with client.stream("can butter be frozen") as events:
+            assert next(iter(events)).stage == "leg"
+    assert client.lexical("butter").results
+
+
+def test_until_it_begins_it_is_asked_for_again_and_never_after(make: Make) -> None:
+    busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
+    cut = chunked(event("leg", LEG), end=False, after="close")
+    with far_end(busy, Reply(b"", "reset"), cut) as end:
+        events = iter(make(end.url).stream("x"))
+        first = next(events)
+        assert (first.leg, first.results[0].id, first.moved[0].after) == ("lexical", "a", 1)
+        with pytest.raises(ConnectionFailed):
+            next(events)
+        assert len(end.requests) == 3
+        assert end.requests[2].json == {"text_query": "x"}
+
+
+def test_one_that_ends_too_soon_was_not_all(make: Make) -> None:
+    with far_end(chunked(event("leg", LEG))) as end:
+        with pytest.raises(ConnectionFailed, match="stopped telling"):
+            list(make(end.url).stream("x"))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("deadline_exceeded", DeadlineExceeded),
+        ("internal_error", ServiceFailed),
+        ("no_leg_answered", Unavailable),
+    ],
+)
+def test_an_error_that_comes_as_an_event_is_raised(
+    make: Make, code: str, kind: type[ApiError]
+) -> None:
+    error = {"detail": "Not so.", "code": code, "request_id": "r1"}
+    with far_end(chunked(event("leg", LEG), event("error", error))) as end:
+        told = []
+        with pytest.raises(kind, match=r"Not so\.") as caught:
+            told.extend(make(end.url).stream("x"))
+    assert (caught.value.code, caught.value.request_id) == (code, "r1")
+
+
+def test_events_of_a_newer_service_are_passed_by(make: Make) -> None:
+    chunks = [b": heart\n\n", event("mood", {"a": 1}), event("done", DONE), event("later", {})]
+    with far_end(chunked(*chunks)) as end:
+        (only,) = make(end.url).stream("x")
+    assert only.stage == "done"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        chunked(b"data: x", content_type="text/html"),
+        chunked(b"event: leg\ndata: {\n\n"),
+        chunked(b"event: done\ndata: {}\n\n"),
+    ],
+)
+def test_what_is_no_such_stream_is_garbled(make: Make, reply: Reply) -> None:
+    with far_end(reply) as end:
+        with pytest.raises(GarbledAnswer):
+            list(make(end.url).stream("x"))

@@ -1,0 +1,277 @@
+"""Searching while somebody types."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from websockets.sync.server import Server, ServerConnection, serve
+
+from service.client import (
+    AsyncSearchClient,
+    ConnectionFailed,
+    GarbledAnswer,
+    Invalid,
+    InvalidArgument,
+    NotConnected,
+    Overloaded,
+    TimedOut,
+    Unauthorized,
+)
+from tests.client.conftest import Make
+from tests.client.far_end import Reply, answer, far_end, nobody
+
+DONE = {"results": [], "moved": [], "degraded": False, "cursor": None} | {
+    "receipt": {"ms": 1, "missing": [], "stages": []}
+}
+Speak = Callable[[ServerConnection], None]
+
+
+@contextlib.contextmanager
+def speaking(speak: Speak) -> Iterator[str]:
+    """A WebSocket server of another make, that says what it is told to."""
+    server: Server = serve(speak, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+    finally:
+        server.shutdown()
+        thread.join(10)
+
+
+def listen(socket: ServerConnection) -> None:
+    """Say nothing."""
+    for _ in socket:
+        pass
+
+
+def results(seq: int, stage: str, *ids: str) -> str:
+    found = [{"_id": id, "score": 1} for id in ids]
+    return json.dumps(DONE | {"type": "results", "seq": seq, "stage": stage, "results": found})
+
+
+def test_each_search_tells_its_stages(client: Any) -> None:
+    with client.typing() as typing:
+        for text, mode in (("butter", "cascading"), ("butter", "lexical"), ("butt", "semantic")):
+            typing.search(text, mode=mode, top_k=3)
+            events = list(typing)
+            assert [each.stage for each in events][-1] == "done"
+            assert events[0].stage == "leg"
+            whole = client.search(text, mode=mode, top_k=3)
+            assert events[-1].answer.results == whole.results
+        assert list(typing) == []
+
+
+def test_the_newest_search_is_the_one_that_is_heard_of(client: Any) -> None:
+    with client.typing() as typing:
+        for text in ("b", "bu", "but", "butt", "butter"):
+            typing.search(text, mode="lexical", top_k=3, fields=["category"])
+        *_, done = typing
+        whole = client.lexical("butter", top_k=3, fields=["category"])
+        assert done.answer.results == whole.results
+        typing.search("bread")
+        typing.cancel()
+        assert list(typing) == []
+        typing.search("butter", mode="lexical", top_k=1)
+        assert [len(each.results) for each in typing][-1] == 1
+
+
+def test_a_wrong_question_is_told_and_the_next_one_is_answered(client: Any) -> None:
+    with client.typing() as typing:
+        typing.search("butter", top_k=0)
+        with pytest.raises(Invalid) as caught:
+            list(typing)
+        assert caught.value.errors[0].loc == ("top_k",)
+        typing.search("butter")
+        assert list(typing)[-1].stage == "done"
+
+
+def test_a_search_that_can_not_be_sent_changes_nothing(client: Any) -> None:
+    with client.typing() as typing:
+        typing.search("butter", mode="lexical")
+        with pytest.raises(InvalidArgument):
+            typing.search("bread", filter={"year": float("nan")})
+        with pytest.raises(TypeError):
+            typing.search("bread", topk=1)
+        assert list(typing)[-1].stage == "done"
+
+
+def test_what_still_comes_of_an_older_search_is_dropped(make: Make) -> None:
+    asked = []
+
+    def speak(socket: ServerConnection) -> None:
+        asked.append(json.loads(socket.recv()))
+        asked.append(json.loads(socket.recv()))
+        socket.send(results(1, "leg", "old"))
+        socket.send(json.dumps({"type": "error", "seq": 1, "detail": "old", "code": "x"}))
+        socket.send(json.dumps({"type": "mood"}))
+        socket.send(results(2, "leg", "new"))
+        socket.send(results(1, "done", "old"))
+        socket.send(results(2, "done", "new"))
+        socket.recv()
+
+    with speaking(speak) as url, make(url).typing() as typing:
+        typing.search("t", top_k=1)
+        typing.search("te", mode="lexical", explain=True)
+        assert [each.results[0].id for each in typing] == ["new", "new"]
+        typing.search("over")
+    assert asked[0] == {"type": "search", "seq": 1, "mode": "cascading", "text_query": "t"} | {
+        "top_k": 1
+    }
+    assert asked[1]["seq"] == 2
+
+
+def test_who_is_refused_hears_why(make: Make) -> None:
+    refusal = answer(401, {"detail": "A key is needed", "code": "key_missing"})
+    with far_end(refusal) as end:
+        with pytest.raises(Unauthorized, match="A key is needed"):
+            with make(end.url).typing():
+                pass
+        assert end.requests[0].headers["upgrade"] == "websocket"
+
+
+def test_nobody_there_is_said_so(make: Make) -> None:
+    with pytest.raises(NotConnected):
+        with make(nobody(), retries=0).typing():
+            pass
+
+
+def test_a_connection_that_the_service_closes_is_told_with_its_reason(make: Make) -> None:
+    def speak(socket: ServerConnection) -> None:
+        socket.recv()
+        socket.close(1001, "the service is stopping")
+
+    with speaking(speak) as url, make(url).typing() as typing:
+        typing.search("x")
+        with pytest.raises(ConnectionFailed, match="1001: the service is stopping"):
+            list(typing)
+        with pytest.raises(ConnectionFailed):
+            typing.search("y")
+
+
+def test_a_connection_that_breaks_is_an_error(make: Make) -> None:
+    def speak(socket: ServerConnection) -> None:
+        socket.recv()
+        socket.socket.shutdown(2)
+
+    with speaking(speak) as url, make(url).typing() as typing:
+        typing.search("x")
+        with pytest.raises(ConnectionFailed):
+            list(typing)
+
+
+@pytest.mark.parametrize("message", ["no json", "[]", "{}", '{"type": 7}', b"bytes"])
+def test_a_message_that_is_none_is_garbled(make: Make, message: str | bytes) -> None:
+    def speak(socket: ServerConnection) -> None:
+        socket.recv()
+        socket.send(message)
+        socket.recv()
+
+    with speaking(speak) as url, make(url).typing() as typing:
+        typing.search("x")
+        with pytest.raises(GarbledAnswer):
+            list(typing)
+
+
+def test_silence_ends_when_the_time_is_up(make: Make) -> None:
+    with speaking(listen) as url:
+        with make(url, timeout=0.3).typing() as typing:
+            typing.search("x")
+            with pytest.raises(TimedOut):
+                list(typing)
+
+
+def test_an_error_may_say_when_to_come_back(make: Make) -> None:
+    def speak(socket: ServerConnection) -> None:
+        socket.recv()
+        error = {"detail": "Busy", "code": "overloaded", "retry_after": 2.5}
+        socket.send(json.dumps({"type": "error", "seq": 1} | error))
+        socket.recv()
+
+    with speaking(speak) as url, make(url).typing() as typing:
+        typing.search("x")
+        with pytest.raises(Overloaded) as caught:
+            list(typing)
+    assert caught.value.retry_after == 2.5
+
+
+def test_what_goes_wrong_inside_comes_out_as_it_is(make: Make) -> None:
+    with speaking(listen) as url:
+        with pytest.raises(ZeroDivisionError):
+            with make(url).typing():
+                raise ZeroDivisionError
+
+
+async def test_a_search_from_elsewhere_wakes_who_listens(service: str) -> None:
+    async with AsyncSearchClient(service) as client, client.typing() as typing:
+        await typing.search("butter", mode="lexical", timeout_ms=5000)
+        await typing.cancel()
+        await typing.search("but")
+        listening = asyncio.create_task(_all(typing))
+        await typing.search("butter", mode="semantic")
+        assert {each.leg for each in await listening} == {"semantic", None}
+        await typing.search("but")
+        waiting = asyncio.create_task(_all(typing))
+        await asyncio.sleep(0)
+        await typing.cancel()
+        assert len(await waiting) <= 1
+
+
+async def test_who_has_no_more_time_is_let_go() -> None:
+    with speaking(listen) as url:
+        async with AsyncSearchClient(url) as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(_typed(client, "x"), 0.3)
+            async with client.typing() as again:
+                await again.cancel()
+
+
+async def _typed(client: AsyncSearchClient, text: str) -> list[Any]:
+    async with client.typing() as typing:
+        await typing.search(text)
+        return await _all(typing)
+
+
+def _heard_of(typing: Any, text: str) -> list[Any]:
+    typing.search(text)
+    return list(typing)
+
+
+async def _all(typing: Any) -> list[Any]:
+    return [each async for each in typing]
+
+
+def test_frames_that_are_none_are_an_error(make: Make) -> None:
+    handshake = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    with far_end(Reply(handshake + b"\r\n" + b"\xff" * 40, "hold")) as end:
+        with make(end.url, timeout=2).typing() as typing:
+            with pytest.raises(ConnectionFailed):
+                _heard_of(typing, "x")
+
+
+SILENT = """
+import sys
+from service.client import SearchClient
+with SearchClient(sys.argv[1]) as client, client.typing() as typing:
+    typing.search("x")
+print("left")
+"""
+
+
+def test_a_service_that_never_says_goodbye_keeps_nobody() -> None:
+    """A thread that waits for it would keep the process from ending."""
+    handshake = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    with far_end() as end:
+        end.replies.append(Reply(handshake + b"\r\n", "hold"))
+        done = subprocess.run(
+            [sys.executable, "-c", SILENT, end.url], capture_output=True, timeout=10, check=True
+        )
+    assert done.stdout == b"left\n"

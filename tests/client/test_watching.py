@@ -1,0 +1,158 @@
+"""Following an import over broken connections, and over restarts of the service."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.client import (
+    ApiError,
+    ConnectionFailed,
+    ImportFailed,
+    Job,
+    NotConnected,
+    SearchClientError,
+    TimedOut,
+    Unauthorized,
+    Unavailable,
+)
+from service.client.answers import job
+from service.client.sse import ServerEvent
+from service.client.watching import Watching
+from tests.client.conftest import Make
+from tests.client.far_end import Reply, answer, chunked, event, far_end, nobody
+from tests.client.test_importing import records
+from tests.client.test_retrying import Clock
+from tests.e2e.process import Process
+
+RUNNING = {"id": "a1", "status": "running", "written": 3, "failed": 0, "errors": []}
+DONE = RUNNING | {"status": "succeeded", "written": 9, "revision": 9}
+
+
+def moment(revision: int) -> bytes:
+    return event("progress", RUNNING | {"revision": revision, "written": revision}, revision)
+
+
+END = event("progress", DONE, 9) + event("done", DONE, 9)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        chunked(moment(3), b"id: 4\nevent: prog", end=False, after="close"),
+        chunked(moment(3), end=False, after="reset"),
+        chunked(moment(3), b"retry: 1000\n\n"),
+        chunked(moment(3), event("error", {"detail": "x", "code": "unavailable"})),
+    ],
+    ids=["cut", "reset", "ended", "error"],
+)
+def test_what_breaks_is_taken_up_where_it_broke(make: Make, cut: Reply) -> None:
+    busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
+    with far_end(cut, busy, Reply(b"", "close"), chunked(b": beat\n\n", moment(4), END)) as end:
+        moments = list(make(end.url, retries=0).watch_import("a1"))
+    assert [each.written for each in moments] == [3, 4, 9]
+    assert [each.headers.get("last-event-id") for each in end.requests] == [None, "3", "3", "3"]
+    assert {each.target for each in end.requests} == {"/api/imports/a1/events"}
+
+
+def test_an_answer_that_no_waiting_will_change_ends_it(make: Make) -> None:
+    refusal = answer(401, {"detail": "No key", "code": "key_missing"})
+    gone = event("error", {"detail": "Gone", "code": "not_found"})
+    with far_end(chunked(moment(3)), refusal, chunked(moment(3), gone)) as end:
+        with pytest.raises(Unauthorized):
+            list(make(end.url).watch_import("a1"))
+        with pytest.raises(ApiError, match="Gone"):
+            list(make(end.url).watch_import("a1"))
+        assert len(end.requests) == 3
+
+
+def test_patience_ends(make: Make) -> None:
+    with pytest.raises(NotConnected):
+        list(make(nobody(), retries=0).watch_import("a1", patience=0.3))
+
+
+def test_an_import_that_has_failed_is_no_success(make: Make) -> None:
+    failed = DONE | {"status": "failed", "detail": "The disk is full"}
+    with far_end(chunked(event("progress", failed, 9))) as end:
+        with pytest.raises(ImportFailed, match=r"failed \(The disk is full\)") as caught:
+            make(end.url).wait_for_import("a1")
+    assert caught.value.job.written == 9
+
+
+def test_patience_is_counted_from_the_last_thing_that_was_heard() -> None:
+    clock = Clock()
+    watching = Watching("a1", 10.0, clock=clock, chance=lambda: 1.0)
+    broken = ConnectionFailed("x")
+    clock.now += 9
+    assert watching.pause_after(broken) == pytest.approx(0.1)
+    heard = ServerEvent("progress", moment(1).decode().split("data: ")[1].strip(), "1")
+    assert isinstance(watching.heard(heard, watching.call()), Job)
+    clock.now += 9
+    pauses = [watching.pause_after(broken) for _ in range(3)]
+    assert pauses == pytest.approx([0.1, 0.2, 0.4])
+    clock.now += 1
+    with pytest.raises(ConnectionFailed):
+        watching.pause_after(broken)
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (NotConnected("x"), True),
+        (TimedOut("x"), True),
+        (Unavailable("x", status=502), True),
+        (ApiError("x", status=404), False),
+        (Unauthorized("x", status=401), False),
+    ],
+)
+def test_only_what_may_pass_is_waited_for(error: SearchClientError, passing: bool) -> None:
+    watching = Watching("a1")
+    if passing:
+        assert watching.pause_after(error) < 1
+    else:
+        with pytest.raises(type(error)):
+            watching.pause_after(error)
+
+
+def test_a_moment_that_was_told_already_is_not_told_again() -> None:
+    watching = Watching("a1")
+    data = moment(1).decode().split("data: ")[1].strip()
+    call = watching.call()
+    assert watching.heard(ServerEvent("progress", data, "1"), call) == job(
+        RUNNING | {"revision": 1, "written": 1}
+    )
+    assert watching.heard(ServerEvent("progress", data, "1"), call) is None
+    assert watching.heard(ServerEvent("mood", "", "1"), call) is None
+    assert watching.call().headers["Last-Event-ID"] == "1"
+
+
+def test_an_import_is_followed_over_a_restart_of_the_service(make: Make, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {"DATA_DIR": str(tmp_path), "LOAD_SAMPLES": "false", "PORT": str(port)}
+    first = Process(environment)
+    second = None
+    try:
+        client = make(first.wait_until_serving())
+        started = client.import_file(records(6_000))
+        moments: list[Any] = []
+        with client.watch_import(started.id) as watch:
+            for each in watch:
+                moments.append(each)
+                if second is None and each.written:
+                    first.signal_group(signal.SIGTERM)
+                    assert first.wait() == 0
+                    second = Process(environment)
+        assert second is not None
+        assert (moments[-1].status, moments[-1].written) == ("succeeded", 6_000)
+        revisions = [each.revision for each in moments]
+        assert revisions == sorted(set(revisions))
+        assert len(client.list_ids(limit=10).ids) == 10
+    finally:
+        first.stop()
+        if second is not None:
+            second.stop()
