@@ -90,13 +90,20 @@ class Snapshot:
     batches: Iterator[list[Document]]
 
 
+class Reader(NamedTuple):
+    """One thread's connection, which another one may want to close."""
+
+    connection: sqlite3.Connection
+    in_use: threading.RLock
+
+
 class Store:
     """One index's records, in one file. `committed` is called by the writer after each COMMIT."""
 
     def __init__(self, path: Path, committed: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._own = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: list[Reader] = []
         self._opening = threading.Lock()
         self._closed = False
         try:
@@ -107,7 +114,7 @@ class Store:
             raise
 
     def _prepare(self) -> None:
-        reader = self._reader()
+        reader = self._reader().connection
         (found,) = reader.execute("PRAGMA user_version").fetchone()
         (tables,) = reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and found != FORMAT:
@@ -137,7 +144,8 @@ class Store:
             self._closed = True
             readers, self._readers = self._readers, []
         for reader in readers:
-            reader.close()
+            with reader.in_use:  # or else the library crashes
+                reader.connection.close()
 
     # --- what is there -------------------------------------------------------------------------
 
@@ -248,12 +256,13 @@ class Store:
     def _at_one_moment(self) -> Iterator[sqlite3.Connection]:
         """What this thread reads does not change meanwhile."""
         reader = self._reader()
-        reader.execute("BEGIN")
-        try:
-            yield reader
-        finally:
-            if reader.in_transaction:
-                reader.execute("ROLLBACK")
+        with reader.in_use:
+            reader.connection.execute("BEGIN")
+            try:
+                yield reader.connection
+            finally:
+                if reader.connection.in_transaction:
+                    reader.connection.execute("ROLLBACK")
 
     def _batches(self, vector_field: str | None, batch: int) -> Iterator[list[Document]]:
         last = 0
@@ -267,15 +276,17 @@ class Store:
         return [_document(row) for row in self._rows(DOCUMENTS + where, *values)]
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
-        return self._reader().execute(sql, values).fetchall()
+        reader = self._reader()
+        with reader.in_use:
+            return reader.connection.execute(sql, values).fetchall()
 
-    def _reader(self) -> sqlite3.Connection:
-        reader: sqlite3.Connection | None = getattr(self._own, "reader", None)
+    def _reader(self) -> Reader:
+        reader: Reader | None = getattr(self._own, "reader", None)
         if reader is None or self._closed:
             with self._opening:
                 if self._closed:
                     raise sqlite3.ProgrammingError("the store is closed")
-                reader = self._own.reader = connect(self._path)
+                reader = self._own.reader = Reader(connect(self._path), threading.RLock())
                 self._readers.append(reader)
         return reader
 

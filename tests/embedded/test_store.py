@@ -434,3 +434,28 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path) -> 
         assert expected <= {each.id for each in found}
         assert len(found) % 3 == 0, "a batch was written in part"
         assert all(each.vectors for each in found)
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_it_can_be_closed_while_others_read(tmp_path: Path, number: int) -> None:
+    """SQLite itself would crash the process, most of the time."""
+    store = Store(tmp_path / f"{number}.db")
+    reading = threading.Barrier(4)
+    told: list[sqlite3.ProgrammingError] = []
+
+    def read() -> None:
+        reading.wait()
+        try:
+            while True:
+                store.changes(0, 10)
+        except sqlite3.ProgrammingError as exc:
+            told.append(exc)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    reading.wait()
+    store.close()
+    for thread in threads:
+        thread.join(20)
+    assert len(told) == 3
