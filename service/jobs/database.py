@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -56,6 +57,10 @@ NOT_OURS = {
 }
 BUGS = (ProgrammingError, IntegrityError)  # of ours: to be seen as such
 TROUBLE = (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+_ALEMBIC = threading.Lock()  # what a migration calls is one for the whole process
+ALEMBIC_TAKEN_S = 0.01
 
 
 class Database:
@@ -111,7 +116,12 @@ async def _migrate(connection: AsyncConnection) -> None:
         await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver begins none for DDL
     else:
         await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
-    await connection.run_sync(_upgrade)
+    while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110 - by other event loops, too
+        await asyncio.sleep(ALEMBIC_TAKEN_S)
+    try:
+        await connection.run_sync(_upgrade)
+    finally:
+        _ALEMBIC.release()
 
 
 def _upgrade(connection: sa.Connection) -> None:

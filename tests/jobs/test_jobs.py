@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 from pathlib import Path
 
@@ -185,3 +186,12 @@ async def test_whoever_goes_away_in_mid_upload_leaves_nothing(folder: Path) -> N
         task.cancel()
         await asyncio.wait({task})
         assert left(folder) == []
+
+
+async def test_two_services_in_one_process_open_their_databases_at_once(tmp_path: Path) -> None:
+    """What Alembic's migrations call is one for the whole process."""
+    async with contextlib.AsyncExitStack() as stack:
+        folders = [tmp_path / str(n) for n in range(6)]
+        entering = (stack.enter_async_context(running(each, None, Shelf())) for each in folders)
+        for here in await asyncio.gather(*entering):
+            assert (await here.jobs.list(1, None)).jobs == []
