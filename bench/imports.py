@@ -31,7 +31,6 @@ from bench.processes import ROOT, Failed, Process, environment, free_port, runni
 
 SEARCH = "/api/semantic-search?text_query=what+keeps+bread+fresh+{n}"
 MEGABYTE = 1_000_000
-PARAGRAPHS = 30  # of some 40 words, in a record: some 8 kB
 PROBE_EVERY_S = 0.02
 LOOK_EVERY_S = 0.25
 LAG_BOUND_MS = 50.0
@@ -65,14 +64,14 @@ def _spread(ordered: list[float]) -> str:
     return f"{ordered[0]:.0f}/{middle:.0f}/{ordered[-1]:.0f}"
 
 
-def write_records(path: Path, megabytes: int, prefix: str = "r") -> int:
+def write_records(path: Path, megabytes: int, paragraphs: int, prefix: str = "r") -> int:
     """NDJSON of about this size; returns how many records it has."""
     size = number = 0
     parts: list[str] = []
     with path.open("w") as file:
         for text in _endless():
             parts.append(text)
-            if len(parts) < PARAGRAPHS:
+            if len(parts) < paragraphs:
                 continue
             record = {"_id": f"{prefix}{number}", "chunk_text": " ".join(parts), "number": number}
             size += file.write(json.dumps(record) + "\n")
@@ -239,6 +238,9 @@ async def measure(
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.imports")
     parser.add_argument("--megabytes", type=positive, default=1_000)
+    parser.add_argument(
+        "--paragraphs", type=positive, default=30, help="of 40 words in a record: some 8 kB"
+    )
     parser.add_argument("--before", type=positive, default=20, help="megabytes that are there")
     parser.add_argument("--in-flight", type=positive, default=16)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one window of searches")
@@ -251,8 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "records.ndjson"
-            records = write_records(path, options.megabytes)
-            write_records(path.with_name("before"), options.before, "before-")
+            records = write_records(path, options.megabytes, options.paragraphs)
+            write_records(path.with_name("before"), options.before, options.paragraphs, "before-")
             port = free_port()
             settings = {
                 "PORT": str(port),
