@@ -16,6 +16,7 @@ from service.commands.remote import check_url
 from service.commands.terminal import columns, printable
 from service.errors import CommandFailed
 from service.ingest.batches import batches
+from service.ingest.delimited import is_delimiter
 from service.ingest.inputs import FORMATS, TEXTS, Found, find
 from service.ingest.items import Rules
 from service.ingest.journal import Journal
@@ -258,7 +259,7 @@ def _identity(
 
 def _delimiter(value: str) -> str:
     value = {"tab": "\t", r"\t": "\t"}.get(value, value)
-    if len(value) != 1 or value in '"\r\n' or not value.isascii():
+    if not is_delimiter(value):
         raise argparse.ArgumentTypeError("must be one character, or tab")
     return value
 

@@ -17,6 +17,11 @@ from service.ingest.items import Fault, Item, Rules, Unfit
 from service.ingest.reading import MAX_LINE, NOT_UTF8, START, TOO_LONG, Spot, lines
 
 
+def is_delimiter(value: str) -> bool:
+    """Whether cells can be kept apart by it."""
+    return len(value) == 1 and value.isascii() and value not in '"\r\n'
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How the cells are kept apart, and whether all of them are texts."""

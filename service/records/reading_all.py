@@ -97,7 +97,7 @@ class ReadingAll:
         tried = 1
         while True:
             try:
-                answer = await self._ask(ask)
+                answer = await read(self._target, Deadline(self._seconds), ask)
             except PASSING as exc:
                 if not self._begun or tried == TRIES:
                     raise
@@ -107,13 +107,14 @@ class ReadingAll:
                 self._begun = True
                 return answer
 
-    async def _ask(self, ask: Ask[AnswerT]) -> AnswerT:
-        target, deadline = self._target, Deadline(self._seconds)
-        asked = await target.reads.ask(
-            lambda index: ask(target.dialect, index, deadline.remaining() + NET_S),
-            self._seconds,
-        )
-        return asked.answer
+
+async def read(target: Target, deadline: Deadline, ask: Ask[AnswerT]) -> AnswerT:
+    """Ask one index in its dialect; `ask` is told for how long its call may take."""
+    asked = await target.reads.ask(
+        lambda index: ask(target.dialect, index, deadline.remaining() + NET_S),
+        deadline.remaining(),
+    )
+    return asked.answer
 
 
 async def ahead(items: AsyncGenerator[ItemT]) -> AsyncGenerator[ItemT]:

@@ -27,7 +27,7 @@ from service.indexes.reads import late
 from service.indexes.writes import MAX_IDS, Page, Record, Selection
 from service.records.checking import Failure, check
 from service.records.outcomes import failure, first_error, half_deleted, nothing_written
-from service.records.reading_all import ReadingAll
+from service.records.reading_all import ReadingAll, read
 from service.records.sending import ATTEMPTS, NET_S, Target, Write
 from service.retrieval.deadline import Deadline
 
@@ -113,7 +113,7 @@ class Records:
     async def get(self, namespace: str, id: str, deadline: Deadline) -> Record:
         """One record, from the first index that has it."""
         for target in self._targets:
-            found = await _read(
+            found = await read(
                 target,
                 deadline,
                 lambda dialect, index, left: dialect.fetch(index, namespace, [id], left),
@@ -132,7 +132,7 @@ class Records:
     ) -> Page:
         """A page of ids. Every index has the same ones, so one is asked."""
         try:
-            return await _read(
+            return await read(
                 self._targets[0],
                 deadline,
                 lambda dialect, index, left: dialect.list_ids(
@@ -156,7 +156,7 @@ class Records:
 
     async def stats(self, deadline: Deadline) -> list[IndexStats]:
         """What each index says of itself, in the order of the targets."""
-        asking = [_read(target, deadline, _describe) for target in self._targets]
+        asking = [read(target, deadline, _describe) for target in self._targets]
         return list(await asyncio.gather(*asking))
 
     async def close(self) -> None:
@@ -253,18 +253,6 @@ class Records:
             raise DeadlineExceeded("It is written, but searches did not see it in time") from None
         except Exception as exc:
             raise Unavailable("It is written, but searches can't see it just now") from exc
-
-
-async def _read(
-    target: Target,
-    deadline: Deadline,
-    ask: Callable[[Dialect, AsyncIndexPort, float], Awaitable[ResultT]],
-) -> ResultT:
-    asked = await target.reads.ask(
-        lambda index: ask(target.dialect, index, deadline.remaining() + NET_S),
-        deadline.remaining(),
-    )
-    return asked.answer
 
 
 async def _describe(_: Dialect, index: AsyncIndexPort, timeout: float) -> IndexStats:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from quart import Quart, Response
-from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
+from quart_schema import (
+    Info,
+    OpenAPIProvider,
+    QuartSchema,
+    Tag,
+    document_response,
+    hide,
+    operation_id,
+    tag,
+)
 
 from service.version import VERSION
+from service.web.schemas import ErrorAnswer
 
 DESCRIPTION = "Semantic, lexical and cascading search over your records."
 TAGS: list[Tag | dict[Any, Any]] = [
@@ -59,6 +70,24 @@ class CachedSchema(QuartSchema):
     @hide
     async def openapi(self) -> Any:
         return Response(self._document, content_type="application/json")
+
+
+ViewT = TypeVar("ViewT", bound=Callable[..., Any])
+
+
+def documented(
+    group: str, name: str, answer: type, errors: Sequence[int], status: int = 200
+) -> Callable[[ViewT], ViewT]:
+    """What a view answers, and with which statuses it fails."""
+
+    def told(view: ViewT) -> ViewT:
+        view = tag([group])(operation_id(name)(view))
+        view = document_response(answer, status)(view)
+        for each in errors:
+            view = document_response(ErrorAnswer, each)(view)
+        return view
+
+    return told
 
 
 def install(app: Quart) -> None:

@@ -14,14 +14,13 @@ from quart import Blueprint, Quart, Response, request
 from quart_schema import document_querystring, document_response, operation_id, tag
 from werkzeug.datastructures import Accept
 
-from service.indexes.filters import check_filter
 from service.settings import Settings
 from service.web.export_stream import Begun, Shape, begun, chunks
 from service.web.exported import MEDIA_TYPES, Format
 from service.web.gate import leave
 from service.web.record_reading import read_parameters
 from service.web.record_schemas import Parameters, Record
-from service.web.schemas import ErrorAnswer
+from service.web.schemas import ErrorAnswer, checked_filter
 
 PATH = "/api/export"
 ERRORS = (400, 401, 422, 500, 502, 503, 504, 507)
@@ -33,11 +32,6 @@ FIELDS = (
     "Only these beside `_id`, separated by commas; * for all. With them a CSV is sent at once; "
     "without, when all records were read, for it has to be known which columns there are."
 )
-
-
-def _filter(value: dict[str, Any]) -> dict[str, Any]:
-    check_filter(value)
-    return value
 
 
 def _fields(value: list[str]) -> list[str]:
@@ -53,7 +47,7 @@ class ExportRequest(Parameters):
     """Which records, and how they are to be written."""
 
     format: Format = "ndjson"
-    filter: Annotated[dict[str, Any], AfterValidator(_filter)] | None = None
+    filter: Annotated[dict[str, Any], AfterValidator(checked_filter)] | None = None
     fields: Annotated[list[str], AfterValidator(_fields)] | None = Field(
         None, min_length=1, max_length=MAX_FIELDS
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from service.ingest.delimited import is_delimiter
 from service.jobs.job import Format, Job, OnError, Status
 from service.web.record_schemas import NAMESPACE, Parameters
 
@@ -23,7 +24,7 @@ def _name(value: str) -> str:
 
 def _delimiter(value: str) -> str:
     value = "\t" if value == "tab" else value
-    if len(value) != 1 or value in '"\r\n' or not value.isascii():
+    if not is_delimiter(value):
         raise ValueError("must be one character, or tab")
     return value
 

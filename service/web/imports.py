@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from quart import Blueprint, Quart, Request, Response, request
 from quart_schema import (
     document_querystring,
-    document_response,
-    operation_id,
-    tag,
 )
 
 from service.access.door import Door
@@ -20,6 +17,7 @@ from service.jobs.job import Job, JobPage, Plan, Status
 from service.jobs.upload import Upload
 from service.settings import Settings
 from service.web.access import check_write
+from service.web.documentation import documented
 from service.web.gate import leave
 from service.web.import_events import events_response
 from service.web.import_schemas import (
@@ -31,7 +29,6 @@ from service.web.import_schemas import (
 )
 from service.web.paced import hear_out
 from service.web.record_reading import read_parameters
-from service.web.schemas import ErrorAnswer
 from service.web.uploads import format_of, sent
 from service.web.writing import json_response
 
@@ -74,7 +71,7 @@ def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
     blueprint = Blueprint("imports", __name__)
 
     @blueprint.post(PATH)
-    @_documented("import", ImportJob, (*READS, 403, 408, 413, 415, 507), status=ACCEPTED)
+    @documented("imports", "import", ImportJob, (*READS, 403, 408, 413, 415, 507), status=ACCEPTED)
     @document_querystring(ImportParameters)
     async def begin_import() -> Response:
         """Upload records to be written in the background.
@@ -95,7 +92,7 @@ def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
         return response
 
     @blueprint.get(PATH)
-    @_documented("imports", ImportList, READS)
+    @documented("imports", "imports", ImportList, READS)
     @document_querystring(ListImports)
     async def list_imports() -> Response:
         """List imports, newest first."""
@@ -106,19 +103,19 @@ def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
         )
 
     @blueprint.get(f"{PATH}/<import_id>")
-    @_documented("import", ImportJob, (*READS, 404))
+    @documented("imports", "import", ImportJob, (*READS, 404))
     async def get_import(import_id: str) -> Response:
         """How far an import has come."""
         return json_response(job_body(await jobs.get(import_id)))
 
     @blueprint.delete(f"{PATH}/<import_id>")
-    @_documented("import", ImportJob, (*READS, 403, 404))
+    @documented("imports", "import", ImportJob, (*READS, 403, 404))
     async def cancel_import(import_id: str) -> Response:
         """Stop an import; what was written stays. One that has ended is answered as it is."""
         return json_response(job_body(await jobs.cancel(import_id)))
 
     @blueprint.get(f"{PATH}/<import_id>/events")
-    @_documented("import_events", ImportJob, (*READS, 404))
+    @documented("imports", "import_events", ImportJob, (*READS, 404))
     async def listen_to_import(import_id: str) -> Response:
         """Server-sent events: `progress` with the import at each change, `done` at the end.
 
@@ -161,19 +158,3 @@ async def _received(
         if not size:
             raise InvalidRequest(EMPTY)
         return await file.keep()
-
-
-ViewT = TypeVar("ViewT", bound=Callable[..., Any])
-
-
-def _documented(
-    name: str, answer: type, errors: Sequence[int], status: int = 200
-) -> Callable[[ViewT], ViewT]:
-    def documented(view: ViewT) -> ViewT:
-        view = tag(["imports"])(operation_id(name)(view))
-        view = document_response(answer, status)(view)
-        for each in errors:
-            view = document_response(ErrorAnswer, each)(view)
-        return view
-
-    return documented

@@ -7,16 +7,13 @@ not. With the error of the backend, if none was written because of it. With 422,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from quart import Blueprint, Quart, Response, request
 from quart_schema import (
     document_querystring,
     document_request,
-    document_response,
-    operation_id,
-    tag,
 )
 from werkzeug.routing import BaseConverter
 
@@ -28,6 +25,7 @@ from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.access import check_write
 from service.web.bodies import NDJSON, read_body
+from service.web.documentation import documented
 from service.web.record_reading import read_parameters, read_records
 from service.web.record_schemas import (
     DeletedAnswer,
@@ -42,7 +40,6 @@ from service.web.record_schemas import (
     check_id,
 )
 from service.web.record_schemas import Record as RecordAnswer
-from service.web.schemas import ErrorAnswer
 from service.web.validating import invalid, validated
 from service.web.writing import json_response
 
@@ -123,7 +120,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return parameters.wait is not None
 
     @blueprint.post(PATH)
-    @_documented("records", WrittenAnswer, BODIES)
+    @documented("records", "records", WrittenAnswer, BODIES)
     @document_querystring(WriteParameters)
     @document_request(RecordsBody)
     async def upsert_records() -> Response:
@@ -138,7 +135,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return json_response(_written(written))
 
     @blueprint.get(PATH)
-    @_documented("records", ListAnswer, READS)
+    @documented("records", "records", ListAnswer, READS)
     @document_querystring(ListParameters)
     async def list_records() -> Response:
         """List ids, in order, a page at a time."""
@@ -153,7 +150,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return json_response({"ids": page.ids, "cursor": page.cursor})
 
     @blueprint.get(f"{PATH}/<id:record_id>")
-    @_documented("record", RecordAnswer, (*READS, 404))
+    @documented("records", "record", RecordAnswer, (*READS, 404))
     @document_querystring(ReadParameters)
     async def get_record(record_id: str) -> Response:
         """Read one record, as it was written."""
@@ -166,7 +163,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
             raise UpstreamGarbled("The record can't be written as JSON") from exc
 
     @blueprint.delete(f"{PATH}/<id:record_id>")
-    @_documented("record", DeletedAnswer, WRITES)
+    @documented("records", "record", DeletedAnswer, WRITES)
     @document_querystring(WriteParameters)
     async def delete_record(record_id: str) -> Response:
         """Delete one record; that there is none is no error."""
@@ -175,7 +172,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return await delete(parameters, selection)
 
     @blueprint.delete(PATH)
-    @_documented("records", DeletedAnswer, BODIES)
+    @documented("records", "records", DeletedAnswer, BODIES)
     @document_querystring(WriteParameters)
     @document_request(DeleteRequest)
     async def delete_records() -> Response:
@@ -191,7 +188,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         return json_response({"deleted": count})
 
     @blueprint.get("/api/stats")
-    @_documented("stats", StatsAnswer, READS)
+    @documented("records", "stats", StatsAnswer, READS)
     async def stats() -> Response:
         """How many records each index has, by namespace."""
         indexes = await stores.stats(deadline())
@@ -203,20 +200,6 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
         )
 
     return blueprint
-
-
-ViewT = TypeVar("ViewT", bound=Callable[..., Any])
-
-
-def _documented(name: str, answer: type, errors: Sequence[int]) -> Callable[[ViewT], ViewT]:
-    def documented(view: ViewT) -> ViewT:
-        view = tag(["records"])(operation_id(name)(view))
-        view = document_response(answer, 200)(view)
-        for status in errors:
-            view = document_response(ErrorAnswer, status)(view)
-        return view
-
-    return documented
 
 
 def _checked_id(id: str) -> str:

@@ -86,7 +86,7 @@ def _terms(value: list[str]) -> list[str]:
     return value
 
 
-def _checked_filter(value: dict[str, Any]) -> dict[str, Any]:
+def checked_filter(value: dict[str, Any]) -> dict[str, Any]:
     check_filter(value)
     return value
 
@@ -103,7 +103,7 @@ class SearchRequest(BaseModel):
     namespace: Annotated[str, AfterValidator(_namespace)] | None = Field(
         None, max_length=MAX_NAME, description=NAMESPACE
     )
-    filter: Annotated[dict[str, Any], AfterValidator(_checked_filter)] | None = Field(
+    filter: Annotated[dict[str, Any], AfterValidator(checked_filter)] | None = Field(
         None, description=FILTER
     )
     fields: Annotated[list[str], AfterValidator(_field_names)] | None = Field(
