@@ -76,7 +76,7 @@ class Receiver(asyncio.StreamReaderProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
         self.wire.stop_waiting()
-        super().connection_lost(exc)
+        super().connection_lost(_as_gone(exc))
 
     def hear(self) -> None:
         """It is time for what was held back."""
@@ -104,6 +104,16 @@ class Receiver(asyncio.StreamReaderProtocol):
         if self._timer is not None:
             self._timer.cancel()
         return held
+
+
+def _as_gone(exc: Exception | None) -> Exception | None:
+    """A client that the kernel gave up, or can't reach any more, is gone as one that hung up is.
+
+    Whoever writes to it foresees a ConnectionError alone.
+    """
+    if isinstance(exc, OSError) and not isinstance(exc, ConnectionError):
+        return ConnectionResetError(exc.errno, exc.strerror)
+    return exc
 
 
 def _nothing(passed_on: int) -> bool:

@@ -67,7 +67,8 @@ async def ask(wire: socket.socket, said: bytes | tuple[bytes, bytes]) -> None:
 
 async def until_nobody_is_left(server: Server) -> None:
     async with asyncio.timeout(20):
-        await asyncio.wait(server._acceptor.connections)
+        while server._acceptor.connections:
+            await asyncio.wait(server._acceptor.connections)
 
 
 @LOOPS
