@@ -45,7 +45,7 @@ async def on_disk(work: Callable[[], DoneT]) -> DoneT:
 @contextlib.asynccontextmanager
 async def begun(spool: Spool, id: str) -> AsyncIterator[Held]:
     """A new file, locked until the end of the block."""
-    async with _closing(lambda: spool.new(id)) as held:
+    async with _closing(lambda: spool.new(id), unwanted=Held.remove) as held:
         assert held is not None, "it was made"  # noqa: S101
         yield held
 
@@ -62,16 +62,20 @@ async def removed(held: Held) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _closing(take: Callable[[], Held | None]) -> AsyncIterator[Held | None]:
+async def _closing(
+    take: Callable[[], Held | None], unwanted: Callable[[Held], None] = Held.close
+) -> AsyncIterator[Held | None]:
+    """`unwanted` is done with what was taken for somebody who has gone by then."""
     taking = asyncio.ensure_future(asyncio.to_thread(take))
-    held: Held | None = None
     try:
         held = await asyncio.shield(taking)
-        yield held
     except asyncio.CancelledError:
         await asyncio.wait({taking})
-        held = None if taking.cancelled() or taking.exception() else taking.result()
+        if not taking.cancelled() and not taking.exception() and (late := taking.result()):
+            unwanted(late)
         raise
+    try:
+        yield held
     finally:
         if held:
             held.close()

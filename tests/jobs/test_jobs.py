@@ -188,6 +188,26 @@ async def test_whoever_goes_away_in_mid_upload_leaves_nothing(folder: Path) -> N
         assert left(folder) == []
 
 
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_whoever_goes_away_as_an_upload_begins_leaves_nothing(
+    folder: Path, turns: int
+) -> None:
+    async with running(folder, None, Shelf()) as here:
+        await here.jobs.list(1, None)
+
+        async def caller() -> None:
+            async with here.jobs.receive(plan()):
+                await asyncio.Event().wait()
+
+        callers = [asyncio.create_task(caller()) for _ in range(20)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for each in callers:
+            each.cancel()
+        await asyncio.wait(callers)
+        assert left(folder) == []
+
+
 async def test_two_services_in_one_process_open_their_databases_at_once(tmp_path: Path) -> None:
     """What Alembic's migrations call is one for the whole process."""
     async with contextlib.AsyncExitStack() as stack:
