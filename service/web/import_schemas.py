@@ -56,8 +56,8 @@ class ImportParameters(Parameters):
         None, description="Of CSV: one character, or `tab`."
     )
     strings: bool = Field(False, description="Every cell of a CSV is a text.")
-    name: Annotated[str, AfterValidator(_name)] | None = Field(
-        None, max_length=MAX_NAME, description="What the import is called; without, as the file."
+    name: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_name)] | None = Field(
+        None, description="What the import is called; without, as the file."
     )
 
 

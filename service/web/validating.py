@@ -27,6 +27,12 @@ SENTENCES = {
     "dict_type": "must be a JSON object",
     "list_type": "must be a list of texts",
 }
+LENGTHS = {
+    "string_too_short": ("at least", "min_length", "character"),
+    "string_too_long": ("at most", "max_length", "character"),
+    "too_short": ("at least", "min_length", "item"),
+    "too_long": ("at most", "max_length", "item"),
+}
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -69,7 +75,8 @@ def given_twice(name: str) -> InvalidRequest:
 def _error(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> RequestError:
     first = errors[0]
     if first["type"] == "json_invalid":
-        return BadRequest(f"The body is not valid JSON: {lowered(first['msg'])}")
+        why = first["msg"].removeprefix("Invalid JSON: ")
+        return BadRequest(f"The body is not valid JSON: {lowered(why)}")
     if not first["loc"]:
         if first["type"] == "value_error":
             return InvalidRequest(first["msg"].removeprefix("Value error, "))
@@ -89,6 +96,10 @@ def _message(error: ErrorDetails, model: type[BaseModel]) -> str:
         return "must be given"
     if error["type"] in SENTENCES:
         return SENTENCES[error["type"]]
+    if error["type"] in LENGTHS:
+        bound, name, unit = LENGTHS[error["type"]]
+        length = error["ctx"][name]
+        return f"must have {bound} {length} {unit}{'' if length == 1 else 's'}"
     return lowered(error["msg"].removeprefix("Value error, ").replace("Input should", "must"))
 
 

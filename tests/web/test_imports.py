@@ -156,6 +156,8 @@ async def test_what_is_wrong_with_an_upload_is_said_and_nothing_stays(
     refused(await post(url, content=b"", headers=NDJSON), 422, "invalid_request", "nothing")
     for query in ("format=xml", "on_error=maybe", "flatten=1", "delimiter=ab", "namespace=a/b"):
         refused(await post(f"{url}?{query}", content=LINES, headers=NDJSON), 422, "invalid_request")
+    named = await post(f"{url}?name={'n' * 256}", content=LINES, headers=NDJSON)
+    refused(named, 422, "invalid_request", "name: must have at most 255 characters")
     refused(await post(f"{url}?x=1", content=LINES, headers=NDJSON), 422, "invalid_request", "x")
     large = b"x" * 100_001
     refused(await post(url, content=large, headers=NDJSON), 413, "body_too_large", "100000")

@@ -87,6 +87,8 @@ BODIES: list[tuple[Any, str, str]] = [
     ({"rerank": True}, "rerank", "'union', 'per-leg' or 'none'"),
     ({"limit": 5}, "limit", "is not a parameter"),
     ({"namespace": "a b"}, "namespace", "512 characters"),
+    ({"fields": []}, "fields", "must have at least 1 item"),
+    ({"match_terms": ["a"] * 33}, "match_terms", "must have at most 32 items"),
 ]
 
 
@@ -125,6 +127,7 @@ async def test_bytes_that_are_no_search(client: Client, raw: bytes, status: int)
     code = "bad_request" if status == 400 else "invalid_request"
     body = await fault(response, status, code)
     assert len(body["detail"]) < 500
+    assert body["detail"].lower().count("json") <= 1
 
 
 @pytest.mark.parametrize("query", ["text_query=%ff", "text_query=a&%e4=1", "text_query=%c3%28"])
