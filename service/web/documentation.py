@@ -34,8 +34,16 @@ TAGS: list[Tag | dict[Any, Any]] = [
 class Provider(OpenAPIProvider):
     """Headers of an answer where OpenAPI has them, and no JSON where there is none.
 
-    A model of something else than JSON says so with a class variable, `media_type`.
+    A model of something else than JSON says so with a class variable: `media_type` if it is an
+    answer, `media_types` if it is what is sent, in one of them.
     """
+
+    def build_request_body(self, model: Any, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        body, definitions = super().build_request_body(model, source)
+        if media_types := getattr(model, "media_types", None):
+            (given,) = body["content"].values()
+            body["content"] = dict.fromkeys(media_types, given)
+        return body, definitions
 
     def build_response_object(
         self, model: Any, headers_model: Any

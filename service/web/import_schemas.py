@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from service.ingest.delimited import is_delimiter
 from service.jobs.job import Format, Job, OnError, Status
 from service.web.record_schemas import NAMESPACE, Parameters
+from service.web.sse import MEDIA_TYPE
 
 MAX_NAME = 255
 MAX_COLUMN = 512
@@ -61,6 +63,18 @@ class ImportParameters(Parameters):
     )
 
 
+class ImportBody(RootModel[bytes]):
+    """NDJSON, CSV or TSV, packed with gzip or not, or a form with one such file."""
+
+    media_types: ClassVar[Sequence[str]] = (
+        "application/x-ndjson",
+        "text/csv",
+        "text/tab-separated-values",
+        "application/gzip",
+        "multipart/form-data",
+    )
+
+
 class ListImports(BaseModel):
     """Which imports, and how many of them."""
 
@@ -101,6 +115,16 @@ class ImportJob(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class ImportEvents(ImportJob):
+    """Events named `progress` and `done`; what is described here is an event's `data`."""
+
+    media_type: ClassVar[str] = MEDIA_TYPE
+
+
+class EndKnown(BaseModel):
+    """To a `Last-Event-ID` that is the one of `done`: nothing more comes."""
 
 
 class ImportList(BaseModel):

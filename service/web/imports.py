@@ -7,9 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from quart import Blueprint, Quart, Request, Response, request
-from quart_schema import (
-    document_querystring,
-)
+from quart_schema import document_querystring, document_request, document_response
 
 from service.access.door import Door
 from service.errors import BodyTimeout, BodyTooLarge, InvalidRequest, RequestError
@@ -21,6 +19,9 @@ from service.web.documentation import documented
 from service.web.gate import leave
 from service.web.import_events import events_response
 from service.web.import_schemas import (
+    EndKnown,
+    ImportBody,
+    ImportEvents,
     ImportJob,
     ImportList,
     ImportParameters,
@@ -73,6 +74,7 @@ def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
     @blueprint.post(PATH)
     @documented("imports", "import", ImportJob, (*READS, 403, 408, 413, 415, 507), status=ACCEPTED)
     @document_querystring(ImportParameters)
+    @document_request(ImportBody)
     async def begin_import() -> Response:
         """Upload records to be written in the background.
 
@@ -115,7 +117,8 @@ def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
         return json_response(job_body(await jobs.cancel(import_id)))
 
     @blueprint.get(f"{PATH}/<import_id>/events")
-    @documented("imports", "import_events", ImportJob, (*READS, 404))
+    @documented("imports", "import_events", ImportEvents, (*READS, 404))
+    @document_response(EndKnown, 204)
     async def listen_to_import(import_id: str) -> Response:
         """Server-sent events: `progress` with the import at each change, `done` at the end.
 

@@ -311,6 +311,17 @@ def slow_lines() -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
+async def test_its_documentation_says_what_is_sent_and_what_comes_back(
+    api: httpx.AsyncClient,
+) -> None:
+    paths = (await api.get("/api/openapi.json")).json()["paths"]
+    sent = paths["/api/imports"]["post"]["requestBody"]["content"]
+    assert sent.keys() >= {"application/x-ndjson", "text/csv", "multipart/form-data"}
+    answers = paths["/api/imports/{import_id}/events"]["get"]["responses"]
+    assert answers["200"]["content"].keys() == {"text/event-stream"}
+    assert "content" not in answers["204"]
+
+
 async def test_one_that_runs_is_cancelled_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async with calling(create_app(load_settings(data_dir=str(tmp_path)))) as api:
         job = (await api.post("/api/imports", content=slow_lines(), headers=NDJSON)).json()
