@@ -15,12 +15,13 @@ from quart_schema import document_querystring, document_response, operation_id, 
 from werkzeug.datastructures import Accept
 
 from service.settings import Settings
+from service.web.errors import ErrorAnswer
 from service.web.export_stream import Begun, Shape, begun, chunks
 from service.web.exported import MEDIA_TYPES, Format
 from service.web.gate import leave
 from service.web.record_reading import read_parameters
 from service.web.record_schemas import Parameters, Record
-from service.web.schemas import ErrorAnswer, checked_filter
+from service.web.search_schemas import checked_filter
 
 PATH = "/api/export"
 ERRORS = (400, 401, 422, 500, 502, 503, 504, 507)
