@@ -23,7 +23,7 @@ from service.ingest.loading import TRY_AGAIN, Load, Patience
 from service.ingest.reading import GZIP, opened
 from service.ingest.stream import Options, parsed
 from service.ingest.target import Target
-from service.jobs.disk import removed
+from service.jobs.disk import finished, removed
 from service.jobs.job import Job, Status, now
 from service.jobs.pace import Pace
 from service.jobs.spool import Held
@@ -67,7 +67,7 @@ class Work:
         tell: Callable[[Job], None],
         patience: Patience = PATIENCE,
     ) -> None:
-        job = claimed.job
+        self._job = job = claimed.job
         self.id = job.id
         self._plan = job.plan
         self._held = held
@@ -94,6 +94,7 @@ class Work:
 
     async def run(self) -> None:
         """Work on it until it has ended, or is stopped. Removes the upload once it has ended."""
+        self._tell(self._job)
         saving = asyncio.create_task(self._keep_saving())
         try:
             outcome = await self._outcome()
@@ -188,7 +189,7 @@ class Work:
             await asyncio.sleep(SAVE_S)
             with contextlib.suppress(JobsUnavailable):  # it was logged, and is tried again
                 if self._standing.changed:
-                    await self._save()
+                    await finished(self._save())  # and told: what was saved is a revision
                 elif turn % round(LOOK_S / SAVE_S) == 0:
                     wanted = await self._store.to_cancel(self.id)
                     self._see(wanted)
