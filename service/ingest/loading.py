@@ -39,11 +39,8 @@ HOPELESS = 100  # refused records, and not one that was taken: something else is
 LAST_CALLS_S = 10.0  # how long batches in flight may take after a stop
 
 
-def _codes(kind: type[RequestError]) -> set[str]:
-    return {kind.code}.union(*(_codes(child) for child in kind.__subclasses__()))
-
-
-PASSING_CODES = set[str]().union(*map(_codes, TRY_AGAIN))  # of one record, in an answer
+# Of one record, in an answer.
+PASSING_CODES = set[str]().union(*(kind.codes() for kind in TRY_AGAIN))
 
 
 @dataclass(frozen=True, slots=True)

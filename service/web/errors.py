@@ -32,11 +32,7 @@ class FieldError(BaseModel):
     msg: str = Field(description="What is allowed there.")
 
 
-def _codes(kind: type[errors.RequestError]) -> set[str]:
-    return {kind.code}.union(*(_codes(child) for child in kind.__subclasses__()))
-
-
-ERROR_CODES = sorted(_codes(errors.RequestError))
+ERROR_CODES = sorted(errors.RequestError.codes())
 
 
 class ErrorAnswer(BaseModel):
