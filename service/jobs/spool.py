@@ -86,7 +86,7 @@ class Spool:
     def space(self) -> tuple[int, int]:
         """Bytes that are free on its disk, and those of them that uploads have to leave free."""
         total, _, free = self._usage(self.folder)
-        return free, max(64 * MIB, min(total // 20, 1024 * MIB))
+        return free, max(64 * MIB, min(total // 20, 256 * MIB))
 
     def new(self, id: str) -> Held:
         """A file for an upload that begins."""
