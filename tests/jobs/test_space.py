@@ -59,7 +59,7 @@ async def test_an_upload_ends_where_too_little_of_the_disk_would_be_left(folder:
 async def test_one_that_is_known_to_be_too_large_is_refused_at_once(folder: Path) -> None:
     disk = Disk(folder, 10 * GIB, others=5 * GIB)
     async with running(folder, None, Shelf(), disk_usage=disk.usage) as here:
-        with pytest.raises(StorageFull, match="2560 MiB, of which 256 MiB"):
+        with pytest.raises(StorageFull, match="5120 MiB, of which 256 MiB"):
             async with here.jobs.receive(plan(), 5 * GIB):
                 raise AssertionError("it was let in")
         async with here.jobs.receive(plan(), 4 * GIB):
