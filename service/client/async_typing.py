@@ -94,6 +94,7 @@ async def typing_session(wire: AsyncWire) -> AsyncIterator[AsyncTyping]:
                 except Exception as exc:  # not the wire's: it is raised as it is, outside of it
                     error = exc
                 finally:
+                    typing._keystrokes.end()
                     reading.cancel()
                     await asyncio.wait([reading])
         except ExceptionGroup as exc:  # what the socket's own tasks met

@@ -58,6 +58,8 @@ def prepared(source: AsyncSource, options: ImportOptions) -> Iterator[Call[Job]]
     with _opened(source) as body:
         name = options.get("name") or body.name
         format = options.get("format") or body.format or _format_of(name)
+        if format not in MEDIA_TYPES:
+            raise InvalidArgument(f"format is one of {', '.join(MEDIA_TYPES)}")
         headers = {"Content-Type": MEDIA_TYPES[format]}
         if body.size is not None:  # so the service can tell how much is left
             headers["Content-Length"] = str(body.size)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from service.client import answers
 from service.client.call import encoded
-from service.client.errors import ApiError, GarbledAnswer
+from service.client.errors import ApiError, ConnectionFailed, GarbledAnswer
 from service.client.models import Asked, Mode, SearchEvent
 from service.client.requests import SearchOptions, asked_for, search_body
 
@@ -32,6 +32,7 @@ class Keystrokes:
         self._seq = 0
         self._asked: Asked | None = None  # None: no search is under way
         self._unread: deque[_Heard] = deque()
+        self._ended = False
 
     @property
     def under_way(self) -> bool:
@@ -40,6 +41,7 @@ class Keystrokes:
 
     def search(self, text: str, mode: Mode, options: SearchOptions) -> str:
         """What to send for a search that takes the place of the one before."""
+        self._check()
         seq = self._seq + 1
         body = {**search_body(text, options), "type": "search", "seq": seq, "mode": mode}
         message = encoded(body).decode()
@@ -75,6 +77,7 @@ class Keystrokes:
 
     def take(self) -> SearchEvent | None:
         """The next that has come of the newest search; its error is raised."""
+        self._check()
         while self._unread:
             seq, outcome = self._unread.popleft()
             if seq != self._seq:
@@ -83,3 +86,11 @@ class Keystrokes:
                 raise outcome
             return outcome
         return None
+
+    def end(self) -> None:
+        """Nothing more is said or heard."""
+        self._ended, self._asked = True, None
+
+    def _check(self) -> None:
+        if self._ended:
+            raise ConnectionFailed("This connection was closed at the end of its block")

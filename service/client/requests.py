@@ -65,6 +65,8 @@ class ExportOptions(TypedDict, total=False):
 
 
 def search(mode: Mode, text: str, options: SearchOptions) -> Call[Answer]:
+    if mode not in PATHS:
+        raise InvalidArgument(f"mode is one of {', '.join(PATHS)}")
     asked = asked_for(mode, options)
     return _with_body(
         "POST", PATHS[mode], search_body(text, options), partial(answers.answer, asked=asked)
@@ -204,10 +206,20 @@ def export(format: Literal["ndjson", "csv"], options: ExportOptions) -> Call[Rec
         namespace=options.get("namespace"),
         format=format,
         filter=None if filter is None else encoded(filter).decode(),
-        fields=None if fields is None else ",".join(fields),
+        fields=None if fields is None else ",".join(_listed(fields)),
     )
     headers = {"Accept": "*/*"}
     return Call("GET", EXPORT, _exported, parameters, headers=headers, long=True)
+
+
+def _listed(fields: Sequence[str]) -> Sequence[str]:
+    """They go into the URL, separated by commas."""
+    if isinstance(fields, str):
+        raise InvalidArgument("fields are several: put the one into a list")
+    for name in fields:
+        if "," in name or name != name.strip():
+            raise InvalidArgument(f"the field {name!r} can't be asked for by its name: export all")
+    return fields
 
 
 def _exported(line: bytes) -> Record:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 from httpx_ws import HTTPXWSException, WebSocketDisconnect, WebSocketInvalidTypeReceived
-from wsproto.utilities import ProtocolError
+from wsproto.utilities import LocalProtocolError, ProtocolError
 
 from service.client.answers import decoded
 from service.client.call import EVENTS, JSON, Call
@@ -74,6 +74,8 @@ class Seam:
             raise ConnectionFailed(sentence) from exc
         except WebSocketInvalidTypeReceived as exc:
             raise GarbledAnswer(f"{self.url} says something that is no text") from exc
+        except LocalProtocolError as exc:  # which repeats all that was to be sent
+            raise ConnectionFailed(f"The connection to {self.url} is closed") from exc
         except (HTTPXWSException, ProtocolError) as exc:
             sentence = f"The connection to {self.url} broke ({_words(exc)})"
             raise ConnectionFailed(sentence) from exc

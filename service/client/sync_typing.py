@@ -93,9 +93,12 @@ def typing_session(wire: Wire) -> Iterator[Typing]:
         wire.opened(requests.typing()) as response,
         _Socket(response.extensions["network_stream"], response=response) as opened,
     ):
+        typing = Typing(opened, wire.seam, wire.timeout)
         try:
-            yield Typing(opened, wire.seam, wire.timeout)
+            yield typing
         except Exception as exc:  # not the wire's: it is raised as it is, outside of it
             error = exc
+        finally:
+            typing._keystrokes.end()
     if error is not None:
         raise error

@@ -84,6 +84,20 @@ class Source(io.RawIOBase):
         return after
 
 
+class Unpacked(gzip.GzipFile):
+    """What was packed, line by line. A few bytes can hold so many that a stop between two reads of
+    the file comes too late.
+    """
+
+    def __init__(self, stream: BinaryIO, meter: Meter) -> None:
+        super().__init__(fileobj=stream)
+        self._meter = meter
+
+    def readline(self, size: int | None = -1) -> bytes:
+        self._meter.check()
+        return super().readline(size)
+
+
 @contextlib.contextmanager
 def opened(path: Path | None, meter: Meter) -> Iterator[BinaryIO]:
     """The bytes of a file, or of stdin if there is no path, unpacked if they are gzip."""
@@ -96,7 +110,7 @@ def opened(path: Path | None, meter: Meter) -> Iterator[BinaryIO]:
     try:
         stream = io.BufferedReader(Source(descriptor, meter), CHUNK)
         packed = stream.peek(2)[:2] == GZIP or (path is not None and path.suffix == ".gz")
-        yield cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if packed else stream
+        yield cast("BinaryIO", Unpacked(stream, meter)) if packed else stream
     finally:
         if not keep:
             os.close(descriptor)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from service.client import Forbidden, IncompleteExport, NotConnected
+from service.client import Forbidden, IncompleteExport, InvalidArgument, NotConnected
 from tests.client.conftest import Make
 from tests.client.far_end import Reply, answer, chunked, far_end, nobody
 
@@ -162,3 +162,11 @@ def test_what_was_written_is_what_is_exported(
     client.delete(all=True, wait="visible", **space)
     job = client.wait_for_import(client.import_file(again, **space).id)
     assert (job.written, job.failed) == (700, 0)
+
+
+@pytest.mark.parametrize("fields", ["chunk_text", ["a,b"], [" a"]])
+def test_fields_that_would_be_taken_for_others_are_not_asked_for(make: Make, fields: Any) -> None:
+    with far_end(export(BODY, 1_000)) as end:
+        with pytest.raises(InvalidArgument, match=r"fields are several|'(a,b| a)'"):
+            list(make(end.url).export(fields=fields))
+        assert end.requests == []

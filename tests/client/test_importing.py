@@ -194,6 +194,12 @@ def test_a_file_of_text_is_refused(make: Make) -> None:
             make(end.url).import_file(io.StringIO("text"), format="csv")
 
 
+def test_a_format_that_there_is_none_of_is_not_sent(make: Make) -> None:
+    with far_end(ACCEPTED) as end:
+        with pytest.raises(InvalidArgument, match="ndjson, csv, tsv"):
+            make(end.url).import_file([{"_id": "a"}], format="xml")
+
+
 def test_a_file_that_is_not_there_is_what_python_says(make: Make, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         make("http://127.0.0.1:9").import_file(tmp_path / "none.csv")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.client import Invalid
+from service.client import Invalid, InvalidArgument
 
 TEXT = "can butter be frozen"
 
@@ -89,3 +89,5 @@ def test_a_wrong_question_is_told_with_its_field(client: Any) -> None:
 def test_an_option_that_there_is_none_of_is_not_sent(client: Any) -> None:
     with pytest.raises(TypeError, match="topk"):
         client.semantic(TEXT, topk=1)
+    with pytest.raises(InvalidArgument, match="semantic, lexical, cascading"):
+        client.search(TEXT, mode="hybrid")

@@ -153,7 +153,7 @@ def test_a_connection_that_the_service_closes_is_told_with_its_reason(make: Make
         typing.search("x")
         with pytest.raises(ConnectionFailed, match="1001: the service is stopping"):
             list(typing)
-        with pytest.raises(ConnectionFailed):
+        with pytest.raises(ConnectionFailed, match="closed"):
             typing.search("y")
 
 
@@ -208,6 +208,27 @@ def test_what_goes_wrong_inside_comes_out_as_it_is(make: Make) -> None:
         with pytest.raises(ZeroDivisionError):
             with make(url).typing():
                 raise ZeroDivisionError
+
+
+def test_a_connection_that_was_left_is_no_more_searched_over_nor_listened_to(make: Make) -> None:
+    with speaking(listen) as url:
+        with make(url).typing() as typing:
+            typing.search("x")
+        for use in (lambda: typing.search("y"), lambda: list(typing)):
+            with pytest.raises(ConnectionFailed, match="closed at the end of its block"):
+                use()
+        typing.cancel()
+
+
+async def test_who_listens_hears_that_the_connection_was_left() -> None:
+    with speaking(listen) as url:
+        async with AsyncSearchClient(url) as client:
+            async with client.typing() as typing:
+                await typing.search("x")
+                listening = asyncio.create_task(_all(typing))
+                await asyncio.sleep(0)
+            with pytest.raises(ConnectionFailed):
+                await listening
 
 
 async def test_a_search_from_elsewhere_wakes_who_listens(service: str) -> None:

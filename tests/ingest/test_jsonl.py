@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.errors import CommandFailed
 from service.ingest.inputs import find
 from service.ingest.items import Fault, Record, Rules
-from service.ingest.reading import MAX_LINE
+from service.ingest.reading import MAX_LINE, Meter, Stopped, lines, opened
 from tests.ingest.parsing import faults, parsed, records, written
 
 
@@ -167,3 +167,16 @@ def test_whatever_passes_can_be_written_and_has_an_id_and_a_text(given: dict[str
         assert item.fields["chunk_text"].strip()
         written_out = json.dumps(item.fields, ensure_ascii=False, allow_nan=False).encode()
         assert json.loads(written_out) == item.fields
+
+
+def test_reading_ends_when_it_is_told_to_however_many_lines_a_packed_piece_holds(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path / "blank.gz", gzip.compress(b"\n" * 100_000))
+    meter = Meter()
+    with opened(path, meter) as stream:
+        read = lines(stream)
+        next(read)
+        meter.stop()
+        with pytest.raises(Stopped):
+            next(read)
