@@ -19,8 +19,9 @@ from service.ingest.batches import batches
 from service.ingest.flow import Flow
 from service.ingest.inputs import Input
 from service.ingest.items import Item, Rules
-from service.ingest.loading import TRY_AGAIN, Load, Patience
+from service.ingest.loading import Load
 from service.ingest.reading import GZIP, opened
+from service.ingest.sending import TRY_AGAIN, Patience
 from service.ingest.stream import Options, parsed
 from service.ingest.target import Target
 from service.jobs.disk import finished, removed
@@ -247,7 +248,7 @@ class Work:
         return saved is not None and saved.job.ended
 
     def _progress(self, whole_s: float | None = None) -> Progress:
-        return self._standing.progress(self._load.tally.retries if self._load else 0, whole_s)
+        return self._standing.progress(self._load.retries if self._load else 0, whole_s)
 
     def _sentence(self, exc: CascadeError) -> str:
         """Why it failed."""
