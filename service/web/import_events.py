@@ -49,7 +49,8 @@ async def _events(
                     yield HEARTBEAT
                 else:
                     seen = job.revision
-                    yield event("progress", _data(job), seen)
+                    # Who has the id of the end has heard `done`, and need not come back for it.
+                    yield event("progress", _data(job), None if job.ended else seen)
     except TooSlow:
         return  # it reads nothing, so there is nothing to be told
     except RequestError as exc:

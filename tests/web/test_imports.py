@@ -272,6 +272,18 @@ async def test_events_go_on_where_somebody_has_stopped_listening(api: httpx.Asyn
     assert (known.status_code, known.content) == (204, b"")
 
 
+async def test_who_loses_the_connection_just_before_the_end_is_told_of_it(
+    api: httpx.AsyncClient,
+) -> None:
+    job = await ended(api, (await api.post("/api/imports", content=LINES, headers=NDJSON)).json())
+    url = f"/api/imports/{job['id']}/events"
+    *heard, done, _ = (await api.get(url)).text.split("\n\n")
+    assert "event: done" in done
+    ids = [line[4:] for line in "\n".join(heard).splitlines() if line.startswith("id: ")]
+    again = await api.get(url, headers={"Last-Event-ID": ids[-1] if ids else ""})
+    assert events_of(again.text)[-1] == ("done", job)
+
+
 async def test_who_listens_is_told_to_come_back_when_the_service_stops(tmp_path: Path) -> None:
     lifecycle = Lifecycle()
     app = create_app(load_settings(data_dir=str(tmp_path)), lifecycle)
