@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bench.processes import Process
+import contextlib
+from collections.abc import Iterator
+
+from bench.processes import Process, free_port, running
 
 MODULE = ["service", "serve"]
 
@@ -20,3 +23,14 @@ def environment(port: int, upstream: Process, *, cache_ttl: int = 0) -> dict[str
         "PINECONE_SPARSE_INDEX_HOST": upstream.url,
         "PINECONE_CONTROLLER_HOST": upstream.url,
     }
+
+
+@contextlib.contextmanager
+def started(*options: str) -> Iterator[tuple[Process, Process]]:
+    """The service, and behind it an upstream with these options."""
+    port = free_port()
+    module = ["bench.upstream", "--port", str(port), *options]
+    with running("the upstream", port, module, {}) as upstream:
+        port = free_port()
+        with running("cascade", port, MODULE, environment(port, upstream)) as service:
+            yield service, upstream

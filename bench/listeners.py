@@ -24,9 +24,9 @@ from typing import Any
 
 import uvloop
 
-from bench import cascade
+from bench.cascade import started
 from bench.command import end_on_signals, positive
-from bench.processes import Failed, Process, free_port, running
+from bench.processes import Failed, Process
 
 WRITE_DELAY_MS = 500.0
 SMALL_BUFFER = 2048
@@ -159,13 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_on_signals()
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs")
     try:
-        port = free_port()
-        module = ["bench.upstream", "--port", str(port), "--write-delay-ms", str(WRITE_DELAY_MS)]
-        with running("the upstream", port, module, {}) as upstream:
-            port = free_port()
-            settings = cascade.environment(port, upstream)
-            with running("cascade", port, ["service", "serve"], settings) as service:
-                return uvloop.run(measure(service, options))
+        with started("--write-delay-ms", str(WRITE_DELAY_MS)) as (service, _):
+            return uvloop.run(measure(service, options))
     except Failed as exc:
         print(f"bench.listeners: {exc}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ import uvloop
 
 from bench.figures import Rounds
 from bench.load import load
-from bench.processes import Process
+from bench.processes import Failed, Process
 from bench.upstream import RESTART
 
 ANSWER_TIMEOUT_S = 30.0
@@ -25,6 +25,11 @@ def found(process: Process, target: str) -> list[tuple[Any, ...]]:
         return [tuple(result[name] for name in OF_A_RESULT) for result in results]
     except (LookupError, TypeError) as exc:
         raise process.failed(f"gave no results ({type(exc).__name__})") from exc
+
+
+def refuse_unless_found(process: Process, target: str) -> None:
+    if not found(process, target):
+        raise Failed(f"{process.name} finds nothing")
 
 
 def measure(

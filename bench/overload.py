@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import platform
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvloop
 
-from bench import cascade
+from bench.cascade import started
+from bench.command import end_on_signals
 from bench.crowd import SHARES
 from bench.figures import Rounds, percentile
 from bench.lanes import TARGET
-from bench.measuring import found, measure
-from bench.processes import ROOT, Failed, Process, environment, free_port, running
+from bench.measuring import measure, refuse_unless_found
+from bench.processes import ROOT, Failed, Process, environment
 
 PEAK_IN_FLIGHT = 64
 CROWDS = ((640, False), (2560, False), (2560, True))
@@ -45,20 +44,6 @@ class Watched:
     failed: int = 0
     memory_mib: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
-
-
-@contextlib.contextmanager
-def started(delay_ms: float) -> Iterator[Process]:
-    """The service, in front of an upstream with a fixed delay."""
-    port = free_port()
-    module = ["bench.upstream", "--port", str(port), "--delay-ms", str(delay_ms)]
-    with running("the upstream", port, module, {}) as upstream:
-        port = free_port()
-        settings = cascade.environment(port, upstream)
-        with running("cascade", port, ["service", "serve"], settings) as service:
-            if not found(service, TARGET):
-                raise Failed("the service finds nothing")
-            yield service
 
 
 async def probe(port: int, watched: Watched) -> None:
@@ -176,8 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--delay-ms", type=float, default=20.0, help="that the upstream takes")
     parser.add_argument("--peak-seconds", type=int, default=5)
     options = parser.parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGINT):  # end what was started, then end
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    end_on_signals()
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} CPUs, upstream "
         f"{options.delay_ms:g} ms, peak at {PEAK_IN_FLIGHT} in flight",
@@ -185,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     wrong = 0
     try:
-        with started(options.delay_ms) as process:
+        with started("--delay-ms", str(options.delay_ms)) as (process, _):
+            refuse_unless_found(process, TARGET)
             measure(process, TARGET, PEAK_IN_FLIGHT, 1.5, Rounds())
             before = peak(process, options.peak_seconds)
             for clients, rude in CROWDS:

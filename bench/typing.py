@@ -18,18 +18,18 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import uvloop
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from bench import cascade
+from bench.cascade import started
 from bench.command import above_zero, end_on_signals, positive
 from bench.figures import percentile
-from bench.measuring import answer, found
-from bench.processes import Failed, Process, free_port, running
+from bench.measuring import answer, refuse_unless_found
+from bench.processes import Failed, Process
 from bench.upstream import RESTART
 
 PATH = "/api/search/ws"
@@ -85,8 +85,8 @@ class Typist:
         self._seq += 1
         self._seen.keys += 1
         self._done.clear()
-        asked = {"type": "search", "seq": self._seq, "mode": self._mode, "text_query": text}
-        await self._wire.send(json.dumps(asked | ({"rerank": "none"})))
+        asked = {"type": "search", "seq": self._seq, "mode": self._mode}
+        await self._wire.send(json.dumps(asked | {"text_query": text, "rerank": "none"}))
 
     async def _wait_for_answer(self) -> None:
         began = time.monotonic()
@@ -154,20 +154,6 @@ async def run(process: Process, options: argparse.Namespace) -> Seen:
     return seen
 
 
-@contextlib.contextmanager
-def started(delay_ms: float) -> Iterator[tuple[Process, Process]]:
-    """The service, and the upstream behind it."""
-    port = free_port()
-    module = ["bench.upstream", "--port", str(port), "--delay-ms", str(delay_ms)]
-    with running("the upstream", port, module, {}) as upstream:
-        port = free_port()
-        settings = cascade.environment(port, upstream)
-        with running("cascade", port, ["service", "serve"], settings) as service:
-            if not found(service, TARGET):
-                raise Failed("the service finds nothing")
-            yield service, upstream
-
-
 def report(seen: Seen, calls: dict[str, int], cpu_s: float, options: argparse.Namespace) -> int:
     """Print what was seen; returns how much of it must not be."""
     took = sorted(seen.took_ms)
@@ -206,7 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush=True,
     )
     try:
-        with started(options.delay_ms) as (service, upstream):
+        with started("--delay-ms", str(options.delay_ms)) as (service, upstream):
+            refuse_unless_found(service, TARGET)
             answer(upstream, RESTART)
             before = service.cpu_seconds()
             seen = uvloop.run(run(service, options))

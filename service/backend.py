@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from service.errors import RequestError, Unavailable, UpstreamTimeout
 from service.indexes.pinecone import ping
 from service.indexes.registry import Index
-from service.records.records import IndexStats, Records, Wrote
+from service.records.finishing import Wrote
+from service.records.records import IndexStats, Records
 from service.records.sending import Target
 from service.retrieval.cascade import cascade
 from service.retrieval.deadline import Deadline

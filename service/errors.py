@@ -96,6 +96,11 @@ class RequestError(CascadeError):
         self.retry_after = retry_after
         self.tries = tries  # calls to an upstream that it took to find out
 
+    @classmethod
+    def codes(cls) -> set[str]:
+        """Its own, and those of its kinds."""
+        return {cls.code}.union(*(child.codes() for child in cls.__subclasses__()))
+
 
 class BadRequest(RequestError):
     status, code = 400, "bad_request"

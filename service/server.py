@@ -83,7 +83,8 @@ def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None
 
         lifecycle = Lifecycle()
         server = Server(create_app(settings, lifecycle), lifecycle, settings.drain_timeout_s)
-        await server.serve(listener, stop, ready, shared=ready_fd is not None)
+        async with memory.given_back():
+            await server.serve(listener, stop, ready, shared=ready_fd is not None)
 
     memory.tune()
     with contextlib.suppress(asyncio.CancelledError):

@@ -162,6 +162,7 @@ class Settings(BaseSettings):
     body_timeout_s: float = Field(gt=0, le=600)
     max_in_flight: int = Field(ge=1, le=16_384)
     max_waiting: int = Field(ge=0, le=16_384)
+    max_transfers: int = Field(ge=1, le=1024)
     service_api_keys: Keys = None
     allowed_origins: Origins = None
 

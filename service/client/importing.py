@@ -27,6 +27,7 @@ SUFFIXES: dict[str, Format] = {
     ".jsonl": "ndjson",
     ".csv": "csv",
     ".tsv": "tsv",
+    ".tab": "tsv",
 }
 MEDIA_TYPES: dict[Format, str] = {
     "ndjson": "application/x-ndjson",

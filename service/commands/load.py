@@ -203,7 +203,7 @@ class _Session:
         return Snapshot(
             tally.written,
             tally.failed,
-            tally.retries,
+            self._load.retries,
             self._meter.read,
             self._found.size,
             self._seconds(),

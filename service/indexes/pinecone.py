@@ -17,9 +17,11 @@ from pinecone.models.indexes.index import IndexModel
 from pinecone.models.indexes.schema import StringField
 
 from service.errors import RequestError, StartupFailed, UpstreamKeyRejected
-from service.indexes.dialect import Dialect, DocumentsDialect, RecordsDialect, SparseClause
+from service.indexes.dialect import Dialect
+from service.indexes.documents_dialect import DocumentsDialect, SparseClause
 from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
+from service.indexes.records_dialect import RecordsDialect
 from service.indexes.transport import lean
 
 SOURCE_TAG = "cascade"

@@ -1,4 +1,4 @@
-"""Batches on their way: a few at once, tried again, and acknowledged in order.
+"""Batches on their way: a few at once, and acknowledged in order.
 
 Knows nothing of files or of what the target is. Batches may finish in any order; the mark that a
 resumed load starts from is the end of the last batch before which all are finished.
@@ -7,63 +7,21 @@ resumed load starts from is the end of the last batch before which all are finis
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import count
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from service.errors import (
-    BodyTooLarge,
-    CommandFailed,
-    DeadlineExceeded,
-    InvalidRequest,
-    RequestError,
-    Unavailable,
-    UpstreamRateLimited,
-    UpstreamRefused,
-    UpstreamTooLarge,
-)
+from service.errors import CommandFailed
 from service.ingest.batches import Batch
 from service.ingest.flow import Flow
 from service.ingest.items import Fault
 from service.ingest.marks import Keeper, Mark
 from service.ingest.reading import START, Spot
+from service.ingest.sending import Patience, Sending
 from service.ingest.target import Failure, Target, Written
 
-TRY_AGAIN = (Unavailable, DeadlineExceeded)
-REFUSED = (BodyTooLarge, UpstreamTooLarge, InvalidRequest, UpstreamRefused)
 HOPELESS = 100  # refused records, and not one that was taken: something else is wrong
 LAST_CALLS_S = 10.0  # how long batches in flight may take after a stop
-
-
-def _codes(kind: type[RequestError]) -> set[str]:
-    return {kind.code}.union(*(_codes(child) for child in kind.__subclasses__()))
-
-
-PASSING_CODES = set[str]().union(*map(_codes, TRY_AGAIN))  # of one record, in an answer
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How often, and after how long, a batch is tried again.
-
-    With `lasting_s`, it is tried until for so long nothing at all was taken, and at least so often.
-    """
-
-    tries: int = 8
-    first_s: float = 0.5
-    longest_s: float = 30.0
-    lasting_s: float = 0.0
-    longest_asked_s: float = 30.0
-
-    def pause(self, failed: int, asked: float | None) -> float:
-        """Twice as long each time, spread out; at least as long as was asked for, within reason."""
-        usual = min(self.first_s * 2.0 ** (failed - 1), self.longest_s)
-        spread = usual * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        return spread if asked is None else min(asked, self.longest_asked_s) + spread * 0.1
 
 
 @dataclass(slots=True)
@@ -72,7 +30,6 @@ class Tally:
 
     written: int = 0
     failed: int = 0
-    retries: int = 0
     seen: int = 0
 
 
@@ -112,23 +69,25 @@ class Load:
     ) -> None:
         self.tally = Tally()
         self.stopped_at: Fault | None = None  # the first error, if it is to stop there
-        self._target = target
-        self._namespace = namespace
         self._report = report
         self._journal = journal
         self._mark = begin or Mark()
         self._flow = flow or Flow(concurrency)
-        self._pace = pace
-        self._patience = patience or Patience()
         self._last_calls_s = last_calls_s
-        self._moved_at = 0.0  # when anything was taken, for those who wait for long
         self._stop_on_error = stop_on_error
         self._on_stop = on_stop
         self._stopping = asyncio.Event()
+        self._sending = Sending(
+            target, namespace, self._flow, pace, patience or Patience(), self._stopping
+        )
         self._failure: Exception | None = None
         self._refused = 0
         self._order: deque[_Sent] = deque()
         self._flying: dict[asyncio.Task[None], Batch] = {}
+
+    @property
+    def retries(self) -> int:
+        return self._sending.retries
 
     def stop(self) -> None:
         """Begin nothing more; what is in flight may still be acknowledged."""
@@ -139,7 +98,6 @@ class Load:
     async def run(self, batches: Iterator[Batch]) -> None:
         """Write every batch, unless it is stopped. Raises what no other try can mend."""
         stopping = asyncio.create_task(self._stopping.wait())
-        self._moved_at = _time()
         try:
             while not self._stopping.is_set():
                 batch = await _next(batches)
@@ -185,7 +143,7 @@ class Load:
 
     async def _send(self, batch: Batch, sent: _Sent) -> None:
         try:
-            written = await self._write(batch.records) if batch.records else Written(0)
+            written = await self._sending.write(batch.records) if batch.records else Written(0)
             for failure in written.failures:
                 sent.faults.append(self._fail(batch, failure))
             sent.written, sent.done = written.written, True
@@ -197,79 +155,6 @@ class Load:
                 self._end(CommandFailed(f"the first {self._refused} records were all refused"))
         except Exception as exc:  # whatever it is, the load must not go on as if nothing was
             self._end(exc)
-
-    async def _write(self, records: Sequence[Mapping[str, Any]]) -> Written:
-        """Write them all; what may pass by itself is tried again, or else raised."""
-        written, failures = 0, dict[int, Failure]()
-        left = list(range(len(records)))
-        for tried in count(1):
-            trouble: RequestError
-            try:
-                got = await self._ask([records[i] for i in left], tried)
-            except REFUSED as exc:
-                apart = await self._write_apart([records[i] for i in left], exc)
-                written += apart.written
-                failures.update((left[each.index], each) for each in apart.failures)
-                break
-            except TRY_AGAIN as exc:
-                trouble = exc
-            else:
-                written += got.written
-                passing = [each for each in got.failures if each.code in PASSING_CODES]
-                failures.update(
-                    (left[each.index], each) for each in got.failures if each not in passing
-                )
-                if not passing:
-                    break
-                left = [left[each.index] for each in passing]
-                trouble = Unavailable(passing[0].detail)
-            if tried >= self._patience.tries and not self._lasts():
-                raise trouble
-            self.tally.retries += 1
-            pause = 0.0 if self._flow.quiet_s else self._patience.pause(tried, trouble.retry_after)
-            if await self._stopped_within(pause):
-                raise trouble
-        return Written(written, [replace(each, index=at) for at, each in failures.items()])
-
-    async def _ask(self, records: Sequence[Mapping[str, Any]], tried: int) -> Written:
-        """One call, when it is its turn. A rate limit concerns all of them."""
-        round = await self._flow.take()
-        if round is None:
-            raise Unavailable("stopped")
-        began = _time()
-        try:
-            written = await self._target.upsert(self._namespace, records)
-        except UpstreamRateLimited as exc:
-            self._flow.limited(round, self._patience.pause(tried, exc.retry_after))
-            raise
-        else:
-            self._moved_at = _time()
-            self._flow.went_well()
-            self._flow.rest(self._pace(self._moved_at - began))
-            return written
-        finally:
-            self._flow.give_back()
-
-    def _lasts(self) -> bool:
-        return _time() - self._moved_at < self._patience.lasting_s
-
-    async def _write_apart(
-        self, records: Sequence[Mapping[str, Any]], refused: RequestError
-    ) -> Written:
-        """A refused batch by halves: it is too large, or one of its records is not allowed."""
-        if len(records) == 1:
-            return Written(0, [Failure(None, 0, refused.code, refused.detail)])
-        half = len(records) // 2
-        first = await self._write(records[:half])
-        second = await self._write(records[half:])
-        moved = [replace(failure, index=failure.index + half) for failure in second.failures]
-        return Written(first.written + second.written, [*first.failures, *moved])
-
-    async def _stopped_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        return self._stopping.is_set()
 
     def _acknowledge(self) -> None:
         """Move the mark up to the first batch that is still out."""
@@ -305,10 +190,6 @@ class Load:
         if not self._stopping.is_set():
             self._failure = failure
             self.stop()
-
-
-def _time() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def _next(batches: Iterator[Batch]) -> Batch | None:

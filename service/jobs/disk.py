@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from service.errors import JobsUnavailable, RequestError, StorageFull
-from service.jobs.spool import WHOLE, Held, Spool
+from service.jobs.spool import MIB, WHOLE, Held, Spool
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,21 @@ async def on_disk(work: Callable[[], DoneT]) -> DoneT:
         return await finished(asyncio.to_thread(work))
     except OSError as exc:
         raise _trouble(exc) from exc
+
+
+def check_space(spool: Spool, size: int) -> None:
+    """Raise `StorageFull` where so many bytes more would not leave enough free; may block.
+
+    The last of the disk is not for uploads: what else is written to it must not fail for them.
+    """
+    free, reserve = spool.space()
+    if free - size < reserve:
+        sentence = (
+            f"Too little of the disk is free for this import: {free // MIB} MiB, "
+            f"of which {reserve // MIB} MiB have to stay free"
+        )
+        logger.warning("the uploads of imports: %s", sentence)
+        raise StorageFull(sentence)
 
 
 @contextlib.asynccontextmanager

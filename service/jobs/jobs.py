@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.errors import FieldFault, InvalidRequest, NotFound
 from service.ingest.target import Target
-from service.jobs.disk import begun, removed, taken
+from service.jobs.disk import begun, check_space, on_disk, removed, taken
 from service.jobs.job import Job, JobPage, Plan, Status, is_id, new_id, now
 from service.jobs.opening import Opened, Opening
 from service.jobs.pace import Pace
-from service.jobs.spool import Held, Spool
+from service.jobs.spool import Held, Spool, Usage
 from service.jobs.upload import Upload
 from service.jobs.watching import Watching
 from service.lifecycle import Lifecycle
@@ -39,6 +41,7 @@ class Jobs:
 
     `folder` is where uploads lie, and the jobs, unless `database_url` names a PostgreSQL. `begun`
     counts the requests that the service has been asked so far: an import makes room for them.
+    `disk_usage` tells how full the disk is.
     """
 
     def __init__(
@@ -51,8 +54,9 @@ class Jobs:
         max_bytes: int,
         batches_at_once: int,
         begun: Callable[[], int] = lambda: 0,
+        disk_usage: Usage = shutil.disk_usage,
     ) -> None:
-        self._spool = Spool(folder)
+        self._spool = Spool(folder, disk_usage)
         self._opening = Opening(self._spool, database_url)
         self._target = target
         self._max_bytes = max_bytes
@@ -84,9 +88,14 @@ class Jobs:
             await self._opening.close()
 
     @contextlib.asynccontextmanager
-    async def receive(self, plan: Plan) -> AsyncIterator[Upload]:
-        """A file of its own for an upload; gone if the block is left without `keep`."""
+    async def receive(self, plan: Plan, expected: int = 0) -> AsyncIterator[Upload]:
+        """A file of its own for an upload; gone if the block is left without `keep`.
+
+        Refused at once where the disk has no space for as many bytes as are expected.
+        """
         opened = await self._opening.get()
+        room_for = functools.partial(check_space, self._spool)
+        await on_disk(lambda: room_for(expected))
         id = new_id()
 
         async def entered(size: int) -> Job:
@@ -97,7 +106,7 @@ class Jobs:
             return job
 
         async with begun(self._spool, id) as held:
-            upload = Upload(held, self._max_bytes, entered)
+            upload = Upload(held, room_for, self._max_bytes, entered)
             try:
                 yield upload
             finally:

@@ -10,10 +10,15 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 PART, WHOLE = ".part", ".spool"
 NODE = "node"
+MIB = 2**20
+
+Usage = Callable[[Path], tuple[int, int, int]]  # of a disk in bytes: all, used, free
 
 
 class Held:
@@ -59,8 +64,9 @@ class Held:
 class Spool:
     """The folder of the uploads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, usage: Usage = shutil.disk_usage) -> None:
         self.folder = folder
+        self._usage = usage
 
     def node(self) -> str:
         """A name for this disk, which nothing else has. Makes the folder where there is none."""
@@ -76,6 +82,11 @@ class Spool:
                 os.link(mine, path)
             mine.unlink()
         return path.read_text().strip()
+
+    def space(self) -> tuple[int, int]:
+        """Bytes that are free on its disk, and those of them that uploads have to leave free."""
+        total, _, free = self._usage(self.folder)
+        return free, max(64 * MIB, min(total // 20, 256 * MIB))
 
     def new(self, id: str) -> Held:
         """A file for an upload that begins."""

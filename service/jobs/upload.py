@@ -16,12 +16,20 @@ PIECE = 1_048_576  # bytes that are written at once
 
 
 class Upload:
-    """One upload. `entered` makes a job of it, once it is whole."""
+    """One upload. `entered` makes a job of it, once it is whole.
+
+    `check_space` raises where so many bytes more are too many for the disk.
+    """
 
     def __init__(
-        self, held: Held, max_bytes: int, entered: Callable[[int], Awaitable[Job]]
+        self,
+        held: Held,
+        check_space: Callable[[int], None],
+        max_bytes: int,
+        entered: Callable[[int], Awaitable[Job]],
     ) -> None:
         self._held = held
+        self._check_space = check_space
         self._max_bytes = max_bytes
         self._entered = entered
         self._size = 0
@@ -58,4 +66,8 @@ class Upload:
     async def _flush(self) -> None:
         piece, self._waiting = bytes(self._waiting), bytearray()
         if piece:
-            await on_disk(lambda: self._held.write(piece))
+            await on_disk(lambda: self._write(piece))
+
+    def _write(self, piece: bytes) -> None:
+        self._check_space(len(piece))
+        self._held.write(piece)

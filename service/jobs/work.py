@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -18,17 +18,17 @@ from service.errors import CascadeError, JobsUnavailable, Unavailable
 from service.ingest.batches import batches
 from service.ingest.flow import Flow
 from service.ingest.inputs import Input
-from service.ingest.items import Fault, Item, Rules
-from service.ingest.loading import TRY_AGAIN, Load, Patience
-from service.ingest.marks import Mark
-from service.ingest.reading import GZIP, Meter, opened
+from service.ingest.items import Item, Rules
+from service.ingest.loading import Load
+from service.ingest.reading import GZIP, opened
+from service.ingest.sending import TRY_AGAIN, Patience
 from service.ingest.stream import Options, parsed
 from service.ingest.target import Target
-from service.jobs.disk import removed
-from service.jobs.job import MAX_ERRORS, Job, LineError, Status, now
+from service.jobs.disk import finished, removed
+from service.jobs.job import Job, Status, now
 from service.jobs.pace import Pace
-from service.jobs.speed import Speed
 from service.jobs.spool import Held
+from service.jobs.standing import Standing
 from service.jobs.store import Claimed, Progress, Store
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ LOOK_S = 1.0  # whether somebody wants it to end, while there is nothing to save
 BATCH_BYTES, BATCH_RECORDS = 500_000, 100
 START = 2  # batches on their way at first
 LAST_CALLS_S = 3.0  # how long those in flight may take after a stop
-LONGEST_DETAIL = 500
 # An upstream that is down is waited for.
 PATIENCE = Patience(tries=8, first_s=0.5, longest_s=30.0, lasting_s=900.0, longest_asked_s=900.0)
 
@@ -69,7 +68,7 @@ class Work:
         tell: Callable[[Job], None],
         patience: Patience = PATIENCE,
     ) -> None:
-        job = claimed.job
+        self._job = job = claimed.job
         self.id = job.id
         self._plan = job.plan
         self._held = held
@@ -79,14 +78,9 @@ class Work:
         self._pace = pace
         self._tell = tell
         self._patience = patience
-        self._size, self._read = job.bytes, job.bytes_read
-        self._mark, self._errors = claimed.mark, list(job.errors)
-        self._retries = job.retries
-        self._started_at, self._before = job.started_at or now(), job.created_at
-        self._meter, self._speed = Meter(), Speed()
-        self._packed = False
+        self._started_at = job.started_at or now()
+        self._standing = Standing(claimed)
         self._load: Load | None = None
-        self._changed = False
         self._stopping, self._closing = asyncio.Event(), asyncio.Event()
         self._why: Outcome | None = Outcome("cancelled") if claimed.to_cancel else None
 
@@ -99,14 +93,9 @@ class Work:
         """Somebody wants it to end."""
         self._stop(Outcome("cancelled"))
 
-    def save(self, mark: Mark, faults: Sequence[Fault] = ()) -> None:
-        """The load has come to here; it is written down at the next turn."""
-        self._mark, self._changed = mark, True
-        self._errors += map(_line_error, faults[: MAX_ERRORS - len(self._errors)])
-        self._note_speed()
-
     async def run(self) -> None:
         """Work on it until it has ended, or is stopped. Removes the upload once it has ended."""
+        self._tell(self._job)
         saving = asyncio.create_task(self._keep_saving())
         try:
             outcome = await self._outcome()
@@ -119,14 +108,14 @@ class Work:
     def _stop(self, why: Outcome) -> None:
         self._why = self._why or why
         self._stopping.set()
-        self._meter.stop()
+        self._standing.meter.stop()
         if self._load:
             self._load.stop()
 
     async def _outcome(self) -> Outcome:
         trouble: str | None = None
         try:
-            if self._why is None and not self._stopped_before:
+            if self._why is None and not self._standing.stopped:
                 await self._write()
         except CascadeError as exc:
             trouble = self._sentence(exc)
@@ -138,38 +127,31 @@ class Work:
             trouble = "An internal error ended it; the log of the service says more"
         if self._why:
             return self._why
-        if self._stopped_before:
-            trouble = _stopped_at(self._errors[0])
-        elif trouble is None and not self._mark.written:
-            trouble = self._nothing()
+        if trouble is None or self._standing.stopped:
+            trouble = self._standing.trouble
         return Outcome("failed" if trouble else "succeeded", trouble)
-
-    @property
-    def _stopped_before(self) -> bool:
-        """It was to stop at an error, and has met one."""
-        return self._plan.on_error == "stop" and self._mark.failed > 0
 
     async def _write(self) -> None:
         size = await self._batch_size()
         if size is None:
             return
         with self._held.path.open("rb") as file:
-            self._packed = file.read(len(GZIP)) == GZIP
+            packed = file.read(len(GZIP)) == GZIP
         stops = self._plan.on_error == "stop"
         load = self._load = Load(
             self._target,
             self._plan.namespace,
             report=lambda _: None,
-            journal=self,
-            begin=self._mark,
+            journal=self._standing,
+            begin=self._standing.mark,
             flow=Flow(self._at_once, min(START, self._at_once)),
             pace=self._pace.rest,
             patience=self._patience,
             last_calls_s=LAST_CALLS_S,
             stop_on_error=stops,
-            on_stop=self._meter.stop,
+            on_stop=self._standing.meter.stop,
         )
-        self._note_speed()
+        self._standing.begin(packed=packed)
         stream = batches(
             self._items(), min(size, BATCH_RECORDS), max_bytes=BATCH_BYTES, until_fault=stops
         )
@@ -199,26 +181,26 @@ class Work:
         options = Options(rules, plan.delimiter, plan.strings)
         kind = "jsonl" if plan.format == "ndjson" else plan.format
         path = self._held.path
-        with opened(path, self._meter) as stream:
-            yield from parsed(stream, Input("", "", path, kind), options, self._mark.after)
+        with opened(path, self._standing.meter) as stream:
+            yield from parsed(stream, Input("", "", path, kind), options, self._standing.mark.after)
 
     async def _keep_saving(self) -> None:
         """Write down how far it has come, and see whether somebody wants it to end."""
         for turn in count():
             await asyncio.sleep(SAVE_S)
             with contextlib.suppress(JobsUnavailable):  # it was logged, and is tried again
-                if self._changed:
-                    await self._save()
+                if self._standing.changed:
+                    await finished(self._save())  # and told: what was saved is a revision
                 elif turn % round(LOOK_S / SAVE_S) == 0:
                     wanted = await self._store.to_cancel(self.id)
                     self._see(wanted)
 
     async def _save(self) -> None:
-        self._changed = False
+        self._standing.changed = False
         try:
             saved = await self._store.save(self.id, self._progress())
         except JobsUnavailable:
-            self._changed = True
+            self._standing.changed = True
             raise
         self._see(saved.to_cancel if saved else None)
         if saved:
@@ -266,43 +248,12 @@ class Work:
         return saved is not None and saved.job.ended
 
     def _progress(self, whole_s: float | None = None) -> Progress:
-        """As it is now; or, when it has ended, with the rate of the whole."""
-        mark, load = self._mark, self._load
-        retries = self._retries + (load.tally.retries if load else 0)
-        rate = self._speed.rate
-        eta_s = self._speed.eta_s(self._size - self._read)
-        if whole_s is not None:
-            rate, eta_s = mark.written / whole_s if whole_s > 0 else 0.0, None
-        return Progress(mark, self._read, retries, self._errors, rate, eta_s)
-
-    def _note_speed(self) -> None:
-        read = self._meter.read if self._packed else self._mark.after.offset
-        self._read = max(self._read, min(read, self._size))
-        self._speed.add(self._mark.written + self._mark.failed, self._read)
+        return self._standing.progress(self._load.retries if self._load else 0, whole_s)
 
     def _sentence(self, exc: CascadeError) -> str:
-        """Why it failed. The error at which it was to stop is one of its errors from then on."""
+        """Why it failed."""
         if self._load and self._load.stopped_at:
-            error = _line_error(self._load.stopped_at)
-            if error not in self._errors:
-                self._mark = Mark(0, self._mark.written, self._mark.failed + 1, self._mark.after)
-                self._errors.append(error)
+            self._standing.stop_at(self._load.stopped_at)
         elif isinstance(exc, TRY_AGAIN):
             return f"Nothing could be written any more, for long: {exc.detail}"
         return exc.detail
-
-    def _nothing(self) -> str:
-        if not self._errors:
-            return "There is no record in the file"
-        line, detail = self._errors[0]
-        where = f"line {line}" if line else "the file"
-        return f"No record could be written; {where}: {detail}"
-
-
-def _line_error(fault: Fault) -> LineError:
-    return LineError(fault.line, fault.sentence[:LONGEST_DETAIL])
-
-
-def _stopped_at(error: LineError) -> str:
-    where = f"line {error.line}" if error.line else "the first error"
-    return f"Stopped at {where}, as on_error says: {error.detail}"

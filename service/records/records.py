@@ -7,10 +7,9 @@ Knows nothing of HTTP. A write that was begun is finished even if nobody waits f
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from service.errors import (
     DeadlineExceeded,
@@ -23,21 +22,16 @@ from service.errors import (
 )
 from service.indexes.dialect import Dialect
 from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import late
-from service.indexes.writes import MAX_IDS, Page, Record, Selection
+from service.indexes.writes import Page, Record, Selection
 from service.records.checking import Failure, check
-from service.records.outcomes import failure, first_error, half_deleted, nothing_written
+from service.records.deleting import delete
+from service.records.finishing import Finishing, Wrote
+from service.records.outcomes import failure, first_error, nothing_written
 from service.records.reading_all import ReadingAll, read
-from service.records.sending import ATTEMPTS, NET_S, Target, Write
+from service.records.sending import ATTEMPTS, Target, Write
 from service.retrieval.deadline import Deadline
 
-logger = logging.getLogger(__name__)
-
-FINISH_S = 2.0  # how long `close` waits for writes whose callers have gone; the drain came before
-CANCEL_GRACE_S = 0.5
 Show = Callable[[], Awaitable[None]]
-Wrote = Callable[[str], Awaitable[None]]
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +56,7 @@ class Records:
     """`targets` are the indexes by where they are, each of which gets every record.
 
     `show` makes searches see what was written, where the backend can be told to. `wrote` is called
-    with the namespace after everything that may have changed something in it, before the caller
-    hears of it; it neither fails nor takes long.
+    with the namespace after everything that may have changed something in it: see `Finishing`.
     """
 
     def __init__(
@@ -79,15 +72,14 @@ class Records:
         self._text_field = text_field
         self._slots = asyncio.Semaphore(at_once)
         self._show = show
-        self._wrote = wrote
-        self._writes: set[asyncio.Task[Any]] = set()
-        self._closed = False
+        self._writes = Finishing(wrote)
 
     async def upsert(
         self, namespace: str, records: Sequence[Any], deadline: Deadline, *, visible: bool = False
     ) -> Written:
         """Write what can be written. Raises where not one record was."""
-        return await self._finished(namespace, self._upsert(namespace, records, deadline, visible))
+        work = self._upsert(namespace, records, deadline, visible)
+        return await self._writes.to_the_end(namespace, work)
 
     async def send_once(
         self, namespace: str, records: Sequence[Any], deadline: Deadline
@@ -96,7 +88,8 @@ class Records:
 
         The error is an index's, if not one record was written because of it.
         """
-        return await self._finished(namespace, self._send(namespace, records, deadline, 1))
+        work = self._send(namespace, records, deadline, attempts=1)
+        return await self._writes.to_the_end(namespace, work)
 
     @property
     def most_at_once(self) -> int:
@@ -108,7 +101,7 @@ class Records:
     ) -> int | None:
         """Delete from every index; how many records that were, where the backend says it."""
         work = self._delete(namespace, selection, deadline, visible)
-        return await self._finished(namespace, work)
+        return await self._writes.to_the_end(namespace, work)
 
     async def get(self, namespace: str, id: str, deadline: Deadline) -> Record:
         """One record, from the first index that has it."""
@@ -161,39 +154,7 @@ class Records:
 
     async def close(self) -> None:
         """Take nothing more, and wait for what was begun; but not for ever."""
-        self._closed = True
-        if not self._writes:
-            return
-        _, late = await asyncio.wait(self._writes, timeout=FINISH_S)
-        if late:
-            logger.error("%d writes did not end in time and were given up", len(late))
-            for task in late:
-                task.cancel()
-            await asyncio.wait(late, timeout=CANCEL_GRACE_S)
-
-    async def _finished(self, namespace: str, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Work that goes on to its end even if the one who waits for it is cancelled."""
-        if self._closed:
-            work.close()
-            raise Unavailable("The service is stopping, and takes no more writes")
-        task = asyncio.create_task(self._told(namespace, work))
-        self._writes.add(task)
-        task.add_done_callback(self._on_end)
-        return await asyncio.shield(task)
-
-    async def _told(self, namespace: str, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Work after which everybody knows that there was some, however it ended."""
-        try:
-            return await work
-        finally:
-            await self._wrote(namespace)
-
-    def _on_end(self, task: asyncio.Task[Any]) -> None:
-        """What ended in an error may have nobody left to tell it to."""
-        self._writes.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, RequestError):
-            logger.error("a write failed in a way that nobody foresaw", exc_info=error)
+        await self._writes.close()
 
     async def _upsert(
         self, namespace: str, records: Sequence[Any], deadline: Deadline, visible: bool
@@ -225,22 +186,10 @@ class Records:
     async def _delete(
         self, namespace: str, selection: Selection, deadline: Deadline, visible: bool
     ) -> int | None:
-        parts = _parts(selection)
-        outcomes = await asyncio.gather(
-            *(_delete_from(target, namespace, parts, deadline) for target in self._targets),
-            return_exceptions=True,
-        )
-        counts: list[int | None] = []
-        for outcome in outcomes:
-            if isinstance(outcome, RequestError):
-                raise half_deleted(outcome, outcomes)
-            if isinstance(outcome, BaseException):
-                raise outcome
-            counts.append(outcome)
+        count = await delete(self._targets, namespace, selection, deadline)
         if visible:
             await self._make_visible(deadline)
-        known = [count for count in counts if count is not None]
-        return max(known) if known else None
+        return count
 
     async def _make_visible(self, deadline: Deadline) -> None:
         """What fails here comes after the write, which stands."""
@@ -259,32 +208,3 @@ async def _describe(_: Dialect, index: AsyncIndexPort, timeout: float) -> IndexS
     stats = await index.describe_index_stats(timeout=timeout)
     counts = {name: each.vector_count for name, each in stats.namespaces.items()}
     return IndexStats(stats.total_vector_count, stats.dimension, stats.metric, counts)
-
-
-def _parts(selection: Selection) -> list[Selection]:
-    if selection.ids is None:
-        return [selection]
-    ids = selection.ids
-    return [Selection(ids=ids[i : i + MAX_IDS]) for i in range(0, len(ids), MAX_IDS)]
-
-
-async def _delete_from(
-    target: Target, namespace: str, parts: Sequence[Selection], deadline: Deadline
-) -> int | None:
-    counts = [await _delete_part(target, namespace, part, deadline) for part in parts]
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
-
-
-async def _delete_part(
-    target: Target, namespace: str, part: Selection, deadline: Deadline
-) -> int | None:
-    """Once: what was sent twice might delete what was written in between."""
-    left = deadline.remaining() + NET_S
-    try:
-        async with asyncio.timeout(deadline.remaining()):
-            return await target.pool.call(
-                lambda index: target.dialect.delete(index, namespace, part, left)
-            )
-    except TimeoutError:
-        raise late(target.name, deadline.seconds) from None

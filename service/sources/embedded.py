@@ -16,7 +16,7 @@ from service.embedded.engine import opened_index
 from service.embedded.index import EmbeddedIndex
 from service.embedded.schema import LANGUAGES, Schema, Text
 from service.errors import StartupFailed
-from service.indexes.dialect import DocumentsDialect
+from service.indexes.documents_dialect import DocumentsDialect
 from service.indexes.pinecone import Kind
 from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort

@@ -15,7 +15,7 @@ from service.retrieval.query import Event, Highlighter, Mode, Query, RerankMode
 from service.settings import Settings
 from service.web.cache_keys import CacheKeys
 from service.web.reading import Raw, read_search
-from service.web.schemas import SearchRequest
+from service.web.search_schemas import SearchRequest
 from service.web.validating import invalid
 
 REMEMBERED = 512  # requests that were understood, in each of the three searches

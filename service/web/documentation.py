@@ -20,7 +20,7 @@ from quart_schema import (
 )
 
 from service.version import VERSION
-from service.web.schemas import ErrorAnswer
+from service.web.errors import ErrorAnswer
 
 DESCRIPTION = "Semantic, lexical and cascading search over your records."
 TAGS: list[Tag | dict[Any, Any]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from pydantic import BaseModel, Field
 from quart import Quart, Response, g
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import WebsocketMismatch
@@ -22,6 +23,25 @@ _BY_STATUS: dict[int, tuple[type[errors.RequestError], str]] = {
 }
 NOT_UNDERSTOOD = "The request was not understood"
 WRONG_PROTOCOL = "Either this address is for WebSockets and yours was none, or the other way round"
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    loc: list[str | int] = Field(description="Where it stands.")
+    msg: str = Field(description="What is allowed there.")
+
+
+ERROR_CODES = sorted(errors.RequestError.codes())
+
+
+class ErrorAnswer(BaseModel):
+    """Every error has this shape."""
+
+    detail: str = Field(description="A sentence that a person can act on.")
+    code: str = Field(description=f"A stable name: {', '.join(ERROR_CODES)}.")
+    request_id: str = Field(description="Also in X-Request-Id, and in the service's log.")
+    errors: list[FieldError] | None = Field(None, description="Where a field is at fault.")
 
 
 def install(app: Quart) -> None:

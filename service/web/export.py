@@ -14,13 +14,15 @@ from quart import Blueprint, Quart, Response, request
 from quart_schema import document_querystring, document_response, operation_id, tag
 from werkzeug.datastructures import Accept
 
+from service.admission.transfers import Transfers
 from service.settings import Settings
+from service.web.errors import ErrorAnswer
 from service.web.export_stream import Begun, Shape, begun, chunks
 from service.web.exported import MEDIA_TYPES, Format
 from service.web.gate import leave
 from service.web.record_reading import read_parameters
 from service.web.record_schemas import Parameters, Record
-from service.web.schemas import ErrorAnswer, checked_filter
+from service.web.search_schemas import checked_filter
 
 PATH = "/api/export"
 ERRORS = (400, 401, 422, 500, 502, 503, 504, 507)
@@ -82,6 +84,7 @@ class Exports(Protocol):
 def install(app: Quart, settings: Settings, records: Callable[[], Exports]) -> None:
     """The route of /api/export; `records` are there while the service is open."""
     blueprint = Blueprint("export", __name__)
+    exports = Transfers("exports", settings.max_transfers)
 
     @tag(["records"])
     @operation_id("export")
@@ -99,7 +102,7 @@ def install(app: Quart, settings: Settings, records: Callable[[], Exports]) -> N
         )
         if request.method == "HEAD":
             return _response(b"", namespace, shape)
-        leave(request.scope)
+        leave(request.scope, exports)
         pages = records().read_all(namespace, asked.filter, settings.records_timeout_ms / 1000)
         return _response(await begun(chunks(pages, shape)), namespace, shape)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from service.admission.line import Turn
 from service.admission.places import Places
+from service.admission.transfers import Transfers
 from service.errors import Overloaded
 from service.lifecycle import Lifecycle
 from service.web.envelope import QUEUED
@@ -26,7 +27,7 @@ NO_WORK = {"/api/docs", "/api/openapi.json"}
 LISTENING = ("/api/imports/", "/events")  # an EventSource that is sent away never comes back
 BODY = {b"content-length", b"transfer-encoding"}
 
-LEAVE = "cascade.leave"  # in a scope: gives the place back, and may be called at any time
+LEAVE = "cascade.leave"  # in a scope: `Visit.leave` of the request
 
 SLOW_BODY_S = 0.1
 HEARD_BYTES = 65_536  # of a body, while its request waits
@@ -70,11 +71,11 @@ class Gate:
             await self._send_away(error, scope, send, time.perf_counter() - arrived)
             return
         visit = Visit(self._places, receive, send)
-        scope[LEAVE] = visit.end
+        scope[LEAVE] = visit.leave
         try:
             await self._app(scope, visit.receive if has_body else receive, visit.send)
         finally:
-            visit.end()
+            visit.over()
 
     async def _turn(self, heard: Heard) -> bool:
         """Whether there is a place now; if not, the client has gone."""
@@ -97,10 +98,14 @@ class Gate:
         await send({"type": "http.response.body", "body": body})
 
 
-def leave(scope: Any) -> None:
-    """What is begun takes long, and asks for little at a time: it needs no place among others."""
-    if (end := scope.get(LEAVE)) is not None:
-        end()
+def leave(scope: Any, transfers: Transfers) -> None:
+    """What is begun takes long, and asks for little at a time: it needs no place among others.
+
+    It is one of `transfers` from now on, until the app is done with the request, however that ends.
+    `Overloaded` where there are enough of them.
+    """
+    if (move := scope.get(LEAVE)) is not None:
+        move(transfers)
 
 
 class Heard:
@@ -138,6 +143,7 @@ class Visit:
         self._arriving = True
         self._lent = False
         self._over = False
+        self._among: Transfers | None = None
 
     async def receive(self) -> Any:
         """The next message of a client that has a body to send."""
@@ -161,6 +167,18 @@ class Visit:
             self._over = True
             if not self._lent:
                 self._places.give_back()
+
+    def leave(self, transfers: Transfers) -> None:
+        """Go on among those, and leave the place to others."""
+        transfers.begin()
+        self._among = transfers
+        self.end()
+
+    def over(self) -> None:
+        """The app is done with it."""
+        self.end()
+        if self._among is not None:
+            self._among.end()
 
     def _lend(self) -> None:
         if not self._over:

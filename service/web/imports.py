@@ -10,6 +10,7 @@ from quart import Blueprint, Quart, Request, Response, request
 from quart_schema import document_querystring, document_request, document_response
 
 from service.access.door import Door
+from service.admission.transfers import Transfers
 from service.errors import BodyTimeout, BodyTooLarge, InvalidRequest, RequestError
 from service.jobs.job import Job, JobPage, Plan, Status
 from service.jobs.upload import Upload
@@ -43,7 +44,7 @@ EMPTY = "There is nothing in the upload"
 class ImportJobs(Protocol):
     """What this face needs to have behind it."""
 
-    def receive(self, plan: Plan) -> AbstractAsyncContextManager[Upload]: ...
+    def receive(self, plan: Plan, expected: int) -> AbstractAsyncContextManager[Upload]: ...
 
     async def get(self, id: str) -> Job: ...
 
@@ -70,6 +71,7 @@ def install(app: Quart, settings: Settings, jobs: ImportJobs, door: Door) -> Non
 def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
     """The routes alone."""
     blueprint = Blueprint("imports", __name__)
+    uploads = Transfers("uploads", settings.max_transfers)
 
     @blueprint.post(PATH)
     @documented("imports", "import", ImportJob, (*READS, 403, 408, 413, 415, 507), status=ACCEPTED)
@@ -83,6 +85,7 @@ def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
         """
         parameters = read_parameters(ImportParameters, request.query_string)
         try:
+            leave(request.scope, uploads)  # it may come for hours
             job = await _received(request, parameters, settings, jobs)
         except BodyTimeout:
             raise
@@ -152,8 +155,7 @@ async def _received(
         delimiter=parameters.delimiter,
         strings=parameters.strings,
     )
-    leave(request.scope)  # it may come for hours
-    async with jobs.receive(plan) as file:
+    async with jobs.receive(plan, length or 0) as file:
         size = 0
         async for piece in upload.pieces:
             size += len(piece)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from pydantic import BaseModel, Field
 from quart import Blueprint, Response, redirect, url_for
 from quart_schema import document_response, hide, tag
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.lifecycle import Lifecycle
-from service.web.schemas import Liveness, Readiness
 from service.web.writing import json_response
 
 DOCS = Path(__file__).parent / "ui" / "docs.html"
@@ -19,6 +19,21 @@ PAGE_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+
+class Liveness(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether searches would be answered just now."""
+
+    status: Literal["ready", "not ready", "draining"]
+    indexes: dict[str, str] = Field(
+        description="Per index: ok, the code of its error, or how far its rebuild is."
+    )
 
 
 class Health(Protocol):

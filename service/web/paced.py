@@ -19,6 +19,7 @@ from quart.wrappers.request import Body
 from service.errors import BodyTimeout
 
 ROOM = 262_144  # bytes that may wait to be worked off
+LEAST_PACE = 1_000  # bytes a second: fewer than any line carries over which one would upload
 HEAR_OUT_S = 2.0
 QUIET_S = 0.2  # after which nobody is in the middle of sending
 
@@ -61,17 +62,26 @@ class PacedConnection(ASGIHTTPConnection):
         await super().handle_messages(request, receive_at_its_pace)
 
 
-async def pieces(request: Request, idle_s: float) -> AsyncIterator[bytes]:
-    """The body as it comes; `BodyTimeout` if nothing comes for so long."""
-    body = aiter(request.body)
+async def pieces(request: Request, patience_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes; `BodyTimeout` if nothing comes for so long, or too little.
+
+    Only waiting for the client uses up patience, and never what is done with a piece. Each byte
+    gives some of it back, so who keeps to the least pace may go on for ever.
+    """
+    body, left, now = aiter(request.body), patience_s, asyncio.get_running_loop().time
     while True:
+        asked_at = now()
         try:
-            async with asyncio.timeout(idle_s):
+            async with asyncio.timeout(left):
                 piece = await anext(body)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise BodyTimeout(f"Nothing more of the body came within {idle_s:g} s") from None
+            raise BodyTimeout(
+                f"The body came too slowly: less than {LEAST_PACE} bytes a second "
+                f"for {patience_s:g} s or more"
+            ) from None
+        left = min(patience_s, left - (now() - asked_at) + len(piece) / LEAST_PACE)
         yield piece
 
 

@@ -14,7 +14,7 @@ from quart import Request
 
 from service.errors import EmptyQuery, FieldFault, InvalidRequest
 from service.web.bodies import read_body
-from service.web.schemas import EMPTY_QUERY, SearchRequest
+from service.web.search_schemas import SearchRequest
 from service.web.validating import given_twice, invalid, query_pairs, validated
 
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
@@ -23,6 +23,7 @@ LISTS = {"fields", "match_terms"}
 NUMBERS = {"top_k", "depth", "timeout_ms"}
 DECIMALS = {"lexical_weight"}
 SWITCHES = {"typos", "highlight", "explain"}
+EMPTY_QUERY = "Text query cannot be empty"
 
 
 class Raw(NamedTuple):

@@ -11,10 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from quart import Blueprint, Quart, Response, request
-from quart_schema import (
-    document_querystring,
-    document_request,
-)
+from quart_schema import document_querystring, document_request
 from werkzeug.routing import BaseConverter
 
 from service.access.door import Door

@@ -20,18 +20,13 @@ from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event, Mode, RerankMode
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
+from service.web.answer_schemas import AnswerHeaders, NotModified, SearchAnswer
 from service.web.asking import Asked, Searches, at
 from service.web.cursors import Cursors
+from service.web.errors import ErrorAnswer
 from service.web.freshness import answer_response, wish_of
 from service.web.reading import read_raw
-from service.web.schemas import (
-    AnswerHeaders,
-    ErrorAnswer,
-    NotModified,
-    SearchAnswer,
-    SearchParameters,
-    SearchRequest,
-)
+from service.web.search_schemas import SearchParameters, SearchRequest
 from service.web.searching import Searching, receipt_for
 from service.web.writing import kept_receipt
 

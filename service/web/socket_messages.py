@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from service.errors import BadRequest, FieldFault, RequestError
 from service.retrieval.query import Mode
 from service.web.reading import check_text
-from service.web.schemas import SearchRequest
+from service.web.search_schemas import SearchRequest
 from service.web.validating import invalid, validated
 
 OURS = {"type", "seq", "mode"}

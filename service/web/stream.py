@@ -27,12 +27,12 @@ from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.web.asking import at
-from service.web.errors import bug
+from service.web.errors import ErrorAnswer, bug
 from service.web.freshness import wish_of
 from service.web.progress import Progress
 from service.web.reading import read_raw
-from service.web.schemas import ErrorAnswer, SearchParameters, SearchRequest
 from service.web.search import ERRORS, OF_BODIES, PATHS, View
+from service.web.search_schemas import SearchParameters, SearchRequest
 from service.web.searching import Searching
 from service.web.sse import event, event_response
 from service.web.stream_schemas import SearchEvents

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from service.web.schemas import SearchReceipt, SearchResult
+from service.web.answer_schemas import SearchReceipt, SearchResult
 from service.web.sse import MEDIA_TYPE
 
 

@@ -54,11 +54,11 @@ class Sent(NamedTuple):
     pieces: AsyncIterator[bytes]
 
 
-async def sent(request: Request, idle_s: float) -> Sent:
+async def sent(request: Request, patience_s: float) -> Sent:
     """The upload in a request, or the error that says how to send one."""
     if request.headers.get("Content-Encoding", "identity").lower() not in {"identity", *GZIP}:
         raise UnsupportedMediaType(f"{SEND}; no other Content-Encoding is understood")
-    body = pieces(request, idle_s)
+    body = pieces(request, patience_s)
     media_type = request.mimetype
     if media_type == forms.MEDIA_TYPE:
         file = forms.FormFile(request, body)

@@ -22,8 +22,9 @@ from service.errors import (
 from service.ingest.batches import MAX_BYTES, batches
 from service.ingest.items import Fault, Item, Record
 from service.ingest.journal import Journal
-from service.ingest.loading import Load, Patience
+from service.ingest.loading import Load
 from service.ingest.marks import Mark
+from service.ingest.sending import Patience
 from service.ingest.target import Target
 from tests.ingest.shelf import Shelf, failing
 
@@ -120,7 +121,7 @@ async def test_what_may_pass_by_itself_is_tried_again(trouble: RequestError) -> 
     told = Told(shelf)
     await told.run(made(1, 2))
     assert list(shelf.records) == ["1", "2"]
-    assert told.load.tally.retries == 2
+    assert told.load.retries == 2
 
 
 async def test_single_records_that_may_pass_are_tried_again_alone() -> None:
@@ -256,7 +257,7 @@ async def test_a_stop_does_not_wait_for_the_next_try() -> None:
     shelf = Shelf(UpstreamRateLimited("slow down", retry_after=600.0))
     told = Told(shelf, patience=Patience(longest_s=600.0))
     running = asyncio.create_task(told.run(made(1)))
-    while not told.load.tally.retries:
+    while not told.load.retries:
         await asyncio.sleep(0.001)
     told.load.stop()
     await running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from service.errors import TooSlow
 from service.jobs.job import Job, Status, new_id, now
 from service.jobs.watching import REMEMBERED, Watching
+from service.jobs.work import SAVE_S
 from tests.ingest.shelf import Shelf
 from tests.jobs.running import ndjson, plan, running
 
@@ -145,3 +147,27 @@ async def test_every_watch_ends_when_the_service_stops(folder: Path) -> None:
             await watching
         held.set()
     assert "succeeded" not in seen
+
+
+async def test_no_revision_is_left_out_not_even_one_that_is_being_saved_at_the_end(
+    folder: Path,
+) -> None:
+    shelf = Shelf()
+    middle, last = shelf.hold("19"), shelf.hold("29")
+    got: list[int] = []
+    async with running(folder, None, shelf) as here:
+        job = await here.send(ndjson(range(30)))
+        async with asyncio.timeout(30), here.jobs.watch(job.id, 0) as moments:
+            async for job in moments:
+                got.append(job.revision)
+                if job.written == 10:  # the first batch of three
+                    database = sqlite3.connect(folder / "jobs.db", isolation_level=None)
+                    database.execute("BEGIN IMMEDIATE")  # nobody else can save now
+                    middle.set()
+                    await asyncio.sleep(2 * SAVE_S)  # now somebody wants to
+                    last.set()
+                    await asyncio.sleep(SAVE_S)
+                    database.rollback()
+                    database.close()
+    assert job.status == "succeeded"
+    assert got == list(range(got[0], got[-1] + 1))

@@ -14,7 +14,7 @@ from service.app import create_app
 from service.retrieval.query import Query
 from service.settings import load_settings
 from service.web.cache_keys import CacheKeys
-from service.web.schemas import SearchRequest
+from service.web.search_schemas import SearchRequest
 from tests.caller import Caller
 from tests.conftest import MakeSettings, calling
 from tests.records.test_api import some

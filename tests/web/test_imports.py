@@ -171,6 +171,15 @@ async def test_what_is_wrong_with_an_upload_is_said_and_nothing_stays(
     assert (await api.get(url)).json() == {"imports": [], "cursor": None}
 
 
+async def test_what_no_disk_can_hold_is_refused_before_it_comes(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=str(tmp_path), max_import_bytes=2**44)
+    announced = NDJSON | {"Content-Length": str(2**44)}
+    async with calling(create_app(settings)) as api:
+        answer = await api.post("/api/imports", content=LINES, headers=announced)
+        refused(answer, 507, "storage_full", "disk", "have to stay free")
+    assert left(tmp_path) == []
+
+
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 PART = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.ndjson"\r\n\r\n{}\r\n'
 FIELD = b'--b\r\nContent-Disposition: form-data; name="f"\r\n\r\n{}\r\n'

@@ -16,8 +16,7 @@ from service.embedded.plane.bodies import Filter, Sparse, TopK, read, read_value
 from service.embedded.plane.conditions import checked_filter
 from service.embedded.plane.drafting import draft_of
 from service.embedded.plane.refusals import Refused
-from service.embedded.plane.values import chosen, namespace_of, only
-from service.embedded.plane.vectors import without_nulls
+from service.embedded.plane.values import chosen, namespace_of, only, without_nulls
 from service.embedded.ranking import Meaning, Ranking, Wording
 from service.inference.port import Reranker
 

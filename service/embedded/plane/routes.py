@@ -8,7 +8,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from service.embedded.index import EmbeddedIndex
-from service.embedded.plane import documents, namespaces, records, vectors
+from service.embedded.plane import (
+    document_reads,
+    document_writes,
+    namespaces,
+    records,
+    vector_reads,
+    vector_writes,
+)
 from service.embedded.plane.refusals import Refused, told
 from service.inference.port import Reranker
 
@@ -18,28 +25,28 @@ ByParameters = Callable[[EmbeddedIndex, Mapping[str, Any]], Awaitable[Answer]]
 InNamespace = Callable[[EmbeddedIndex, str, bytes], Awaitable[Answer]]
 
 BY_BODY: dict[tuple[str, str], ByBody] = {
-    ("POST", "/query"): vectors.query,
-    ("POST", "/vectors/upsert"): vectors.upsert,
-    ("POST", "/vectors/update"): vectors.update,
-    ("POST", "/vectors/delete"): vectors.delete,
-    ("POST", "/vectors/fetch_by_metadata"): vectors.fetch_by_metadata,
-    ("POST", "/describe_index_stats"): vectors.stats,
-    ("GET", "/describe_index_stats"): vectors.stats,
+    ("POST", "/query"): vector_reads.query,
+    ("POST", "/vectors/upsert"): vector_writes.upsert,
+    ("POST", "/vectors/update"): vector_writes.update,
+    ("POST", "/vectors/delete"): vector_writes.delete,
+    ("POST", "/vectors/fetch_by_metadata"): vector_reads.fetch_by_metadata,
+    ("POST", "/describe_index_stats"): vector_reads.stats,
+    ("GET", "/describe_index_stats"): vector_reads.stats,
     ("POST", "/namespaces"): namespaces.create,
 }
 BY_PARAMETERS: dict[tuple[str, str], ByParameters] = {
-    ("GET", "/vectors/fetch"): vectors.fetch,
-    ("GET", "/vectors/list"): vectors.list_ids,
+    ("GET", "/vectors/fetch"): vector_reads.fetch,
+    ("GET", "/vectors/list"): vector_reads.list_ids,
     ("GET", "/namespaces"): namespaces.listed,
 }
 IN_NAMESPACE: dict[tuple[str, str], InNamespace] = {
     ("records", "upsert"): records.upsert,
-    ("documents", "upsert"): documents.upsert,
-    ("documents", "search"): documents.search,
-    ("documents", "fetch"): documents.fetch,
-    ("documents", "delete"): documents.delete,
-    ("documents", "update"): documents.update,
-    ("documents", "list"): documents.list_ids,
+    ("documents", "upsert"): document_writes.upsert,
+    ("documents", "search"): document_reads.search,
+    ("documents", "fetch"): document_reads.fetch,
+    ("documents", "delete"): document_writes.delete,
+    ("documents", "update"): document_writes.update,
+    ("documents", "list"): document_reads.list_ids,
 }
 ADDRESS = re.compile(r"/(records)/namespaces/([^/]+)/(\w+)|/namespaces/([^/]+)/(documents)/(\w+)")
 NAMESPACE = re.compile(r"/namespaces/([^/]+)")

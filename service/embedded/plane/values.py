@@ -80,6 +80,11 @@ def checked_fields(schema: Schema, fields: Mapping[str, Any], whose: str) -> Non
         )
 
 
+def without_nulls(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """As Pinecone writes metadata: a null is left out."""
+    return {name: value for name, value in metadata.items() if value is not None}
+
+
 def _is_value(value: Any) -> bool:
     if isinstance(value, str | bool):
         return True

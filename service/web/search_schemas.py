@@ -1,18 +1,16 @@
-"""What goes in and out over HTTP, as types: they validate, and they are the documentation.
+"""What is asked of a search over HTTP, as types: they validate, and they are the documentation.
 
 Strict: a number is a number, an unknown name is a mistake, and each message says what is allowed.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from service.errors import RequestError
 from service.indexes.filters import check_filter
 from service.retrieval.query import ALL_FIELDS, Fusion, Query, RerankMode
-from service.retrieval.receipt import Status
 from service.settings import check_namespace
 
 MAX_TEXT = 100_000
@@ -52,12 +50,6 @@ CURSOR = (
     "The `cursor` of the page before, for the next one of the same ranking. "
     "Alone, with another `top_k`, or with the same parameters as before."
 )
-CACHE = (
-    "hit: it was kept (`Cache-Control: no-cache` searches anew); shared: the same search was under "
-    "way; miss: it was searched for; bypass: you asked for that; off: nothing is kept here; "
-    "frozen: a later page."
-)
-EMPTY_QUERY = "Text query cannot be empty"
 
 
 def _no_nul(value: str) -> str:
@@ -183,123 +175,3 @@ class SearchParameters(BaseModel):
     depth: int | None = Field(None, ge=1, le=MAX_DEPTH, description=DEPTH)
     cursor: str | None = Field(None, description=CURSOR)
     timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
-
-
-class StagePlace(BaseModel):
-    """Where a stage put a record."""
-
-    rank: int = Field(description="From 1.")
-    score: float = Field(description="As that stage counts; not comparable with other stages'.")
-
-
-class ResultExplanation(BaseModel):
-    """Why a record stands where it stands, from what the search has fetched anyway."""
-
-    legs: dict[str, StagePlace | None] = Field(
-        description="Each leg that answered; null where it did not find the record. "
-        "With rerank=per-leg, a leg's order is the reranked one."
-    )
-    fused: StagePlace | None = Field(description="Among what several legs found.")
-    reranked: StagePlace | None = Field(description="With rerank=union, if the reranker answered.")
-    rank_without: dict[str, int | None] = Field(
-        description="Its rank without that leg, or without the rerank, though it may be beyond "
-        "top_k; null where nothing that is left found the record."
-    )
-
-
-class SearchResult(BaseModel):
-    """One record. With `fields`, those fields stand here beside `_id` and `score`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str = Field(alias="_id", description="The record's id.")
-    score: float = Field(description="Higher is better; from 0 to 1 where it was reranked.")
-    chunk_text: str | None = Field(None, description="The record's text.")
-    found_by: list[str] | None = Field(None, description="Cascading retrieval: legs that found it.")
-    highlights: list[list[int]] | None = Field(
-        None, description="With `highlight`: from which to which character of its text."
-    )
-    explain: ResultExplanation | None = Field(None, description="With `explain`.")
-
-
-class Stage(BaseModel):
-    """What became of one stage."""
-
-    stage: str = Field(description="semantic, lexical, fuse or rerank.")
-    status: Status
-    ms: float = Field(description="How long it took.")
-    candidates: int = Field(description="How many records it found or ordered.")
-    usage: dict[str, int] = Field(description="The units that Pinecone counted.")
-    error: str | None = Field(None, description="Why it is missing: an error's code, or no_time.")
-    attempts: int = Field(description="How many calls were made for it.")
-    fallback: str | None = Field(None, description="What stands in for it, if it is missing.")
-
-
-class SearchReceipt(BaseModel):
-    """What became of each stage, and which stages are missing from the answer."""
-
-    ms: float = Field(description="How long the whole search took, or the look into the cache.")
-    cache: Literal["hit", "shared", "miss", "bypass", "off", "frozen"] = Field(description=CACHE)
-    age_ms: float | None = Field(None, description="With a hit: how old the answer is.")
-    missing: list[str] = Field(description="The stages which the answer had to do without.")
-    stages: list[Stage]
-
-
-class SearchAnswer(BaseModel):
-    """The results, best first. `degraded` says that a stage is missing; the receipt says which."""
-
-    results: list[SearchResult]
-    degraded: bool = Field(description="Whether a stage is missing.")
-    cursor: str | None = Field(description="Asks for the next page; null where there is none.")
-    receipt: SearchReceipt
-
-
-class AnswerHeaders(BaseModel):
-    """What an answer to a search says of itself."""
-
-    etag: str = Field(alias="ETag", description="Another one for other results.")
-    cache_control: str = Field(alias="Cache-Control", description="private, no-cache")
-    x_cache: str = Field(alias="X-Cache", description=CACHE)
-    age: int = Field(alias="Age", description="With a hit: how old the answer is, in seconds.")
-
-
-class NotModified(BaseModel):
-    """To a GET with `If-None-Match`: what you have is what you would get."""
-
-
-class FieldError(BaseModel):
-    """What is wrong with one field."""
-
-    loc: list[str | int] = Field(description="Where it stands.")
-    msg: str = Field(description="What is allowed there.")
-
-
-def _codes(kind: type[RequestError]) -> set[str]:
-    return {kind.code}.union(*(_codes(child) for child in kind.__subclasses__()))
-
-
-ERROR_CODES = sorted(_codes(RequestError))
-
-
-class ErrorAnswer(BaseModel):
-    """Every error has this shape."""
-
-    detail: str = Field(description="A sentence that a person can act on.")
-    code: str = Field(description=f"A stable name: {', '.join(ERROR_CODES)}.")
-    request_id: str = Field(description="Also in X-Request-Id, and in the service's log.")
-    errors: list[FieldError] | None = Field(None, description="Where a field is at fault.")
-
-
-class Liveness(BaseModel):
-    """The process lives."""
-
-    status: Literal["ok"]
-
-
-class Readiness(BaseModel):
-    """Whether searches would be answered just now."""
-
-    status: Literal["ready", "not ready", "draining"]
-    indexes: dict[str, str] = Field(
-        description="Per index: ok, the code of its error, or how far its rebuild is."
-    )

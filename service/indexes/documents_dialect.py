@@ -1,0 +1,125 @@
+"""The documents calls, as a dialect: for an index with a schema, of which one field is searched."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from service.indexes.dialect import NO_LIMIT, Answer, Hit, Question, Rerank, used
+from service.indexes.port import AsyncIndexPort
+from service.indexes.writes import EMBEDDED_AT_ONCE, Page, Record, RecordPage, Selection
+
+DenseClause = Literal["embed"]
+SparseClause = Literal["sparse_embed", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsDialect:
+    """`index.documents`: one clause over one field of a document index."""
+
+    clause: DenseClause | SparseClause
+    field: str
+    forgives_typos: bool = False
+    max_records: int = EMBEDDED_AT_ONCE
+
+    @property
+    def reranks(self) -> bool:
+        return False
+
+    async def ask(self, index: AsyncIndexPort, question: Question, rerank: Rerank | None) -> Answer:
+        assert rerank is None, "the documents call can't rerank"  # noqa: S101 - our own contract
+        response = await index.documents.search(
+            namespace=question.namespace,
+            score_by=[self._clause(question)],
+            top_k=question.top_k,
+            include_fields=["*"] if question.fields is None else question.fields,
+            filter=self._filter(question),
+            timeout=NO_LIMIT,
+        )
+        usage = response.usage
+        return Answer(
+            hits=[_document_hit(match.to_dict()) for match in response.matches],
+            usage=used(usage.read_units, usage.embed_total_tokens) if usage else {},
+        )
+
+    def _clause(self, question: Question) -> dict[str, Any]:
+        clause: dict[str, Any] = {"type": self.clause, "query": question.text}
+        if question.typos and self.forgives_typos:
+            clause["typos"] = True
+        return clause | (
+            {"fields": [self.field]} if self.clause == "text" else {"field": self.field}
+        )
+
+    def _filter(self, question: Question) -> Mapping[str, Any] | None:
+        if not question.match_terms:
+            return question.filter
+        terms = {self.field: {"$match_all": " ".join(question.match_terms)}}
+        return {"$and": [question.filter, terms]} if question.filter else terms
+
+    async def upsert(
+        self, index: AsyncIndexPort, namespace: str, records: Sequence[Record], timeout: float
+    ) -> None:
+        await index.documents.upsert(namespace=namespace, documents=records, timeout=timeout)
+
+    async def fetch(
+        self, index: AsyncIndexPort, namespace: str, ids: Sequence[str], timeout: float
+    ) -> dict[str, Record]:
+        answer = await index.documents.fetch(namespace=namespace, ids=list(ids), timeout=timeout)
+        return {id: {"_id": id, **each.to_dict()} for id, each in answer.documents.items()}
+
+    async def fetch_where(
+        self,
+        index: AsyncIndexPort,
+        namespace: str,
+        filter: Mapping[str, Any],
+        limit: int,
+        cursor: str | None,
+        timeout: float,
+    ) -> RecordPage:
+        answer = await index.documents.fetch(
+            namespace=namespace,
+            filter=filter,
+            limit=limit,
+            pagination_token=cursor,
+            timeout=timeout,
+        )
+        records = [{"_id": id, **each.to_dict()} for id, each in answer.documents.items()]
+        return RecordPage(records, answer.pagination.next if answer.pagination else None)
+
+    async def list_ids(
+        self,
+        index: AsyncIndexPort,
+        namespace: str,
+        prefix: str | None,
+        limit: int | None,
+        cursor: str | None,
+        timeout: float,
+    ) -> Page:
+        listing = index.documents.list(
+            namespace=namespace,
+            prefix=prefix,
+            limit=limit,
+            pagination_token=cursor,
+            timeout=timeout,
+        )
+        async with contextlib.aclosing(listing.pages()) as pages:
+            page = await anext(pages)
+        return Page([item.id for item in page.items], page.pagination_token)
+
+    async def delete(
+        self, index: AsyncIndexPort, namespace: str, selection: Selection, timeout: float
+    ) -> int | None:
+        answer = await index.documents.delete(
+            namespace=namespace,
+            ids=selection.ids,
+            filter=selection.filter,
+            delete_all=selection.all,
+            timeout=timeout,
+        )
+        return answer.matched_records
+
+
+def _document_hit(match: dict[str, Any]) -> Hit:
+    return Hit(str(match.pop("_id")), float(match.pop("_score")), match)

@@ -1,0 +1,85 @@
+"""Uploads never fill the disk to its end: what else is written to it has to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import StorageFull
+from service.jobs.spool import MIB, Spool
+from tests.ingest.shelf import Shelf
+from tests.jobs.running import left, ndjson, plan, running
+
+GIB = 1024 * MIB
+
+
+class Disk:
+    """A disk of its own size, on which nothing lies but what is in one folder."""
+
+    def __init__(self, folder: Path, total: int, others: int = 0) -> None:
+        self._folder = folder
+        self._total = total
+        self.others = others  # bytes that somebody else has written
+
+    def usage(self, folder: Path) -> tuple[int, int, int]:
+        assert folder == self._folder
+        files = folder.glob("*.part"), folder.glob("*.spool")
+        used = self.others + sum(path.stat().st_size for some in files for path in some)
+        return self._total, used, self._total - used
+
+
+@pytest.mark.parametrize(
+    ("total", "reserve"),
+    [
+        (GIB // 2, 64 * MIB),
+        (4_000 * MIB, 200 * MIB),
+        (10 * GIB, GIB // 4),
+        (10_000 * GIB, GIB // 4),
+    ],
+)
+def test_a_twentieth_of_a_disk_stays_free_but_no_more_than_256_mebibytes(
+    tmp_path: Path, total: int, reserve: int
+) -> None:
+    assert Spool(tmp_path, Disk(tmp_path, total).usage).space() == (total, reserve)
+
+
+async def test_an_upload_ends_where_too_little_of_the_disk_would_be_left(folder: Path) -> None:
+    disk = Disk(folder, 10 * GIB, others=10 * GIB - 259 * MIB)  # of which 256 stay free
+    async with running(folder, None, Shelf(), disk_usage=disk.usage) as here:
+        async with here.jobs.receive(plan()) as upload:
+            for _ in range(3):
+                await upload.write(b"x" * MIB)
+            with pytest.raises(StorageFull, match="256 MiB, of which 256 MiB have to stay free"):
+                await upload.write(b"x" * MIB)
+        assert left(folder) == []
+        assert (await here.done(ndjson([1]))).status == "succeeded"
+
+
+async def test_one_that_is_known_to_be_too_large_is_refused_at_once(folder: Path) -> None:
+    disk = Disk(folder, 10 * GIB, others=5 * GIB)
+    async with running(folder, None, Shelf(), disk_usage=disk.usage) as here:
+        with pytest.raises(StorageFull, match="5120 MiB, of which 256 MiB"):
+            async with here.jobs.receive(plan(), 5 * GIB):
+                raise AssertionError("it was let in")
+        async with here.jobs.receive(plan(), 4 * GIB):
+            pass
+
+
+async def test_a_disk_that_fills_up_meanwhile_is_seen_before_an_upload_is_kept(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Disk(folder, 10 * GIB)
+    async with running(folder, None, Shelf(), disk_usage=disk.usage) as here:
+        async with here.jobs.receive(plan()) as upload:
+            await upload.write(ndjson([1]))
+            disk.others = 10 * GIB
+            with pytest.raises(StorageFull, match="free for this import: 0 MiB"):
+                await upload.keep()
+        assert left(folder) == []
+        assert (await here.jobs.list(10, None)).jobs == []
+        with pytest.raises(StorageFull):
+            await here.send(ndjson([1]))
+        assert "of which 256 MiB have to stay free" in caplog.text
+        disk.others = 0
+        assert (await here.done(ndjson([1]))).status == "succeeded"
