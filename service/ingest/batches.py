@@ -42,9 +42,10 @@ def batches(
     With `until_fault`, the first fault is the last thing that comes, in a batch of its own.
 
     Of two records with one id the later one must win, and a backend need not promise that inside
-    of a batch.
+    of a batch. What was read before something can't be read comes, too, before the error does.
     """
     batch = Batch()
+    trouble: Exception | None = None
     try:
         for number, item in enumerate(items, 1):
             if number <= skip:
@@ -72,5 +73,9 @@ def batches(
                 batch = Batch(number, item.after)
     except Stopped:
         return
+    except Exception as exc:  # whatever it is: it is raised below
+        trouble = exc
     if batch.records or batch.faults:
         yield batch
+    if trouble is not None:
+        raise trouble

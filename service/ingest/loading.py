@@ -100,7 +100,7 @@ class Load:
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             while not self._stopping.is_set():
-                batch = await _next(batches)
+                batch = await self._next(batches)
                 if batch is None:
                     break
                 self.tally.seen = batch.end
@@ -119,6 +119,21 @@ class Load:
             await asyncio.gather(*self._flying, stopping, return_exceptions=True)
         if self._failure:
             raise self._failure
+
+    async def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch, parsed in a thread; one that was begun is waited for even if cancelled.
+
+        Where nothing more can be read, what was read before is still written.
+        """
+        parsing = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
+        try:
+            return await asyncio.shield(parsing)
+        except asyncio.CancelledError:
+            await asyncio.wait({parsing})
+            raise
+        except Exception as exc:
+            self._failure = self._failure or exc
+            return None
 
     async def _finish(self, stopping: asyncio.Task[bool]) -> None:
         """Wait for what is in flight: as long as it takes, or not for long after a stop."""
@@ -190,13 +205,3 @@ class Load:
         if not self._stopping.is_set():
             self._failure = failure
             self.stop()
-
-
-async def _next(batches: Iterator[Batch]) -> Batch | None:
-    """The next batch, parsed in a thread; one that was begun is waited for even if cancelled."""
-    parsing = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
-    try:
-        return await asyncio.shield(parsing)
-    except asyncio.CancelledError:
-        await asyncio.wait({parsing})
-        raise

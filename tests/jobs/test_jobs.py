@@ -105,6 +105,14 @@ async def test_a_packed_file_that_breaks_off_has_failed(folder: Path) -> None:
     assert left(folder) == []
 
 
+async def test_what_was_read_before_a_file_breaks_off_is_written(folder: Path) -> None:
+    shelf = Shelf()
+    assert len(range(25)) % shelf.batch_size, "the last batch is to be a part of one"
+    async with running(folder, None, shelf) as here:
+        job = await here.done(gzip.compress(ndjson(range(25)))[:-8])  # without its end
+    assert (job.status, job.written, len(shelf.records)) == ("failed", 25, 25)
+
+
 async def test_a_table_is_read_as_it_was_asked_for(folder: Path) -> None:
     shelf = Shelf()
     rows = b'key;body;n\na;"one\ntwo";1\nb;;2\nc;three;3\n'
