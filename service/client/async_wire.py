@@ -11,7 +11,7 @@ import httpx
 
 from service.client.answers import decoded
 from service.client.call import Call
-from service.client.errors import SearchClientError
+from service.client.errors import NotConnected, SearchClientError
 from service.client.retrying import Tries
 from service.client.seam import Seam, timeouts
 from service.client.sse import Parser, ServerEvent
@@ -71,6 +71,8 @@ class AsyncWire:
                     yield event
 
     def _tries(self, call: Call[Any]) -> Tries:
+        if self._client.is_closed:
+            raise NotConnected("This client is closed")
         return Tries(self._retries, self.timeout, repeatable=call.repeatable)
 
     @contextlib.asynccontextmanager

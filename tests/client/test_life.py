@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.client import AsyncSearchClient, SearchClient
+from service.client import AsyncSearchClient, NotConnected, SearchClient
 from tests.client.conftest import Make
 from tests.client.far_end import Reply, answer, far_end
 from tests.conftest import MakeSettings
@@ -41,7 +41,7 @@ def test_connections_are_kept_and_closed(make: Make) -> None:
             client.healthz()
         assert end.connections == 1
         getattr(client, "aclose" if "Async" in repr(client) else "close")()
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(NotConnected, match="This client is closed"):
             client.healthz()
 
 
