@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol
@@ -19,6 +20,15 @@ from service.app import create_app
 from service.cli import main
 from service.settings import Settings, load_settings
 from tests.upstream import API_KEY, Upstream
+
+# No property is about time: a busy machine is no bug.
+hypothesis.settings.register_profile(
+    "untimed",
+    hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("untimed")
 
 OURS = (
     "CACHE_",
