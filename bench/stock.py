@@ -22,7 +22,7 @@ from service.errors import StartupFailed
 from service.indexes.port import AsyncIndexPort
 from service.lifecycle import Lifecycle
 from service.logs import configure_logging
-from service.server import Server, listen
+from service.server.process import Server, listen
 from service.settings import Settings, load_settings
 
 UNLIMITED_CALLS = 1024  # the most that the setting takes, and more than is ever in flight here

@@ -17,7 +17,8 @@ from werkzeug.routing import MapAdapter
 
 from service.access.door import Door
 from service.admission.places import Places
-from service.backend import Backend
+from service.backends import sources_for
+from service.backends.facade import Backend
 from service.caching.answers import Answers
 from service.caching.memory import MemoryStore
 from service.caching.store import Store
@@ -29,19 +30,21 @@ from service.records.importing import Importing
 from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.sources import sources_for
-from service.web import access, documentation, envelope, errors, export, imports, records
+from service.web import access, documentation, envelope, errors
 from service.web.bodies import request_class
-from service.web.breaking_off import may_break_off
-from service.web.cursors import Cursors
+from service.web.export import routes as export
+from service.web.export.abort import may_break_off
 from service.web.gate import Gate
+from service.web.imports import routes as imports
 from service.web.operations import operations_blueprint
 from service.web.paced import PacedConnection
 from service.web.proxy import trust_proxies
-from service.web.search import search_blueprint, searchings_of
-from service.web.socket import socket_blueprint
+from service.web.records import routes as records
+from service.web.search.as_you_type import socket_blueprint
+from service.web.search.cursors import Cursors
+from service.web.search.routes import search_blueprint, searchings_of
+from service.web.search.stream import stream_blueprint
 from service.web.sockets import Sockets
-from service.web.stream import stream_blueprint
 
 # How long after a write a search may still find what was there before.
 SETTLE_S: dict[str, float] = {"pinecone": 10.0, "embedded": 2.0}

@@ -12,9 +12,9 @@ import numpy as np
 
 from bench.engine.corpus import TOP_K, Batch, Vectors
 from bench.engine.port import Filter
-from service.embedded.engine import opened_index
+from service.embedded.data_directory import opened_index
 from service.embedded.schema import Schema, Text
-from service.embedded.views import forget_views
+from service.embedded.views.views import forget_views
 from service.inference.embedders import Corpus
 from service.inference.wordllama import WordLlamaEmbedder
 

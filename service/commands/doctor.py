@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.backends import sources_for
+from service.backends.embedded import INDEX_NAME, schema_of
 from service.commands.interrupt import run
 from service.commands.terminal import Style
-from service.embedded.engine import owned
+from service.embedded.data_directory import owned
 from service.embedded.repair import Finding, inspect, reembed
-from service.embedded.views import forget_views
+from service.embedded.views.views import forget_views
 from service.errors import RequestError
 from service.indexes.registry import Index
 from service.inference.models import embedder_for
 from service.settings import Settings
-from service.sources import sources_for
-from service.sources.embedded import INDEX_NAME, schema_of
 
 if TYPE_CHECKING:
     from service.commands.parsing import Commands

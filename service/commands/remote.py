@@ -28,7 +28,7 @@ from service.errors import (
 )
 from service.ingest.target import Failure, Written
 from service.retrieval.query import Mode
-from service.web.search import PATHS
+from service.web.search.routes import PATHS
 
 KEY_VARIABLE = "SERVICE_API_KEY"
 RECORDS = "/api/records"

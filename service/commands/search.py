@@ -19,7 +19,7 @@ from service.errors import Unavailable
 from service.ingest.progress import stopwatch
 from service.retrieval.query import Fusion, Mode, RerankMode
 from service.settings import Settings
-from service.web.search_schemas import MAX_TOP_K
+from service.web.search.request_schemas import MAX_TOP_K
 
 if TYPE_CHECKING:
     from service.commands.parsing import Commands

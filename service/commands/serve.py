@@ -7,9 +7,9 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
-from service.server import listen, run
+from service.server.process import listen, run
+from service.server.supervisor import supervise
 from service.settings import Settings
-from service.workers import supervise
 
 if TYPE_CHECKING:
     from service.commands.parsing import Commands

@@ -29,8 +29,8 @@ from pinecone.models.documents.score_by import DocumentScoringMethod
 from pinecone.models.response_info import ResponseInfo
 
 from service.embedded.index import EmbeddedIndex
-from service.embedded.plane.refusals import Refused
-from service.embedded.plane.routes import answer
+from service.embedded.pinecone_api.refusals import Refused
+from service.embedded.pinecone_api.routes import answer
 from service.inference.port import Reranker
 
 HOST = "http://localhost"  # which nothing is ever sent to

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.embedded.schema import Schema
-from service.embedded.writer import Put
+from service.embedded.storage.writer import Put
 from service.inference.embedders import Embedder
 
 

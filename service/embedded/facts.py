@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from service.embedded.schema import Schema
-from service.embedded.store import Store
-from service.embedded.writer import Note
+from service.embedded.storage.store import Store
+from service.embedded.storage.writer import Note
 from service.inference.embedders import Embedder
 
 

@@ -18,19 +18,10 @@ from pyroaring import BitMap
 
 from service.embedded.drafts import Draft, Drafter
 from service.embedded.facts import check_facts
-from service.embedded.followers import Followers, Rebuilding
-from service.embedded.following import View
 from service.embedded.ranking import Nearness, Product, Ranking, Wording
 from service.embedded.schema import Schema
-from service.embedded.store import Document, Store
-from service.embedded.views import (
-    ColumnsView,
-    CorpusView,
-    DenseFieldView,
-    SparseFieldView,
-    WordsView,
-)
-from service.embedded.writer import (
+from service.embedded.storage.store import Document, Store
+from service.embedded.storage.writer import (
     Clear,
     Name,
     Operation,
@@ -38,6 +29,15 @@ from service.embedded.writer import (
     Put,
     Removal,
     Remove,
+)
+from service.embedded.views.followers import Followers, Rebuilding
+from service.embedded.views.following import View
+from service.embedded.views.views import (
+    ColumnsView,
+    CorpusView,
+    DenseFieldView,
+    SparseFieldView,
+    WordsView,
 )
 from service.inference.embedders import Embedder
 

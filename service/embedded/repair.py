@@ -14,9 +14,9 @@ from typing import Literal
 
 from service.embedded.facts import facts_of
 from service.embedded.schema import Schema
-from service.embedded.store import OtherFormat, Store
-from service.embedded.views import forget_views
-from service.embedded.writer import Note, Operation, Revector
+from service.embedded.storage.store import OtherFormat, Store
+from service.embedded.storage.writer import Note, Operation, Revector
+from service.embedded.views.views import forget_views
 from service.inference.embedders import Embedder
 
 BATCH = 500

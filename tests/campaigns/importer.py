@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.engine import opened_index
+from service.embedded.data_directory import opened_index
 from service.ingest.target import Written
 from service.jobs.job import Plan
 from service.jobs.jobs import Jobs

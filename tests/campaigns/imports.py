@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.embedded.engine import opened_index
+from service.embedded.data_directory import opened_index
 from service.jobs.job import Job
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.engine import opened_index
+from service.embedded.data_directory import opened_index
 from tests.campaigns.loader import SCHEMA, SPACE
 from tests.campaigns.model import EMBEDDER, WORDS
 

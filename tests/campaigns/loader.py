@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.engine import opened_index
+from service.embedded.data_directory import opened_index
 from service.embedded.schema import Schema, Text
 from tests.campaigns.model import EMBEDDER, WORDS
 

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pinecone.errors import ApiError
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.engine import opened_index
+from service.embedded.data_directory import opened_index
 from tests.campaigns.model import (
     EMBEDDER,
     SPACES,

@@ -24,7 +24,7 @@ import uvloop
 from service.app import create_app
 from service.lifecycle import Lifecycle
 from service.logs import configure_logging
-from service.server import Server, address, listen
+from service.server.process import Server, address, listen
 from service.settings import load_settings
 
 PAGE = resource.getpagesize()

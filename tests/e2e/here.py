@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from service.app import create_app, running
 from service.lifecycle import Lifecycle
-from service.patience import Patience
-from service.server import Server, address, listen
+from service.server.process import Server, address, listen
+from service.server.slow_clients import Patience
 from service.settings import Settings
 
 PATIENT = Patience()

@@ -13,7 +13,7 @@ import pytest
 
 from service.app import create_app, running
 from service.lifecycle import Lifecycle
-from service.server import Server, listen
+from service.server.process import Server, listen
 from tests.conftest import MakeSettings
 from tests.e2e.load import PATH, load
 from tests.e2e.process import Process, environment, serving

@@ -18,8 +18,8 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as Frames
 from wsproto.events import CloseConnection, Ping, TextMessage
 
-from service.patience import Patience
-from service.web.socket import PATH
+from service.server.slow_clients import Patience
+from service.web.search.as_you_type import PATH
 from tests.conftest import MakeSettings
 from tests.e2e.here import served
 from tests.e2e.process import serving

@@ -17,8 +17,8 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as Frames
 from wsproto.events import TextMessage
 
-from service.patience import Patience
-from service.server import Server
+from service.server.process import Server
+from service.server.slow_clients import Patience
 from tests.conftest import MakeSettings
 from tests.e2e.here import served
 from tests.e2e.test_sockets import HANDSHAKE
@@ -90,9 +90,9 @@ def test_who_does_not_read_is_cut_off(
 
     with caplog.at_level(logging.INFO):
         run(main())
-    assert [record.message for record in caplog.records if record.name == "service.patience"] == [
-        "a client has read nothing for 0.2 s, and is cut off"
-    ]
+    assert [
+        record.message for record in caplog.records if record.name == "service.server.slow_clients"
+    ] == ["a client has read nothing for 0.2 s, and is cut off"]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 

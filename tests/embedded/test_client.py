@@ -14,9 +14,9 @@ from pinecone.async_client.documents import AsyncDocuments
 from pinecone.errors import ApiError, NotFoundError, PineconeTimeoutError, ServiceError
 
 from service.inference.port import Ranking
-from tests.embedded.planes import BOTH, HYBRID, NS, opened
-from tests.embedded.test_plane_documents import FRUIT
-from tests.embedded.test_plane_hostile import SCHEMA
+from tests.embedded.pinecone_api.calls import BOTH, HYBRID, NS, opened
+from tests.embedded.pinecone_api.test_documents import FRUIT
+from tests.embedded.pinecone_api.test_hostile import SCHEMA
 
 WORDS = ["apple pie", "apple tart", "plum cake"]
 DOCUMENTS = [

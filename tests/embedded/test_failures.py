@@ -17,7 +17,7 @@ import pytest
 from pinecone.errors import ServiceError
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.engine import opened_index
+from service.embedded.data_directory import opened_index
 from service.embedded.schema import Schema, Text
 from service.errors import StartupFailed
 from tests.campaigns.model import EMBEDDER, WORDS
@@ -196,7 +196,7 @@ async def test_a_second_process_is_told_of_the_first_and_the_first_is_not_distur
     tmp_path: Path,
 ) -> None:
     program = (
-        "import sys; from pathlib import Path; from service.embedded.engine import owned\n"
+        "import sys; from pathlib import Path; from service.embedded.data_directory import owned\n"
         "with owned(Path(sys.argv[1])): pass"
     )
     arguments = [sys.executable, "-c", program, str(tmp_path)]

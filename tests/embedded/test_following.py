@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from service.embedded.following import Follower
-from service.embedded.store import Document, Store
-from service.embedded.writer import Clear, Cut, Put, Remove
+from service.embedded.storage.store import Document, Store
+from service.embedded.storage.writer import Clear, Cut, Put, Remove
+from service.embedded.views.following import Follower
 
 LONG = 20.0  # seconds after which something has gone wrong
 

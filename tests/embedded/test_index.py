@@ -15,7 +15,7 @@ import pytest
 from pinecone.errors import ApiError, ServiceError
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.engine import opened_index
+from service.embedded.data_directory import opened_index
 from service.embedded.schema import Schema, Text
 from service.errors import StartupFailed
 from service.inference.wordllama import WordLlamaEmbedder

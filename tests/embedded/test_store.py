@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded.store import FORMAT, Document, OtherFormat, Store
-from service.embedded.writer import (
+from service.embedded.storage.store import FORMAT, Document, OtherFormat, Store
+from service.embedded.storage.writer import (
     Clear,
     Cut,
     Name,
@@ -393,8 +393,8 @@ def test_damage_is_found(tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from service.embedded.store import Store
-from service.embedded.writer import Cut, Put
+from service.embedded.storage.store import Store
+from service.embedded.storage.writer import Cut, Put
 
 async def main():
     store = Store(Path(sys.argv[1]))

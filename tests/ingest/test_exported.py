@@ -13,7 +13,7 @@ from service.ingest import delimited, jsonl
 from service.ingest.cells import typed, written
 from service.ingest.items import Record, Rules
 from service.records.checking import check
-from service.web.exported import Spool, csv_header, csv_rows, ndjson
+from service.web.export.formats import Spool, csv_header, csv_rows, ndjson
 
 TEXT = "chunk_text"
 RULES = Rules(TEXT)

@@ -16,12 +16,12 @@ from service.app import create_app
 from service.indexes.pinecone import open_lane
 from service.lifecycle import Lifecycle
 from service.web import access, envelope, errors
-from service.web.socket import PATH
+from service.web.search.as_you_type import PATH
 from service.web.sockets import Sockets
 from tests.conftest import MakeSettings
 from tests.upstream import Hang, Upstream
+from tests.web.search.test_as_you_type import DENSE, opened, talking
 from tests.web.test_access import KEY, OTHER, closed_to
-from tests.web.test_socket import DENSE, opened, talking
 
 HELLO = json.dumps({"type": "hello", "key": KEY})
 

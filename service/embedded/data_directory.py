@@ -1,0 +1,93 @@
+"""The data directory: one owner at a time, and the indexes in it.
+
+An OS lock says who the owner is. It ends with the process, however that ends, so there is never a
+stale one to clean up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from io import TextIOWrapper
+from pathlib import Path
+
+from service.embedded.client import EmbeddedAsyncIndex
+from service.embedded.facts import OtherVectors
+from service.embedded.index import EmbeddedIndex
+from service.embedded.lexical.index import DamagedView, ViewInUse
+from service.embedded.schema import Schema
+from service.embedded.storage.store import OtherFormat
+from service.errors import StartupFailed
+from service.inference.embedders import Embedder
+
+
+@contextlib.asynccontextmanager
+async def opened_index(
+    data_dir: Path, name: str, schema: Schema, embedder: Embedder
+) -> AsyncIterator[EmbeddedAsyncIndex]:
+    """Own the data directory and open one index in it; close both on the way out."""
+    with owned(data_dir):
+        index = EmbeddedIndex(data_dir / name, schema, embedder)
+        try:
+            await _to_its_end(index.open, undone_by=index.close)
+        except OtherVectors as exc:
+            raise StartupFailed(
+                f"DATA_DIR: {index.folder}: {exc}. Open it as it was made, give another DATA_DIR, "
+                "or let `python -m service doctor --reembed` make it anew with this embedder"
+            ) from exc
+        except (OSError, sqlite3.Error, OtherFormat, DamagedView, ViewInUse) as exc:
+            raise StartupFailed(
+                f"DATA_DIR: the records in {index.folder} can't be opened ({exc}); "
+                "put back a copy of it, or give another DATA_DIR"
+            ) from exc
+        try:
+            yield EmbeddedAsyncIndex(index)
+        finally:
+            await _to_its_end(index.close)
+
+
+async def _to_its_end(
+    call: Callable[[], None], undone_by: Callable[[], None] | None = None
+) -> None:
+    """In a thread, to which a cancelled caller stays bound: files must not outlive their owner."""
+    calling = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        while not calling.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([calling])
+        if calling.exception() is None and undone_by is not None:
+            await _to_its_end(undone_by)
+        raise
+
+
+@contextlib.contextmanager
+def owned(data_dir: Path) -> Iterator[None]:
+    """Be the one process that uses a data directory."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "owner").open("a+")
+    except OSError as exc:
+        raise StartupFailed(f"DATA_DIR: {data_dir} can't be used: {exc.strerror}") from exc
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartupFailed(
+                f"DATA_DIR: {data_dir} belongs to process {_read(lock)}, which is running; "
+                "stop it, or give this one a DATA_DIR of its own"
+            ) from None
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+            os.ftruncate(lock.fileno(), 0)
+            os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
+        yield
+
+
+def _read(lock: TextIOWrapper) -> str:
+    lock.seek(0)
+    return lock.read().strip() or "?"

@@ -1,0 +1,1 @@
+"""Lexical search with tantivy."""

@@ -1,0 +1,131 @@
+"""Writing in the documents dialect: documents are replaced, patched and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from service.embedded.drafts import Draft
+from service.embedded.index import EmbeddedIndex
+from service.embedded.pinecone_api.bodies import MAX_WRITTEN, Filter, Ids, read
+from service.embedded.pinecone_api.conditions import checked_selector
+from service.embedded.pinecone_api.drafting import draft_of
+from service.embedded.pinecone_api.selecting import change_where
+from service.embedded.pinecone_api.values import checked_id, namespace_of, raw_vectors
+from service.embedded.storage.store import Document
+from service.indexes.filters import shown
+
+Written = Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MAX_WRITTEN)]
+
+
+class Upsert(msgspec.Struct):
+    """The body of documents/upsert."""
+
+    documents: Written
+
+
+class Update(msgspec.Struct):
+    """The body of documents/update."""
+
+    documents: Written | None = None
+    filter: Filter | None = None
+    set_fields: dict[str, Any] | None = None
+    remove_fields: list[str] | None = None
+
+
+class Delete(msgspec.Struct):
+    """The body of documents/delete."""
+
+    ids: Ids | None = None
+    filter: Filter | None = None
+    delete_all: bool | None = None
+
+
+class Patch(msgspec.Struct):
+    """What changes in a document."""
+
+    fields: dict[str, Any]
+    removed: list[str] = []
+
+
+async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    drafts = [draft_of(index, each.pop("_id", None), each) for each in read(body, Upsert).documents]
+    _check_differ([draft.id for draft in drafts])
+    await index.put(namespace_of(namespace), drafts)
+    return {"upserted_count": len(drafts)}
+
+
+async def update(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    asked = read(body, Update)
+    space = namespace_of(namespace)
+    if asked.documents is not None:
+        if asked.filter is not None or asked.set_fields or asked.remove_fields:
+            raise ValueError("documents are updated each by its id, or all by a filter")
+        ids = [checked_id(each.pop("_id", None)) for each in asked.documents]
+        _check_differ(ids)
+        patches = dict(zip(ids, map(_patch_of, asked.documents), strict=True))
+        await index.change(space, ids, lambda each: _patched(index, each, patches[each.id]))
+        return {}
+    if asked.filter is None:
+        raise ValueError("documents are updated each by its id, or all by a filter")
+    checked_selector(index.schema, asked.filter)
+    patch = _checked(Patch(asked.set_fields or {}, asked.remove_fields or []))
+    if not patch.fields and not patch.removed:
+        raise ValueError("an update by filter sets fields, removes fields, or both")
+    matched = await change_where(
+        index, space, asked.filter, lambda each: _patched(index, each, patch)
+    )
+    return {"matched_records": matched}
+
+
+def _patch_of(given: dict[str, Any]) -> Patch:
+    removed = given.pop("_remove_fields", None)
+    if removed is None:
+        removed = []
+    if not isinstance(removed, list) or not all(isinstance(name, str) for name in removed):
+        raise ValueError("_remove_fields is a list of the fields' names")
+    return _checked(Patch(given, removed))
+
+
+def _checked(patch: Patch) -> Patch:
+    if "_id" in patch.fields or "_id" in patch.removed:
+        raise ValueError("the _id of a document can't be changed")
+    if both := patch.fields.keys() & set(patch.removed):
+        raise ValueError(f"the field {shown(min(both))} can't be both set and removed")
+    return patch
+
+
+def _patched(index: EmbeddedIndex, document: Document, patch: Patch) -> Draft:
+    schema = index.schema
+    whole = {**document.fields, **raw_vectors(schema, document), **patch.fields}
+    left = {name: value for name, value in whole.items() if name not in patch.removed}
+    kept = {
+        name: document.vectors[name]
+        for name in schema.embedded
+        if name in document.vectors and name in left and name not in patch.fields
+    }
+    return draft_of(index, document.id, left, kept)
+
+
+async def delete(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    asked = read(body, Delete)
+    space = namespace_of(namespace)
+    if (asked.ids is not None) + bool(asked.delete_all) + (asked.filter is not None) != 1:
+        raise ValueError("a delete is by ids, by filter or of all: just one of them")
+    if asked.filter is not None:
+        checked_selector(index.schema, asked.filter)
+        return {"matched_records": await index.remove_where(space, asked.filter)}
+    if asked.delete_all:
+        await index.clear(space)
+    else:
+        await index.remove(space, [checked_id(id) for id in asked.ids or []])
+    return {}
+
+
+def _check_differ(ids: Sequence[str]) -> None:
+    if len(set(ids)) < len(ids):
+        twice = next(id for at, id in enumerate(ids) if id in ids[:at])
+        raise ValueError(f"the id {shown(twice)} stands there twice")

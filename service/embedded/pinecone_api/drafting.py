@@ -1,0 +1,43 @@
+"""A document as it is written in the documents dialect: its vectors stand among its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.embedded.drafts import Draft
+from service.embedded.index import EmbeddedIndex
+from service.embedded.pinecone_api.values import (
+    checked_fields,
+    checked_id,
+    stored_dense,
+    stored_sparse,
+)
+from service.indexes.filters import shown
+
+
+def draft_of(
+    index: EmbeddedIndex,
+    id: Any,
+    given: Mapping[str, Any],
+    embedded: Mapping[str, bytes] | None = None,
+) -> Draft:
+    """Checked by the schema. Texts that are `embedded` already are not embedded anew."""
+    schema = index.schema
+    id = checked_id(id)
+    whose = f"record {shown(id)}"
+    fields = dict(given)
+    vectors = dict(embedded or {})
+    for name in schema.dense.keys() & fields.keys():
+        dimension = index.dimensions[name]
+        vectors[name] = stored_dense(fields.pop(name), schema, name, dimension, whose)
+    for name in set(schema.sparse) & fields.keys():
+        vectors[name] = stored_sparse(fields.pop(name), name, whose)
+    checked_fields(schema, fields, whose)
+    if missing := [name for name in schema.dense if name not in vectors]:
+        raise ValueError(f"{whose} lacks the field {shown(missing[0])}, a dense vector")
+    if missing := [name for name in schema.embedded if name not in fields]:
+        raise ValueError(f"{whose} lacks the field {shown(missing[0])}, a text")
+    if not vectors and not schema.texts.keys() & fields.keys():
+        raise ValueError(f"{whose} has none of the fields that can be searched")
+    return Draft(id, fields, vectors)

@@ -1,0 +1,145 @@
+"""What is like a vector, like a sparse one, like both, or like a record.
+
+Both at once is the sum of both products. The best of either are added up, more and more of them,
+until whatever is further down in both can't come up to the sums that are found; past `WIDEST` of
+each it is good enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from service.embedded.index import EmbeddedIndex
+from service.embedded.pinecone_api.bodies import MAX_TOP_K, Sparse
+from service.embedded.pinecone_api.values import (
+    checked_id,
+    checked_sparse,
+    dense_vector,
+    metric_of,
+    only,
+    sparse_dict,
+)
+from service.embedded.ranking import Nearness, Product, Ranking
+from service.embedded.storage.store import Document
+from service.embedded.vectors.sparse import unpack
+
+FIRST, WIDER, WIDEST = 200, 4, MAX_TOP_K
+
+Found = list[tuple[Document, float]]
+
+
+def by_vectors(
+    index: EmbeddedIndex, values: Sequence[float] | None, sparse: Sparse | None
+) -> list[Ranking]:
+    """An empty dense vector is none."""
+    rankings: list[Ranking] = []
+    if values:
+        field = only(list(index.dense), "dense")
+        rankings.append(nearness(index, field, values))
+    if sparse is not None:
+        rankings.append(product(only(list(index.sparse), "sparse"), sparse))
+    return rankings
+
+
+def nearness(index: EmbeddedIndex, field: str, values: Sequence[float]) -> Nearness:
+    metric = metric_of(index.schema, field)
+    return Nearness(field, dense_vector(values, index.dimensions[field], metric))
+
+
+def product(field: str, sparse: Sparse) -> Product:
+    checked_sparse(sparse)
+    return Product(field, sparse.indices, sparse.values)
+
+
+async def by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[Ranking]:
+    """By the vectors of a record; nothing, if there is no such record."""
+    dense = only(list(index.dense), "dense") if index.dense else None
+    sparse = only(list(index.sparse), "sparse") if index.sparse else None
+    if dense is None and sparse is None:
+        raise ValueError("this index has no vectors that a record could be compared by")
+    if dense is not None and metric_of(index.schema, dense) != "dotproduct":
+        sparse = None  # products can't be added to it
+    rankings: list[Ranking] = []
+    for document in await with_vectors(index, namespace, [checked_id(id)]):
+        if dense is not None and (raw := document.vectors.get(dense)):
+            rankings.append(Nearness(dense, np.frombuffer(raw, dtype=np.float32)))
+        if sparse is not None and (raw := document.vectors.get(sparse)):
+            rankings.append(Product(sparse, **sparse_dict(raw)))
+    return rankings
+
+
+async def with_vectors(index: EmbeddedIndex, namespace: str, ids: Sequence[str]) -> list[Document]:
+    """The records with these ids, in the order in which they were asked for."""
+
+    def read() -> list[Document]:
+        found = index.store.by_id(namespace, ids)
+        index.store.with_vectors(found)
+        return found
+
+    by_id = {each.id: each for each in await index.read(lambda _: read())}
+    return [by_id[id] for id in dict.fromkeys(ids) if id in by_id]
+
+
+async def search(
+    index: EmbeddedIndex,
+    namespace: str,
+    rankings: Sequence[Ranking],
+    top_k: int,
+    filter: Mapping[str, Any] | None,
+) -> Found:
+    """The best documents with their scores; none for no ranking."""
+    if not rankings:
+        return []
+    if len(rankings) > 1:
+        return await _search_both(index, namespace, rankings, top_k, filter)
+    return await index.search(namespace, rankings[0], top_k, filter)
+
+
+async def _search_both(
+    index: EmbeddedIndex,
+    namespace: str,
+    rankings: Sequence[Ranking],
+    top_k: int,
+    filter: Mapping[str, Any] | None,
+) -> Found:
+    for ranking in rankings:
+        if isinstance(ranking, Nearness) and metric_of(index.schema, ranking.field) != "dotproduct":
+            raise ValueError("only an index with the metric dotproduct takes both kinds of vectors")
+    wide = min(max(FIRST, WIDER * top_k), WIDEST)
+    while True:
+        lists = [await index.search(namespace, each, wide, filter) for each in rankings]
+        best = await _summed(index, rankings, lists)
+        unfinished = [found for found in lists if len(found) >= wide]
+        # What is in neither list has no higher sum; without a vector it has 0 for its part.
+        below = sum(max(found[-1][1], 0.0) for found in unfinished)
+        reached = len(best) >= top_k and best[top_k - 1][1] >= below
+        if not unfinished or reached or wide == WIDEST:
+            return best[:top_k]
+        wide = min(wide * WIDER, WIDEST)
+
+
+async def _summed(
+    index: EmbeddedIndex, rankings: Sequence[Ranking], lists: Sequence[Found]
+) -> Found:
+    documents = {each.docno: each for found in lists for each, _ in found}
+    await index.read(lambda store: store.with_vectors(list(documents.values())))
+    scored = [
+        (each, sum(_score(ranking, each) for ranking in rankings)) for each in documents.values()
+    ]
+    return sorted(scored, key=lambda pair: (-pair[1], pair[0].docno))
+
+
+def _score(ranking: Ranking, document: Document) -> float:
+    assert isinstance(ranking, Nearness | Product), "nothing else is summed up"  # noqa: S101
+    raw = document.vectors.get(ranking.field)
+    if not raw:
+        return 0.0
+    if isinstance(ranking, Nearness):
+        return float(np.frombuffer(raw, dtype=np.float32) @ ranking.vector)
+    indices, values = unpack(raw)
+    weights = dict(zip(ranking.indices, ranking.values, strict=True))
+    own = zip(indices.tolist(), values.tolist(), strict=True)
+    return float(sum(weights.get(index, 0.0) * value for index, value in own))

@@ -1,0 +1,191 @@
+"""The records dialect: texts in, records out. The index embeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+import orjson
+from msgspec import Meta
+
+from service.embedded.index import EmbeddedIndex
+from service.embedded.lexical.index import Words
+from service.embedded.pinecone_api import likeness
+from service.embedded.pinecone_api.bodies import Filter, Sparse, TopK, read, read_value
+from service.embedded.pinecone_api.conditions import checked_filter
+from service.embedded.pinecone_api.drafting import draft_of
+from service.embedded.pinecone_api.refusals import Refused
+from service.embedded.pinecone_api.values import chosen, namespace_of, only, without_nulls
+from service.embedded.ranking import Meaning, Ranking, Wording
+from service.inference.port import Reranker
+
+MAX_RECORDS, MAX_FIELDS = 96, 100
+
+
+class Inputs(msgspec.Struct):
+    """A text that is searched for."""
+
+    text: str
+
+
+class Vector(msgspec.Struct):
+    """A vector that is searched for."""
+
+    values: list[float] | None = None
+    sparse_indices: list[int] | None = None
+    sparse_values: list[float] | None = None
+
+
+class MatchTerms(msgspec.Struct):
+    """Words that every hit must have."""
+
+    terms: Annotated[list[str], Meta(min_length=1)]
+    strategy: Literal["all"] = "all"
+
+
+class Query(msgspec.Struct):
+    """What is searched for."""
+
+    top_k: TopK
+    inputs: Inputs | None = None
+    vector: Vector | None = None
+    id: str | None = None
+    filter: Filter | None = None
+    match_terms: MatchTerms | None = None
+
+
+class Rerank(msgspec.Struct):
+    """How the hits are to be put into another order."""
+
+    model: str
+    rank_fields: Annotated[list[str], Meta(min_length=1)]
+    top_n: Annotated[int, Meta(ge=1)] | None = None
+    query: str | None = None
+
+
+class Search(msgspec.Struct):
+    """The body of /records/namespaces/{namespace}/search."""
+
+    query: Query
+    fields: Annotated[list[str], Meta(max_length=MAX_FIELDS)] | None = None
+    rerank: Rerank | None = None
+
+
+async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
+    """NDJSON: a record in each line."""
+    records = [
+        _record(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()
+    ]
+    if not 1 <= len(records) <= MAX_RECORDS:
+        raise ValueError(f"an upsert has 1 to {MAX_RECORDS} records")
+    drafts = [draft_of(index, id, fields) for id, fields in records]
+    await index.put(namespace_of(namespace), drafts)
+    return {}
+
+
+def _record(number: int, line: bytes) -> tuple[Any, dict[str, Any]]:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as exc:
+        raise ValueError(f"line {number} is not JSON: {exc}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"line {number} is not a JSON object")  # noqa: TRY004 - a value in a request
+    also = record.pop("id", None)
+    return record.pop("_id", also), without_nulls(record)
+
+
+async def search(
+    index: EmbeddedIndex, reranker: Reranker | None, namespace: str, body: bytes
+) -> dict[str, Any]:
+    asked = read(body, Search)
+    query = asked.query
+    checked_filter(index.schema, query.filter)
+    space = namespace_of(namespace)
+    if asked.rerank is not None:
+        reranker = _checked_reranker(reranker, asked.rerank, query)
+    rankings = await _rankings(index, space, query)
+    filter = _with_terms(query, rankings)
+    found = await likeness.search(index, space, rankings, query.top_k, filter)
+    usage = {"read_units": 1}
+    if asked.rerank is not None and reranker is not None:
+        found, usage["rerank_units"] = await _reranked(reranker, asked.rerank, query, found)
+    wanted = asked.fields or ["*"]
+    hits = [
+        {"_id": each.id, "_score": score, "fields": chosen(each.fields, wanted)}
+        for each, score in found
+    ]
+    return {"result": {"hits": hits}, "usage": usage}
+
+
+async def _rankings(index: EmbeddedIndex, namespace: str, query: Query) -> Sequence[Ranking]:
+    given = [each for each in (query.inputs, query.vector, query.id) if each is not None]
+    if len(given) != 1:
+        raise ValueError("a search is by inputs, by a vector or by an id: just one of them")
+    if query.inputs is not None:
+        return [_by_text(index, query.inputs.text, query.match_terms)]
+    if query.match_terms is not None:
+        raise ValueError("match_terms go with inputs only")
+    if query.id is not None:
+        return await likeness.by_record(index, namespace, query.id)
+    return _by_vector(index, query.vector or Vector())
+
+
+def _by_text(index: EmbeddedIndex, text: str, required: MatchTerms | None) -> Ranking:
+    if index.schema.embedded:
+        return Meaning(only(index.schema.embedded, "embedded"), text)
+    field = only(index.schema.worded, "text")
+    return Wording([Words(text, (field,))], required.terms if required else [])
+
+
+def _by_vector(index: EmbeddedIndex, given: Vector) -> list[Ranking]:
+    sparse = None
+    if given.sparse_indices is not None or given.sparse_values is not None:
+        parts = {"indices": given.sparse_indices, "values": given.sparse_values}
+        sparse = read_value(parts, Sparse, "the sparse vector can't be used")
+    rankings = likeness.by_vectors(index, given.values, sparse)
+    if not rankings:
+        raise ValueError("the vector has neither values nor sparse values")
+    return rankings
+
+
+def _with_terms(query: Query, rankings: Sequence[Ranking]) -> Filter | None:
+    """What is ranked by meaning is asked for words by a filter."""
+    if query.match_terms is None or not isinstance(rankings[0], Meaning):
+        return query.filter
+    required = {rankings[0].field: {"$match_all": " ".join(query.match_terms.terms)}}
+    return {"$and": [query.filter, required]} if query.filter else required
+
+
+def _checked_reranker(reranker: Reranker | None, asked: Rerank, query: Query) -> Reranker:
+    if reranker is None:
+        raise ValueError("this index has no reranker, so it can't rerank inside of a search")
+    if asked.model != reranker.model:
+        raise ValueError(
+            f"{asked.model!r} is not the reranker of this index: {reranker.model!r} is"
+        )
+    if query.top_k > reranker.max_documents:
+        raise ValueError(f"{reranker.model} reranks at most {reranker.max_documents} hits")
+    if asked.query is None and query.inputs is None:
+        raise ValueError("rerank needs a query, as the search has no text")
+    return reranker
+
+
+async def _reranked(
+    reranker: Reranker, asked: Rerank, query: Query, found: likeness.Found
+) -> tuple[likeness.Found, int]:
+    if not found:
+        return found, 0
+    text = asked.query if asked.query is not None else query.inputs.text if query.inputs else ""
+    texts = [
+        "\n".join(
+            value for name in asked.rank_fields if isinstance(value := each.fields.get(name), str)
+        )
+        for each, _ in found
+    ]
+    try:
+        ranking = await reranker.rerank(text, texts)
+    except (OSError, ValueError) as exc:  # neither our files nor the caller's mistake
+        raise Refused(503, "the reranker failed") from exc
+    best = [(found[at][0], score) for at, score in ranking.order]
+    return best[: asked.top_n or query.top_k], ranking.units

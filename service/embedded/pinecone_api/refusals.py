@@ -1,0 +1,46 @@
+"""Why a request is not carried out, in the terms of the wire: a status and a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from service.embedded.lexical.index import DamagedView
+from service.embedded.views.followers import Rebuilding
+from service.indexes.port import OurSentence
+
+# gRPC's, which the data plane answers with
+CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
+
+
+class Refused(OurSentence):
+    """The request is refused with this status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        message = message.encode("utf-8", "replace").decode()  # it may quote anything
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"code": CODES.get(self.status, 13), "message": self.message, "details": []}
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Say what the engine raises as a refusal. A mistake of the program's own is none."""
+    try:
+        yield
+    except Rebuilding as exc:
+        raise Refused(503, str(exc)) from exc
+    except (sqlite3.Error, DamagedView, OSError) as exc:
+        if "disk is full" in str(exc) or "No space left" in str(exc):
+            raise Refused(507, "there is no space left on the disk") from exc
+        raise Refused(503, f"the files can't be used ({exc})") from exc
+    except UnicodeError:
+        raise
+    except ValueError as exc:
+        raise Refused(400, str(exc)) from exc

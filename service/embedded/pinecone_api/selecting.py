@@ -1,0 +1,78 @@
+"""What a filter selects is changed or read page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pyroaring import BitMap
+
+from service.embedded.drafts import Draft
+from service.embedded.index import ATTEMPTS, EmbeddedIndex
+from service.embedded.pinecone_api.paging import read_token
+from service.embedded.storage.store import Document, Store
+from service.embedded.views.followers import Rebuilding
+
+AT_ONCE = 1_000  # documents
+
+
+async def change_where(
+    index: EmbeddedIndex,
+    namespace: str,
+    filter: Mapping[str, Any],
+    changed: Callable[[Document], Draft],
+) -> int:
+    """Write anew what a filter selects, a thousand documents at a time; how many it selected."""
+    docnos = list(await index.find(namespace, filter))
+    for start in range(0, len(docnos), AT_ONCE):
+        found = await index.read(partial(_documents, docnos=docnos[start : start + AT_ONCE]))
+        await index.change(namespace, [each.id for each in found], changed)
+    return len(docnos)
+
+
+async def page_where(
+    index: EmbeddedIndex, namespace: str, filter: Mapping[str, Any], token: str | None, limit: int
+) -> tuple[list[Document], str | None]:
+    """A page of what a filter selects, and what the next one begins after.
+
+    In the order of ids, which stay while versions come and go: what is written anew meanwhile is
+    neither passed over nor found twice.
+    """
+    after = read_token(token)
+    newest = await index.read(lambda store: store.newest())
+    found = await index.find(namespace, filter)
+    candidates = await index.read(
+        lambda store: store.page(namespace, after, limit + 1, found, newest)
+    )
+    last = candidates[limit - 1].id if len(candidates) > limit else None
+    return await _selected(index, namespace, filter, candidates[:limit], found), last
+
+
+async def _selected(
+    index: EmbeddedIndex,
+    namespace: str,
+    filter: Mapping[str, Any],
+    candidates: Sequence[Document],
+    found: BitMap,
+) -> list[Document]:
+    """Those that were found; what was written since is looked for again."""
+    selected = [each for each in candidates if each.docno in found]
+    unsure = {each.id: each for each in candidates if each.docno not in found}
+    for _ in range(ATTEMPTS):
+        if not unsure:
+            return sorted(selected, key=lambda each: each.id)
+        found = await index.find(namespace, filter)
+        selected += [each for each in unsure.values() if each.docno in found]
+        others = {each.id: each for each in unsure.values() if each.docno not in found}
+        current = await index.read(partial(_by_id, namespace=namespace, ids=list(others)))
+        unsure = {each.id: each for each in current if each.docno != others[each.id].docno}
+    raise Rebuilding("others keep changing the same documents; try again")
+
+
+def _by_id(store: Store, namespace: str, ids: list[str]) -> list[Document]:
+    return store.by_id(namespace, ids)
+
+
+def _documents(store: Store, docnos: list[int]) -> list[Document]:
+    return list(store.documents(docnos).values())

@@ -1,0 +1,1 @@
+"""The SQLite database of an index: its records and its change log."""

@@ -1,0 +1,1 @@
+"""Search structures that follow the change log."""

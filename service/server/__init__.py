@@ -1,0 +1,1 @@
+"""Everything that touches Hypercorn: processes, connections, HTTP/1.1 and WebSocket."""

@@ -1,0 +1,204 @@
+"""Runs Hypercorn in this process: listen, serve, and on a signal drain and stop.
+
+Hypercorn's own serve loop closes idle connections the moment it is told to stop, which drops a
+request that was just on its way. So the loop is ours, and a stop goes in steps:
+
+1. The app is draining: /readyz says 503, and every response says `Connection: close`.
+2. Nothing more is accepted, but whoever is already in the kernel's queue is served.
+3. Idle connections have a moment to send what they were about to send; then they are closed.
+4. Requests in flight have the rest of the time; what is left then is cancelled.
+5. The app closes what it opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import uvloop
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.utils import wrap_app
+from quart import Quart
+
+from service.app import create_app, running
+from service.errors import StartupFailed
+from service.lifecycle import Lifecycle
+from service.server import malloc as memory
+from service.server.acceptor import Acceptor
+from service.server.connection import Connection
+from service.server.receiver import Receiver
+from service.server.shedding import Shedder
+from service.server.slow_clients import Patience
+from service.settings import CONFIG_DIR, Settings
+
+logger = logging.getLogger(__name__)
+
+SIBLINGS_GRACE_S = 0.2  # until the supervisor and the other workers have heard of the stop, too
+IDLE_GRACE_S = 1.0
+CANCEL_GRACE_S = 2.0
+CLOSE_GRACE_S = 2.0
+PARENT_PIPE = 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to serve on, shared by all workers."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=4096)
+    except (OSError, TypeError, ValueError) as exc:  # a host can be wrong in all these ways
+        number = getattr(exc, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else "there is no such host"
+        raise StartupFailed(
+            f"PORT, HOST: can't listen on {host} port {port}: {reason}; choose another"
+        ) from exc
+
+
+def address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None) -> None:
+    """Serve until a signal says stop. A worker also stops when its supervisor is gone."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        starting = asyncio.current_task()
+        assert starting is not None, "main runs as a task"  # noqa: S101
+        _on_signals(loop, starting.cancel)  # until it serves, there is nothing to drain
+
+        def ready() -> None:
+            _on_signals(loop, stop.set)
+            if ready_fd is not None:
+                loop.add_reader(PARENT_PIPE, _on_parent_gone, loop, stop)
+            _tell_ready(listener, ready_fd)
+
+        lifecycle = Lifecycle()
+        server = Server(create_app(settings, lifecycle), lifecycle, settings.drain_timeout_s)
+        async with memory.given_back():
+            await server.serve(listener, stop, ready, shared=ready_fd is not None)
+
+    memory.tune()
+    with contextlib.suppress(asyncio.CancelledError):
+        uvloop.run(main())
+
+
+class Server:
+    """One app on one socket."""
+
+    def __init__(
+        self,
+        app: Quart,
+        lifecycle: Lifecycle,
+        drain_timeout_s: float,
+        patience: Patience = Patience(),  # noqa: B008 - it is frozen
+    ) -> None:
+        self._app = app
+        self._lifecycle = lifecycle
+        self._drain_timeout_s = drain_timeout_s
+        self._patience = patience
+        self._config = _hypercorn_config()
+        self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
+        self._context = WorkerContext(None)
+        self._shedder = Shedder(app.extensions["cascade.places"], lifecycle)
+        self._acceptor = Acceptor(self._connected)
+        self._early: set[Receiver] = set()
+
+    async def serve(
+        self,
+        listener: socket.socket,
+        stop: asyncio.Event,
+        ready: Callable[[], None],
+        *,
+        shared: bool,
+    ) -> None:
+        """Open the app, serve until `stop`, drain, close the app."""
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(running(self._app))
+            self._acceptor.start(listener)
+            _calm_the_collector()
+            ready()
+            await stop.wait()
+
+            logger.info("stopping: %d connections are open", len(self._acceptor.connections))
+            self._lifecycle.drain()
+            if shared:
+                await asyncio.sleep(SIBLINGS_GRACE_S)
+            self._acceptor.stop(listener)
+            await self._drain()
+        logger.info("stopped")
+
+    async def _connected(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        receiver = Receiver(reader, self._config, self._shedder, self._early, self._patience)
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: receiver, connection)
+        except OSError:  # it was gone already
+            connection.close()
+            return
+        writer = asyncio.StreamWriter(transport, receiver, reader, loop)
+        with contextlib.suppress(asyncio.CancelledError):  # by _drain, or by the connection itself
+            await Connection(self._asgi, self._config, self._context, reader, writer, receiver)
+
+    async def _drain(self) -> None:
+        """Let connections end, with less and less patience."""
+        for receiver in list(self._early):  # now nothing is too early
+            receiver.hear()
+        await self._wait(min(IDLE_GRACE_S, self._drain_timeout_s))
+        await self._context.terminated.set()
+        await self._wait(self._drain_timeout_s - IDLE_GRACE_S)
+        if left := self._acceptor.connections:
+            logger.warning("cancelling %d requests that did not end", len(left))
+            for task in left:
+                task.cancel()
+            await self._wait(CANCEL_GRACE_S)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until no connection is left, or the time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                while self._acceptor.connections:
+                    await asyncio.wait(self._acceptor.connections)
+
+
+def _calm_the_collector() -> None:
+    """A tenth of a request's CPU went into garbage collections that found nothing."""
+    gc.freeze()  # what start-up made lives as long as the process
+    gc.set_threshold(20_000, 20, 20)
+
+
+def _hypercorn_config() -> Config:
+    path = CONFIG_DIR / "hypercorn.toml"
+    try:
+        config = Config.from_toml(path)
+    except (OSError, ValueError, TypeError) as exc:
+        raise StartupFailed(f"config/hypercorn.toml can't be used: {exc}") from None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, act)
+
+
+def _tell_ready(listener: socket.socket, ready_fd: int | None) -> None:
+    if ready_fd is None:
+        logger.info("serving on %s (documentation at /api/docs)", address(listener))
+    else:
+        os.write(ready_fd, b"r")
+
+
+def _on_parent_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(PARENT_PIPE, 1):
+        loop.remove_reader(PARENT_PIPE)
+        stop.set()

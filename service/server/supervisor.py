@@ -1,0 +1,147 @@
+"""Several processes on one port: start them, replace the dead, stop them all.
+
+The supervisor binds the socket and never accepts from it. Each worker is a fresh process that
+inherits the socket and tells over a pipe when it is ready. The first is started alone: a setting
+that is wrong is then said once. A worker that dies later is replaced; when none is left and a
+replacement can't start either, the service ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+
+from service.server.process import CANCEL_GRACE_S, CLOSE_GRACE_S, address
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SETTLED_S = 10.0  # a worker that lived this long did not die of its start
+MAX_PAUSE_S = 5.0
+KILL_GRACE_S = 0.5
+
+
+class Worker:
+    """One worker process, from its start to its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process, ready: asyncio.StreamReader) -> None:
+        self.process = process
+        self._ready = ready
+
+    async def is_ready(self) -> bool:
+        """Wait until the worker serves, or is gone."""
+        return await self._ready.read(1) == b"r"
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
+class Supervisor:
+    """Keeps `settings.web_concurrency` workers on `listener`."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._count = settings.web_concurrency
+        self._patience_s = settings.drain_timeout_s + CANCEL_GRACE_S + CLOSE_GRACE_S
+        self._listener = listener
+        self._stopping = asyncio.Event()
+        self._workers: set[Worker] = set()
+        self._serving: set[Worker] = set()
+        self._failed = False
+
+    async def run(self) -> int:
+        """Until a signal says stop; returns the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        keepers = [asyncio.create_task(self._keep(ready)) for ready in await self._start_all()]
+        if self._serving and not self._stopping.is_set():
+            logger.info("serving on %s with %d workers", address(self._listener), self._count)
+        await self._stopping.wait()
+        self._listener.close()
+        for worker in self._workers:
+            worker.signal(signal.SIGTERM)
+        stopped = await self._wait(keepers)
+        return 0 if stopped and not self._failed else 1
+
+    async def _start_all(self) -> list[Worker]:
+        first = await self._start()
+        if not await self._until_ready(first):
+            await first.process.wait()
+            self._failed = not self._stopping.is_set()
+            self._stopping.set()
+            return []
+        others = [await self._start() for _ in range(self._count - 1)]
+        await asyncio.gather(*(self._until_ready(worker) for worker in others))
+        return [first, *others]
+
+    async def _start(self) -> Worker:
+        read_end, write_end = os.pipe()
+        fds = (self._listener.fileno(), write_end)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "service", "_worker", *map(str, fds)),
+            pass_fds=fds,
+            stdin=asyncio.subprocess.PIPE,  # its end tells the worker that we are gone
+        )
+        os.close(write_end)
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
+        )
+        worker = Worker(process, reader)
+        self._workers.add(worker)
+        if self._stopping.is_set():  # the signal came while this one was being started
+            worker.signal(signal.SIGTERM)
+        return worker
+
+    async def _until_ready(self, worker: Worker) -> bool:
+        if await worker.is_ready():
+            self._serving.add(worker)
+            return True
+        return False
+
+    async def _keep(self, worker: Worker) -> None:
+        """See one worker to its end, and whoever takes its place."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while True:
+            started = loop.time()
+            status = await worker.process.wait()
+            self._workers.discard(worker)
+            self._serving.discard(worker)
+            if self._stopping.is_set():
+                return
+            logger.warning("worker %d ended (%d); starting another", worker.process.pid, status)
+            settled = loop.time() - started > SETTLED_S
+            pause = 0.0 if settled else min(max(2 * pause, 0.1), MAX_PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
+            worker = await self._start()
+            if not await self._until_ready(worker) and not self._serving:
+                logger.error("no worker is left, and another can't start: giving up")
+                self._failed = True
+                self._stopping.set()
+
+    async def _wait(self, keepers: list[asyncio.Task[None]]) -> bool:
+        """Wait for every worker to end; kill those who take too long."""
+        if not keepers:
+            return True
+        _, waiting = await asyncio.wait(keepers, timeout=self._patience_s)
+        for worker in self._workers:
+            logger.error("worker %d did not stop in time: killed", worker.process.pid)
+            worker.signal(signal.SIGKILL)
+        if waiting:
+            await asyncio.wait(waiting, timeout=KILL_GRACE_S)
+        return not waiting
+
+
+def supervise(settings: Settings, listener: socket.socket) -> int:
+    """Run the workers; 0 if they stopped because they were told to."""
+    return asyncio.run(Supervisor(settings, listener).run())

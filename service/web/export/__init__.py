@@ -1,0 +1,1 @@
+"""`/api/export`: a streamed export of records."""

@@ -1,0 +1,1 @@
+"""`/api/imports`: uploads, and the jobs that load them."""

@@ -1,0 +1,1 @@
+"""The search endpoints: JSON, server-sent events and WebSocket."""

@@ -1,0 +1,108 @@
+"""`doctor` in this process: what it finds, and what it mends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.embedded.data_directory import owned
+from tests.conftest import Command
+from tests.upstream import API_KEY, Upstream
+
+RECORDS = [
+    {"_id": "wool", "chunk_text": "Woollen jumpers felt and shrink in a hot wash"},
+    {"_id": "e18", "chunk_text": "Code E18: the drain pump is blocked"},
+]
+
+
+@pytest.fixture
+def loaded(command: Command, tmp_path: Path) -> Path:
+    """A data directory with two records."""
+    path = tmp_path / "records.jsonl"
+    path.write_text("\n".join(json.dumps(record) for record in RECORDS))
+    assert command("load", path, DATA_DIR=tmp_path / "var").returncode == 0
+    return tmp_path / "var"
+
+
+def finds(command: Command, data_dir: Path, question: str) -> str:
+    done = command("search", question, "--json", "--top-k", "1", DATA_DIR=data_dir)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert not answer["degraded"]
+    return str(answer["results"][0]["_id"])
+
+
+def test_a_whole_index_is_said_to_be_whole(command: Command, loaded: Path) -> None:
+    done = command("doctor", DATA_DIR=loaded)
+    assert done.returncode == 0
+    assert "2 records, no damage" in done.stdout
+    assert "wrong" not in done.stdout
+
+
+def test_an_empty_directory_is_no_mistake(command: Command, tmp_path: Path) -> None:
+    done = command("doctor", DATA_DIR=tmp_path / "new")
+    assert done.returncode == 0
+    assert "no records yet" in done.stdout
+
+
+def test_a_damaged_database_is_wrong_and_said_in_one_line(command: Command, loaded: Path) -> None:
+    for file in (loaded / "records").glob("records.db*"):
+        file.write_bytes(b"this was a database once " * 1000)
+    done = command("doctor", DATA_DIR=loaded)
+    assert done.returncode == 1
+    assert "put back a copy" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_lost_view_is_a_note_and_the_next_search_finds_all_the_same(
+    command: Command, loaded: Path
+) -> None:
+    shutil.rmtree(loaded / "records" / "dense")
+    done = command("doctor", DATA_DIR=loaded)
+    assert done.returncode == 0
+    assert "the dense view is missing" in done.stdout
+    assert finds(command, loaded, "my sweater got too small") == "wool"
+
+
+def test_rebuild_forgets_the_views_and_loses_nothing(command: Command, loaded: Path) -> None:
+    assert command("doctor", "--rebuild", DATA_DIR=loaded).returncode == 0
+    assert not (loaded / "records" / "lexical").exists()
+    assert finds(command, loaded, "E18") == "e18"
+
+
+def test_another_language_is_refused_until_the_index_is_made_anew(
+    command: Command, loaded: Path
+) -> None:
+    refused = command("search", "wash", DATA_DIR=loaded, TEXT_LANGUAGE="de")
+    assert refused.returncode == 1
+    assert "doctor --reembed" in refused.stderr
+    told = command("doctor", DATA_DIR=loaded)
+    assert told.returncode == 1
+    assert "--reembed makes it anew" in told.stdout
+    mended = command("doctor", "--reembed", DATA_DIR=loaded)
+    assert mended.returncode == 0, mended.stdout
+    assert "2 records were made anew" in mended.stdout
+    assert finds(command, loaded, "my sweater got too small") == "wool"
+
+
+def test_a_running_owner_is_named(command: Command, loaded: Path) -> None:
+    with owned(loaded):
+        done = command("doctor", DATA_DIR=loaded)
+    assert done.returncode == 1
+    assert "belongs to process" in done.stderr
+
+
+def test_pinecones_indexes_are_looked_at(command: Command, upstream: Upstream) -> None:
+    pinecone = {
+        "PINECONE_API_KEY": API_KEY,
+        "PINECONE_DENSE_INDEX_HOST": upstream.host("dense"),
+        "PINECONE_SPARSE_INDEX_HOST": upstream.host("sparse"),
+        "PINECONE_CONTROLLER_HOST": upstream.host("control"),
+    }
+    done = command("doctor", **pinecone)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("index at") == 2
+    assert command("doctor", "--reembed", **pinecone).returncode == 1

@@ -1,0 +1,65 @@
+"""Turns are taken one at a time, and nobody waits for somebody who came later."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from service.embedded.storage.fair_lock import Turns
+
+
+def test_one_at_a_time() -> None:
+    turns = Turns()
+    count = 0
+
+    def work() -> None:
+        nonlocal count
+        for _ in range(300):
+            with turns:
+                before = count
+                time.sleep(0)
+                count = before + 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert count == 1200
+
+
+def test_who_loops_over_it_lets_the_others_in_between() -> None:
+    turns = Turns()
+    order: list[str] = []
+    asking, done = threading.Event(), threading.Event()
+
+    def loop() -> None:
+        while not done.is_set() and len(order) < 5000:
+            with turns:
+                order.append("loop")
+                asking.wait(10)
+
+    def ask() -> None:
+        for _ in range(20):
+            asking.set()
+            with turns:
+                order.append("ask")
+        done.set()
+
+    threads = [threading.Thread(target=target) for target in (loop, ask)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order.count("ask") == 20
+    assert order.count("loop") < 5000
+
+
+def test_a_turn_is_passed_on_after_an_error() -> None:
+    turns = Turns()
+    with pytest.raises(ZeroDivisionError), turns:
+        _ = 1 / 0
+    with turns:
+        pass

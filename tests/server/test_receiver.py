@@ -1,0 +1,75 @@
+"""What is in the middle of a request is never taken for another one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+from hypercorn.config import Config
+
+from service.admission.places import Places
+from service.lifecycle import Lifecycle
+from service.server.process import listen
+from service.server.receiver import Receiver
+from service.server.shedding import Shedder
+from service.server.slow_clients import Patience
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+GET = b"GET /api/stats HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST /api/records HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(GET)
+
+
+def receiving(reader: asyncio.StreamReader, places: Places) -> Receiver:
+    return Receiver(reader, Config(), Shedder(places, Lifecycle()), set(), Patience())
+
+
+async def test_a_body_that_looks_like_a_request_is_passed_on_behind_its_head() -> None:
+    """Even while nobody has read the head yet."""
+    places = Places(1, 0)
+    assert places.take()
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    receiver = receiving(reader, places)
+    ours, theirs = socket.socketpair()
+    transport, _ = await loop.connect_accepted_socket(lambda: receiver, ours)
+    with theirs:
+        theirs.setblocking(False)
+        receiver.data_received(GET)
+        assert (await loop.sock_recv(theirs, 4096)).startswith(b"HTTP/1.1 503 ")
+        receiver.data_received(POST)
+        receiver.data_received(GET)
+        assert await reader.readexactly(len(POST + GET)) == POST + GET
+        transport.close()
+        assert await loop.sock_recv(theirs, 4096) == b""
+    places.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_whom_the_kernel_gives_up_is_gone_as_one_who_hung_up_is(run: Run) -> None:
+    """The kernel calls it a timeout; Hypercorn would take that for a bug of the application's."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        places = Places(1, 0)
+        with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 100)
+            reader = asyncio.StreamReader()
+            receiver = receiving(reader, places)
+            transport, _ = await loop.connect_accepted_socket(lambda: receiver, accepted)
+            writer = asyncio.StreamWriter(transport, receiver, reader, loop)
+            writer.write(bytes(8_000_000))
+            async with asyncio.timeout(20):
+                with pytest.raises(ConnectionResetError):
+                    await writer.drain()
+                with pytest.raises(ConnectionResetError):
+                    await reader.read(1)
+        places.close()
+
+    run(main())

@@ -1,0 +1,364 @@
+"""Search as you type: what is said over the WebSocket, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.testing.connections import WebsocketDisconnectError
+
+from service.app import create_app
+from service.retrieval.query import Mode
+from service.settings import Settings, load_settings
+from service.web.search.as_you_type import MOST_BAD, PATH, Session
+from service.web.search.routes import PATHS
+from tests.caller import Caller
+from tests.conftest import MakeSettings
+from tests.listening import check_moves
+from tests.talking import Talk
+from tests.upstream import Gate, Hang, Status, Upstream
+
+DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
+LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
+
+
+@contextlib.asynccontextmanager
+async def talking(app: Quart, **options: Any) -> AsyncIterator[Talk]:
+    async with app.test_client().websocket(PATH, **options) as wire:
+        yield Talk(wire)
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Quart]:
+    app = create_app(settings)
+    async with app.test_app():
+        yield app
+
+
+@pytest.fixture
+async def app(make_settings: MakeSettings) -> AsyncIterator[Quart]:
+    settings = make_settings(typing_pause_ms=0, search_timeout_ms=LONG_MS)
+    async with opened(settings) as app:
+        yield app
+
+
+@pytest.fixture
+async def talk(app: Quart) -> AsyncIterator[Talk]:
+    async with talking(app) as talk:
+        yield talk
+
+
+async def closed(talk: Talk) -> int:
+    """The code that the other side closes with."""
+    try:
+        while True:
+            await talk.hear()
+    except WebsocketDisconnectError as closed:
+        code: int = closed.args[0]
+        return code
+
+
+async def posted(app: Quart, path: str, asked: Any) -> Any:
+    """The JSON answer."""
+    caller = Caller(app, path, "POST", json.dumps(asked).encode())
+    await caller.done
+    return json.loads(caller.sent[1]["body"])
+
+
+async def test_each_stage_of_each_search_is_told(app: Quart, talk: Talk) -> None:
+    stages: dict[Mode, list[str]] = {
+        "semantic": ["leg", "done"],
+        "lexical": ["leg", "done"],
+        "cascading": ["leg", "leg", "fused", "reranked", "done"],
+    }
+    for seq, (mode, expected) in enumerate(stages.items()):
+        asked: dict[str, Any] = {"top_k": 2, "depth": 9, "fields": ["kind"]}
+        await talk.search(seq, "the road before the winter", mode, **asked)
+        told = await talk.hear_all()
+        assert [each["stage"] for each in told] == expected
+        assert {(each["type"], each["seq"]) for each in told} == {("results", seq)}
+        assert [each["leg"] for each in told if each["stage"] == "leg"].count(mode) == (
+            mode != "cascading"
+        )
+        check_moves(told)
+        asked["text_query"] = "the road before the winter"
+        answer = await posted(app, PATHS[mode][0], asked)
+        done = told[-1]
+        for name in ("results", "degraded", "cursor"):
+            assert done[name] == answer[name]
+        assert done["receipt"].keys() == answer["receipt"].keys()
+        assert done["cursor"]
+
+
+async def test_it_works_on_the_embedded_engine(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=str(tmp_path), load_samples=True)
+    async with opened(settings) as app, talking(app) as talk:
+        text = "how do I keep bread fresh"
+        for end in range(3, len(text) + 1):
+            await talk.search(end, text[:end], highlight=True, top_k=3)
+        told = await talk.hear_all()
+        assert {each["seq"] for each in told} == {len(text)}
+        asked = {"text_query": text, "highlight": True, "top_k": 3}
+        answer = await posted(app, PATHS["cascading"][0], asked)
+        assert told[-1]["results"] == answer["results"]
+
+
+def asked_for(upstream: Upstream, count: int) -> bool:
+    return len(upstream.searches()) == count
+
+
+async def test_a_newer_search_ends_the_older_one_down_to_the_call_upstream(
+    talk: Talk, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), DENSE)
+    for seq in range(4):
+        await talk.search(seq, f"cat {seq}", "semantic")
+        await upstream.until(partial(asked_for, upstream, seq + 1))
+    await upstream.until(lambda: [c.abandoned for c in upstream.searches()] == [True] * 3 + [False])
+    upstream.behave(None, DENSE)
+    await talk.search(4, "cat", "lexical")
+    assert {each["seq"] for each in await talk.hear_all()} == {4}
+    await upstream.until(lambda: upstream.searches("dense")[3].abandoned)
+
+
+async def test_nothing_of_an_older_search_comes_after_anything_of_a_newer_one(
+    talk: Talk, upstream: Upstream
+) -> None:
+    gate = Gate()
+    upstream.behave(gate, SPARSE)
+    await talk.search(1, "cat")
+    assert (await talk.hear())["seq"] == 1
+    await talk.search(2, "dog", "semantic")
+    gate.opened.set()
+    assert {each["seq"] for each in await talk.hear_all()} == {2}
+    await talk.ping()
+
+
+async def test_a_cancelled_search_is_not_heard_of_again(talk: Talk, upstream: Upstream) -> None:
+    upstream.behave(Hang(), SPARSE)
+    await talk.search(7, "cat")
+    assert (await talk.hear())["leg"] == "semantic"
+    await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
+    await talk.say({"type": "cancel", "seq": 6})
+    await talk.ping()
+    assert not upstream.searches("sparse")[0].abandoned
+    await talk.say({"type": "cancel", "seq": 7})
+    await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
+    await talk.say({"type": "cancel", "seq": 7})
+    await talk.ping()
+    await talk.search(8, "cat", "semantic")
+    assert {each["seq"] for each in await talk.hear_all()} == {8}
+
+
+async def test_whoever_asks_the_same_keeps_what_another_one_gives_up(
+    app: Quart, talk: Talk, upstream: Upstream
+) -> None:
+    gate = Gate()
+    upstream.behave(gate, DENSE)
+    await talk.search(1, "cat", "semantic")
+    await upstream.until(lambda: len(upstream.searches()) == 1)
+    async with talking(app) as other:
+        await other.search(1, "cat", "semantic")
+        await other.ping()
+        await other.ping()
+        await talk.say({"type": "cancel", "seq": 1})
+        await talk.ping()
+        gate.opened.set()
+        assert (await other.hear_all())[-1]["receipt"]["cache"] == "shared"
+    assert [call.abandoned for call in upstream.searches()] == [False]
+
+
+async def test_what_is_typed_on_within_a_moment_is_not_searched_for(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    async with opened(make_settings(typing_pause_ms=300)) as app, talking(app) as talk:
+        for seq, text in enumerate(["c", "ca", "cat"]):
+            await talk.search(seq, text, "semantic")
+        told = await talk.hear_all()
+        assert {each["seq"] for each in told} == {2}
+        assert [call.body["query"]["inputs"]["text"] for call in upstream.searches()] == ["cat"]
+        await talk.search(3, "dog", "semantic")
+        await talk.say({"type": "cancel", "seq": 3})
+        await talk.ping()
+    assert len(upstream.searches()) == 1
+
+
+async def test_answers_are_kept_as_those_over_http_are(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    settings = make_settings(cache_ttl=3600, typing_pause_ms=0)
+    async with opened(settings) as app, talking(app) as talk:
+        await talk.search(1, "cat")
+        found = await talk.hear_all()
+        await talk.search(2, "cat")
+        (kept,) = await talk.hear_all()
+        assert (kept["stage"], kept["receipt"]["cache"]) == ("done", "hit")
+        assert kept["results"] == found[-1]["results"]
+        plain = Caller(app, "/api/cascading-retrieval?text_query=cat")
+        assert (await plain.headers())["x-cache"] == "hit"
+
+
+async def test_a_leg_that_is_missing_is_said_at_the_end(talk: Talk, upstream: Upstream) -> None:
+    upstream.behave(Status(500), "sparse")
+    await talk.search(1, "cat")
+    told = await talk.hear_all()
+    assert told[-1]["degraded"] is True
+    assert told[-1]["receipt"]["missing"] == ["lexical"]
+    upstream.behave(Status(500), "dense")
+    await talk.search(2, "cat")
+    (error,) = await talk.hear_all()
+    assert (error["type"], error["seq"], error["code"]) == ("error", 2, "upstream_unavailable")
+    upstream.behave(Hang(), "dense")
+    await talk.search(3, "cat", "semantic", timeout_ms=50)
+    (error,) = await talk.hear_all()
+    assert (error["seq"], error["code"]) == (3, "deadline_exceeded")
+
+
+SEARCH = {"type": "search", "seq": 5, "mode": "lexical", "text_query": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("message", "seq", "code", "loc"),
+    [
+        ("{", None, "bad_request", None),
+        ("", None, "bad_request", None),
+        ("[]", None, "bad_request", None),
+        ('"\\ud800"', None, "bad_request", None),
+        (
+            '{"type": "search", "seq": 5, "mode": "lexical", "top_k": NaN}',
+            None,
+            "bad_request",
+            None,
+        ),
+        ("[" * 5_000, None, "bad_request", None),
+        ({"type": "find", "seq": 5}, 5, "invalid_request", "type"),
+        ({"type": None}, None, "invalid_request", "type"),
+        ({}, None, "invalid_request", "type"),
+        ({"type": "cancel"}, None, "invalid_request", "seq"),
+        (SEARCH | {"seq": -1}, None, "invalid_request", "seq"),
+        (SEARCH | {"seq": 1.5}, None, "invalid_request", "seq"),
+        (SEARCH | {"seq": True}, None, "invalid_request", "seq"),
+        (SEARCH | {"seq": "5"}, None, "invalid_request", "seq"),
+        (SEARCH | {"seq": 10**400}, None, "invalid_request", "seq"),
+        (SEARCH | {"seq": 1}, 1, "invalid_request", "seq"),
+        (SEARCH | {"seq": 0}, 0, "invalid_request", "seq"),
+        (SEARCH | {"mode": "psychic"}, 5, "invalid_request", "mode"),
+        (SEARCH | {"mode": []}, 5, "invalid_request", "mode"),
+        (SEARCH | {"text_query": " "}, 5, "empty_query", "text_query"),
+        (SEARCH | {"text_query": 3}, 5, "invalid_request", "text_query"),
+        (SEARCH | {"top_k": 0}, 5, "invalid_request", "top_k"),
+        (SEARCH | {"top": 3}, 5, "invalid_request", "top"),
+        (SEARCH | {"typos": True}, 5, "invalid_request", "typos"),
+        (SEARCH | {"filter": {"$no": 1}}, 5, "invalid_request", "filter"),
+        (SEARCH | {"timeout_ms": 10**9}, 5, "invalid_request", "timeout_ms"),
+        (SEARCH | {"cursor": "MTIzNDU2Nzg5MDEyAAAA"}, 5, "invalid_request", "cursor"),
+    ],
+)
+async def test_what_is_not_understood_is_said_and_the_connection_lives_on(
+    talk: Talk, upstream: Upstream, message: Any, seq: int | None, code: str, loc: str | None
+) -> None:
+    await talk.search(1, "cat", "lexical")
+    await talk.hear_all()
+    await talk.say(message)
+    error = await talk.hear()
+    assert (error["type"], error["seq"], error["code"]) == ("error", seq, code), error
+    assert error.keys() - {"errors"} == {"type", "seq", "detail", "code"}
+    if loc is not None:
+        assert error["errors"][0]["loc"] == [loc]
+    await talk.search(6, "dog", "lexical")
+    assert (await talk.hear_all())[-1]["stage"] == "done"
+    assert len(upstream.searches()) == 2
+
+
+async def test_a_search_that_is_not_understood_takes_the_place_of_the_older_one_too(
+    talk: Talk, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), DENSE)
+    await talk.search(1, "cat", "semantic")
+    await upstream.until(lambda: len(upstream.searches()) == 1)
+    await talk.search(2, "", "semantic")
+    assert (await talk.hear())["code"] == "empty_query"
+    await upstream.until(lambda: upstream.searches()[0].abandoned)
+
+
+async def test_who_is_not_understood_again_and_again_is_sent_away(talk: Talk) -> None:
+    for _ in range(MOST_BAD - 1):
+        await talk.say("?")
+        assert (await talk.hear())["type"] == "error"
+    await talk.ping()
+    for _ in range(MOST_BAD):
+        await talk.say("?")
+    assert await closed(talk) == 1008
+
+
+async def test_bytes_are_no_messages(talk: Talk) -> None:
+    await talk.say(b'{"type": "ping"}')
+    assert await closed(talk) == 1003
+
+
+async def test_a_search_has_a_place_or_waits_for_one_or_is_told_when_to_come_back(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    gate = Gate()
+    settings = make_settings(max_in_flight=1, max_waiting=1, typing_pause_ms=0)
+    async with opened(settings) as app:
+        upstream.behave(gate, "dense")
+        held = Caller(app, "/api/semantic-search?text_query=cat")
+        await upstream.until(lambda: len(upstream.searches()) == 1)
+        async with talking(app) as first, talking(app) as second:
+            await first.search(1, "dog", "lexical")
+            await first.ping()
+            await second.search(1, "dog", "lexical")
+            (error,) = await second.hear_all()
+            assert (error["code"], error["seq"]) == ("overloaded", 1)
+            assert error["retry_after"] >= 1
+            assert upstream.searches("sparse") == []
+            await first.say({"type": "cancel", "seq": 1})  # leaves the line
+            await first.ping()
+            await second.search(2, "dog", "lexical")
+            await second.ping()
+            gate.opened.set()
+            assert (await second.hear_all())[-1]["stage"] == "done"
+        await held.done
+        places = app.extensions["cascade.places"]
+        assert (places.taken, len(places.line)) == (0, 0)
+
+
+async def test_who_hangs_up_takes_the_search_along(app: Quart, upstream: Upstream) -> None:
+    upstream.behave(Hang(), DENSE)
+    async with talking(app) as talk:
+        await talk.search(1, "cat", "semantic")
+        await upstream.until(lambda: len(upstream.searches()) == 1)
+    await upstream.until(lambda: upstream.searches()[0].abandoned)
+    assert app.extensions["cascade.places"].taken == 0
+
+
+class Silent:
+    """A client that says nothing, ever."""
+
+    def __init__(self) -> None:
+        self.closed: tuple[int, str] | None = None
+
+    async def receive(self) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    async def send(self, data: str) -> None:
+        raise AssertionError(data)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        self.closed = (code, reason)
+
+
+async def test_a_connection_that_searches_for_nothing_has_an_end(app: Quart) -> None:
+    wire = Silent()
+    places = app.extensions["cascade.places"]
+    await Session(wire, {}, places, 0.0, "", idle_s=0.01).run()
+    assert wire.closed == (1000, "nothing was searched for in a long time")

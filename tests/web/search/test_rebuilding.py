@@ -1,0 +1,39 @@
+"""An index that is being rebuilt: readyz says how far it is, and a search names what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+
+from service.app import create_app
+from service.embedded.views.following import Follower
+from service.settings import load_settings
+from tests.conftest import calling
+
+
+async def test_readyz_says_how_far_it_is_and_the_other_leg_answers(tmp_path: Path) -> None:
+    app = create_app(load_settings(data_dir=str(tmp_path), load_samples=True))
+    async with calling(app) as client:
+        index = app.extensions["cascade"]._opened.dense.pool._lanes[0].client.embedded
+        follower: Follower = index._followers[index.dense["chunk_text"]]
+        follower.rebuilding = 0.45
+        try:
+            ready = await client.get("/readyz")
+            assert ready.status_code == 503
+            assert ready.json()["indexes"] == {"dense": "rebuilding, 45% done", "sparse": "ok"}
+            await _other_leg_answers(client)
+        finally:
+            follower.rebuilding = None
+        found = await client.get("/api/semantic-search", params={"text_query": "spicy mouth"})
+        assert found.status_code == 200
+
+
+async def _other_leg_answers(client: httpx.AsyncClient) -> None:
+    question = {"text_query": "dishwasher E61"}
+    alone = await client.get("/api/semantic-search", params=question)
+    assert alone.status_code == 503
+    assert "45% done" in alone.json()["detail"]
+    both = (await client.get("/api/cascading-retrieval", params=question)).json()
+    assert both["receipt"]["missing"] == ["semantic"]
+    assert both["results"][0]["_id"] == "quillmere-dw-e61"

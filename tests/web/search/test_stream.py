@@ -1,0 +1,360 @@
+"""A cascade that tells how it gets on: server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from quart import Quart
+
+from service.app import create_app
+from service.settings import Settings, load_settings
+from service.web.search.stream import PATH
+from tests.caller import Caller
+from tests.conftest import MakeSettings, calling
+from tests.listening import Heard, check_moves, heard, ids
+from tests.records.test_api import fault
+from tests.upstream import Garbage, Gate, Hang, Status, Upstream
+from tests.web.search.test_cache import KEYS
+
+CASCADE = "/api/cascading-retrieval"
+DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
+ASKED: dict[str, Any] = {"text_query": "the valve before the winter", "top_k": 4}
+LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
+QUERIES: list[dict[str, Any]] = [
+    {"text_query": "the road before the winter"},
+    {"text_query": "cat", "top_k": 1},
+    {"text_query": "tea below boiling", "top_k": 3, "depth": 12},
+    {"text_query": "the warm dog", "rerank": "none", "fields": ["kind", "length"]},
+    {"text_query": "the warm dog", "rerank": "none", "fusion": "rrf", "lexical_weight": 0.7},
+    {"text_query": "a small boat", "rerank": "per-leg", "fields": ["*"]},
+    {"text_query": "moon", "explain": True, "top_k": 2},
+    {"text_query": "xylophone", "filter": {"length": {"$gt": 45}}},
+]
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Quart]:
+    app = create_app(settings)
+    async with app.test_app():
+        yield app
+
+
+async def listen(
+    client: httpx.AsyncClient,
+    method: str = "POST",
+    headers: dict[str, str] | None = None,
+    **asked: Any,
+) -> list[Heard]:
+    if method == "GET":
+        response = await client.get(PATH, params=asked, headers=headers)
+    else:
+        response = await client.post(PATH, json=asked, headers=headers)
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert response.headers["Cache-Control"] == "no-store"
+    return heard(response.text)
+
+
+def without_times(receipt: Any) -> Any:
+    stages = [stage | {"ms": 0} for stage in receipt["stages"]]
+    return receipt | {"ms": 0, "stages": sorted(stages, key=lambda stage: str(stage["stage"]))}
+
+
+async def same_as_json(client: httpx.AsyncClient, asked: dict[str, Any]) -> list[Heard]:
+    """The end of the stream is the JSON answer, and its moves are right."""
+    events = await listen(client, **asked)
+    answer = (await client.post(CASCADE, json=asked)).json()
+    done = dict(events[-1].data)
+    assert (events[-1].name, done.pop("stage")) == ("done", "done")
+    done.pop("moved")
+    assert without_times(done.pop("receipt")) == without_times(answer.pop("receipt"))
+    assert done == answer
+    check_moves([event.data for event in events])
+    return events
+
+
+@pytest.mark.parametrize("asked", QUERIES)
+@pytest.mark.parametrize("dialect", ["records", "documents"])
+async def test_the_end_is_what_json_answers(
+    make_settings: MakeSettings, dialect: str, asked: dict[str, Any]
+) -> None:
+    async with calling(create_app(make_settings(pinecone_dialect=dialect))) as client:
+        await same_as_json(client, asked)
+
+
+async def test_the_end_is_what_json_answers_on_the_embedded_engine(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=str(tmp_path), load_samples=True, cache_ttl=0)
+    async with calling(create_app(settings)) as client:
+        for text in ("how do I keep bread fresh", "error", "winter", "a", "???"):
+            for more in ({}, {"highlight": True, "typos": True}, {"rerank": "none", "top_k": 3}):
+                events = await same_as_json(client, {"text_query": text, **more})
+                if "highlight" in more:
+                    assert all("highlights" in result for result in events[0].data["results"])
+
+
+async def test_after_each_stage_the_best_so_far_are_told(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    events = await listen(local, **ASKED)
+    assert [event.name for event in events] == ["leg", "leg", "fused", "reranked", "done"]
+    assert [event.data["stage"] for event in events] == [event.name for event in events]
+    assert {events[0].data["leg"], events[1].data["leg"]} == {"semantic", "lexical"}
+    assert all("leg" not in event.data for event in events[2:])
+    for event in events:
+        assert 0 < len(event.data["results"]) <= 4
+        assert {*event.data["results"][0]} == {"_id", "score", "chunk_text", "found_by"}
+    assert ids(events[1].data) == ids(events[2].data)
+    assert events[2].data["moved"] == events[4].data["moved"] == []
+    assert len(upstream.searches()) == 3
+
+
+async def test_get_is_the_same_as_post(local: httpx.AsyncClient) -> None:
+    got, posted = await listen(local, "GET", **ASKED), await listen(local, "POST", **ASKED)
+    assert ids(got[-1].data) == ids(posted[-1].data)
+    assert [event.name for event in got] == [event.name for event in posted]
+
+
+async def told(caller: Caller, count: int) -> list[Heard]:
+    """The first events, which have been sent while the search goes on."""
+    async with asyncio.timeout(20):
+        while len(events := _so_far(caller)) < count:
+            await asyncio.sleep(0.005)
+    return events
+
+
+def _so_far(caller: Caller) -> list[Heard]:
+    return heard(b"".join(message.get("body", b"") for message in caller.sent).decode())
+
+
+def ask(app: Quart, headers: dict[str, str] | None = None, query: str = "cat") -> Caller:
+    return Caller(app, f"{PATH}?text_query={query}&timeout_ms={LONG_MS}", headers=headers)
+
+
+async def test_what_one_leg_has_found_is_there_while_the_other_is_waited_for(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    gate = Gate()
+    upstream.behave(gate, SPARSE)
+    async with opened(make_settings()) as app:
+        caller = ask(app)
+        (first,) = await told(caller, 1)
+        assert (first.name, first.data["leg"]) == ("leg", "semantic")
+        assert ids(first.data)[0] == "cat"
+        assert not caller.done.done()
+        gate.opened.set()
+        await caller.done
+    assert [event.name for event in _so_far(caller)][-1] == "done"
+
+
+@pytest.mark.parametrize("index", ["dense", "sparse", "control"])
+async def test_what_is_missing_is_said_at_the_end(
+    local: httpx.AsyncClient, upstream: Upstream, index: str
+) -> None:
+    upstream.behave(Status(500), index)
+    events = await same_as_json(local, ASKED)
+    assert events[-1].data["degraded"] is True
+    stage = {"dense": "semantic", "sparse": "lexical", "control": "rerank"}[index]
+    assert events[-1].data["receipt"]["missing"] == [stage]
+    assert all("degraded" not in event.data for event in events[:-1])
+
+
+async def test_a_leg_that_is_late_is_left_out(local: httpx.AsyncClient, upstream: Upstream) -> None:
+    upstream.behave(Hang(), "sparse")
+    events = await listen(local, **ASKED, timeout_ms=300, rerank="none")
+    assert [event.name for event in events] == ["leg", "fused", "done"]
+    assert events[-1].data["receipt"]["missing"] == ["lexical"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code"),
+    [
+        ({"text_query": " "}, 422, "empty_query"),
+        ({"text_query": "a", "top": 3}, 422, "invalid_request"),
+        ({"text_query": "a", "typos": True}, 422, "invalid_request"),
+        ({"text_query": "a", "top_k": 500}, 422, "invalid_request"),
+        ({"cursor": "MTIzNDU2Nzg5MDEyAAAA"}, 422, "invalid_request"),
+        ({"text_query": "a", "timeout_ms": 100}, 504, "deadline_exceeded"),
+    ],
+)
+async def test_what_keeps_it_from_finding_anything_is_an_error_like_any_other(
+    local: httpx.AsyncClient, upstream: Upstream, asked: dict[str, Any], status: int, code: str
+) -> None:
+    upstream.behave(Hang(), "dense", "sparse")
+    response = await local.post(PATH, json=asked)
+    fault(response, status, code)
+    assert response.headers["Content-Type"] == "application/json"
+
+
+async def test_no_leg_and_nothing_that_can_be_written_are_errors_too(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    with upstream.behaving(Status(500), "dense", "sparse"):
+        fault(await local.get(PATH, params=ASKED), 503, "upstream_unavailable")
+    hits = [{"_id": "a", "_score": 1.0, "fields": {"chunk_text": "x", "n": 2**70}}]
+    body = json.dumps({"result": {"hits": hits}, "usage": {"read_units": 1}}).encode()
+    upstream.behave(Garbage(body), "dense")
+    upstream.behave(Status(500), "sparse")
+    fault(await local.post(PATH, json={**ASKED, "fields": ["*"]}), 502, "upstream_garbled")
+
+
+async def test_what_fails_later_is_an_event(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), "control")
+    async with opened(make_settings()) as app:
+        caller = ask(app, {"X-Request-Id": "mine"})
+        await told(caller, 3)
+    await caller.done
+    last = _so_far(caller)[-1]
+    assert last.name == "error"
+    assert last.data.keys() == {"detail", "code", "request_id"}
+    assert (last.data["code"], last.data["request_id"]) == ("unavailable", "mine")
+    assert "stopping" in last.data["detail"]
+
+
+async def test_who_goes_away_takes_the_calls_upstream_along(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), SPARSE)
+    async with opened(make_settings()) as app:
+        caller = ask(app, query="cat&rerank=none")
+        await told(caller, 1)
+        await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
+        await caller.hang_up()
+        await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
+
+
+async def test_who_goes_away_before_anything_is_found_does_too(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), SPARSE, DENSE)
+    async with opened(make_settings()) as app:
+        caller = ask(app)
+        await upstream.until(lambda: len(upstream.searches()) == 2)
+        await caller.hang_up()
+        await upstream.until(lambda: all(call.abandoned for call in upstream.searches()))
+
+
+class Stuck(Caller):
+    """A caller to whom not even the head of an answer can be sent."""
+
+    async def _send(self, message: Any) -> None:
+        await super()._send(message)
+        await asyncio.Event().wait()
+
+
+async def test_who_goes_away_before_the_response_has_begun_does_too(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    upstream.behave(Hang(), SPARSE)
+    async with opened(make_settings()) as app:
+        caller = Stuck(app, f"{PATH}?text_query=cat&rerank=none&timeout_ms={LONG_MS}")
+        async with asyncio.timeout(20):
+            while not caller.sent:
+                await asyncio.sleep(0)
+        assert caller.sent[0]["status"] == 200
+        await caller.hang_up()
+        await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
+
+
+async def test_a_search_is_shared_with_whoever_asks_the_same_in_whichever_way(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    gate = Gate()
+    upstream.behave(gate, SPARSE)
+    async with opened(make_settings()) as app:
+        first = ask(app)
+        await told(first, 1)
+        plain = Caller(app, f"{CASCADE}?text_query=cat&timeout_ms={LONG_MS}")
+        second = ask(app)
+        assert ids((await told(second, 1))[0].data) == ids((await told(first, 1))[0].data)
+        await first.hang_up()
+        gate.opened.set()
+        await asyncio.gather(second.done, plain.done)
+    assert _so_far(second)[-1].data["receipt"]["cache"] == "shared"
+    assert (await plain.headers())["x-cache"] == "shared"
+    assert len(upstream.searches("sparse")) == len(upstream.searches("dense")) == 1
+
+
+async def test_what_a_stream_has_found_is_kept_for_everybody(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    async with calling(create_app(make_settings(cache_ttl=3600))) as client:
+        events = await listen(client, **ASKED)
+        assert events[-1].data["receipt"]["cache"] == "miss"
+        answer = (await client.post(CASCADE, json=ASKED)).json()
+        assert answer["receipt"]["cache"] == "hit"
+        assert answer["cursor"] == events[-1].data["cursor"]
+        (kept,) = await listen(client, **ASKED)
+        assert kept.name == "done"
+        assert kept.data["results"] == answer["results"] == events[-1].data["results"]
+        assert kept.data["receipt"]["cache"] == "hit"
+        assert [(move["from"], move["to"]) for move in kept.data["moved"]] == [
+            (None, rank) for rank in range(1, 5)
+        ]
+        assert len(upstream.searches("dense")) == 1
+
+
+async def test_wishes_about_keeping_are_respected(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    async with calling(create_app(make_settings(cache_ttl=3600))) as client:
+        unkept = await listen(client, headers={"Cache-Control": "no-store"}, **ASKED)
+        found = await listen(client, **ASKED)
+        fresh = await listen(client, headers={"Cache-Control": "no-cache"}, **ASKED)
+        caches = [each[-1].data["receipt"]["cache"] for each in (unkept, found, fresh)]
+        assert caches == ["bypass", "miss", "bypass"]
+        assert len(fresh) == 5
+        upstream.behave(Status(500), "sparse")
+        upstream.calls.clear()
+        other = ASKED | {"top_k": 3}
+        await listen(client, **other)
+        assert len(await listen(client, **other)) > 1  # what is degraded is not kept
+
+
+async def test_a_tenants_streams_are_its_own(make_settings: MakeSettings) -> None:
+    settings = make_settings(cache_ttl=3600, service_api_keys=",".join(KEYS))
+    async with calling(create_app(settings)) as client:
+        caches = [
+            (await listen(client, headers={"Api-Key": key}, **ASKED))[-1].data["receipt"]["cache"]
+            for key in (*KEYS, KEYS[0])
+        ]
+        assert caches == ["miss", "miss", "hit"]
+
+
+async def test_it_has_a_place_until_its_first_event(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    dense, sparse = Gate(), Gate()
+    upstream.behave(dense, DENSE)
+    upstream.behave(sparse, SPARSE)
+    settings = make_settings(max_in_flight=1, max_waiting=0)
+    async with opened(settings) as app:
+        caller = ask(app)
+        await upstream.until(lambda: len(upstream.searches()) == 2)
+        refused = Caller(app, "/api/records")
+        await refused.done
+        assert refused.sent[0]["status"] == 503
+        dense.opened.set()
+        await told(caller, 1)
+        let_in = Caller(app, "/api/records")
+        await let_in.done
+        assert let_in.sent[0]["status"] == 200
+        sparse.opened.set()
+        await caller.done
+
+
+async def test_it_is_documented(local: httpx.AsyncClient) -> None:
+    document = (await local.get("/api/openapi.json")).json()
+    for method in ("get", "post"):
+        operation = document["paths"][PATH][method]
+        assert operation["responses"]["200"]["content"].keys() == {"text/event-stream"}
+        assert operation["responses"]["422"]["content"].keys() == {"application/json"}
+        assert operation["tags"] == ["search"]

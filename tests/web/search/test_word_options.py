@@ -1,0 +1,181 @@
+"""What can be asked of words: terms that must be there, typing mistakes, highlights."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from quart import Quart
+
+from service.app import create_app
+from service.backends import Opened, Sources, sources_for
+from service.backends.facade import Backend
+from service.caching.answers import Answers
+from service.caching.memory import MemoryStore
+from service.lifecycle import Lifecycle
+from service.retrieval.query import Event
+from service.retrieval.receipt import Receipt
+from service.settings import Settings, load_settings
+from service.web import envelope, errors
+from service.web.search.cursors import Cursors
+from service.web.search.routes import search_blueprint, searchings_of
+from tests.conftest import Client, MakeSettings, calling
+from tests.upstream import Upstream
+from tests.web.search.test_validation import fault
+
+LEXICAL = "/api/lexical-search"
+CASCADE = "/api/cascading-retrieval"
+
+
+@pytest.mark.parametrize("body", [True, False])
+async def test_terms_that_must_be_there_reach_a_records_index(
+    client: Client, upstream: Upstream, body: bool
+) -> None:
+    if body:
+        asked = {"text_query": "the cat", "match_terms": ["cat", "warm sill"]}
+        response = await client.post(LEXICAL, json=asked)
+    else:
+        response = await client.get(f"{LEXICAL}?text_query=the+cat&match_terms=cat,warm+sill")
+    assert response.status_code == 200
+    (call,) = upstream.searches("sparse")
+    assert call.body["query"]["match_terms"] == {"strategy": "all", "terms": ["cat", "warm sill"]}
+
+
+@pytest.mark.parametrize(
+    ("filter", "sent"),
+    [
+        (None, {"chunk_text": {"$match_all": "cat warm"}}),
+        ({"kind": "c"}, {"$and": [{"kind": "c"}, {"chunk_text": {"$match_all": "cat warm"}}]}),
+    ],
+)
+async def test_terms_that_must_be_there_are_a_filter_of_a_document_index(
+    make_settings: MakeSettings, upstream: Upstream, filter: Any, sent: Any
+) -> None:
+    settings = make_settings(pinecone_dialect="documents", pinecone_sparse_clause="text")
+    async with calling(create_app(settings)) as client:
+        asked = {"text_query": "cat", "match_terms": ["cat", "warm"], "filter": filter}
+        assert (await client.post(LEXICAL, json=asked)).status_code == 200
+    (call,) = upstream.searches("sparse")
+    assert call.body["filter"] == sent
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "hint"),
+    [
+        (CASCADE, "match_terms=cat", "match_terms: is for lexical search"),
+        ("/api/semantic-search", "match_terms=cat", "match_terms: is for lexical search"),
+        (LEXICAL, "match_terms=", "1 to 512 characters"),
+        (LEXICAL, "match_terms=a,,b", "1 to 512 characters"),
+        (LEXICAL, "match_terms=" + ",".join("a" * 33), "32"),
+        (LEXICAL, "typos=true", "embedded"),
+        (CASCADE, "typos=true", "embedded"),
+        ("/api/semantic-search", "typos=true", "lexical and cascading"),
+        (LEXICAL, "typos=yes", "true or false"),
+        (LEXICAL, "highlight=true", "embedded"),
+        ("/api/semantic-search", "highlight=true", "lexical and cascading"),
+        (LEXICAL, "highlight=1", "true or false"),
+    ],
+)
+async def test_what_can_not_be_asked_says_where_it_can(
+    client: Client, upstream: Upstream, path: str, query: str, hint: str
+) -> None:
+    response = await client.get(f"{path}?text_query=cat&{query}")
+    body = await fault(response, 422, "invalid_request")
+    assert body["errors"][0]["loc"][0] == query.partition("=")[0]
+    assert hint in body["detail"]
+    assert upstream.searches() == []
+
+
+async def test_what_is_switched_off_can_be_said_anywhere(client: Client) -> None:
+    response = await client.get("/api/semantic-search?text_query=cat&typos=false&highlight=false")
+    assert response.status_code == 200
+
+
+def words(query: str, text: str) -> list[tuple[int, int]]:
+    pattern = "|".join(re.escape(word) for word in query.split())
+    return [match.span() for match in re.finditer(pattern, text)]
+
+
+class Highlighting:
+    """Sources of an app, opened with something that finds words."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.max_reranked = sources.max_reranked
+        self.reranks_unasked = sources.reranks_unasked
+        self._sources = sources
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[Opened]:
+        async with self._sources.opened() as opened:
+            yield replace(opened, highlighter=words)
+
+
+def create_highlighting(settings: Settings) -> Quart:
+    """The searches of an app over such sources."""
+    answers: Answers[Event, Receipt] = Answers(store := MemoryStore(2**20, 0), 0)
+    backend = Backend(Highlighting(sources_for(settings)), 1, store.wrote)
+    app = Quart("service", static_folder=None)
+    envelope.install(app, Lifecycle())
+    errors.install(app)
+    cursors = Cursors(store, 60, kept=True)
+    app.register_blueprint(search_blueprint(searchings_of(settings, backend, answers, cursors)))
+    stack = contextlib.AsyncExitStack()
+
+    @app.before_serving
+    async def open_backend() -> None:
+        await stack.enter_async_context(backend.opened())
+
+    app.after_serving(stack.aclose)
+    return app
+
+
+@pytest.mark.parametrize("path", [LEXICAL, CASCADE])
+@pytest.mark.parametrize("fields", [None, ["kind"], ["*"]])
+async def test_highlights_are_the_places_of_words_in_the_text(
+    make_settings: MakeSettings, path: str, fields: Any
+) -> None:
+    async with calling(create_highlighting(make_settings())) as client:
+        asked = {"text_query": "warm cat", "highlight": True, "top_k": 1, "rerank": "none"}
+        response = await client.post(path, json={**asked, "fields": fields})
+        (result,) = response.json()["results"]
+    text = "The cat sleeps on the warm windowsill all afternoon"
+    assert [text[start:end] for start, end in result["highlights"]] == ["cat", "warm"]
+    assert ("chunk_text" in result) == (fields != ["kind"])
+
+
+@pytest.fixture
+async def offline(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """The embedded engine with the samples."""
+    settings = load_settings(data_dir=str(tmp_path), load_samples=True)
+    async with calling(create_app(settings)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", [LEXICAL, CASCADE])
+async def test_the_embedded_engine_forgives_typing_mistakes(
+    offline: httpx.AsyncClient, path: str
+) -> None:
+    async def codes(**options: Any) -> set[str]:
+        asked = {"text_query": "dishwaser", "top_k": 5, **options}
+        results = (await offline.post(path, json=asked)).json()["results"]
+        return {result["_id"] for result in results if "lexical" in result.get("found_by", path)}
+
+    assert await codes() == set()
+    assert any(id.startswith("quillmere-dw") for id in await codes(typos=True))
+
+
+async def test_the_embedded_engine_highlights_and_matches_terms(offline: httpx.AsyncClient) -> None:
+    asked = {"text_query": "dishwasher door", "highlight": True, "match_terms": ["dishwasher"]}
+    results = (await offline.post(LEXICAL, json=asked)).json()["results"]
+    assert results
+    for result in results:
+        text = result["chunk_text"]
+        marked = {text[start:end].lower() for start, end in result["highlights"]}
+        assert any(word.startswith("dishwasher") for word in marked)
+        assert all(word.startswith(("dishwasher", "door")) for word in marked)
