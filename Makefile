@@ -76,6 +76,7 @@ lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(PIP) install uv
 	$(VENV)/bin/uv pip compile pyproject.toml $(LOCKED) -o requirements.txt
 	$(VENV)/bin/uv pip compile pyproject.toml --group dev $(LOCKED) -c requirements.txt -o requirements-dev.txt
+	$(VENV)/bin/uv pip compile --group docs $(LOCKED) -c requirements-dev.txt -o requirements-docs.txt
 
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
