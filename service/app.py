@@ -16,12 +16,12 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
 from service.access.door import Door
-from service.admission.places import Places
+from service.admission.controller import AdmissionController
 from service.backends import sources_for
 from service.backends.facade import Backend
-from service.caching.answers import Answers
+from service.caching.answer_cache import AnswerCache
 from service.caching.memory import MemoryStore
-from service.caching.store import Store
+from service.caching.store import CacheStore
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.jobs.jobs import Jobs
@@ -34,7 +34,7 @@ from service.web import access, documentation, envelope, errors
 from service.web.bodies import request_class
 from service.web.export import routes as export
 from service.web.export.abort import may_break_off
-from service.web.gate import Gate
+from service.web.gate import AdmissionMiddleware
 from service.web.imports import routes as imports
 from service.web.operations import operations_blueprint
 from service.web.paced import PacedConnection
@@ -88,14 +88,14 @@ def create_app(
     store = _store_for(settings)
     # Of several processes, each has to know what the others keep, and what they wrote.
     keeps = settings.redis_url is not None or settings.web_concurrency == 1
-    answers: Answers[Event, Receipt] = Answers(store, settings.cache_ttl if keeps else 0)
+    answers: AnswerCache[Event, Receipt] = AnswerCache(store, settings.cache_ttl if keeps else 0)
     cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
     cursors = Cursors(store, cursors_ttl, kept=keeps)
-    backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.wrote)
-    places = Places(settings.max_in_flight, settings.max_waiting)
+    backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.invalidate)
+    admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
     searchings = searchings_of(settings, backend, answers, cursors)
     door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops, settings.origins)
-    jobs = _jobs_for(settings, backend, places, lifecycle)
+    jobs = _jobs_for(settings, backend, admission, lifecycle)
 
     app = Cascade("service", static_folder=None)
     limits = {records.PATH: settings.max_records_body_bytes}
@@ -109,7 +109,7 @@ def create_app(
     )
     app.url_map.merge_slashes = False  # a redirect would be to whatever the Host header says
     app.extensions["cascade"] = backend
-    app.extensions["cascade.places"] = places
+    app.extensions["cascade.admission"] = admission
     documentation.install(app)
     envelope.install(app, lifecycle)
     errors.install(app)
@@ -117,7 +117,7 @@ def create_app(
     app.register_blueprint(operations_blueprint(lifecycle, backend.health))
     app.register_blueprint(search_blueprint(searchings))
     app.register_blueprint(stream_blueprint(searchings["cascading"]))
-    app.register_blueprint(socket_blueprint(searchings, places, settings.typing_pause_ms / 1000))
+    app.register_blueprint(socket_blueprint(searchings, admission, settings.typing_pause_ms / 1000))
     records.install(app, settings, backend, door)
     imports.install(app, settings, jobs, door)
     export.install(app, settings, lambda: backend.records)
@@ -137,14 +137,16 @@ def create_app(
     async def close_backend() -> None:
         lifecycle.drain()  # where no server has done it
         await resources.aclose()
-        places.close()
+        admission.close()
 
-    gate = Gate(may_break_off(app.asgi_app), places, lifecycle)
+    gate = AdmissionMiddleware(may_break_off(app.asgi_app), admission, lifecycle)
     app.asgi_app = trust_proxies(gate, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
 
 
-def _jobs_for(settings: Settings, backend: Backend, places: Places, lifecycle: Lifecycle) -> Jobs:
+def _jobs_for(
+    settings: Settings, backend: Backend, admission: AdmissionController, lifecycle: Lifecycle
+) -> Jobs:
     """Imports into the records of the backend, whenever it is open."""
     timeout_s = settings.records_timeout_ms / 1000
     database_url = settings.database_url
@@ -155,11 +157,11 @@ def _jobs_for(settings: Settings, backend: Backend, places: Places, lifecycle: L
         lifecycle,
         max_bytes=settings.max_import_bytes,
         batches_at_once=settings.import_batches_at_once,
-        begun=lambda: places.begun,
+        begun=lambda: admission.admitted,
     )
 
 
-def _store_for(settings: Settings) -> Store:
+def _store_for(settings: Settings) -> CacheStore:
     """Redis where it is configured, the memory of this process otherwise."""
     settle_s = SETTLE_S[settings.backend]
     if settings.redis_url is None:

@@ -1,1 +1,1 @@
-"""How much is worked on at once, who waits for it, and who is sent away. Knows no HTTP."""
+"""Admission control: how many requests run at once, which of them queue, which are rejected."""

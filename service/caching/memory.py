@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from service.caching.store import Found
+from service.caching.store import CacheLookup
 
 OVERHEAD = 400  # bytes that an entry takes beside its key and its value, about
 MAX_NAMESPACES = 10_000  # whose last write is remembered one by one
@@ -49,19 +49,19 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing has to be closed."""
 
-    async def look_up(self, namespace: str, key: str) -> Found:
+    async def look_up(self, namespace: str, key: str) -> CacheLookup:
         now = self._clock()
         generation, settles_at = self._written.get(namespace, self._others)
         entry = self._get((namespace, key), now)
         if entry is not None and entry.generation == generation:
-            return Found(generation, entry.value, now - entry.kept_at, settled=True)
-        return Found(generation, None, 0.0, settled=now >= settles_at)
+            return CacheLookup(generation, entry.value, now - entry.kept_at, is_settled=True)
+        return CacheLookup(generation, None, 0.0, is_settled=now >= settles_at)
 
     def keep(self, namespace: str, key: str, generation: str, value: bytes, ttl_s: float) -> None:
         if generation == self._written.get(namespace, self._others).generation:
             self._set((namespace, key), generation, value, ttl_s)
 
-    async def wrote(self, namespace: str) -> None:
+    async def invalidate(self, namespace: str) -> None:
         self._writes += 1
         self._written[namespace] = _Written(str(self._writes), self._clock() + self._settle_s)
         self._written.move_to_end(namespace)

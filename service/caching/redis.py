@@ -13,7 +13,7 @@ from hashlib import blake2b
 from itertools import islice
 
 from service.caching.line import Command, Exchange, Line
-from service.caching.store import Found
+from service.caching.store import CacheLookup
 
 GENERATION_TTL_MS = 3_600_000
 MAX_UNTOLD = 10_000  # namespaces; what is kept of any other ends by itself, after its time
@@ -43,7 +43,7 @@ class RedisStore:
     async def close(self) -> None:
         await self._line.close()
 
-    async def look_up(self, namespace: str, key: str) -> Found:
+    async def look_up(self, namespace: str, key: str) -> CacheLookup:
         generation_key, written_key = self._state(namespace)
         read = ("MGET", self._answer(namespace, key), generation_key, written_key)
         answers = await self._line.ask(read)
@@ -51,20 +51,20 @@ class RedisStore:
             first = ("SET", generation_key, _new(), "PX", GENERATION_TTL_MS, "NX")
             answers = await self._line.ask(first, read)
         if answers is None:
-            return Found(f"{self._writes} here", None, 0.0, settled=False)
+            return CacheLookup(f"{self._writes} here", None, 0.0, is_settled=False)
         value, generation, written = answers[-1]
         if value is not None:
             of, kept_at = _HEAD.unpack_from(value)
             if of == generation:
                 age_s = max(time.time() - kept_at, 0.0)  # by another machine's clock, perhaps
-                return Found(generation.decode(), value[_HEAD.size :], age_s, settled=True)
-        return Found(generation.decode(), None, 0.0, settled=written is None)
+                return CacheLookup(generation.decode(), value[_HEAD.size :], age_s, is_settled=True)
+        return CacheLookup(generation.decode(), None, 0.0, is_settled=written is None)
 
     def keep(self, namespace: str, key: str, generation: str, value: bytes, ttl_s: float) -> None:
         head = _HEAD.pack(generation.encode(), time.time())
         self._tell(self._answer(namespace, key), head + value, ttl_s)
 
-    async def wrote(self, namespace: str) -> None:
+    async def invalidate(self, namespace: str) -> None:
         self._writes += 1
         write = self._untold[namespace] = self._writes
         if len(self._untold) > MAX_UNTOLD:

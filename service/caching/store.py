@@ -1,11 +1,11 @@
-"""Where answers are kept: what a store of them can do, whatever it is made of.
+"""The interface of a cache store.
 
-Two jobs. Answers to searches belong to a namespace, and a write to it makes all of them useless at
-once: each namespace has a *generation*, which a write replaces, and an answer is good in the
-generation that was read before its search began, and in no other. And values under a plain key,
-which nothing but time makes useless.
+A store has two jobs. Answers to searches belong to a namespace, and a write to the namespace
+invalidates all of them: each namespace has a *generation*, which a write replaces, and an answer is
+valid only in the generation that was read before its search began. Values under a plain key are
+valid until they expire.
 
-No call raises, and none takes long: a store that is in trouble has nothing and keeps nothing.
+No method raises, and none takes long: a store that fails finds nothing and stores nothing.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 
-class Found(NamedTuple):
-    """What a store knows of one answer.
+class CacheLookup(NamedTuple):
+    """The stored answer, if any, and the generation of its namespace.
 
-    `settled` is whether what is searched now may be kept: for a while after a write, a search may
-    still find what was there before.
+    `is_settled` says whether an answer that is computed now may be stored: for a while after a
+    write, a search may still return what was there before.
     """
 
     generation: str
     value: bytes | None
     age_s: float
-    settled: bool
+    is_settled: bool
 
 
-class Store(Protocol):
-    """Keeps bytes, up to a bound, until their time is over."""
+class CacheStore(Protocol):
+    """Stores bytes until they expire, up to a total size."""
 
     async def open(self, scope: str) -> None:
-        """`scope` names what is searched: what is kept of anything else is never found."""
+        """`scope` names what is searched; entries of other scopes are never found."""
 
     async def close(self) -> None: ...
 
-    async def look_up(self, namespace: str, key: str) -> Found: ...
+    async def look_up(self, namespace: str, key: str) -> CacheLookup: ...
 
     def keep(
         self, namespace: str, key: str, generation: str, value: bytes, ttl_s: float
     ) -> None: ...
 
-    async def wrote(self, namespace: str) -> None:
-        """From the return of this call on, no older answer of that namespace is found."""
+    async def invalidate(self, namespace: str) -> None:
+        """Once this returns, no older answer of the namespace is found."""
 
     def put(self, key: str, value: bytes, ttl_s: float) -> bool:
-        """Keep a value; whether it can be hoped that `get` finds it."""
+        """Store a value; returns whether `get` will probably find it."""
         ...
 
     async def get(self, key: str) -> bytes | None: ...

@@ -14,13 +14,13 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.typing import AppWrapper, LifespanState
 
+from service.server.connection_protocol import ConnectionProtocol
 from service.server.http1 import StrictH11
-from service.server.receiver import Receiver
 
 CLOSE_GRACE_S = 5.0
 
 
-class Connection(TCPServer):
+class ServerConnection(TCPServer):
     """One connection, from accept to close."""
 
     _abort: asyncio.TimerHandle | None = None
@@ -33,7 +33,7 @@ class Connection(TCPServer):
         context: WorkerContext,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        receiver: Receiver,
+        receiver: ConnectionProtocol,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(app, loop, config, context, LifespanState({}), reader, writer)

@@ -26,8 +26,8 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import H11SendableEvent
 
-from service.server.slow_clients import Patience, Wire
-from service.server.websocket import Socket
+from service.server.slow_clients import SlowClientPolicy, WriteMonitor
+from service.server.websocket import WebSocketStream
 
 SWITCHING = 101
 BAD_REQUEST = 400
@@ -56,8 +56,8 @@ _TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", 
 class StrictH11(H11Protocol):
     """HTTP/1.1 and WebSockets, and nothing else."""
 
-    wire: Wire
-    patience: Patience
+    wire: WriteMonitor
+    patience: SlowClientPolicy
 
     _received = 0  # bytes
     _held = b""  # the head of a response that waits for its body
@@ -90,7 +90,7 @@ class StrictH11(H11Protocol):
 
     async def _create_socket(self, request: h11.Request) -> None:
         """What Hypercorn does for a WebSocket, but that it is ours."""
-        self.stream = Socket(
+        self.stream = WebSocketStream(
             self.app,
             self.config,
             self.context,

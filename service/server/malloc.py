@@ -34,20 +34,20 @@ def tune() -> None:
             libc.mallopt(option, value)
 
 
-def give_back() -> None:
+def trim() -> None:
     """Give the gaps between blocks that are in use back to the system."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
 
 @contextlib.asynccontextmanager
-async def given_back() -> AsyncIterator[None]:
+async def trim_periodically() -> AsyncIterator[None]:
     """Give them back now and then, while the block runs."""
 
     async def now_and_then() -> None:
         while True:
             await asyncio.sleep(TRIM_EVERY_S)
-            await asyncio.to_thread(give_back)
+            await asyncio.to_thread(trim)
 
     task = asyncio.create_task(now_and_then())
     try:

@@ -3,7 +3,7 @@
 Hypercorn's own serve loop closes idle connections the moment it is told to stop, which drops a
 request that was just on its way. So the loop is ours, and a stop goes in steps:
 
-1. The app is draining: /readyz says 503, and every response says `Connection: close`.
+1. The app is draining: /readyz says 503, and every response says `ServerConnection: close`.
 2. Nothing more is accepted, but whoever is already in the kernel's queue is served.
 3. Idle connections have a moment to send what they were about to send; then they are closed.
 4. Requests in flight have the rest of the time; what is left then is cancelled.
@@ -30,12 +30,12 @@ from quart import Quart
 from service.app import create_app, running
 from service.errors import StartupFailed
 from service.lifecycle import Lifecycle
-from service.server import malloc as memory
+from service.server import malloc
 from service.server.acceptor import Acceptor
-from service.server.connection import Connection
-from service.server.receiver import Receiver
-from service.server.shedding import Shedder
-from service.server.slow_clients import Patience
+from service.server.connection import ServerConnection
+from service.server.connection_protocol import ConnectionProtocol
+from service.server.shedding import LoadShedder
+from service.server.slow_clients import SlowClientPolicy
 from service.settings import CONFIG_DIR, Settings
 
 logger = logging.getLogger(__name__)
@@ -83,10 +83,10 @@ def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None
 
         lifecycle = Lifecycle()
         server = Server(create_app(settings, lifecycle), lifecycle, settings.drain_timeout_s)
-        async with memory.given_back():
+        async with malloc.trim_periodically():
             await server.serve(listener, stop, ready, shared=ready_fd is not None)
 
-    memory.tune()
+    malloc.tune()
     with contextlib.suppress(asyncio.CancelledError):
         uvloop.run(main())
 
@@ -99,7 +99,7 @@ class Server:
         app: Quart,
         lifecycle: Lifecycle,
         drain_timeout_s: float,
-        patience: Patience = Patience(),  # noqa: B008 - it is frozen
+        patience: SlowClientPolicy = SlowClientPolicy(),  # noqa: B008 - it is frozen
     ) -> None:
         self._app = app
         self._lifecycle = lifecycle
@@ -108,9 +108,9 @@ class Server:
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
-        self._shedder = Shedder(app.extensions["cascade.places"], lifecycle)
+        self._shedder = LoadShedder(app.extensions["cascade.admission"], lifecycle)
         self._acceptor = Acceptor(self._connected)
-        self._early: set[Receiver] = set()
+        self._early: set[ConnectionProtocol] = set()
 
     async def serve(
         self,
@@ -139,20 +139,24 @@ class Server:
     async def _connected(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        receiver = Receiver(reader, self._config, self._shedder, self._early, self._patience)
+        protocol = ConnectionProtocol(
+            reader, self._config, self._shedder, self._early, self._patience
+        )
         try:
-            transport, _ = await loop.connect_accepted_socket(lambda: receiver, connection)
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)
         except OSError:  # it was gone already
             connection.close()
             return
-        writer = asyncio.StreamWriter(transport, receiver, reader, loop)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         with contextlib.suppress(asyncio.CancelledError):  # by _drain, or by the connection itself
-            await Connection(self._asgi, self._config, self._context, reader, writer, receiver)
+            await ServerConnection(
+                self._asgi, self._config, self._context, reader, writer, protocol
+            )
 
     async def _drain(self) -> None:
         """Let connections end, with less and less patience."""
-        for receiver in list(self._early):  # now nothing is too early
-            receiver.hear()
+        for protocol in list(self._early):  # now nothing is too early
+            protocol.hear()
         await self._wait(min(IDLE_GRACE_S, self._drain_timeout_s))
         await self._context.terminated.set()
         await self._wait(self._drain_timeout_s - IDLE_GRACE_S)

@@ -12,7 +12,7 @@ import re
 import time
 from dataclasses import dataclass
 
-from service.admission.places import Places
+from service.admission.controller import AdmissionController
 from service.lifecycle import Lifecycle
 from service.web.access import FORWARDING
 from service.web.gate import is_work
@@ -28,7 +28,7 @@ _FORWARDING = {name.lower().encode() for name in FORWARDING}
 
 
 @dataclass(frozen=True, slots=True)
-class Shed:
+class Rejection:
     """The answer, and for how long it is too early to ask again over the same connection.
 
     A proxy's connections belong to many, so there it is no time at all.
@@ -39,19 +39,19 @@ class Shed:
     too_early_s: float
 
 
-Given = dict[bytes, bytes]
+RequestHeaders = dict[bytes, bytes]
 
 
-class Shedder:
+class LoadShedder:
     """Refuses requests for work while there is no place for one more."""
 
-    def __init__(self, places: Places, lifecycle: Lifecycle) -> None:
-        self._places = places
+    def __init__(self, admission: AdmissionController, lifecycle: Lifecycle) -> None:
+        self._admission = admission
         self._lifecycle = lifecycle
 
-    def refusable(self, received: bytes) -> Given | None:
+    def refusable(self, received: bytes) -> RequestHeaders | None:
         """The headers of a request that can be refused now; None if it has to go the usual way."""
-        if not self._places.full or self._lifecycle.draining:
+        if not self._admission.is_full or self._lifecycle.draining:
             return None
         match = _REQUEST.fullmatch(received)
         if match is None:
@@ -69,12 +69,12 @@ class Shedder:
             return given
         return None
 
-    def refuse(self, given: Given) -> Shed:
+    def refuse(self, given: RequestHeaders) -> Rejection:
         """What to answer."""
         started = time.perf_counter()
-        error = self._places.refuse()
+        error = self._admission.reject()
         given_id = given.get(b"x-request-id", b"").decode()
         seconds = time.perf_counter() - started
         headers, body = refusal(error, given_id, seconds, self._lifecycle)
         forwarded = _FORWARDING & given.keys()
-        return Shed(headers, body, 0.0 if forwarded else error.retry_after or 0.0)
+        return Rejection(headers, body, 0.0 if forwarded else error.retry_after or 0.0)

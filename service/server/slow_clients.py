@@ -22,14 +22,14 @@ NARROW_BYTES = 16_384  # in our buffer; the kernel, which is asked for as much, 
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class SlowClientPolicy:
     """In seconds: until a client has taken any of what was written, and until it says anything."""
 
     unread_s: float = 20.0
     silent_s: float = 20.0
 
 
-class Wire:
+class WriteMonitor:
     """The way to one client. Whoever takes nothing of what was written is cut off."""
 
     def __init__(self, transport: asyncio.Transport, unread_s: float) -> None:

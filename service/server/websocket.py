@@ -25,17 +25,17 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
 
-from service.server.slow_clients import Patience
+from service.server.slow_clients import SlowClientPolicy
 
 logger = logging.getLogger(__name__)
 
 GOODBYE_S = 1.0
 
 
-class Socket(WSStream):
+class WebSocketStream(WSStream):
     """One WebSocket, from the handshake to the close."""
 
-    def __init__(self, *args: Any, patience: Patience) -> None:
+    def __init__(self, *args: Any, patience: SlowClientPolicy) -> None:
         super().__init__(*args)
         self._patience = patience
         self._heard = 0

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from service.admission.line import Turn
-from service.admission.places import Places
-from service.admission.transfers import Transfers
+from service.admission.controller import AdmissionController
+from service.admission.queue import Ticket
+from service.admission.transfer_limit import TransferLimit
 from service.errors import Overloaded
 from service.lifecycle import Lifecycle
 from service.web.envelope import QUEUED
@@ -27,7 +27,7 @@ NO_WORK = {"/api/docs", "/api/openapi.json"}
 LISTENING = ("/api/imports/", "/events")  # an EventSource that is sent away never comes back
 BODY = {b"content-length", b"transfer-encoding"}
 
-LEAVE = "cascade.leave"  # in a scope: `Visit.leave` of the request
+LEAVE = "cascade.leave"  # in a scope: `AdmittedRequest.leave` of the request
 
 SLOW_BODY_S = 0.1
 HEARD_BYTES = 65_536  # of a body, while its request waits
@@ -44,12 +44,12 @@ def is_work(path: str) -> bool:
     return not (path.startswith(LISTENING[0]) and path.endswith(LISTENING[1]))
 
 
-class Gate:
-    """`app`, for as many requests at once as there are places."""
+class AdmissionMiddleware:
+    """`app`, for as many requests at once as there are admission."""
 
-    def __init__(self, app: App, places: Places, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: App, admission: AdmissionController, lifecycle: Lifecycle) -> None:
         self._app = app
-        self._places = places
+        self._admission = admission
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -59,32 +59,32 @@ class Gate:
         has_body = any(name in BODY for name, _ in scope["headers"])
         arrived = time.perf_counter()
         try:
-            if not self._places.take():
-                heard = Heard(receive)
+            if not self._admission.try_acquire():
+                heard = BufferedReceive(receive)
                 if not await self._turn(heard):
                     return  # whoever asked has hung up
                 receive = heard.receive
                 scope = {**scope, QUEUED: time.perf_counter() - arrived}
         except Overloaded as error:
             if has_body:
-                await _hear_out(receive)
+                await _drain_body(receive)
             await self._send_away(error, scope, send, time.perf_counter() - arrived)
             return
-        visit = Visit(self._places, receive, send)
+        visit = AdmittedRequest(self._admission, receive, send)
         scope[LEAVE] = visit.leave
         try:
             await self._app(scope, visit.receive if has_body else receive, visit.send)
         finally:
             visit.over()
 
-    async def _turn(self, heard: Heard) -> bool:
+    async def _turn(self, heard: BufferedReceive) -> bool:
         """Whether there is a place now; if not, the client has gone."""
-        turn = self._places.line_up()
-        listening = asyncio.create_task(heard.listen(turn, self._places))
+        turn = self._admission.enqueue()
+        listening = asyncio.create_task(heard.listen(turn, self._admission))
         try:
             return await turn
         except BaseException:
-            self._places.give_up(turn)
+            self._admission.abandon(turn)
             raise
         finally:
             listening.cancel()
@@ -98,7 +98,7 @@ class Gate:
         await send({"type": "http.response.body", "body": body})
 
 
-def leave(scope: Any, transfers: Transfers) -> None:
+def leave(scope: Any, transfers: TransferLimit) -> None:
     """What is begun takes long, and asks for little at a time: it needs no place among others.
 
     It is one of `transfers` from now on, until the app is done with the request, however that ends.
@@ -108,21 +108,21 @@ def leave(scope: Any, transfers: Transfers) -> None:
         move(transfers)
 
 
-class Heard:
+class BufferedReceive:
     """What a client sends while its request waits is heard, and passed on later."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._heard: deque[Any] = deque()
 
-    async def listen(self, turn: Turn, places: Places) -> None:
+    async def listen(self, turn: Ticket, admission: AdmissionController) -> None:
         """Leave the line as soon as the client hangs up."""
         size = 0
         while size < HEARD_BYTES:
             message = await self._receive()
             self._heard.append(message)
             if message["type"] == "http.disconnect":
-                places.leave(turn)
+                admission.leave_queue(turn)
                 return
             size += len(message.get("body", b""))
 
@@ -130,20 +130,20 @@ class Heard:
         return self._heard.popleft() if self._heard else await self._receive()
 
 
-class Visit:
+class AdmittedRequest:
     """One request at its place, which it has until it begins to answer, or leaves it before.
 
     While its client is slow to send the body, somebody else may have the place.
     """
 
-    def __init__(self, places: Places, receive: Receive, send: Send) -> None:
-        self._places = places
+    def __init__(self, admission: AdmissionController, receive: Receive, send: Send) -> None:
+        self._admission = admission
         self._receive = receive
         self._send = send
         self._arriving = True
         self._lent = False
         self._over = False
-        self._among: Transfers | None = None
+        self._among: TransferLimit | None = None
 
     async def receive(self) -> Any:
         """The next message of a client that has a body to send."""
@@ -166,9 +166,9 @@ class Visit:
         if not self._over:
             self._over = True
             if not self._lent:
-                self._places.give_back()
+                self._admission.release()
 
-    def leave(self, transfers: Transfers) -> None:
+    def leave(self, transfers: TransferLimit) -> None:
         """Go on among those, and leave the place to others."""
         transfers.begin()
         self._among = transfers
@@ -182,12 +182,12 @@ class Visit:
 
     def _lend(self) -> None:
         if not self._over:
-            self._lent = self._places.lend()
+            self._lent = self._admission.lend()
 
     def _take_back(self) -> None:
         if self._lent:
             self._lent = False
-            self._places.take_back(needed=not self._over)
+            self._admission.reclaim(needed=not self._over)
 
 
 def _path(scope: Any) -> str:
@@ -196,7 +196,7 @@ def _path(scope: Any) -> str:
     return path.removeprefix(scope.get("root_path", ""))
 
 
-async def _hear_out(receive: Receive) -> None:
+async def _drain_body(receive: Receive) -> None:
     """Whoever is interrupted while sending may never read the answer."""
     size = 0
     with contextlib.suppress(TimeoutError):

@@ -35,7 +35,7 @@ async def test_what_is_kept_is_found_until_its_time_is_over(
     await kept(store, "n", "key")
     clock.now += 4.5
     found = await store.look_up("n", "key")
-    assert (found.value, found.age_s, found.settled) == (b"value", 4.5, True)
+    assert (found.value, found.age_s, found.is_settled) == (b"value", 4.5, True)
     assert await value_of(store, "n", "another key") is None
     assert await value_of(store, "another namespace", "key") is None
     clock.now += 0.5
@@ -45,14 +45,14 @@ async def test_what_is_kept_is_found_until_its_time_is_over(
 async def test_a_write_makes_a_namespace_forget_and_no_other(store: MemoryStore) -> None:
     await kept(store, "written", "key")
     await kept(store, "other", "key")
-    await store.wrote("written")
+    await store.invalidate("written")
     assert await value_of(store, "written", "key") is None
     assert await value_of(store, "other", "key") == b"value"
 
 
 async def test_what_was_searched_before_a_write_is_not_kept_after_it(store: MemoryStore) -> None:
     before = await store.look_up("n", "key")
-    await store.wrote("n")
+    await store.invalidate("n")
     store.keep("n", "key", before.generation, b"old", TTL)
     assert await value_of(store, "n", "key") is None
     await kept(store, "n", "key", b"new")
@@ -61,12 +61,12 @@ async def test_what_was_searched_before_a_write_is_not_kept_after_it(store: Memo
 
 
 async def test_after_a_write_a_namespace_has_to_settle(store: MemoryStore, clock: Clock) -> None:
-    await store.wrote("n")
+    await store.invalidate("n")
     clock.now += 9.5
-    assert not (await store.look_up("n", "key")).settled
-    assert (await store.look_up("other", "key")).settled
+    assert not (await store.look_up("n", "key")).is_settled
+    assert (await store.look_up("other", "key")).is_settled
     clock.now += 0.5
-    assert (await store.look_up("n", "key")).settled
+    assert (await store.look_up("n", "key")).is_settled
 
 
 async def test_the_least_recently_used_goes_when_there_is_no_space(clock: Clock) -> None:
@@ -87,8 +87,8 @@ async def test_values_under_a_plain_key_know_nothing_of_writes(
     store: MemoryStore, clock: Clock
 ) -> None:
     assert store.put("key", b"value", TTL)
-    await store.wrote("key")
-    await store.wrote("")
+    await store.invalidate("key")
+    await store.invalidate("")
     assert await store.get("key") == b"value"
     assert await store.get("another") is None
     clock.now += TTL
@@ -100,11 +100,11 @@ async def test_however_many_namespaces_are_written_to_none_is_believed_wrongly(
 ) -> None:
     """Only some writes are remembered one by one; what is forgotten counts for all the others."""
     await kept(store, "first", "key")
-    await store.wrote("first")
+    await store.invalidate("first")
     for number in range(MAX_NAMESPACES):
-        await store.wrote(f"other {number}")
+        await store.invalidate(f"other {number}")
     found = await store.look_up("first", "key")
-    assert (found.value, found.settled) == (None, False)
+    assert (found.value, found.is_settled) == (None, False)
     clock.now += 10
     await kept(store, "first", "key", b"new")
     assert await value_of(store, "first", "key") == b"new"

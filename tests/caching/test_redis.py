@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from service.caching.line import MAX_SIZE, MAX_TOLD_BYTES
 from service.caching.redis import RedisStore
-from service.caching.store import Store
+from service.caching.store import CacheStore
 from tests.redis_server import RedisServer, redis_server, until
 
 SETTLE_S = 0.001  # over before the next answer of Redis
@@ -28,7 +28,7 @@ def redis() -> Iterator[RedisServer]:
 @asynccontextmanager
 async def opened(
     redis: RedisServer, scope: str = "scope", settle_s: float = SETTLE_S
-) -> AsyncIterator[Store]:
+) -> AsyncIterator[CacheStore]:
     store = RedisStore(redis.url, settle_s)
     await store.open(scope)
     try:
@@ -38,42 +38,42 @@ async def opened(
 
 
 @pytest.fixture
-async def two(redis: RedisServer) -> AsyncIterator[tuple[Store, Store]]:
+async def two(redis: RedisServer) -> AsyncIterator[tuple[CacheStore, CacheStore]]:
     """The stores of two processes."""
     async with opened(redis) as one, opened(redis) as other:
         yield one, other
 
 
-async def keep(store: Store, value: bytes = b"value", key: str = "key") -> None:
+async def keep(store: CacheStore, value: bytes = b"value", key: str = "key") -> None:
     """Look up, search, keep; it is kept when Redis has it."""
     generation = (await store.look_up("n", key)).generation
     store.keep("n", key, generation, value, 60)
     await store.look_up("n", key)  # what was said before has been heard
 
 
-async def value_of(store: Store, key: str = "key") -> bytes | None:
+async def value_of(store: CacheStore, key: str = "key") -> bytes | None:
     return (await store.look_up("n", key)).value
 
 
-async def settled(store: Store) -> bool:
-    return (await store.look_up("n", "key")).settled
+async def settled(store: CacheStore) -> bool:
+    return (await store.look_up("n", "key")).is_settled
 
 
-async def test_what_one_keeps_the_other_finds(two: tuple[Store, Store]) -> None:
+async def test_what_one_keeps_the_other_finds(two: tuple[CacheStore, CacheStore]) -> None:
     one, other = two
     await keep(one)
     found = await other.look_up("n", "key")
-    assert (found.value, found.settled) == (b"value", True)
+    assert (found.value, found.is_settled) == (b"value", True)
     assert 0 <= found.age_s < 60
     assert await value_of(other, "another") is None
     assert (await other.look_up("another", "key")).value is None
 
 
-async def test_what_one_writes_the_other_knows_at_once(two: tuple[Store, Store]) -> None:
+async def test_what_one_writes_the_other_knows_at_once(two: tuple[CacheStore, CacheStore]) -> None:
     one, other = two
     await keep(one)
     before = await one.look_up("n", "key")
-    await other.wrote("n")
+    await other.invalidate("n")
     assert await value_of(one) is None
     one.keep("n", "key", before.generation, b"old", 60)
     assert await value_of(one) is None
@@ -85,15 +85,15 @@ async def test_what_one_writes_the_other_knows_at_once(two: tuple[Store, Store])
 async def test_after_a_write_nobody_keeps_anything_for_a_while(redis: RedisServer) -> None:
     async with opened(redis, settle_s=LONG_S) as one, opened(redis, settle_s=LONG_S) as other:
         assert await settled(one)
-        await one.wrote("n")
+        await one.invalidate("n")
         assert not await settled(one)
         assert not await settled(other)
-        assert (await other.look_up("another", "key")).settled
+        assert (await other.look_up("another", "key")).is_settled
 
 
 async def test_everything_in_redis_has_an_end(redis: RedisServer) -> None:
     async with opened(redis, settle_s=LONG_S) as store:
-        await store.wrote("n")
+        await store.invalidate("n")
         await keep(store)
         assert store.put("key", b"value", 60)
         assert await store.get("key") == b"value"
@@ -112,12 +112,12 @@ async def test_services_that_search_elsewhere_share_nothing(redis: RedisServer) 
         assert await one.get("key") == b"value"
         assert await value_of(other) is None
         assert await other.get("key") is None
-        await other.wrote("n")
+        await other.invalidate("n")
         assert await value_of(one) == b"value"
 
 
 async def test_a_generation_that_redis_has_lost_never_comes_back(
-    redis: RedisServer, two: tuple[Store, Store]
+    redis: RedisServer, two: tuple[CacheStore, CacheStore]
 ) -> None:
     one, other = two
     await keep(one)
@@ -135,11 +135,11 @@ async def test_without_redis_there_is_nothing_and_nobody_waits(
     with caplog.at_level(logging.INFO, "service"):
         async with opened(redis) as store:
             first = await store.look_up("n", "key")
-            assert (first.value, first.settled) == (None, False)
+            assert (first.value, first.is_settled) == (None, False)
             store.keep("n", "key", first.generation, b"value", 60)
             assert not store.put("key", b"value", 60)
             assert await store.get("key") is None
-            await store.wrote("n")
+            await store.invalidate("n")
             assert (await store.look_up("n", "key")).generation != first.generation
             redis.start()
             await until(lambda: settled(store))
@@ -151,12 +151,12 @@ async def test_without_redis_there_is_nothing_and_nobody_waits(
 
 
 async def test_a_write_that_redis_did_not_hear_of_is_told_before_anything_is_believed(
-    redis: RedisServer, two: tuple[Store, Store]
+    redis: RedisServer, two: tuple[CacheStore, CacheStore]
 ) -> None:
     one, other = two
     await keep(one)
     redis.stop_in_its_tracks()
-    await one.wrote("n")
+    await one.invalidate("n")
     redis.go_on()
     assert await value_of(one) is None
     await until(lambda: settled(one))
@@ -165,20 +165,22 @@ async def test_a_write_that_redis_did_not_hear_of_is_told_before_anything_is_bel
 
 
 async def test_a_redis_that_hangs_is_given_up_and_found_again(
-    two: tuple[Store, Store], redis: RedisServer
+    two: tuple[CacheStore, CacheStore], redis: RedisServer
 ) -> None:
     one, _ = two
     await keep(one)
     redis.stop_in_its_tracks()
     found = await asyncio.gather(*(one.look_up("n", "key") for _ in range(100)))
     assert {each.value for each in found} == {None}
-    assert not any(each.settled for each in found)
+    assert not any(each.is_settled for each in found)
     redis.go_on()
     await until(lambda: settled(one))
     assert await value_of(one) == b"value"
 
 
-async def test_who_gives_up_waiting_leaves_the_line_whole(two: tuple[Store, Store]) -> None:
+async def test_cancelled_lookup_leaves_connection_usable(
+    two: tuple[CacheStore, CacheStore],
+) -> None:
     one, _ = two
     await keep(one, b"a", "a")
     await keep(one, b"b", "b")
@@ -191,7 +193,9 @@ async def test_who_gives_up_waiting_leaves_the_line_whole(two: tuple[Store, Stor
         await asyncio.wait(given_up)
 
 
-async def test_what_can_not_be_sent_soon_is_not_promised(two: tuple[Store, Store]) -> None:
+async def test_put_of_oversized_value_is_refused(
+    two: tuple[CacheStore, CacheStore],
+) -> None:
     one, _ = two
     assert not one.put("key", b"x" * (MAX_SIZE + 1), 60)
     large = b"x" * MAX_SIZE
@@ -202,7 +206,7 @@ async def test_what_can_not_be_sent_soon_is_not_promised(two: tuple[Store, Store
 async def test_a_redis_that_takes_no_writes_is_as_good_as_none() -> None:
     with redis_server("--maxmemory", "1") as redis:
         async with opened(redis) as store:
-            await store.wrote("n")
+            await store.invalidate("n")
             assert not await settled(store)
             assert not store.put("key", b"value", 60)
 

@@ -48,7 +48,7 @@ async def main() -> None:
     configure_logging(settings.log_level, "json", settings.secrets)
     lifecycle = Lifecycle()
     app = create_app(settings, lifecycle)
-    places = app.extensions["cascade.places"]
+    places = app.extensions["cascade.admission"]
     stop = asyncio.Event()
 
     def asked() -> None:
@@ -64,8 +64,8 @@ async def main() -> None:
             sorted(_descriptors()),
             threading.active_count(),
             len(gc.get_objects()),
-            places.taken,
-            len(places.line),
+            places.in_use,
+            len(places.queue),
             pages * PAGE / 2**20,
         )
         print(json.dumps(asdict(held)), flush=True)

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 from service.app import create_app, running
 from service.lifecycle import Lifecycle
 from service.server.process import Server, address, listen
-from service.server.slow_clients import Patience
+from service.server.slow_clients import SlowClientPolicy
 from service.settings import Settings
 
-PATIENT = Patience()
+PATIENT = SlowClientPolicy()
 
 
 @contextlib.asynccontextmanager
 async def served(
-    settings: Settings, patience: Patience = PATIENT
+    settings: Settings, patience: SlowClientPolicy = PATIENT
 ) -> AsyncIterator[tuple[str, Server]]:
     """Where it is served, and the server; at the end nobody is left."""
     lifecycle = Lifecycle()

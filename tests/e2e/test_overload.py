@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.admission.returns import RETURNS_PER_S
+from service.admission.retry_after import RETRIES_PER_S
 from tests.e2e.process import Process, serving
 from tests.upstream import Gate, Upstream
 
@@ -169,7 +169,7 @@ def test_who_was_refused_is_served_over_the_same_connection_when_there_is_room(f
 def crowd(full: Full) -> None:
     """So many are sent away that the next ones are told to stay away for some seconds."""
     with full.client() as proxy:
-        for _ in range(4 * RETURNS_PER_S):
+        for _ in range(4 * RETRIES_PER_S):
             answer = proxy.send(GET % "X-Forwarded-For: 10.0.0.1\r\n").answer()
             assert answer.status == 503
     assert int(answer.headers["retry-after"]) > 3

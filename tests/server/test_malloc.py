@@ -10,7 +10,7 @@ import pytest
 
 HOLDS = """
 import random, threading
-from service.server import malloc as memory
+from service.server import malloc
 
 def held():
     with open("/proc/self/status") as status:
@@ -20,7 +20,7 @@ def scatter():
     blocks = [bytes(random.randint(1_000, 20_000)) for _ in range(10_000)]
     kept.append(blocks[::100])
 
-memory.tune()
+malloc.tune()
 kept = []
 before = held()
 threads = [threading.Thread(target=scatter) for _ in range(2)]
@@ -29,7 +29,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 full = held()
-memory.give_back()
+malloc.trim()
 print(before, full, held())
 """
 

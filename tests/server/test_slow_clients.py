@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.server.process import listen
-from service.server.slow_clients import NARROW_BYTES, Wire
+from service.server.slow_clients import NARROW_BYTES, WriteMonitor
 
 
 class Writer(asyncio.Protocol):
@@ -58,7 +58,7 @@ async def test_of_what_goes_on_for_long_little_is_held(
     ends: Ends,
 ) -> None:
     transport, writer, _ = ends
-    wire = Wire(transport, 20)
+    wire = WriteMonitor(transport, 20)
     before = held_by_the_kernel(transport), transport.get_write_buffer_limits()
     wire.narrow()
     assert held_by_the_kernel(transport) <= 2 * NARROW_BYTES
@@ -76,7 +76,7 @@ async def test_who_has_gone_is_no_trouble(
     ends: Ends,
 ) -> None:
     transport, writer, _ = ends
-    wire = Wire(transport, 20)
+    wire = WriteMonitor(transport, 20)
     wire.narrow()
     transport.abort()
     await writer.lost.wait()
@@ -89,7 +89,7 @@ async def test_who_takes_anything_in_time_is_waited_for_again(
     ends: Ends,
 ) -> None:
     transport, writer, reader = ends
-    wire = Wire(transport, 0.5)
+    wire = WriteMonitor(transport, 0.5)
     transport.write(bytes(4_000_000))
     assert writer.full
     wire.wait_for_reader()
@@ -107,7 +107,7 @@ async def test_the_kernel_ends_what_is_never_taken_though_there_is_room_to_write
     ends: Ends,
 ) -> None:
     transport, writer, _ = ends
-    Wire(transport, 0.5).narrow()
+    WriteMonitor(transport, 0.5).narrow()
     while not writer.lost.is_set():  # a little now and then, as events come
         transport.write(bytes(500))
         with contextlib.suppress(TimeoutError):

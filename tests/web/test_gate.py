@@ -101,7 +101,7 @@ def search(app: Quart, query: str) -> Request:
 async def waiting(app: Quart, count: int) -> None:
     """Until so many wait."""
     async with asyncio.timeout(20):
-        while len(app.extensions["cascade.places"].line) != count:
+        while len(app.extensions["cascade.admission"].queue) != count:
             await asyncio.sleep(0)
 
 
@@ -133,7 +133,7 @@ async def test_whoever_comes_then_is_sent_away_at_once_and_in_good_form(
     refused = Request(app, SEARCH + "four", **{"x-request-id": "abc-123"}).body(b"")
     assert await refused.status() == 503
     assert await refused.json() == {
-        "detail": "More is asked of this service than it can answer just now; try again in 1 s",
+        "detail": "The service is overloaded; try again in 1 s",
         "code": "overloaded",
         "request_id": "abc-123",
     }

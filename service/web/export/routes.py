@@ -14,7 +14,7 @@ from quart import Blueprint, Quart, Response, request
 from quart_schema import document_querystring, document_response, operation_id, tag
 from werkzeug.datastructures import Accept
 
-from service.admission.transfers import Transfers
+from service.admission.transfer_limit import TransferLimit
 from service.settings import Settings
 from service.web.errors import ErrorAnswer
 from service.web.export.formats import MEDIA_TYPES, Format
@@ -84,7 +84,7 @@ class Exports(Protocol):
 def install(app: Quart, settings: Settings, records: Callable[[], Exports]) -> None:
     """The route of /api/export; `records` are there while the service is open."""
     blueprint = Blueprint("export", __name__)
-    exports = Transfers("exports", settings.max_transfers)
+    exports = TransferLimit("exports", settings.max_transfers)
 
     @tag(["records"])
     @operation_id("export")

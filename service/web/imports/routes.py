@@ -10,7 +10,7 @@ from quart import Blueprint, Quart, Request, Response, request
 from quart_schema import document_querystring, document_request, document_response
 
 from service.access.door import Door
-from service.admission.transfers import Transfers
+from service.admission.transfer_limit import TransferLimit
 from service.errors import BodyTimeout, BodyTooLarge, InvalidRequest, RequestError
 from service.jobs.job import Job, JobPage, Plan, Status
 from service.jobs.upload import Upload
@@ -71,7 +71,7 @@ def install(app: Quart, settings: Settings, jobs: ImportJobs, door: Door) -> Non
 def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
     """The routes alone."""
     blueprint = Blueprint("imports", __name__)
-    uploads = Transfers("uploads", settings.max_transfers)
+    uploads = TransferLimit("uploads", settings.max_transfers)
 
     @blueprint.post(PATH)
     @documented("imports", "import", ImportJob, (*READS, 403, 408, 413, 415, 507), status=ACCEPTED)

@@ -15,7 +15,7 @@ from typing import Protocol
 from quart import Blueprint, g
 from quart.globals import websocket_ctx
 
-from service.admission.places import Places
+from service.admission.controller import AdmissionController
 from service.errors import FieldFault, RequestError
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode
@@ -53,7 +53,7 @@ class Wire(Protocol):
 
 
 def socket_blueprint(
-    searchings: Mapping[Mode, Searching], places: Places, pause_s: float
+    searchings: Mapping[Mode, Searching], admission: AdmissionController, pause_s: float
 ) -> Blueprint:
     """The route of searches as one types."""
     blueprint = Blueprint("socket", __name__)
@@ -61,7 +61,7 @@ def socket_blueprint(
     @blueprint.websocket(PATH)
     async def search() -> None:
         wire = websocket_ctx.websocket
-        await Session(wire, searchings, places, pause_s, g.get("tenant", "")).run()
+        await Session(wire, searchings, admission, pause_s, g.get("tenant", "")).run()
 
     return blueprint
 
@@ -73,14 +73,14 @@ class Session:
         self,
         wire: Wire,
         searchings: Mapping[Mode, Searching],
-        places: Places,
+        admission: AdmissionController,
         pause_s: float,
         tenant: str,
         idle_s: float = IDLE_S,
     ) -> None:
         self._wire = wire
         self._searchings = searchings
-        self._places = places
+        self._admission = admission
         self._pause_s = pause_s
         self._tenant = tenant
         self._idle_s = idle_s
@@ -170,7 +170,7 @@ class Session:
         progress = Progress(searching, asked.query)
         try:
             with closing(searching.follow(asked, self._tenant, deadline, INDIFFERENT)) as news:
-                async with self._places.held():  # as a request has it: until there is an answer
+                async with self._admission.slot():  # as a request has it: until there is an answer
                     first = await anext(news)
                 await self._say(results_message(seq, progress.told(first)[1]))
                 async for each in news:

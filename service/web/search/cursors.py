@@ -13,7 +13,7 @@ from hashlib import blake2b, sha256
 
 import msgspec
 
-from service.caching.store import Store
+from service.caching.store import CacheStore
 from service.errors import CursorExpired
 from service.retrieval.query import Explanations, Mode, Query, Result
 
@@ -36,7 +36,7 @@ class Ranking:
 class Cursors:
     """Frozen rankings in a store. Where `kept` is false, none is frozen."""
 
-    def __init__(self, store: Store, ttl_s: float, *, kept: bool) -> None:
+    def __init__(self, store: CacheStore, ttl_s: float, *, kept: bool) -> None:
         self._store = store
         self._ttl_s = ttl_s
         self._kept = kept

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from service.caching.answers import Answered
+from service.caching.answer_cache import Answer
 from service.retrieval.query import Event, Query
 from service.retrieval.receipt import Stopwatch
 from service.web.search.service import Found, Searching, receipt_for
@@ -40,7 +40,7 @@ class Progress:
 
     def told(self, news: Event | Found) -> tuple[str, bytes]:
         """The name of the stage that has ended, and what to say of it, as JSON."""
-        if isinstance(news, Answered):
+        if isinstance(news, Answer):
             return "done", self._done(news)
         found = news.results[: self._query.top_k]
         body: dict[str, Any] = {"stage": news.stage}

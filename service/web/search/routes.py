@@ -15,7 +15,7 @@ from quart_schema import (
     tag,
 )
 
-from service.caching.answers import Answers, tag_of
+from service.caching.answer_cache import AnswerCache, payload_tag
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event, Mode, RerankMode
 from service.retrieval.receipt import Receipt, Stopwatch
@@ -47,7 +47,7 @@ View = Callable[[], Awaitable[Response]]
 
 
 def searchings_of(
-    settings: Settings, searches: Searches, answers: Answers[Event, Receipt], cursors: Cursors
+    settings: Settings, searches: Searches, answers: AnswerCache[Event, Receipt], cursors: Cursors
 ) -> dict[Mode, Searching]:
     """The three searches, for all of their faces."""
     return {
@@ -108,7 +108,7 @@ class Face:
             query, page.results(top_k), explanations, bool(missing), page.next(top_k)
         )
         receipt = kept_receipt(watch.ms, "frozen", missing=missing)
-        return answer_response(request, tenant, payload, tag_of(payload), receipt)
+        return answer_response(request, tenant, payload, payload_tag(payload), receipt)
 
 
 def _documented(face: Face) -> View:

@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from service.caching.answers import Answered, Answers, Following, Made, Make
-from service.caching.flights import Tell
+from service.caching.answer_cache import (
+    Answer,
+    AnswerCache,
+    AnswerSubscription,
+    ComputeAnswer,
+    ComputedAnswer,
+)
+from service.caching.single_flight import Publish
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event, Explanations, Mode, Query, RerankMode, Result
 from service.retrieval.receipt import Receipt, Stopwatch
@@ -20,7 +26,7 @@ from service.web.search.http_caching import Wish
 from service.web.search.parsing import Asked, Asking, Searches
 from service.web.writing import kept_receipt, payload_of, receipt_of, results_of
 
-Found = Answered[Receipt]
+Found = Answer[Receipt]
 
 
 class Searching:
@@ -35,7 +41,7 @@ class Searching:
         rerank: RerankMode,
         settings: Settings,
         searches: Searches,
-        answers: Answers[Event, Receipt],
+        answers: AnswerCache[Event, Receipt],
         cursors: Cursors,
     ) -> None:
         self.mode = mode
@@ -54,12 +60,12 @@ class Searching:
 
     def follow(
         self, asked: Asked, tenant: str, deadline: Deadline, wish: Wish
-    ) -> Following[Event, Receipt]:
+    ) -> AnswerSubscription[Event, Receipt]:
         """The same with all that leads to it, to be closed by whoever follows."""
         self.asking.check(asked)
         make = self._make(asked.query, tenant, deadline, wish)
         key = asked.key + tenant
-        return self._answers.follow(asked.query.namespace, key, make, fresh=wish.fresh)
+        return self._answers.subscribe(asked.query.namespace, key, make, fresh=wish.fresh)
 
     def results(self, query: Query, found: Sequence[Result]) -> list[dict[str, Any]]:
         """Results as they are in an answer, without explanations."""
@@ -80,19 +86,19 @@ class Searching:
 
     def _make(
         self, query: Query, tenant: str, deadline: Deadline, wish: Wish
-    ) -> Make[Event, Receipt]:
+    ) -> ComputeAnswer[Event, Receipt]:
         """The search, to run as a task for all who ask the same."""
 
-        async def make(tell: Tell[Event]) -> Made[Receipt]:
+        async def make(publish: Publish[Event]) -> ComputedAnswer[Receipt]:
             async for event in self._searches.search(self.mode, query, deadline):
                 if event.stage != "done":
-                    tell(event)
+                    publish(event)
             results, receipt, explanations = event.results, event.receipt, event.explanations
             beyond = Ranking(query, receipt.missing, results[query.top_k :], explanations)
             cursor = self.cursors.freeze(self.mode, tenant, beyond)
             first = results[: query.top_k]
             payload = self.payload(query, first, explanations, receipt.degraded, cursor)
-            return Made(payload, wish.may_keep and not receipt.degraded, receipt)
+            return ComputedAnswer(payload, wish.may_keep and not receipt.degraded, receipt)
 
         return make
 

@@ -21,7 +21,7 @@ from quart_schema import (
     tag,
 )
 
-from service.caching.answers import Following
+from service.caching.answer_cache import AnswerSubscription
 from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event
@@ -66,7 +66,7 @@ async def stream(searching: Searching, request: Request, tenant: str) -> Respons
     return event_response(_events(first, news, progress, g.request_id))
 
 
-def _close_with_request(news: Following[Event, Receipt]) -> None:
+def _close_with_request(news: AnswerSubscription[Event, Receipt]) -> None:
     """Whatever becomes of the request, which may be over before its response has begun."""
     task = asyncio.current_task()
     assert task is not None, "requests are tasks"  # noqa: S101
@@ -74,7 +74,7 @@ def _close_with_request(news: Following[Event, Receipt]) -> None:
 
 
 async def _events(
-    first: bytes, news: Following[Event, Receipt], progress: Progress, request_id: str
+    first: bytes, news: AnswerSubscription[Event, Receipt], progress: Progress, request_id: str
 ) -> AsyncGenerator[bytes]:
     yield first
     try:

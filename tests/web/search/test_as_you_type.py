@@ -327,8 +327,8 @@ async def test_a_search_has_a_place_or_waits_for_one_or_is_told_when_to_come_bac
             gate.opened.set()
             assert (await second.hear_all())[-1]["stage"] == "done"
         await held.done
-        places = app.extensions["cascade.places"]
-        assert (places.taken, len(places.line)) == (0, 0)
+        admission = app.extensions["cascade.admission"]
+        assert (admission.in_use, len(admission.queue)) == (0, 0)
 
 
 async def test_who_hangs_up_takes_the_search_along(app: Quart, upstream: Upstream) -> None:
@@ -337,7 +337,7 @@ async def test_who_hangs_up_takes_the_search_along(app: Quart, upstream: Upstrea
         await talk.search(1, "cat", "semantic")
         await upstream.until(lambda: len(upstream.searches()) == 1)
     await upstream.until(lambda: upstream.searches()[0].abandoned)
-    assert app.extensions["cascade.places"].taken == 0
+    assert app.extensions["cascade.admission"].in_use == 0
 
 
 class Silent:
@@ -359,6 +359,6 @@ class Silent:
 
 async def test_a_connection_that_searches_for_nothing_has_an_end(app: Quart) -> None:
     wire = Silent()
-    places = app.extensions["cascade.places"]
-    await Session(wire, {}, places, 0.0, "", idle_s=0.01).run()
+    admission = app.extensions["cascade.admission"]
+    await Session(wire, {}, admission, 0.0, "", idle_s=0.01).run()
     assert wire.closed == (1000, "nothing was searched for in a long time")

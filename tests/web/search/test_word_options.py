@@ -16,7 +16,7 @@ from quart import Quart
 from service.app import create_app
 from service.backends import Opened, Sources, sources_for
 from service.backends.facade import Backend
-from service.caching.answers import Answers
+from service.caching.answer_cache import AnswerCache
 from service.caching.memory import MemoryStore
 from service.lifecycle import Lifecycle
 from service.retrieval.query import Event
@@ -118,8 +118,8 @@ class Highlighting:
 
 def create_highlighting(settings: Settings) -> Quart:
     """The searches of an app over such sources."""
-    answers: Answers[Event, Receipt] = Answers(store := MemoryStore(2**20, 0), 0)
-    backend = Backend(Highlighting(sources_for(settings)), 1, store.wrote)
+    answers: AnswerCache[Event, Receipt] = AnswerCache(store := MemoryStore(2**20, 0), 0)
+    backend = Backend(Highlighting(sources_for(settings)), 1, store.invalidate)
     app = Quart("service", static_folder=None)
     envelope.install(app, Lifecycle())
     errors.install(app)

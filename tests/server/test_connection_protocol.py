@@ -11,12 +11,12 @@ import pytest
 import uvloop
 from hypercorn.config import Config
 
-from service.admission.places import Places
+from service.admission.controller import AdmissionController
 from service.lifecycle import Lifecycle
+from service.server.connection_protocol import ConnectionProtocol
 from service.server.process import listen
-from service.server.receiver import Receiver
-from service.server.shedding import Shedder
-from service.server.slow_clients import Patience
+from service.server.shedding import LoadShedder
+from service.server.slow_clients import SlowClientPolicy
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -24,17 +24,19 @@ GET = b"GET /api/stats HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /api/records HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(GET)
 
 
-def receiving(reader: asyncio.StreamReader, places: Places) -> Receiver:
-    return Receiver(reader, Config(), Shedder(places, Lifecycle()), set(), Patience())
+def receiving(reader: asyncio.StreamReader, admission: AdmissionController) -> ConnectionProtocol:
+    return ConnectionProtocol(
+        reader, Config(), LoadShedder(admission, Lifecycle()), set(), SlowClientPolicy()
+    )
 
 
 async def test_a_body_that_looks_like_a_request_is_passed_on_behind_its_head() -> None:
     """Even while nobody has read the head yet."""
-    places = Places(1, 0)
-    assert places.take()
+    admission = AdmissionController(1, 0)
+    assert admission.try_acquire()
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    receiver = receiving(reader, places)
+    receiver = receiving(reader, admission)
     ours, theirs = socket.socketpair()
     transport, _ = await loop.connect_accepted_socket(lambda: receiver, ours)
     with theirs:
@@ -46,7 +48,7 @@ async def test_a_body_that_looks_like_a_request_is_passed_on_behind_its_head() -
         assert await reader.readexactly(len(POST + GET)) == POST + GET
         transport.close()
         assert await loop.sock_recv(theirs, 4096) == b""
-    places.close()
+    admission.close()
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
@@ -56,12 +58,12 @@ def test_whom_the_kernel_gives_up_is_gone_as_one_who_hung_up_is(run: Run) -> Non
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        places = Places(1, 0)
+        admission = AdmissionController(1, 0)
         with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
             accepted, _ = listener.accept()
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 100)
             reader = asyncio.StreamReader()
-            receiver = receiving(reader, places)
+            receiver = receiving(reader, admission)
             transport, _ = await loop.connect_accepted_socket(lambda: receiver, accepted)
             writer = asyncio.StreamWriter(transport, receiver, reader, loop)
             writer.write(bytes(8_000_000))
@@ -70,6 +72,6 @@ def test_whom_the_kernel_gives_up_is_gone_as_one_who_hung_up_is(run: Run) -> Non
                     await writer.drain()
                 with pytest.raises(ConnectionResetError):
                     await reader.read(1)
-        places.close()
+        admission.close()
 
     run(main())

@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from service.caching.flights import Flights, Tell
+from service.caching.single_flight import Publish, SingleFlight
 from service.errors import Unavailable
 
 
@@ -20,10 +20,10 @@ class Work:
         self.end = asyncio.Event()
         self.error: Exception | None = None
 
-    async def __call__(self, tell: Tell[str]) -> int:
+    async def __call__(self, publish: Publish[str]) -> int:
         self.begun += 1
         number = self.begun
-        tell(f"begun {number}")
+        publish(f"begun {number}")
         try:
             await self.end.wait()
         except asyncio.CancelledError:
@@ -34,10 +34,12 @@ class Work:
         return number
 
 
-async def waiting(flights: Flights[str, int], work: Work, count: int) -> list[asyncio.Task[object]]:
-    """So many who wait for the same work, which has begun."""
+async def start_callers(
+    calls: SingleFlight[str, int], work: Work, count: int
+) -> list[asyncio.Task[object]]:
+    """Start callers that share one execution, and wait until it has begun."""
     tasks: list[asyncio.Task[object]] = [
-        asyncio.create_task(flights.join("key", work)) for _ in range(count)
+        asyncio.create_task(calls.run("key", work)) for _ in range(count)
     ]
     while not work.begun:
         await asyncio.sleep(0)
@@ -46,17 +48,17 @@ async def waiting(flights: Flights[str, int], work: Work, count: int) -> list[as
 
 
 async def test_those_who_want_the_same_at_the_same_time_share_it() -> None:
-    flights, work = Flights[str, int](), Work()
-    tasks = await waiting(flights, work, 3)
+    calls, work = SingleFlight[str, int](), Work()
+    tasks = await start_callers(calls, work, 3)
     work.end.set()
     assert await asyncio.gather(*tasks) == [(1, False), (1, True), (1, True)]
-    assert await flights.join("key", work) == (2, False)
-    assert await flights.join("another key", work) == (3, False)
+    assert await calls.run("key", work) == (2, False)
+    assert await calls.run("another key", work) == (3, False)
 
 
 async def test_who_leaves_does_not_take_it_from_the_others() -> None:
-    flights, work = Flights[str, int](), Work()
-    first, second, third = await waiting(flights, work, 3)
+    calls, work = SingleFlight[str, int](), Work()
+    first, second, third = await start_callers(calls, work, 3)
     first.cancel()
     third.cancel()
     await asyncio.wait({first, third})
@@ -66,11 +68,11 @@ async def test_who_leaves_does_not_take_it_from_the_others() -> None:
 
 
 async def test_when_the_last_one_leaves_the_work_is_cancelled_and_nobody_joins_it() -> None:
-    flights, work = Flights[str, int](), Work()
-    leaving = await waiting(flights, work, 2)
+    calls, work = SingleFlight[str, int](), Work()
+    leaving = await start_callers(calls, work, 2)
     for task in leaving:
         task.cancel()
-    joining = asyncio.create_task(flights.join("key", work))
+    joining = asyncio.create_task(calls.run("key", work))
     await asyncio.wait(leaving)
     assert all(task.cancelled() for task in leaving)
     work.end.set()
@@ -79,9 +81,9 @@ async def test_when_the_last_one_leaves_the_work_is_cancelled_and_nobody_joins_i
 
 
 async def test_an_error_is_everybodys_and_its_traceback_does_not_grow() -> None:
-    flights, work = Flights[str, int](), Work()
+    calls, work = SingleFlight[str, int](), Work()
     work.error = Unavailable("not now")
-    tasks = await waiting(flights, work, 3)
+    tasks = await start_callers(calls, work, 3)
     work.end.set()
     lengths = []
     for task in tasks:
@@ -93,29 +95,29 @@ async def test_an_error_is_everybodys_and_its_traceback_does_not_grow() -> None:
 
 
 async def test_what_is_under_way_at_the_end_is_given_up_with_an_answer() -> None:
-    flights, work = Flights[str, int](), Work()
-    tasks = await waiting(flights, work, 2)
-    await flights.close()
+    calls, work = SingleFlight[str, int](), Work()
+    tasks = await start_callers(calls, work, 2)
+    await calls.close()
     assert work.cancelled == 1
     for task in tasks:
         with pytest.raises(Unavailable, match="stopping"):
             await task
 
 
-async def news(flights: Flights[str, int], work: Work) -> tuple[list[str], int]:
+async def subscribe(calls: SingleFlight[str, int], work: Work) -> tuple[list[str], int]:
     """All that is told, and the result."""
-    heard: list[str] = []
-    with flights.aboard("key", work) as (flight, _):
-        while await flight.news.more_than(len(heard)):
-            heard.append(flight.news.told[len(heard)])
-    return heard, flight.result()
+    events: list[str] = []
+    with calls.join("key", work) as (call, _):
+        while await call.log.wait_for_more(len(events)):
+            events.append(call.log.events[len(events)])
+    return events, call.result()
 
 
 async def test_what_it_tells_is_for_everybody_whenever_they_come() -> None:
-    flights, work = Flights[str, int](), Work()
-    early = asyncio.create_task(news(flights, work))
-    (joined,) = await waiting(flights, work, 1)
-    late = asyncio.create_task(news(flights, work))
+    calls, work = SingleFlight[str, int](), Work()
+    early = asyncio.create_task(subscribe(calls, work))
+    (joined,) = await start_callers(calls, work, 1)
+    late = asyncio.create_task(subscribe(calls, work))
     await asyncio.sleep(0)
     work.end.set()
     assert await early == await late == (["begun 1"], 1)
@@ -123,8 +125,8 @@ async def test_what_it_tells_is_for_everybody_whenever_they_come() -> None:
 
 
 async def test_an_error_comes_behind_what_was_told() -> None:
-    flights, work = Flights[str, int](), Work()
+    calls, work = SingleFlight[str, int](), Work()
     work.error = Unavailable("not now")
     work.end.set()
     with pytest.raises(Unavailable, match="not now"):
-        await news(flights, work)
+        await subscribe(calls, work)

@@ -1,4 +1,4 @@
-"""Answers that are shared while they are searched for, and kept for a while afterwards."""
+"""AnswerCache that are shared while they are searched for, and kept for a while afterwards."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from service.caching.answers import Answered, Answers, Made, tag_of
-from service.caching.flights import Tell
+from service.caching.answer_cache import Answer, AnswerCache, ComputedAnswer, payload_tag
 from service.caching.memory import MemoryStore
+from service.caching.single_flight import Publish
 from service.errors import Unavailable
 from tests.clock import Clock
 
@@ -22,12 +22,12 @@ class Search:
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def __call__(self, tell: Tell[str]) -> Made[str]:
+    async def __call__(self, publish: Publish[str]) -> ComputedAnswer[str]:
         self.count += 1
         payload = b"answer %d" % self.count
-        tell(f"begun {self.count}")
+        publish(f"begun {self.count}")
         await self.go_on.wait()
-        return Made(payload, self.keep, f"receipt {self.count}")
+        return ComputedAnswer(payload, self.keep, f"receipt {self.count}")
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def store(clock: Clock) -> MemoryStore:
     return MemoryStore(100_000, settle_s=10, clock=clock)
 
 
-def answers(store: MemoryStore) -> Answers[str, str]:
-    return Answers(store, 5)
+def answers(store: MemoryStore) -> AnswerCache[str, str]:
+    return AnswerCache(store, 5)
 
 
-def told(answered: Answered[str]) -> tuple[bytes, str]:
+def told(answered: Answer[str]) -> tuple[bytes, str]:
     return answered.payload, answered.source
 
 
@@ -58,10 +58,10 @@ async def test_a_second_one_is_a_hit_with_the_same_tag_and_an_age(
 ) -> None:
     kept = answers(store)
     first = await kept.get("n", "key", search)
-    assert first == Answered(b"answer 1", tag_of(b"answer 1"), "miss", 0.0, "receipt 1")
+    assert first == Answer(b"answer 1", payload_tag(b"answer 1"), "miss", 0.0, "receipt 1")
     clock.now += 2
     again = await kept.get("n", "key", search)
-    assert again == Answered(b"answer 1", first.tag, "hit", 2.0, None)
+    assert again == Answer(b"answer 1", first.tag, "hit", 2.0, None)
     clock.now += 3
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "miss")
 
@@ -82,7 +82,7 @@ async def test_a_fresh_one_neither_reads_nor_joins_but_is_kept(
     await kept.get("n", "key", search)
     assert told(await kept.get("n", "key", search, fresh=True)) == (b"answer 2", "bypass")
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "hit")
-    await store.wrote("n")
+    await store.invalidate("n")
     search.go_on.clear()
     held = asyncio.create_task(kept.get("n", "key", search))
     while search.count < 3:
@@ -102,7 +102,7 @@ async def test_what_is_not_worth_it_is_not_kept(store: MemoryStore, search: Sear
 async def test_without_time_to_live_nothing_is_kept_and_everything_shared(
     store: MemoryStore, search: Search
 ) -> None:
-    off: Answers[str, str] = Answers(store, 0)
+    off: AnswerCache[str, str] = AnswerCache(store, 0)
     assert told(await off.get("n", "key", search)) == (b"answer 1", "off")
     both = await asyncio.gather(*(off.get("n", "key", search) for _ in range(2)))
     assert [told(each) for each in both] == [(b"answer 2", "off"), (b"answer 2", "shared")]
@@ -114,7 +114,7 @@ async def test_a_write_makes_it_miss_and_nothing_is_kept_until_it_has_settled(
 ) -> None:
     kept = answers(store)
     await kept.get("n", "key", search)
-    await store.wrote("n")
+    await store.invalidate("n")
     assert told(await kept.get("n", "key", search)) == (b"answer 2", "miss")
     clock.now += 9.9
     assert told(await kept.get("n", "key", search)) == (b"answer 3", "miss")
@@ -132,7 +132,7 @@ async def test_a_search_from_before_a_write_is_neither_kept_nor_joined(
     before = asyncio.create_task(kept.get("n", "key", search))
     while not search.count:
         await asyncio.sleep(0)
-    await store.wrote("n")
+    await store.invalidate("n")
     after = asyncio.create_task(kept.get("n", "key", search))
     while search.count < 2:
         await asyncio.sleep(0)
@@ -146,7 +146,7 @@ async def test_a_search_that_had_not_settled_when_it_began_is_not_kept(
     store: MemoryStore, clock: Clock, search: Search
 ) -> None:
     kept = answers(store)
-    await store.wrote("n")
+    await store.invalidate("n")
     search.go_on.clear()
     searching = asyncio.create_task(kept.get("n", "key", search))
     while not search.count:

@@ -14,13 +14,13 @@ from typing import cast
 
 from hypercorn.config import Config
 
-from service.server.shedding import Given, Shed, Shedder
-from service.server.slow_clients import Patience, Wire
+from service.server.shedding import LoadShedder, Rejection, RequestHeaders
+from service.server.slow_clients import SlowClientPolicy, WriteMonitor
 
 LONGEST_S = 5.0  # that somebody who came too early has to wait
 
 
-class Receiver(asyncio.StreamReaderProtocol):
+class ConnectionProtocol(asyncio.StreamReaderProtocol):
     """Passes on to the reader what is not refused.
 
     `early` holds those who have come too early, of all connections, while they wait.
@@ -30,9 +30,9 @@ class Receiver(asyncio.StreamReaderProtocol):
         self,
         reader: asyncio.StreamReader,
         config: Config,
-        shedder: Shedder,
-        early: set[Receiver],
-        patience: Patience,
+        shedder: LoadShedder,
+        early: set[ConnectionProtocol],
+        patience: SlowClientPolicy,
     ) -> None:
         super().__init__(reader)
         self.patience = patience
@@ -49,7 +49,7 @@ class Receiver(asyncio.StreamReaderProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.wire = Wire(self._transport, self.patience.unread_s)
+        self.wire = WriteMonitor(self._transport, self.patience.unread_s)
         super().connection_made(transport)
 
     def pause_writing(self) -> None:
@@ -85,7 +85,7 @@ class Receiver(asyncio.StreamReaderProtocol):
             self._transport.resume_reading()
             self.data_received(held)
 
-    def _refuse(self, given: Given) -> None:
+    def _refuse(self, given: RequestHeaders) -> None:
         shed = self._shedder.refuse(given)
         self._early_until = self._now() + min(shed.too_early_s, LONGEST_S)
         self._transport.write(_serialized(shed, self._config))
@@ -121,7 +121,7 @@ def _nothing(passed_on: int) -> bool:
     return not passed_on
 
 
-def _serialized(shed: Shed, config: Config) -> bytes:
+def _serialized(shed: Rejection, config: Config) -> bytes:
     named = [(name.encode(), value.encode()) for name, value in shed.headers.items()]
     lines = [b"%s: %s\r\n" % line for line in named + config.response_headers("h11")]
     return b"HTTP/1.1 503 \r\n" + b"".join(lines) + b"\r\n" + shed.body
