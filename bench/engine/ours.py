@@ -14,8 +14,8 @@ from bench.engine.corpus import TOP_K, Batch, Vectors
 from bench.engine.port import Filter
 from service.embedded.data_directory import opened_index
 from service.embedded.schema import Schema, Text
-from service.embedded.views.views import forget_views
-from service.inference.embedders import Corpus
+from service.embedded.views.kinds import delete_views
+from service.inference.embedder import CorpusStatistics
 from service.inference.wordllama import WordLlamaEmbedder
 
 NAME, FIELD, NAMESPACE = "records", "text", "__default__"
@@ -76,7 +76,7 @@ class Cascade:
 
 def lose_views(folder: Path) -> None:
     """Take away all that is not the truth."""
-    forget_views(folder / NAME)
+    delete_views(folder / NAME)
 
 
 class Embedding:
@@ -90,7 +90,7 @@ class Embedding:
 
     def questions(self, questions: Sequence[str], corpus: Iterator[Sequence[str]]) -> Vectors:
         """As the engine does it: a word piece counts by how rare it is in the corpus."""
-        seen = Corpus()
+        seen = CorpusStatistics()
         for texts in corpus:
             self._embedder.count(texts, seen, 1)
         vectors: Vectors = np.stack([self._embedder.embed_query(each, seen) for each in questions])

@@ -23,8 +23,8 @@ from service.indexes.pool import Pool
 from service.indexes.port import AsyncIndexPort
 from service.indexes.reads import Direct
 from service.indexes.registry import Index
-from service.inference.models import embedder_for, most_reranked, reranker_for
-from service.inference.port import Reranker
+from service.inference.models import max_reranked_documents, open_embedder, open_reranker
+from service.inference.reranker import Reranker
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -47,14 +47,14 @@ class EmbeddedSources:
     reranks_unasked = False  # it takes longer than everything else together
 
     def __init__(self, settings: Settings) -> None:
-        self.max_reranked = most_reranked(settings.reranker)
+        self.max_reranked = max_reranked_documents(settings.reranker)
         self._settings = settings
         self._schema = schema_of(settings)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Opened]:
         settings = self._settings
-        embedder = await asyncio.to_thread(embedder_for, settings.embedder)
+        embedder = await asyncio.to_thread(open_embedder, settings.embedder)
         folder = Path(settings.data_dir)
         async with opened_index(folder, INDEX_NAME, self._schema, embedder) as index:
             if settings.load_samples:
@@ -63,7 +63,7 @@ class EmbeddedSources:
             corpus = index.embedded.corpora[field]
             language = LANGUAGES[settings.text_language]
             reranker = await asyncio.to_thread(
-                reranker_for, settings.reranker, embedder, lambda: corpus.corpus, language
+                open_reranker, settings.reranker, embedder, lambda: corpus.corpus, language
             )
             yield _opened(index, field, reranker)
 

@@ -11,7 +11,12 @@ from service.errors import StartupFailed
 from service.indexes.pinecone import IndexSpec, Kind, OpenLane
 from service.indexes.pool import opened
 from service.indexes.registry import Registry
-from service.inference.pinecone import MAX_DOCUMENTS, PineconeReranker, check_model, reranker_pool
+from service.inference.pinecone_reranker import (
+    MAX_DOCUMENTS,
+    PineconeReranker,
+    check_model,
+    reranker_pool,
+)
 from service.settings import Settings
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.indexes.registry import Index
-from service.inference.port import Reranker
+from service.inference.reranker import Reranker
 from service.records.records import Show
 from service.retrieval.query import Highlighter
 

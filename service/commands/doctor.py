@@ -14,10 +14,10 @@ from service.commands.interrupt import run
 from service.commands.terminal import Style
 from service.embedded.data_directory import owned
 from service.embedded.repair import Finding, inspect, reembed
-from service.embedded.views.views import forget_views
+from service.embedded.views.kinds import delete_views
 from service.errors import RequestError
 from service.indexes.registry import Index
-from service.inference.models import embedder_for
+from service.inference.models import open_embedder
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
 
 def _treat(settings: Settings, options: argparse.Namespace) -> Iterator[Finding]:
     folder = Path(settings.data_dir) / INDEX_NAME
-    schema, embedder = schema_of(settings), embedder_for(settings.embedder)
+    schema, embedder = schema_of(settings), open_embedder(settings.embedder)
     if options.reembed and (folder / "records.db").exists():
         count = reembed(folder, schema, embedder, _show_progress)
         yield Finding("ok", f"{count} records were made anew with {embedder.name}")
     elif options.rebuild:
-        forget_views(folder)
+        delete_views(folder)
         yield Finding("ok", "every search structure is forgotten; the next start makes them again")
     yield from inspect(folder, schema, embedder)
 

@@ -31,7 +31,7 @@ from pinecone.models.response_info import ResponseInfo
 from service.embedded.index import EmbeddedIndex
 from service.embedded.pinecone_api.refusals import Refused
 from service.embedded.pinecone_api.routes import answer
-from service.inference.port import Reranker
+from service.inference.reranker import Reranker
 
 HOST = "http://localhost"  # which nothing is ever sent to
 JSON = httpx.Headers({"content-type": "application/json"})

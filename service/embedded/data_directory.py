@@ -18,11 +18,11 @@ from pathlib import Path
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.facts import OtherVectors
 from service.embedded.index import EmbeddedIndex
-from service.embedded.lexical.index import DamagedView, ViewInUse
+from service.embedded.lexical.index import CorruptIndex, IndexInUse
 from service.embedded.schema import Schema
-from service.embedded.storage.store import OtherFormat
+from service.embedded.storage.store import UnsupportedFormat
 from service.errors import StartupFailed
-from service.inference.embedders import Embedder
+from service.inference.embedder import Embedder
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +39,7 @@ async def opened_index(
                 f"DATA_DIR: {index.folder}: {exc}. Open it as it was made, give another DATA_DIR, "
                 "or let `python -m service doctor --reembed` make it anew with this embedder"
             ) from exc
-        except (OSError, sqlite3.Error, OtherFormat, DamagedView, ViewInUse) as exc:
+        except (OSError, sqlite3.Error, UnsupportedFormat, CorruptIndex, IndexInUse) as exc:
             raise StartupFailed(
                 f"DATA_DIR: the records in {index.folder} can't be opened ({exc}); "
                 "put back a copy of it, or give another DATA_DIR"

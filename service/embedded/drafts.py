@@ -8,7 +8,7 @@ from typing import Any
 
 from service.embedded.schema import Schema
 from service.embedded.storage.writer import Put
-from service.inference.embedders import Embedder
+from service.inference.embedder import Embedder
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import json
 
 from service.embedded.schema import Schema
 from service.embedded.storage.store import Store
-from service.embedded.storage.writer import Note
-from service.inference.embedders import Embedder
+from service.embedded.storage.writer import SetMetadata
+from service.inference.embedder import Embedder
 
 
 class OtherVectors(Exception):
@@ -29,6 +29,6 @@ def check_facts(store: Store, schema: Schema, embedder: Embedder) -> None:
     for name, value in facts_of(schema, embedder).items():
         known = store.fact(name)
         if known is None:
-            store.write_now([Note(name, value)])
+            store.write_now([SetMetadata(name, value)])
         elif known != value:
             raise OtherVectors(f"it was made with the {name} {known}, and is opened with {value}")

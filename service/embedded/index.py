@@ -18,28 +18,28 @@ from pyroaring import BitMap
 
 from service.embedded.drafts import Draft, Drafter
 from service.embedded.facts import check_facts
-from service.embedded.ranking import Nearness, Product, Ranking, Wording
+from service.embedded.queries import DenseQuery, IndexQuery, LexicalQuery, SparseQuery
 from service.embedded.schema import Schema
 from service.embedded.storage.store import Document, Store
 from service.embedded.storage.writer import (
-    Clear,
+    ClearNamespace,
+    Delete,
+    DeleteVersion,
     Name,
     Operation,
-    Outdated,
     Put,
-    Removal,
-    Remove,
+    VersionConflict,
 )
-from service.embedded.views.followers import Followers, Rebuilding
-from service.embedded.views.following import View
-from service.embedded.views.views import (
-    ColumnsView,
-    CorpusView,
-    DenseFieldView,
-    SparseFieldView,
-    WordsView,
+from service.embedded.views.follower import View
+from service.embedded.views.kinds import (
+    CorpusStatisticsView,
+    DenseView,
+    FilterView,
+    LexicalView,
+    SparseView,
 )
-from service.inference.embedders import Embedder
+from service.embedded.views.view_set import TemporarilyUnavailable, ViewSet
+from service.inference.embedder import Embedder
 
 T = TypeVar("T")
 
@@ -60,25 +60,24 @@ class EmbeddedIndex:
         self._drafter = Drafter(schema, embedder)
         self.dimensions = {name: dense.dimension for name, dense in schema.dense.items()}
         self.dimensions.update(dict.fromkeys(schema.embedded, embedder.dimension))
-        self.columns = ColumnsView(schema)
-        self.words = WordsView(folder / "lexical", schema) if schema.worded else None
+        self.columns = FilterView(schema)
+        self.words = LexicalView(folder / "lexical", schema) if schema.worded else None
         self.dense = {
-            name: DenseFieldView(
+            name: DenseView(
                 _view_folder(folder, "dense", name), name, embedder.dimension, "cosine", raw=False
             )
             for name in schema.embedded
         } | {
-            name: DenseFieldView(
+            name: DenseView(
                 _view_folder(folder, "dense", name), name, each.dimension, each.metric, raw=True
             )
             for name, each in schema.dense.items()
         }
         self.sparse = {
-            name: SparseFieldView(_view_folder(folder, "sparse", name), name)
-            for name in schema.sparse
+            name: SparseView(_view_folder(folder, "sparse", name), name) for name in schema.sparse
         }
         self.corpora = {
-            name: CorpusView(_view_folder(folder, "corpus", name), name, embedder)
+            name: CorpusStatisticsView(_view_folder(folder, "corpus", name), name, embedder)
             for name in schema.embedded
         }
 
@@ -87,7 +86,7 @@ class EmbeddedIndex:
     def open(self) -> None:
         """Open the store and the views; what has to be rebuilt is rebuilt in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._followers = Followers()
+        self._followers = ViewSet()
         self.store = Store(self.folder / "records.db", self._followers.wake)
         self._quick = ThreadPoolExecutor(QUICK, "search")
         self._slow = ThreadPoolExecutor(SLOW, "filter")
@@ -128,24 +127,24 @@ class EmbeddedIndex:
             puts = await _in(self._writing, lambda: self._changed(namespace, ids, changed))
             try:
                 await self._write(puts)
-            except Outdated:
+            except VersionConflict:
                 continue
             return len(puts)
-        raise Rebuilding("others keep changing the same documents; try again")
+        raise TemporarilyUnavailable("others keep changing the same documents; try again")
 
     async def remove(self, namespace: str, ids: Sequence[str]) -> int:
-        return await self._write([Remove(namespace, id) for id in ids])
+        return await self._write([Delete(namespace, id) for id in ids])
 
     async def remove_where(self, namespace: str, filter: Mapping[str, Any]) -> int:
         docnos = await self.find(namespace, filter)
-        return await self._write([Removal(docno) for docno in docnos])
+        return await self._write([DeleteVersion(docno) for docno in docnos])
 
     async def clear(self, namespace: str) -> int:
-        return await self._write([Clear(namespace)])
+        return await self._write([ClearNamespace(namespace)])
 
     async def name(self, namespace: str, *, exists: bool) -> None:
         """Create a namespace that has no documents yet, or let it go with all that it has."""
-        empty = [] if exists else [Clear(namespace)]
+        empty = [] if exists else [ClearNamespace(namespace)]
         await self._write([*empty, Name(namespace, exists)])
 
     async def show(self) -> None:
@@ -189,7 +188,7 @@ class EmbeddedIndex:
     async def search(
         self,
         namespace: str,
-        ranking: Ranking,
+        ranking: IndexQuery,
         top_k: int,
         filter: Mapping[str, Any] | None = None,
     ) -> list[tuple[Document, float]]:
@@ -222,7 +221,7 @@ class EmbeddedIndex:
         return self._followers.troubles()
 
     def _search(
-        self, namespace: str, ranking: Ranking, top_k: int, among: BitMap | None
+        self, namespace: str, ranking: IndexQuery, top_k: int, among: BitMap | None
     ) -> list[tuple[Document, float]]:
         found = self._rank(ranking, top_k, among)
         documents = self.store.documents([docno for docno, _ in found])
@@ -232,15 +231,17 @@ class EmbeddedIndex:
             if docno in documents and documents[docno].namespace == namespace
         ]
 
-    def _rank(self, ranking: Ranking, top_k: int, among: BitMap | None) -> list[tuple[int, float]]:
-        if isinstance(ranking, Wording):
+    def _rank(
+        self, ranking: IndexQuery, top_k: int, among: BitMap | None
+    ) -> list[tuple[int, float]]:
+        if isinstance(ranking, LexicalQuery):
             words = self._followers.complete(self.words)
             return words.lexical.search(ranking.clauses, top_k, among, match_all=ranking.match_all)
-        if isinstance(ranking, Product):
+        if isinstance(ranking, SparseQuery):
             sparse = self._followers.complete(self.sparse[ranking.field])
             return sparse.sparse.search(ranking.indices, ranking.values, top_k, among)
         dense = self._followers.complete(self.dense[ranking.field])
-        if isinstance(ranking, Nearness):
+        if isinstance(ranking, DenseQuery):
             return dense.dense.search(ranking.vector, top_k, among)
         corpus = self.corpora[ranking.field].corpus
         return dense.dense.search(self.embedder.embed_query(ranking.text, corpus), top_k, among)

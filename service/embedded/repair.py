@@ -14,10 +14,10 @@ from typing import Literal
 
 from service.embedded.facts import facts_of
 from service.embedded.schema import Schema
-from service.embedded.storage.store import OtherFormat, Store
-from service.embedded.storage.writer import Note, Operation, Revector
-from service.embedded.views.views import forget_views
-from service.inference.embedders import Embedder
+from service.embedded.storage.store import Store, UnsupportedFormat
+from service.embedded.storage.writer import Operation, ReplaceVector, SetMetadata
+from service.embedded.views.kinds import delete_views
+from service.inference.embedder import Embedder
 
 BATCH = 500
 SPARE_BYTES = 200_000_000
@@ -39,7 +39,7 @@ def inspect(folder: Path, schema: Schema, embedder: Embedder) -> Iterator[Findin
         return
     try:
         store = Store(path)
-    except (sqlite3.Error, OtherFormat, OSError) as exc:
+    except (sqlite3.Error, UnsupportedFormat, OSError) as exc:
         yield Finding("wrong", f"{path} can't be opened ({exc}): put back a copy of it")
         return
     try:
@@ -90,8 +90,8 @@ def reembed(
     """
     store = Store(folder / "records.db")
     try:
-        store.write_now([Note("reembedding", embedder.name)])
-        forget_views(folder)
+        store.write_now([SetMetadata("reembedding", embedder.name)])
+        delete_views(folder)
         done = 0
         with store.snapshot(batch=BATCH) as snapshot:
             for documents in snapshot.batches:
@@ -101,14 +101,16 @@ def reembed(
                     there = [(docno, text) for docno, text in texts if isinstance(text, str)]
                     vectors = embedder.embed([text for _, text in there])
                     operations += [
-                        Revector(docno, field, vector.tobytes())
+                        ReplaceVector(docno, field, vector.tobytes())
                         for (docno, _), vector in zip(there, vectors, strict=True)
                     ]
                 store.write_now(operations)
                 done += len(documents)
                 progress(done, snapshot.total)
         facts = facts_of(schema, embedder)
-        store.write_now([*(Note(*fact) for fact in facts.items()), Note("reembedding", None)])
+        store.write_now(
+            [*(SetMetadata(*fact) for fact in facts.items()), SetMetadata("reembedding", None)]
+        )
     finally:
         store.close()
     return done

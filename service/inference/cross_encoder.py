@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from service.errors import StartupFailed
-from service.inference.embedders import readable
-from service.inference.port import Ranking
-from service.inference.weights import loaded, package
+from service.inference.embedder import truncate_text
+from service.inference.model_files import import_optional, load_model
+from service.inference.reranker import RerankResult
 
 BATCH = 32
 
@@ -27,7 +27,7 @@ class CrossEncoderReranker:
     max_documents = 100
 
     def __init__(self, setting: str, model: str) -> None:
-        library = package("sentence_transformers", setting, "sentence-transformers")
+        library = import_optional("sentence_transformers", setting, "sentence-transformers")
 
         def load(folder: Path) -> Any:
             encoder = library.CrossEncoder(str(folder), device="cpu", local_files_only=True)
@@ -38,12 +38,12 @@ class CrossEncoderReranker:
                 )
             return encoder
 
-        self._encoder, identity = loaded(setting, model, load)
-        self._sigmoid = package("torch", setting, "sentence-transformers").nn.Sigmoid()
+        self._encoder, identity = load_model(setting, model, load)
+        self._sigmoid = import_optional("torch", setting, "sentence-transformers").nn.Sigmoid()
         self._turn = threading.Lock()
         self.model = f"sentence-transformers@{identity}"
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+    async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
         abandoned = threading.Event()
         try:
             return await asyncio.to_thread(self._rank, query, documents, abandoned)
@@ -51,13 +51,15 @@ class CrossEncoderReranker:
             abandoned.set()
             raise
 
-    def _rank(self, query: str, documents: Sequence[str], abandoned: threading.Event) -> Ranking:
-        pairs = [(readable(query), readable(text)) for text in documents]
+    def _rank(
+        self, query: str, documents: Sequence[str], abandoned: threading.Event
+    ) -> RerankResult:
+        pairs = [(truncate_text(query), truncate_text(text)) for text in documents]
         scores: list[float] = []
         for start in range(0, len(pairs), BATCH):
             with self._turn:
                 if abandoned.is_set():
-                    return Ranking([], 0)
+                    return RerankResult([], 0)
                 found = self._encoder.predict(
                     pairs[start : start + BATCH],
                     batch_size=BATCH,
@@ -67,4 +69,4 @@ class CrossEncoderReranker:
                 )
             scores += np.nan_to_num(np.asarray(found, dtype=np.float64)).tolist()
         order = sorted(enumerate(scores), key=lambda pair: -pair[1])
-        return Ranking(order, 0)
+        return RerankResult(order, 0)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from service.inference.static import StaticEmbedder
-from service.inference.weights import loaded, package
+from service.inference.model_files import import_optional, load_model
+from service.inference.static_embedder import StaticEmbedder
 
 
 def model2vec_embedder(setting: str, model: str) -> StaticEmbedder:
     """`setting` names what it was asked for by, in errors."""
-    library = package("model2vec", setting, "model2vec")
+    library = import_optional("model2vec", setting, "model2vec")
 
     def load(folder: Path) -> StaticEmbedder:
         static = library.StaticModel.from_pretrained(folder, force_download=False)
@@ -25,6 +25,6 @@ def model2vec_embedder(setting: str, model: str) -> StaticEmbedder:
         static.tokenizer.no_padding()  # its own limit of pieces stays
         return StaticEmbedder("", static.tokenizer, pieces, static.unk_token_id)
 
-    embedder, identity = loaded(setting, model, load)
+    embedder, identity = load_model(setting, model, load)
     embedder.name = f"model2vec-{embedder.dimension}@{identity}"
     return embedder

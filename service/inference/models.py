@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from service.errors import StartupFailed
+from service.inference.builtin_reranker import BuiltinReranker
 from service.inference.cross_encoder import CrossEncoderReranker
-from service.inference.embedders import Corpus, Embedder
-from service.inference.local import LocalReranker
+from service.inference.embedder import CorpusStatistics, Embedder
 from service.inference.model2vec import model2vec_embedder
-from service.inference.port import Reranker
-from service.inference.sentence_encoder import SentenceEncoder
+from service.inference.reranker import Reranker
+from service.inference.sentence_transformer import SentenceTransformerEmbedder
 from service.inference.wordllama import WordLlamaEmbedder
 
 EMBEDDERS = "wordllama, model2vec:<folder or hub id>, sentence-transformers:<folder or hub id>"
 RERANKERS = "builtin, none, sentence-transformers:<folder or hub id>"
 
 
-def embedder_for(setting: str) -> Embedder:
+def open_embedder(setting: str) -> Embedder:
     """The embedder of EMBEDDER; StartupFailed, with the way out, if there is none."""
     kind, _, model = setting.partition(":")
     if setting == "wordllama":
@@ -25,20 +25,23 @@ def embedder_for(setting: str) -> Embedder:
     if kind == "model2vec" and model:
         return model2vec_embedder("EMBEDDER", model)
     if kind == "sentence-transformers" and model:
-        return SentenceEncoder("EMBEDDER", model)
+        return SentenceTransformerEmbedder("EMBEDDER", model)
     raise StartupFailed(f"EMBEDDER: {setting!r} is not known; there are {EMBEDDERS}")
 
 
-def most_reranked(setting: str) -> int:
+def max_reranked_documents(setting: str) -> int:
     """How many documents the reranker of RERANKER takes at once; 0 for none."""
     if setting == "none":
         return 0
     builtin = setting == "builtin"
-    return LocalReranker.max_documents if builtin else CrossEncoderReranker.max_documents
+    return BuiltinReranker.max_documents if builtin else CrossEncoderReranker.max_documents
 
 
-def reranker_for(
-    setting: str, embedder: Embedder, corpus: Callable[[], Corpus], language: str = "english"
+def open_reranker(
+    setting: str,
+    embedder: Embedder,
+    corpus: Callable[[], CorpusStatistics],
+    language: str = "english",
 ) -> Reranker | None:
     """The reranker of RERANKER.
 
@@ -48,7 +51,7 @@ def reranker_for(
     if setting == "none":
         return None
     if setting == "builtin":
-        return LocalReranker(embedder, corpus, language)
+        return BuiltinReranker(embedder, corpus, language)
     if kind == "sentence-transformers" and model:
         return CrossEncoderReranker("RERANKER", model)
     raise StartupFailed(f"RERANKER: {setting!r} is not known; there are {RERANKERS}")

@@ -8,8 +8,8 @@ import numpy as np
 import wordllama
 from wordllama import WordLlama
 
-from service.inference.static import StaticEmbedder
-from service.inference.weights import digest_of
+from service.inference.model_files import files_digest
+from service.inference.static_embedder import StaticEmbedder
 
 
 class WordLlamaEmbedder(StaticEmbedder):
@@ -25,5 +25,7 @@ class WordLlamaEmbedder(StaticEmbedder):
         model = WordLlama.load(cache_dir=folder, disable_download=True)
         model.tokenizer.no_padding()
         pieces = np.asarray(model.embedding, dtype=np.float32)
-        identity = digest_of(folder, [*folder.glob("weights/*"), *folder.glob("tokenizers/*.json")])
+        identity = files_digest(
+            folder, [*folder.glob("weights/*"), *folder.glob("tokenizers/*.json")]
+        )
         super().__init__(f"wordllama-{pieces.shape[1]}@{identity}", model.tokenizer, pieces)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from service.indexes.dialect import Hit
 from service.indexes.latencies import Latencies
 from service.indexes.reads import late
-from service.inference.port import Ranking, Reranker
+from service.inference.reranker import Reranker, RerankResult
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Result
 from service.retrieval.receipt import Stopwatch
@@ -28,7 +28,7 @@ class Reranking:
 
     async def rank(
         self, query: str, found: Sequence[ScoredT], text_field: str, deadline: Deadline
-    ) -> tuple[list[ScoredT], Ranking]:
+    ) -> tuple[list[ScoredT], RerankResult]:
         """The same records in the reranker's order with its scores, and what it said.
 
         Raises the reranker's own `RequestError`, or `DeadlineExceeded`.
@@ -39,7 +39,7 @@ class Reranking:
         readable: list[ScoredT] = [item for item in found if _text(item, text_field)]
         del readable[self.max_documents :]
         if not readable:
-            return list(found), Ranking([], 0, 0)
+            return list(found), RerankResult([], 0, 0)
         watch = Stopwatch()
         texts = [_text(item, text_field) for item in readable]
         try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from service.embedded.schema import Dense, Schema, Sparse, Text
-from service.inference.embedders import Corpus, Pieces, Vector, Vectors
+from service.inference.embedder import CorpusStatistics, Pieces, Vector, Vectors
 
 Fields = dict[str, Any]
 DIMENSIONS = 8
@@ -57,11 +57,11 @@ class WordHashes:
         unit: Vectors = np.divide(summed, lengths, out=np.zeros_like(summed), where=lengths > 0)
         return unit
 
-    def embed_query(self, text: str, corpus: Corpus) -> Vector:
+    def embed_query(self, text: str, corpus: CorpusStatistics) -> Vector:
         vector: Vector = self.embed([text])[0]
         return vector
 
-    def count(self, texts: Sequence[str], corpus: Corpus, by: int) -> None:
+    def count(self, texts: Sequence[str], corpus: CorpusStatistics, by: int) -> None:
         corpus.enter([pieces(text) for text in texts], by)
 
 

@@ -13,7 +13,7 @@ from pinecone import AsyncIndex, PineconeTypeError, PineconeValueError, TextQuer
 from pinecone.async_client.documents import AsyncDocuments
 from pinecone.errors import ApiError, NotFoundError, PineconeTimeoutError, ServiceError
 
-from service.inference.port import Ranking
+from service.inference.reranker import RerankResult
 from tests.embedded.pinecone_api.calls import BOTH, HYBRID, NS, opened
 from tests.embedded.pinecone_api.test_documents import FRUIT
 from tests.embedded.pinecone_api.test_hostile import SCHEMA
@@ -170,10 +170,10 @@ class Waiting:
     def __init__(self) -> None:
         self.asked, self.go = asyncio.Event(), asyncio.Event()
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+    async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
         self.asked.set()
         await self.go.wait()
-        return Ranking([(at, 1.0) for at in range(len(documents))], 1)
+        return RerankResult([(at, 1.0) for at in range(len(documents))], 1)
 
 
 async def test_a_call_that_takes_too_long_ends_as_the_clients_timeout(tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartupFailed
-from service.inference.embedders import Corpus
-from service.inference.models import embedder_for, most_reranked, reranker_for
+from service.inference.embedder import CorpusStatistics
+from service.inference.models import max_reranked_documents, open_embedder, open_reranker
 from tests.e2e.process import ROOT
-from tests.inference.folders import cross_encoder_folder, model2vec_folder, needs_transformers
+from tests.inference.model_folders import cross_encoder_folder, model2vec_folder, needs_transformers
 
 ASK = """
 import sys
 from service.errors import StartupFailed
-from service.inference.models import embedder_for
+from service.inference.models import open_embedder
 try:
-    print(embedder_for(sys.argv[1]).name)
+    print(open_embedder(sys.argv[1]).name)
 except StartupFailed as exc:
     print("failed:", exc)
 """
@@ -48,19 +48,19 @@ def ask(setting: str, cache: Path, **environment: str) -> str:
 )
 def test_an_embedder_that_is_not_known_is_told_with_what_is(setting: str) -> None:
     with pytest.raises(StartupFailed, match=r"^EMBEDDER: .*wordllama, model2vec:"):
-        embedder_for(setting)
+        open_embedder(setting)
 
 
 @pytest.mark.parametrize("setting", ["", "cohere", "builtin:x", "sentence-transformers:"])
 def test_a_reranker_that_is_not_known_is_told_with_what_is(setting: str) -> None:
     with pytest.raises(StartupFailed, match=r"^RERANKER: .*builtin, none, sentence-"):
-        reranker_for(setting, embedder_for("wordllama"), Corpus)
+        open_reranker(setting, open_embedder("wordllama"), CorpusStatistics)
 
 
 def test_there_can_be_no_reranker_and_the_built_in_one() -> None:
-    embedder = embedder_for("wordllama")
-    assert reranker_for("none", embedder, Corpus) is None
-    built_in = reranker_for("builtin", embedder, Corpus)
+    embedder = open_embedder("wordllama")
+    assert open_reranker("none", embedder, CorpusStatistics) is None
+    built_in = open_reranker("builtin", embedder, CorpusStatistics)
     assert built_in is not None
     assert built_in.model == "builtin"
 
@@ -69,8 +69,10 @@ def test_a_package_that_is_not_installed_is_told_with_the_command() -> None:
     if importlib.util.find_spec("sentence_transformers"):
         pytest.skip("sentence-transformers is installed here")
     for find in (
-        lambda: embedder_for("sentence-transformers:some/model"),
-        lambda: reranker_for("sentence-transformers:some/model", embedder_for("wordllama"), Corpus),
+        lambda: open_embedder("sentence-transformers:some/model"),
+        lambda: open_reranker(
+            "sentence-transformers:some/model", open_embedder("wordllama"), CorpusStatistics
+        ),
     ):
         with pytest.raises(StartupFailed) as failed:
             find()
@@ -80,7 +82,7 @@ def test_a_package_that_is_not_installed_is_told_with_the_command() -> None:
 
 def test_a_folder_that_holds_no_model_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StartupFailed, match=r"^EMBEDDER: .* can't be loaded") as failed:
-        embedder_for(f"model2vec:{tmp_path}")
+        open_embedder(f"model2vec:{tmp_path}")
     assert "\n" not in str(failed.value)
 
 
@@ -89,14 +91,14 @@ def test_weights_that_were_cut_off_are_told_in_one_sentence(tmp_path: Path) -> N
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-9])
     with pytest.raises(StartupFailed, match=r"^EMBEDDER: .* can't be loaded") as failed:
-        embedder_for(f"model2vec:{folder}")
+        open_embedder(f"model2vec:{folder}")
     assert "\n" not in str(failed.value)
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/no/such/folder", "a/b/c", "~/nothing here"])
 def test_a_folder_that_is_not_there_is_never_asked_of_the_hub(model: str) -> None:
     with pytest.raises(StartupFailed, match="there is no folder"):
-        embedder_for(f"model2vec:{model}")
+        open_embedder(f"model2vec:{model}")
 
 
 def test_a_hub_id_without_a_network_is_told_at_once(tmp_path: Path) -> None:
@@ -130,7 +132,9 @@ def test_what_the_hubs_cache_holds_needs_no_network_and_is_named_by_its_revision
 async def test_a_cross_encoder_scores_from_0_to_1_best_first(tmp_path: Path) -> None:
     needs_transformers()
     folder = cross_encoder_folder(tmp_path)
-    reranker = reranker_for(f"sentence-transformers:{folder}", embedder_for("wordllama"), Corpus)
+    reranker = open_reranker(
+        f"sentence-transformers:{folder}", open_embedder("wordllama"), CorpusStatistics
+    )
     assert reranker is not None
     documents = ["the cat", "", "bread " * 9_000, "\ud800", *(f"dog {i}" for i in range(60))]
     ranking = await reranker.rerank("is the cat soft", documents)
@@ -147,9 +151,11 @@ def test_a_cross_encoder_of_classes_is_no_reranker(tmp_path: Path) -> None:
     needs_transformers()
     folder = cross_encoder_folder(tmp_path, labels=3)
     with pytest.raises(StartupFailed, match=r"^RERANKER: .* tells 3 classes apart"):
-        reranker_for(f"sentence-transformers:{folder}", embedder_for("wordllama"), Corpus)
+        open_reranker(
+            f"sentence-transformers:{folder}", open_embedder("wordllama"), CorpusStatistics
+        )
 
 
 def test_no_more_is_reranked_than_the_reranker_takes() -> None:
     kinds = ("none", "builtin", "sentence-transformers:some/model")
-    assert [most_reranked(each) for each in kinds] == [0, 200, 100]
+    assert [max_reranked_documents(each) for each in kinds] == [0, 200, 100]

@@ -15,11 +15,11 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 
-class DamagedView(Exception):
+class CorruptIndex(Exception):
     """The folder holds no view that can be used: delete it and build it again."""
 
 
-class ViewInUse(Exception):
+class IndexInUse(Exception):
     """Another writer, perhaps in another process, has the folder open."""
 
 
@@ -48,11 +48,11 @@ def _check_file(path: Path) -> None:
     end = len(data) - 8  # the length of the footer, and a magic number
     start = end - int.from_bytes(data[end : end + 4], "little")
     if json.loads(bytes(data[start:end]))["crc"] != zlib.crc32(data[:start]):
-        raise DamagedView(f"{path.name} is damaged")
+        raise CorruptIndex(f"{path.name} is damaged")
 
 
 @contextmanager
-def trouble_told() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """The library says ValueError to most things; what is done here only fails for its files.
 
     A mistake of the caller's is a kind of ValueError of ours, and goes through.
@@ -63,13 +63,13 @@ def trouble_told() -> Iterator[None]:
         if type(e) is not ValueError:
             raise
         if "LockBusy" in str(e):
-            raise ViewInUse(str(e)) from e
+            raise IndexInUse(str(e)) from e
         if "writer was killed" in str(e) or "Worker thread failed" in str(e):
             raise OSError(EIO, str(e)) from e
         if number := re.search(r"os error (\d+)|Os \{ code: (\d+)", str(e)):
             raise OSError(int(number[1] or number[2]), str(e)) from e
-        raise DamagedView(str(e)) from e
+        raise CorruptIndex(str(e)) from e
     except BaseException as e:
         if type(e).__name__ != "PanicException":  # which can't be imported
             raise
-        raise DamagedView(str(e)) from e
+        raise CorruptIndex(str(e)) from e

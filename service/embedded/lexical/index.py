@@ -23,20 +23,27 @@ from pyroaring import BitMap, BitMap64
 from tantivy import Document, FieldType, Index, IndexWriter, Order, Query, SchemaBuilder, Searcher
 
 from service.embedded.lexical.analysis import ANALYSIS, Analysis, readable
-from service.embedded.lexical.files import DamagedView, ViewInUse, check_files, trouble_told
+from service.embedded.lexical.files import CorruptIndex, IndexInUse, check_files, translate_errors
 from service.embedded.lexical.queries import (
     MARKER,
     MAX_WORDS,
     OPERATORS,
-    Field,
-    Queries,
-    Words,
+    QueryBuilder,
+    TextClause,
+    TextField,
     all_of,
     any_of,
 )
-from service.embedded.lexical.syntax import InvalidSyntax, parsed_query
+from service.embedded.lexical.syntax import InvalidQueryString, parse_query_string
 
-__all__ = ["MAX_WORDS", "DamagedView", "InvalidSyntax", "LexicalView", "ViewInUse", "Words"]
+__all__ = [
+    "MAX_WORDS",
+    "CorruptIndex",
+    "IndexInUse",
+    "InvalidQueryString",
+    "LexicalIndex",
+    "TextClause",
+]
 
 Found: TypeAlias = tuple[int, float]
 
@@ -47,7 +54,7 @@ WIDER = 4
 SLICE = 20_000  # hits of one go, where a set of them is asked for
 
 
-class LexicalView:
+class LexicalIndex:
     """BM25 over some texts per document number. Any thread may call anything."""
 
     def __init__(
@@ -58,7 +65,7 @@ class LexicalView:
         read = {language: Analysis(language) for language in {*languages.values(), LANGUAGE}}
         self._any_analysis = read[languages[fields[0]] if fields else LANGUAGE]
         self._fields = {
-            name: Field(name, f"text{at}", read[language])
+            name: TextField(name, f"text{at}", read[language])
             for at, (name, language) in enumerate(languages.items())
         }
         builder = SchemaBuilder()
@@ -76,7 +83,7 @@ class LexicalView:
         self._writing = Lock()
         self._failure: BaseException | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        with trouble_told():
+        with translate_errors():
             self._index = Index(self._schema, str(folder))
             for each in self._fields.values():
                 self._index.register_tokenizer(tokenizers[each.name], each.analysis.indexed)
@@ -125,12 +132,15 @@ class LexicalView:
         with self._writing:
             writer, self._writer = self._writer, None
             if writer is not None:
-                with suppress(OSError, DamagedView), trouble_told():  # it was told when it happened
+                with (
+                    suppress(OSError, CorruptIndex),
+                    translate_errors(),
+                ):  # it was told when it happened
                     writer.wait_merging_threads()
 
     def search(
         self,
-        clauses: Sequence[Words],
+        clauses: Sequence[TextClause],
         k: int,
         among: BitMap | BitMap64 | None = None,
         match_all: Sequence[str] = (),
@@ -143,10 +153,10 @@ class LexicalView:
         queries = self._queries()
         asked = [(clause, queries.fields(clause.fields)) for clause in clauses]
         fields = list({field.name: field for _, some in asked for field in some}.values())
-        with trouble_told():
+        with translate_errors():
             scored = queries.plain([clause for clause in clauses if not clause.syntax])
             for clause, some in asked:
-                if clause.syntax and (query := parsed_query(clause.query, queries, some)):
+                if clause.syntax and (query := parse_query_string(clause.query, queries, some)):
                     scored.append(query)
             if not scored or k < 1 or (among is not None and not among):
                 return []
@@ -159,7 +169,7 @@ class LexicalView:
         (one,) = queries.fields([field])
         if operator not in OPERATORS:
             raise ValueError(f"{operator} is no operator on text: there are {', '.join(OPERATORS)}")
-        with trouble_told():
+        with translate_errors():
             query = queries.matching(one, operator, text)
             return BitMap() if query is None else self._all(queries.searcher, query)
 
@@ -168,9 +178,9 @@ class LexicalView:
         analysis = self._fields[field].analysis if field in self._fields else self._any_analysis
         return analysis.marks(text, document)
 
-    def _queries(self) -> Queries:
-        with trouble_told():  # a searcher is of one commit, whatever happens meanwhile
-            return Queries(self._schema, self._index.searcher(), self._fields)
+    def _queries(self) -> QueryBuilder:
+        with translate_errors():  # a searcher is of one commit, whatever happens meanwhile
+            return QueryBuilder(self._schema, self._index.searcher(), self._fields)
 
     def _document(self, docno: int, texts: Mapping[str, str]) -> Document | None:
         document = Document()
@@ -192,7 +202,7 @@ class LexicalView:
                 told = f"close the view and open it again, as a write failed: {self._failure}"
                 raise OSError(EIO, told) from self._failure
             try:
-                with trouble_told():
+                with translate_errors():
                     yield self._writer
             except BaseException as e:
                 self._failure = e

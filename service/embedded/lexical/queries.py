@@ -24,7 +24,7 @@ TYPO_WORTH = 0.5  # of what a word as rare would be worth in a document of avera
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class TextClause:
     """One clause of a question: words to look for in some fields."""
 
     query: str
@@ -34,7 +34,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class TextField:
     """A text field as the caller calls it, as the files call it, and how it is read."""
 
     name: str
@@ -42,15 +42,15 @@ class Field:
     analysis: Analysis
 
 
-class Queries:
+class QueryBuilder:
     """Makes queries for one state of the index. None is the query that finds nothing."""
 
-    def __init__(self, schema: Schema, searcher: Searcher, fields: Mapping[str, Field]) -> None:
+    def __init__(self, schema: Schema, searcher: Searcher, fields: Mapping[str, TextField]) -> None:
         self._schema = schema
         self.searcher = searcher
         self._fields = fields
 
-    def fields(self, names: Iterable[str]) -> list[Field]:
+    def fields(self, names: Iterable[str]) -> list[TextField]:
         """The fields of these names, each once; all of them if there are no names."""
         unknown = [name for name in names if name not in self._fields]
         if unknown:
@@ -61,9 +61,9 @@ class Queries:
         there = ", ".join([*self._fields][:20]) or "none"
         return f"there is no text field {name!r}; the text fields are: {there}"
 
-    def plain(self, clauses: Sequence[Words]) -> list[Query]:
+    def plain(self, clauses: Sequence[TextClause]) -> list[Query]:
         """What finds documents with any word of plain clauses. Scores are to be added up."""
-        exact, like = Counter[tuple[Field, str]](), Counter[tuple[Field, str]]()
+        exact, like = Counter[tuple[TextField, str]](), Counter[tuple[TextField, str]]()
         for clause in clauses:
             for field in self.fields(clause.fields):
                 counts = Counter((field, word) for word in field.analysis.words(clause.query))
@@ -78,7 +78,7 @@ class Queries:
             queries += self.misspelled(field, word, like[field, word])
         return queries
 
-    def required(self, term: str, fields: Sequence[Field]) -> list[Query]:
+    def required(self, term: str, fields: Sequence[TextField]) -> list[Query]:
         """What a document must match to have each word of `term` in one of the fields."""
         wanted = {place for field in fields for place, _ in field.analysis.content(term)}
         words: dict[int, list[Query]] = {}
@@ -88,7 +88,7 @@ class Queries:
                     words.setdefault(place, []).append(self.term(field, word))
         return [any_of(each) for each in words.values()]
 
-    def matching(self, field: Field, operator: str, text: str) -> Query | None:
+    def matching(self, field: TextField, operator: str, text: str) -> Query | None:
         """What matches one of the OPERATORS on one field. Its scores mean nothing."""
         if operator == "$match_phrase":
             return self.phrase(field, field.analysis.every(text))
@@ -101,16 +101,18 @@ class Queries:
             return None
         return Query.boolean_query([(Occur.Must, self.term(field, word)) for word in words])
 
-    def term(self, field: Field, word: str) -> Query:
+    def term(self, field: TextField, word: str) -> Query:
         return Query.term_query(self._schema, field.inner, word, index_option="freq")
 
-    def phrase(self, field: Field, words: Sequence[tuple[int, str]], slop: int = 0) -> Query | None:
+    def phrase(
+        self, field: TextField, words: Sequence[tuple[int, str]], slop: int = 0
+    ) -> Query | None:
         """These words, as far from each other as their places say."""
         if len(words) <= 1:
             return self.term(field, words[0][1]) if words else None
         return Query.phrase_query(self._schema, field.inner, [*words], slop)
 
-    def beginning(self, field: Field, text: str) -> Query | None:
+    def beginning(self, field: TextField, text: str) -> Query | None:
         """The words of `text` one after the other, the last of which may go on.
 
         What is indexed has lost its ending: `empire` is there as `empir`. So the last word is also
@@ -127,13 +129,13 @@ class Queries:
         further = Query.fuzzy_term_query(self._schema, field.inner, whole[0], 0, prefix=True)
         return any_of([complete, self._worth_its_rarity(further)])
 
-    def misspelled(self, field: Field, word: str, count: int) -> Iterator[Query]:
+    def misspelled(self, field: TextField, word: str, count: int) -> Iterator[Query]:
         """What is like a word, or the word itself: it then counts on top of the word's BM25."""
         if len(word) >= SHORTEST_TYPO:
             distance = 2 if len(word) >= SHORTEST_TWO_TYPOS else 1
             yield self.like(field, word, distance, count)
 
-    def like(self, field: Field, word: str, distance: int, count: int = 1) -> Query:
+    def like(self, field: TextField, word: str, distance: int, count: int = 1) -> Query:
         """Words that can be made of this one by so many changes, or none."""
         like = Query.fuzzy_term_query(self._schema, field.inner, word, distance)
         return self._worth_its_rarity(like, count)

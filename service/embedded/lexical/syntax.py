@@ -15,7 +15,13 @@ import tantivy
 from tantivy import Occur, Query
 
 from service.embedded.lexical.analysis import encodable
-from service.embedded.lexical.queries import MAX_TYPO_WORDS, MAX_WORDS, Field, Queries, any_of
+from service.embedded.lexical.queries import (
+    MAX_TYPO_WORDS,
+    MAX_WORDS,
+    QueryBuilder,
+    TextField,
+    any_of,
+)
 
 MAX_LENGTH = 10_000  # characters
 MAX_DEPTH = 30  # of brackets; the library's parser uses the stack, and has none left at some 2,000
@@ -42,11 +48,13 @@ _NOT_HERE = {
 Node = dict[str, Any]
 
 
-class InvalidSyntax(ValueError):
+class InvalidQueryString(ValueError):
     """A query string that can't be read: the sentence says why."""
 
 
-def parsed_query(text: str, queries: Queries, fields: Sequence[Field]) -> Query | None:
+def parse_query_string(
+    text: str, queries: QueryBuilder, fields: Sequence[TextField]
+) -> Query | None:
     """What `text` asks for, in `fields` where it names none. Stop words count if all are."""
     tree = _tree(encodable(text))
     for stop_words in (False, True):
@@ -55,19 +63,21 @@ def parsed_query(text: str, queries: Queries, fields: Sequence[Field]) -> Query 
             return made[0]
     if made is None:
         return None
-    raise InvalidSyntax("the query only says what not to find")
+    raise InvalidQueryString("the query only says what not to find")
 
 
 def _tree(text: str) -> Node:
     if len(text) > MAX_LENGTH:
-        raise InvalidSyntax(f"the query is longer than {MAX_LENGTH} characters")
+        raise InvalidQueryString(f"the query is longer than {MAX_LENGTH} characters")
     depth = 0
     for char in text:
         depth += (char == "(") - (char == ")")
         if depth > MAX_DEPTH:
-            raise InvalidSyntax(f"the query has more than {MAX_DEPTH} brackets inside each other")
+            raise InvalidQueryString(
+                f"the query has more than {MAX_DEPTH} brackets inside each other"
+            )
     if re.search(r"\bNOT\s+NOT\b", text):  # reading many of them takes the square of their number
-        raise InvalidSyntax("NOT stands twice")
+        raise InvalidQueryString("NOT stands twice")
     text = _APOSTROPHE.sub("’", text)
     try:
         return tantivy.parse_query(text)
@@ -76,13 +86,15 @@ def _tree(text: str) -> Node:
         for mistake in tantivy.parse_query_lenient(text)[1][:1]:
             before = text.encode()[: mistake["pos"]].decode(errors="ignore")
             why = f"{mistake['message']} after {len(before)} characters"
-        raise InvalidSyntax(f"the query can't be read: {why}") from e
+        raise InvalidQueryString(f"the query can't be read: {why}") from e
 
 
 class _Maker:
     """Makes a query of a tree: with whether it only excludes, or None if it says nothing."""
 
-    def __init__(self, queries: Queries, fields: Sequence[Field], *, stop_words: bool) -> None:
+    def __init__(
+        self, queries: QueryBuilder, fields: Sequence[TextField], *, stop_words: bool
+    ) -> None:
         self._queries = queries
         self._fields = fields
         self._stop_words = stop_words
@@ -98,7 +110,7 @@ class _Maker:
         if kind == "all":
             return self._queries.everything(), False
         if kind in _NOT_HERE:
-            raise InvalidSyntax(f"{_NOT_HERE[kind]} can't be asked for")
+            raise InvalidQueryString(f"{_NOT_HERE[kind]} can't be asked for")
         found = [self._literal(node, field) for field in self._of(node["field_name"])]
         queries = [query for query in found if query is not None]
         return (any_of(queries), False) if queries else None
@@ -127,65 +139,67 @@ class _Maker:
     def _boost(self, node: Node) -> tuple[Query, bool] | None:
         boost = float(node["boost"])
         if not 0 <= boost <= MAX_BOOST:
-            raise InvalidSyntax(f"^ must be followed by a number from 0 to {MAX_BOOST:g}")
+            raise InvalidQueryString(f"^ must be followed by a number from 0 to {MAX_BOOST:g}")
         made = self.make(node["underlying"])
         return made and (Query.boost_query(made[0], boost), made[1])
 
-    def _of(self, name: str | None) -> Sequence[Field]:
+    def _of(self, name: str | None) -> Sequence[TextField]:
         if name is None:
             return self._fields
         try:
             return self._queries.fields([name])
         except ValueError as e:
-            raise InvalidSyntax(str(e)) from None
+            raise InvalidQueryString(str(e)) from None
 
-    def _literal(self, node: Node, field: Field) -> Query | None:
+    def _literal(self, node: Node, field: TextField) -> Query | None:
         self._words += 1
         if self._words > MAX_WORDS:
-            raise InvalidSyntax(f"the query has more than {MAX_WORDS} words, each field counted")
+            raise InvalidQueryString(
+                f"the query has more than {MAX_WORDS} words, each field counted"
+            )
         text = node["phrase"]
         if len(field.analysis.every(text)) > MAX_PHRASE:
-            raise InvalidSyntax(f"the query has a phrase of more than {MAX_PHRASE} words")
+            raise InvalidQueryString(f"the query has a phrase of more than {MAX_PHRASE} words")
         if node["delimiter"] == "none":
             return self._word(text, field)
         if node["prefix"]:
             return self._beginning(text, field)
         if node["slop"] > MAX_SLOP:
-            raise InvalidSyntax(f"~ after a phrase must be followed by at most {MAX_SLOP}")
+            raise InvalidQueryString(f"~ after a phrase must be followed by at most {MAX_SLOP}")
         return self._queries.phrase(field, field.analysis.every(text), node["slop"])
 
-    def _word(self, text: str, field: Field) -> Query | None:
+    def _word(self, text: str, field: TextField) -> Query | None:
         if text in ("&&", "||"):
-            raise InvalidSyntax("write AND and OR instead of && and ||")
+            raise InvalidQueryString("write AND and OR instead of && and ||")
         if fuzzy := _FUZZY.fullmatch(text):
             return self._fuzzy(fuzzy[1], int(fuzzy[2] or MAX_DISTANCE), field)
         if text.endswith("*"):
             return self._beginning(text[:-1], field)
         if "*" in text:
-            raise InvalidSyntax(f"{text!r}: a * can only stand at the end of a word")
+            raise InvalidQueryString(f"{text!r}: a * can only stand at the end of a word")
         words = field.analysis.content(text)
         if not words and self._stop_words:
             words = field.analysis.every(text)
         return self._queries.phrase(field, words)
 
-    def _fuzzy(self, text: str, distance: int, field: Field) -> Query | None:
+    def _fuzzy(self, text: str, distance: int, field: TextField) -> Query | None:
         self._count_likeness()
         words = field.analysis.every(text)
         if len(words) > 1 or distance > MAX_DISTANCE:
-            raise InvalidSyntax(f"~ must stand after one word, and before 0 to {MAX_DISTANCE}")
+            raise InvalidQueryString(f"~ must stand after one word, and before 0 to {MAX_DISTANCE}")
         if not words:
             return None
         word = words[0][1]
         exact = self._queries.term(field, word)
         return any_of([exact, self._queries.like(field, word, distance)])
 
-    def _beginning(self, text: str, field: Field) -> Query | None:
+    def _beginning(self, text: str, field: TextField) -> Query | None:
         if "*" in text:
-            raise InvalidSyntax(f"{text!r}: a * can only stand at the end of a word")
+            raise InvalidQueryString(f"{text!r}: a * can only stand at the end of a word")
         self._count_likeness()
         return self._queries.beginning(field, text)
 
     def _count_likeness(self) -> None:
         self._likenesses += 1
         if self._likenesses > MAX_TYPO_WORDS * len(self._fields):
-            raise InvalidSyntax(f"the query has more than {MAX_TYPO_WORDS} words with * or ~")
+            raise InvalidQueryString(f"the query has more than {MAX_TYPO_WORDS} words with * or ~")

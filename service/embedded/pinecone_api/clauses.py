@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from service.embedded.index import EmbeddedIndex
-from service.embedded.lexical.index import Words
+from service.embedded.lexical.index import TextClause
 from service.embedded.pinecone_api.bodies import Sparse
 from service.embedded.pinecone_api.likeness import nearness, product
-from service.embedded.ranking import Meaning, Ranking, Wording
+from service.embedded.queries import IndexQuery, LexicalQuery, SemanticQuery
 from service.indexes.filters import shown
 
 
@@ -61,30 +61,30 @@ class SparseEmbed(Clause, tag="sparse_embed"):
 AnyClause = Text | QueryString | DenseVector | SparseVector | Embed | SparseEmbed
 
 
-def ranking_of(index: EmbeddedIndex, clauses: Sequence[AnyClause]) -> Ranking:
+def ranking_of(index: EmbeddedIndex, clauses: Sequence[AnyClause]) -> IndexQuery:
     words = [_words(index, each) for each in clauses if isinstance(each, Text | QueryString)]
     if len(words) == len(clauses):
-        return Wording(list(dict.fromkeys(words)))  # a clause that is repeated counts once
+        return LexicalQuery(list(dict.fromkeys(words)))  # a clause that is repeated counts once
     if len(clauses) > 1:
         raise ValueError("only text and query_string clauses may stand together in score_by")
     return _alone(index, clauses[0])
 
 
-def _words(index: EmbeddedIndex, clause: Text | QueryString) -> Words:
+def _words(index: EmbeddedIndex, clause: Text | QueryString) -> TextClause:
     names = _names(clause)
     if isinstance(clause, QueryString):
         if names:
             raise ValueError("a query_string names its fields itself, as in title:word")
         if not index.schema.worded:
             raise ValueError("this index has no text field")
-        return Words(clause.query, (), syntax=True)
+        return TextClause(clause.query, (), syntax=True)
     if not names:
         raise ValueError("a clause of type text names the fields that it looks in")
     fields = tuple(_known(name, index.schema.worded, clause) for name in dict.fromkeys(names))
-    return Words(clause.query, fields, typos=clause.typos)
+    return TextClause(clause.query, fields, typos=clause.typos)
 
 
-def _alone(index: EmbeddedIndex, clause: AnyClause) -> Ranking:
+def _alone(index: EmbeddedIndex, clause: AnyClause) -> IndexQuery:
     names = _names(clause)
     if len(names) != 1:
         raise ValueError(f"a clause of type {_type(clause)} names one field")
@@ -96,8 +96,8 @@ def _alone(index: EmbeddedIndex, clause: AnyClause) -> Ranking:
     if not clause.query:
         raise ValueError(f"a clause of type {_type(clause)} needs a query that is not empty")
     if isinstance(clause, Embed):
-        return Meaning(_known(name, schema.embedded, clause), clause.query)
-    return Wording([Words(clause.query, (_known(name, schema.worded, clause),))])
+        return SemanticQuery(_known(name, schema.embedded, clause), clause.query)
+    return LexicalQuery([TextClause(clause.query, (_known(name, schema.worded, clause),))])
 
 
 def _names(clause: Clause) -> list[str]:

@@ -22,7 +22,7 @@ from service.embedded.pinecone_api.values import (
     only,
     sparse_dict,
 )
-from service.embedded.ranking import Nearness, Product, Ranking
+from service.embedded.queries import DenseQuery, IndexQuery, SparseQuery
 from service.embedded.storage.store import Document
 from service.embedded.vectors.sparse import unpack
 
@@ -33,9 +33,9 @@ Found = list[tuple[Document, float]]
 
 def by_vectors(
     index: EmbeddedIndex, values: Sequence[float] | None, sparse: Sparse | None
-) -> list[Ranking]:
+) -> list[IndexQuery]:
     """An empty dense vector is none."""
-    rankings: list[Ranking] = []
+    rankings: list[IndexQuery] = []
     if values:
         field = only(list(index.dense), "dense")
         rankings.append(nearness(index, field, values))
@@ -44,17 +44,17 @@ def by_vectors(
     return rankings
 
 
-def nearness(index: EmbeddedIndex, field: str, values: Sequence[float]) -> Nearness:
+def nearness(index: EmbeddedIndex, field: str, values: Sequence[float]) -> DenseQuery:
     metric = metric_of(index.schema, field)
-    return Nearness(field, dense_vector(values, index.dimensions[field], metric))
+    return DenseQuery(field, dense_vector(values, index.dimensions[field], metric))
 
 
-def product(field: str, sparse: Sparse) -> Product:
+def product(field: str, sparse: Sparse) -> SparseQuery:
     checked_sparse(sparse)
-    return Product(field, sparse.indices, sparse.values)
+    return SparseQuery(field, sparse.indices, sparse.values)
 
 
-async def by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[Ranking]:
+async def by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[IndexQuery]:
     """By the vectors of a record; nothing, if there is no such record."""
     dense = only(list(index.dense), "dense") if index.dense else None
     sparse = only(list(index.sparse), "sparse") if index.sparse else None
@@ -62,12 +62,12 @@ async def by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[Ranki
         raise ValueError("this index has no vectors that a record could be compared by")
     if dense is not None and metric_of(index.schema, dense) != "dotproduct":
         sparse = None  # products can't be added to it
-    rankings: list[Ranking] = []
+    rankings: list[IndexQuery] = []
     for document in await with_vectors(index, namespace, [checked_id(id)]):
         if dense is not None and (raw := document.vectors.get(dense)):
-            rankings.append(Nearness(dense, np.frombuffer(raw, dtype=np.float32)))
+            rankings.append(DenseQuery(dense, np.frombuffer(raw, dtype=np.float32)))
         if sparse is not None and (raw := document.vectors.get(sparse)):
-            rankings.append(Product(sparse, **sparse_dict(raw)))
+            rankings.append(SparseQuery(sparse, **sparse_dict(raw)))
     return rankings
 
 
@@ -86,7 +86,7 @@ async def with_vectors(index: EmbeddedIndex, namespace: str, ids: Sequence[str])
 async def search(
     index: EmbeddedIndex,
     namespace: str,
-    rankings: Sequence[Ranking],
+    rankings: Sequence[IndexQuery],
     top_k: int,
     filter: Mapping[str, Any] | None,
 ) -> Found:
@@ -101,12 +101,15 @@ async def search(
 async def _search_both(
     index: EmbeddedIndex,
     namespace: str,
-    rankings: Sequence[Ranking],
+    rankings: Sequence[IndexQuery],
     top_k: int,
     filter: Mapping[str, Any] | None,
 ) -> Found:
     for ranking in rankings:
-        if isinstance(ranking, Nearness) and metric_of(index.schema, ranking.field) != "dotproduct":
+        if (
+            isinstance(ranking, DenseQuery)
+            and metric_of(index.schema, ranking.field) != "dotproduct"
+        ):
             raise ValueError("only an index with the metric dotproduct takes both kinds of vectors")
     wide = min(max(FIRST, WIDER * top_k), WIDEST)
     while True:
@@ -122,7 +125,7 @@ async def _search_both(
 
 
 async def _summed(
-    index: EmbeddedIndex, rankings: Sequence[Ranking], lists: Sequence[Found]
+    index: EmbeddedIndex, rankings: Sequence[IndexQuery], lists: Sequence[Found]
 ) -> Found:
     documents = {each.docno: each for found in lists for each, _ in found}
     await index.read(lambda store: store.with_vectors(list(documents.values())))
@@ -132,12 +135,12 @@ async def _summed(
     return sorted(scored, key=lambda pair: (-pair[1], pair[0].docno))
 
 
-def _score(ranking: Ranking, document: Document) -> float:
-    assert isinstance(ranking, Nearness | Product), "nothing else is summed up"  # noqa: S101
+def _score(ranking: IndexQuery, document: Document) -> float:
+    assert isinstance(ranking, DenseQuery | SparseQuery), "nothing else is summed up"  # noqa: S101
     raw = document.vectors.get(ranking.field)
     if not raw:
         return 0.0
-    if isinstance(ranking, Nearness):
+    if isinstance(ranking, DenseQuery):
         return float(np.frombuffer(raw, dtype=np.float32) @ ranking.vector)
     indices, values = unpack(raw)
     weights = dict(zip(ranking.indices, ranking.values, strict=True))

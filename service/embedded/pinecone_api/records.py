@@ -10,15 +10,15 @@ import orjson
 from msgspec import Meta
 
 from service.embedded.index import EmbeddedIndex
-from service.embedded.lexical.index import Words
+from service.embedded.lexical.index import TextClause
 from service.embedded.pinecone_api import likeness
 from service.embedded.pinecone_api.bodies import Filter, Sparse, TopK, read, read_value
 from service.embedded.pinecone_api.conditions import checked_filter
 from service.embedded.pinecone_api.drafting import draft_of
 from service.embedded.pinecone_api.refusals import Refused
 from service.embedded.pinecone_api.values import chosen, namespace_of, only, without_nulls
-from service.embedded.ranking import Meaning, Ranking, Wording
-from service.inference.port import Reranker
+from service.embedded.queries import IndexQuery, LexicalQuery, SemanticQuery
+from service.inference.reranker import Reranker
 
 MAX_RECORDS, MAX_FIELDS = 96, 100
 
@@ -118,7 +118,7 @@ async def search(
     return {"result": {"hits": hits}, "usage": usage}
 
 
-async def _rankings(index: EmbeddedIndex, namespace: str, query: Query) -> Sequence[Ranking]:
+async def _rankings(index: EmbeddedIndex, namespace: str, query: Query) -> Sequence[IndexQuery]:
     given = [each for each in (query.inputs, query.vector, query.id) if each is not None]
     if len(given) != 1:
         raise ValueError("a search is by inputs, by a vector or by an id: just one of them")
@@ -131,14 +131,14 @@ async def _rankings(index: EmbeddedIndex, namespace: str, query: Query) -> Seque
     return _by_vector(index, query.vector or Vector())
 
 
-def _by_text(index: EmbeddedIndex, text: str, required: MatchTerms | None) -> Ranking:
+def _by_text(index: EmbeddedIndex, text: str, required: MatchTerms | None) -> IndexQuery:
     if index.schema.embedded:
-        return Meaning(only(index.schema.embedded, "embedded"), text)
+        return SemanticQuery(only(index.schema.embedded, "embedded"), text)
     field = only(index.schema.worded, "text")
-    return Wording([Words(text, (field,))], required.terms if required else [])
+    return LexicalQuery([TextClause(text, (field,))], required.terms if required else [])
 
 
-def _by_vector(index: EmbeddedIndex, given: Vector) -> list[Ranking]:
+def _by_vector(index: EmbeddedIndex, given: Vector) -> list[IndexQuery]:
     sparse = None
     if given.sparse_indices is not None or given.sparse_values is not None:
         parts = {"indices": given.sparse_indices, "values": given.sparse_values}
@@ -149,9 +149,9 @@ def _by_vector(index: EmbeddedIndex, given: Vector) -> list[Ranking]:
     return rankings
 
 
-def _with_terms(query: Query, rankings: Sequence[Ranking]) -> Filter | None:
+def _with_terms(query: Query, rankings: Sequence[IndexQuery]) -> Filter | None:
     """What is ranked by meaning is asked for words by a filter."""
-    if query.match_terms is None or not isinstance(rankings[0], Meaning):
+    if query.match_terms is None or not isinstance(rankings[0], SemanticQuery):
         return query.filter
     required = {rankings[0].field: {"$match_all": " ".join(query.match_terms.terms)}}
     return {"$and": [query.filter, required]} if query.filter else required

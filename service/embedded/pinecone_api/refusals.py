@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from service.embedded.lexical.index import DamagedView
-from service.embedded.views.followers import Rebuilding
+from service.embedded.lexical.index import CorruptIndex
+from service.embedded.views.view_set import TemporarilyUnavailable
 from service.indexes.port import OurSentence
 
 # gRPC's, which the data plane answers with
@@ -34,9 +34,9 @@ def told() -> Iterator[None]:
     """Say what the engine raises as a refusal. A mistake of the program's own is none."""
     try:
         yield
-    except Rebuilding as exc:
+    except TemporarilyUnavailable as exc:
         raise Refused(503, str(exc)) from exc
-    except (sqlite3.Error, DamagedView, OSError) as exc:
+    except (sqlite3.Error, CorruptIndex, OSError) as exc:
         if "disk is full" in str(exc) or "No space left" in str(exc):
             raise Refused(507, "there is no space left on the disk") from exc
         raise Refused(503, f"the files can't be used ({exc})") from exc

@@ -17,7 +17,7 @@ from service.embedded.pinecone_api import (
     vector_writes,
 )
 from service.embedded.pinecone_api.refusals import Refused, told
-from service.inference.port import Reranker
+from service.inference.reranker import Reranker
 
 Answer = dict[str, Any]
 ByBody = Callable[[EmbeddedIndex, bytes], Awaitable[Answer]]

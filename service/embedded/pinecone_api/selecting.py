@@ -12,7 +12,7 @@ from service.embedded.drafts import Draft
 from service.embedded.index import ATTEMPTS, EmbeddedIndex
 from service.embedded.pinecone_api.paging import read_token
 from service.embedded.storage.store import Document, Store
-from service.embedded.views.followers import Rebuilding
+from service.embedded.views.view_set import TemporarilyUnavailable
 
 AT_ONCE = 1_000  # documents
 
@@ -67,7 +67,7 @@ async def _selected(
         others = {each.id: each for each in unsure.values() if each.docno not in found}
         current = await index.read(partial(_by_id, namespace=namespace, ids=list(others)))
         unsure = {each.id: each for each in current if each.docno != others[each.id].docno}
-    raise Rebuilding("others keep changing the same documents; try again")
+    raise TemporarilyUnavailable("others keep changing the same documents; try again")
 
 
 def _by_id(store: Store, namespace: str, ids: list[str]) -> list[Document]:

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from service.embedded.pinecone_api.bodies import Sparse, read_value
-from service.embedded.ranking import Vector
+from service.embedded.queries import Vector
 from service.embedded.schema import Schema
 from service.embedded.storage.store import Document
 from service.embedded.vectors.sparse import pack, unpack

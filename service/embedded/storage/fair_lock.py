@@ -11,7 +11,7 @@ from collections import deque
 from types import TracebackType
 
 
-class Turns:
+class FairLock:
     """`with turns:` waits for those who came before, and for nobody else."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import orjson
 from pyroaring import BitMap
 
-from service.embedded.storage.writer import Operation, Writer, Written, connect
+from service.embedded.storage.writer import Operation, Writer, WriteResult, connect
 
 FORMAT = 3  # raise it when the tables change
 SCHEMA = """
@@ -58,7 +58,7 @@ WHERE c.seq > ? ORDER BY c.seq LIMIT ?
 """
 
 
-class OtherFormat(Exception):
+class UnsupportedFormat(Exception):
     """The file was made by another version of this program."""
 
 
@@ -73,7 +73,7 @@ class Document(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangeBatch:
     """What has changed up to `seq`, less what came and went in between."""
 
     seq: int
@@ -118,11 +118,11 @@ class Store:
         (found,) = reader.execute("PRAGMA user_version").fetchone()
         (tables,) = reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and found != FORMAT:
-            raise OtherFormat(f"it was made by another version of Cascade (format {found})")
+            raise UnsupportedFormat(f"it was made by another version of Cascade (format {found})")
         if not tables:  # in one go: a kill leaves all of them or none
             reader.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = {FORMAT}; COMMIT")
 
-    async def write(self, operations: Sequence[Operation]) -> Written:
+    async def write(self, operations: Sequence[Operation]) -> WriteResult:
         """Write all or nothing; returns after COMMIT. It goes on if the caller is cancelled."""
         return await self._writer.write(operations)
 
@@ -229,7 +229,7 @@ class Store:
         """The log can be followed by whoever has come as far as this."""
         return int(self.fact("log_starts_after") or 0)
 
-    def changes(self, after: int, limit: int, vector_field: str | None = None) -> Changes:
+    def changes(self, after: int, limit: int, vector_field: str | None = None) -> ChangeBatch:
         """The next changes; of what was added, with one field's vectors if they are asked for.
 
         They are read a moment later: what has been removed by then has none.
@@ -242,7 +242,7 @@ class Store:
         if vector_field is not None:
             self.with_vectors(added, vector_field)
         removed = [document for was_added, document in found if not was_added]
-        return Changes(rows[-1][0] if rows else after, added, removed)
+        return ChangeBatch(rows[-1][0] if rows else after, added, removed)
 
     @contextlib.contextmanager
     def snapshot(self, vector_field: str | None = None, batch: int = 500) -> Iterator[Snapshot]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-MAX_TOGETHER = 64  # writes that share one transaction
+MAX_GROUP = 64  # writes that share one transaction
 CACHE_KIB = 512  # of a connection
 # Two views may ask for a cut at once: it never goes back.
 LOG_STARTS_AFTER = """
@@ -39,23 +39,23 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
-    """Remove a record, if it is there."""
+class Delete:
+    """Delete a record, if it is there."""
 
     namespace: str
     id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
-    """Remove one version of a record, if it is still current."""
+class DeleteVersion:
+    """Delete one version of a record, if it is still current."""
 
     docno: int
 
 
 @dataclass(frozen=True, slots=True)
-class Clear:
-    """Remove every record of a namespace, and the namespace unless it was created as such."""
+class ClearNamespace:
+    """Delete every record of a namespace, and the namespace unless it was created as such."""
 
     namespace: str
 
@@ -69,15 +69,15 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """Note a fact under a name; None forgets it."""
+class SetMetadata:
+    """Store a fact under a name; None forgets it."""
 
     name: str
     value: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Revector:
+class ReplaceVector:
     """Another vector for a version of a record; no view is told."""
 
     docno: int
@@ -86,17 +86,19 @@ class Revector:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class TrimLog:
     """Forget the log up to a change that every view has saved."""
 
     seq: int
 
 
-Operation = Put | Remove | Removal | Clear | Name | Note | Cut | Revector
+Operation = (
+    Put | Delete | DeleteVersion | ClearNamespace | Name | SetMetadata | TrimLog | ReplaceVector
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """What a write has changed, and the last change."""
 
     seq: int
@@ -104,11 +106,11 @@ class Written:
     removed: int
 
 
-class Outdated(Exception):
+class VersionConflict(Exception):
     """The version that was to be replaced is not the current one any more."""
 
 
-_Job = tuple[Sequence[Operation], "Future[Written]"]
+_Job = tuple[Sequence[Operation], "Future[WriteResult]"]
 
 
 class Writer:
@@ -123,13 +125,13 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name=f"write {path.name}")
         self._thread.start()
 
-    async def write(self, operations: Sequence[Operation]) -> Written:
+    async def write(self, operations: Sequence[Operation]) -> WriteResult:
         """Write all or nothing; returns after COMMIT. It goes on if the caller is cancelled."""
         return await asyncio.shield(asyncio.wrap_future(self.submit(operations)))
 
-    def submit(self, operations: Sequence[Operation]) -> Future[Written]:
+    def submit(self, operations: Sequence[Operation]) -> Future[WriteResult]:
         """The same, for threads."""
-        done: Future[Written] = Future()
+        done: Future[WriteResult] = Future()
         done.set_running_or_notify_cancel()  # it can't be cancelled any more
         with self._closing:
             if self._closed:
@@ -149,7 +151,7 @@ class Writer:
             ended = False
             while not ended:
                 taken = [self._jobs.get()]
-                while len(taken) < MAX_TOGETHER and not self._jobs.empty():
+                while len(taken) < MAX_GROUP and not self._jobs.empty():
                     taken.append(self._jobs.get())
                 ended = None in taken
                 if jobs := [job for job in taken if job is not None]:
@@ -190,7 +192,7 @@ def _commit(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
 
 def _transact(
     connection: sqlite3.Connection, batches: Sequence[Sequence[Operation]]
-) -> list[Written]:
+) -> list[WriteResult]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         results = [_apply(connection, operations) for operations in batches]
@@ -202,26 +204,26 @@ def _transact(
     return results
 
 
-def _apply(connection: sqlite3.Connection, operations: Sequence[Operation]) -> Written:
+def _apply(connection: sqlite3.Connection, operations: Sequence[Operation]) -> WriteResult:
     added = removed = 0
     for operation in operations:
         if isinstance(operation, Put):
             removed += _make_room(connection, operation)
             _insert(connection, operation)
             added += 1
-        elif isinstance(operation, Remove):
+        elif isinstance(operation, Delete):
             where = "namespace = ? AND id = ?"
             removed += _remove(connection, where, operation.namespace, operation.id)
-        elif isinstance(operation, Removal):
+        elif isinstance(operation, DeleteVersion):
             removed += _remove(connection, "docno = ?", operation.docno)
-        elif isinstance(operation, Clear):
+        elif isinstance(operation, ClearNamespace):
             removed += _remove(connection, "namespace = ?", operation.namespace)
         else:
             _note(connection, operation)
     (seq,) = connection.execute(
         "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'"
     ).fetchone()
-    return Written(seq, added, removed)
+    return WriteResult(seq, added, removed)
 
 
 def _make_room(connection: sqlite3.Connection, put: Put) -> int:
@@ -229,12 +231,12 @@ def _make_room(connection: sqlite3.Connection, put: Put) -> int:
         return _remove(connection, "namespace = ? AND id = ?", put.namespace, put.id)
     removed = _remove(connection, "docno = ?", put.instead_of)
     if not removed:
-        raise Outdated(put.id)
+        raise VersionConflict(put.id)
     return removed
 
 
 def _remove(connection: sqlite3.Connection, where: str, *values: Any) -> int:
-    """Remove the documents for which a condition of ours holds, and write that into the log."""
+    """Delete the documents for which a condition of ours holds, and write that into the log."""
     logged = connection.execute(
         "INSERT INTO changes (docno, added, namespace, id, fields)"  # noqa: S608 - a constant
         f" SELECT docno, 0, namespace, id, fields FROM documents WHERE {where}",
@@ -261,18 +263,20 @@ def _insert(connection: sqlite3.Connection, put: Put) -> None:
     connection.execute("INSERT INTO changes (docno, added) VALUES (?, 1)", (docno,))
 
 
-def _note(connection: sqlite3.Connection, operation: Name | Note | Cut | Revector) -> None:
+def _note(
+    connection: sqlite3.Connection, operation: Name | SetMetadata | TrimLog | ReplaceVector
+) -> None:
     """What is no change of a document."""
-    if isinstance(operation, Note) and operation.value is None:
+    if isinstance(operation, SetMetadata) and operation.value is None:
         connection.execute("DELETE FROM facts WHERE name = ?", (operation.name,))
-    elif isinstance(operation, Note):
+    elif isinstance(operation, SetMetadata):
         connection.execute("REPLACE INTO facts VALUES (?, ?)", (operation.name, operation.value))
-    elif isinstance(operation, Revector):
+    elif isinstance(operation, ReplaceVector):
         connection.execute(
             "REPLACE INTO vectors VALUES (?, ?, ?)",
             (operation.docno, operation.field, operation.vector),
         )
-    elif isinstance(operation, Cut):
+    elif isinstance(operation, TrimLog):
         connection.execute("DELETE FROM changes WHERE seq <= ?", (operation.seq,))
         connection.execute(LOG_STARTS_AFTER, (operation.seq,))
     elif operation.exists:

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from service.embedded.order import Docnos
-from service.embedded.sealed import SealedFiles
-from service.embedded.vectors.graph import EXPANSION, Graph
-from service.embedded.vectors.storage import KINDS, Matrix, Vectors
+from service.embedded.storage.checkpoint_files import CheckpointFiles
+from service.embedded.vectors.docnos import Docnos
+from service.embedded.vectors.graph import EXPANSION, HnswGraph
+from service.embedded.vectors.segments import KINDS, Matrix, SegmentedVectors
 
 Vector = NDArray[np.float32]
 
@@ -42,7 +42,7 @@ LARGEST_SHARE = 8  # to ask the graph for more than every eighth is slower than 
 PORTION = 512
 
 
-class DenseView:
+class DenseIndex:
     """Vectors by docno. `applied` is the change up to which a saved view is complete."""
 
     def __init__(
@@ -58,7 +58,7 @@ class DenseView:
         self._metric = metric
         self._dtype = dtype
         self._exact_up_to = exact_up_to
-        self._files = SealedFiles(folder, ".usearch", f"{LAYOUT} {metric} {dtype} {dimension}")
+        self._files = CheckpointFiles(folder, ".usearch", f"{LAYOUT} {metric} {dtype} {dimension}")
         self._writing = threading.Lock()  # those who change, and who copies to save
         self._saving = threading.Lock()
         self._vectors, self._graph = self._empty()
@@ -67,10 +67,10 @@ class DenseView:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def _empty(self) -> tuple[Vectors, Graph]:
+    def _empty(self) -> tuple[SegmentedVectors, HnswGraph]:
         return (
-            Vectors(self._dimension, self._metric, self._dtype),
-            Graph(
+            SegmentedVectors(self._dimension, self._metric, self._dtype),
+            HnswGraph(
                 self._dimension,
                 KINDS[self._metric],
                 embeddings=self._metric == "cosine" and self._dtype == "f16",
@@ -131,7 +131,9 @@ class DenseView:
             among = self._proposed(graph, query, k, among, total)
         return vectors.best(query, k, among)
 
-    def _proposed(self, graph: Graph, query: Matrix, k: int, among: BitMap, total: int) -> BitMap:
+    def _proposed(
+        self, graph: HnswGraph, query: Matrix, k: int, among: BitMap, total: int
+    ) -> BitMap:
         """Candidates out of a large set, or all of it where the graph finds too few."""
         count = max(WIDER * EXPANSION, 2 * k * total // len(among))
         while count <= total // LARGEST_SHARE:

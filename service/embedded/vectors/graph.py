@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from usearch.index import Index
 
-from service.embedded.order import Docnos
-from service.embedded.storage.fair_lock import Turns
-from service.embedded.vectors.storage import Matrix
+from service.embedded.storage.fair_lock import FairLock
+from service.embedded.vectors.docnos import Docnos
+from service.embedded.vectors.segments import Matrix
 
 CONNECTIVITY = 20
 EXPANSION_ADD = 128
@@ -35,12 +35,12 @@ PORTION = 8  # vectors that are added in one turn: 1 to 3 ms
 BREATH = 64  # steps of a save or a load between two moments for other threads
 
 
-class Graph:
+class HnswGraph:
     """Searches from any thread; one that writes or saves."""
 
     def __init__(self, dimension: int, metric: str, *, embeddings: bool = False) -> None:
         """Of `embeddings` no number is much larger than the others: all vectors share a scale."""
-        self._turns = Turns()
+        self._turns = FairLock()
         self._coarse = metric == "cos"
         self._scale = 127 * dimension**0.5 / LARGEST_DEVIATION if embeddings else None
         self._index = Index(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from service.embedded.order import Docnos, places
+from service.embedded.vectors.docnos import Docnos, positions_in
 
 Indices = NDArray[np.uint32]
 Values = NDArray[np.float32]
@@ -20,7 +20,7 @@ LOW = np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
-class Postings:
+class PostingsSegment:
     """Of the index `indices[i]`: `rows` and `values` from `starts[i]` to `starts[i + 1]`."""
 
     starts: NDArray[np.int64]
@@ -34,11 +34,11 @@ class Postings:
         return int(np.count_nonzero(self.alive))
 
     def has(self, docnos: Docnos) -> NDArray[np.bool_]:
-        at = places(self.docnos, docnos)
+        at = positions_in(self.docnos, docnos)
         return np.asarray((at >= 0) & self.alive[at]) if len(self.docnos) else at >= 0
 
-    def without(self, docnos: Docnos) -> Postings:
-        at = places(self.docnos, docnos)
+    def without(self, docnos: Docnos) -> PostingsSegment:
+        at = positions_in(self.docnos, docnos)
         at = at[at >= 0]
         if not self.alive[at].any():
             return self
@@ -52,12 +52,12 @@ class Postings:
         """The documents that have one of the indices, by number, and their dot products."""
         open_to = self.alive
         if among is not None:
-            at = places(self.docnos, among)
+            at = positions_in(self.docnos, among)
             open_to = np.zeros(len(self.docnos), dtype=np.bool_)
             open_to[at[at >= 0]] = True
             open_to &= self.alive
         rows, products = [np.empty(0, np.uint32)], [np.empty(0)]
-        for place, value in zip(places(self.indices, indices).tolist(), values, strict=True):
+        for place, value in zip(positions_in(self.indices, indices).tolist(), values, strict=True):
             if place >= 0:
                 own = slice(self.starts[place], self.starts[place + 1])
                 rows.append(self.rows[own])
@@ -71,7 +71,7 @@ class Postings:
         return self.docnos[found], sums[found]
 
 
-def gathered(vectors: Sequence[tuple[int, Indices, Values]]) -> Postings:
+def build_segment(vectors: Sequence[tuple[int, Indices, Values]]) -> PostingsSegment:
     """Vectors by document number, each number once."""
     ordered = sorted(vectors, key=lambda vector: vector[0])
     docnos = np.array([docno for docno, _, _ in ordered], dtype=np.uint32)
@@ -82,7 +82,7 @@ def gathered(vectors: Sequence[tuple[int, Indices, Values]]) -> Postings:
     return _built(docnos, indices.astype(np.uint64) << np.uint64(32) | rows, values)
 
 
-def merged(pieces: Sequence[Postings]) -> Postings:
+def merge_segments(pieces: Sequence[PostingsSegment]) -> PostingsSegment:
     """One piece out of several; without what was removed, and each number once."""
     docnos = np.concatenate([piece.docnos[piece.alive] for piece in pieces])
     order = np.argsort(docnos, kind="stable")
@@ -100,14 +100,14 @@ def merged(pieces: Sequence[Postings]) -> Postings:
     return _built(docnos[order], np.concatenate(keys), np.concatenate(values))
 
 
-def _built(docnos: Docnos, keys: NDArray[np.uint64], values: Values) -> Postings:
+def _built(docnos: Docnos, keys: NDArray[np.uint64], values: Values) -> PostingsSegment:
     """A key is an index over a row; sorting what is mostly in runs is quick."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     indices = (keys >> np.uint64(32)).astype(np.uint32)
     changes = np.flatnonzero(np.diff(indices)) + 1
     firsts = np.concatenate([[0], changes]) if len(keys) else np.empty(0, dtype=np.int64)
-    return Postings(
+    return PostingsSegment(
         starts=np.append(firsts, len(keys)).astype(np.int64),
         docnos=docnos,
         indices=indices[firsts],
@@ -120,14 +120,14 @@ def _built(docnos: Docnos, keys: NDArray[np.uint64], values: Values) -> Postings
 # --- as bytes ------------------------------------------------------------------------------------
 
 
-def dumped(piece: Postings) -> Iterator[bytes | memoryview]:
+def dump_segment(piece: PostingsSegment) -> Iterator[bytes | memoryview]:
     yield np.array([len(piece.docnos), len(piece.indices), len(piece.rows)], dtype="<u8").tobytes()
     for name, form in _FORMS:
         yield np.ascontiguousarray(getattr(piece, name), dtype=form).data.cast("B")
 
 
-def loaded(content: memoryview) -> Iterator[Postings]:
-    """What `dumped` gave, piece after piece; the bytes are known to be whole."""
+def load_segments(content: memoryview) -> Iterator[PostingsSegment]:
+    """What `dump_segment` gave, piece after piece; the bytes are known to be whole."""
     while content:
         counts = np.frombuffer(content[:24], dtype="<u8").tolist()
         content = content[24:]
@@ -138,7 +138,7 @@ def loaded(content: memoryview) -> Iterator[Postings]:
             size = length * np.dtype(form).itemsize
             arrays[name] = np.frombuffer(content[:size], dtype=form).copy()
             content = content[size:]
-        yield Postings(**arrays)
+        yield PostingsSegment(**arrays)
 
 
 _FORMS = [

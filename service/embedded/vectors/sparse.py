@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 from pyroaring import BitMap
 
-from service.embedded.order import Docnos, ranked
-from service.embedded.sealed import SealedFiles
+from service.embedded.storage.checkpoint_files import CheckpointFiles
+from service.embedded.vectors.docnos import Docnos, top_k
 from service.embedded.vectors.postings import (
     Indices,
-    Postings,
+    PostingsSegment,
     Values,
-    dumped,
-    gathered,
-    loaded,
-    merged,
+    build_segment,
+    dump_segment,
+    load_segments,
+    merge_segments,
 )
 
 GROWTH = 3  # a piece has so many times the entries of the next one, or they are merged
@@ -69,14 +69,14 @@ def unpack(raw: bytes) -> tuple[Indices, Values]:
     return indices, np.frombuffer(raw[half:], dtype="<f4")
 
 
-class SparseView:
+class SparseIndex:
     """Sparse vectors by docno. `applied` is the change up to which a saved view is complete."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = SealedFiles(folder, ".sparse", "sparse")
+        self._files = CheckpointFiles(folder, ".sparse", "sparse")
         self._writing = threading.Lock()
         self._saving = threading.Lock()
-        self._pieces: tuple[Postings, ...] = ()
+        self._pieces: tuple[PostingsSegment, ...] = ()
         self.applied = 0
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class SparseView:
     def load(self) -> bool:
         """Take up the newest saved state; False where there is none that can be used."""
         for seq, content in self._files.read():
-            pieces = tuple(loaded(content))
+            pieces = tuple(load_segments(content))
             with self._writing:
                 self._pieces, self.applied = pieces, seq
             return True
@@ -96,7 +96,7 @@ class SparseView:
         with self._saving:
             with self._writing:
                 pieces = self._pieces
-            self._files.write(seq, chain.from_iterable(dumped(piece) for piece in pieces))
+            self._files.write(seq, chain.from_iterable(dump_segment(piece) for piece in pieces))
             self.applied = seq
 
     def apply(self, added: Iterable[tuple[int, bytes]], removed: Iterable[int]) -> None:
@@ -110,7 +110,7 @@ class SparseView:
                 fresh = self._fresh(np.array(list(portion), dtype=np.uint32))
                 if len(fresh):
                     vectors = [(docno, *unpack(portion[docno])) for docno in fresh.tolist()]
-                    self._pieces = tuple(_tidied([*self._pieces, gathered(vectors)]))
+                    self._pieces = tuple(_tidied([*self._pieces, build_segment(vectors)]))
 
     def search(
         self,
@@ -128,7 +128,7 @@ class SparseView:
         found = [piece.products(*asked, chosen) for piece in pieces]
         docnos = np.concatenate([each for each, _ in found])
         products = np.concatenate([each for _, each in found])
-        return ranked(docnos, products, k)
+        return top_k(docnos, products, k)
 
     def _fresh(self, docnos: Docnos) -> Docnos:
         for piece in self._pieces:
@@ -136,18 +136,18 @@ class SparseView:
         return docnos
 
 
-def _tidied(pieces: list[Postings]) -> list[Postings]:
+def _tidied(pieces: list[PostingsSegment]) -> list[PostingsSegment]:
     """Few pieces, of which none is mostly of removed documents."""
     kept = []
     for piece in pieces:
         left = len(piece)
         if left:
-            kept.append(merged([piece]) if 2 * left < len(piece.docnos) else piece)
+            kept.append(merge_segments([piece]) if 2 * left < len(piece.docnos) else piece)
     while len(kept) > 1 and _belong_together(kept[-2], kept[-1]):
-        kept[-2:] = [merged(kept[-2:])]
+        kept[-2:] = [merge_segments(kept[-2:])]
     return kept
 
 
-def _belong_together(larger: Postings, smaller: Postings) -> bool:
+def _belong_together(larger: PostingsSegment, smaller: PostingsSegment) -> bool:
     entries = len(larger.rows) + len(larger.docnos), len(smaller.rows) + len(smaller.docnos)
     return entries[0] <= GROWTH * entries[1] and sum(entries) <= LARGEST

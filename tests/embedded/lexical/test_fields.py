@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from service.embedded.lexical.index import SLICE, DamagedView, LexicalView, Words
+from service.embedded.lexical.index import SLICE, CorruptIndex, LexicalIndex, TextClause
 
 EVERYTHING = 1_000_000
 COLOURS = ["red", "green", "blue", "black", "white", "grey"]
@@ -20,13 +20,13 @@ TALK = ["the", "of", "who", "red", "green", "blue"]
 
 
 @pytest.fixture
-def view(tmp_path: Path) -> Iterator[LexicalView]:
-    view = LexicalView(tmp_path / "view", ["title", "body"])
+def view(tmp_path: Path) -> Iterator[LexicalIndex]:
+    view = LexicalIndex(tmp_path / "view", ["title", "body"])
     yield view
     view.close()
 
 
-def fill(view: LexicalView, *texts: Mapping[str, str]) -> None:
+def fill(view: LexicalIndex, *texts: Mapping[str, str]) -> None:
     view.apply(enumerate(texts, 1), [])
     view.commit(1)
 
@@ -38,31 +38,31 @@ def numbers(found: Sequence[tuple[int, float]]) -> list[int]:
 # Which fields
 
 
-def test_a_clause_asks_its_fields_and_no_others(view: LexicalView) -> None:
+def test_a_clause_asks_its_fields_and_no_others(view: LexicalIndex) -> None:
     fill(view, {"title": "red"}, {"body": "red"}, {"title": "green", "body": "red green"})
-    assert numbers(view.search([Words("red", ("title",))], 9)) == [1]
-    assert sorted(numbers(view.search([Words("red", ("body",))], 9))) == [2, 3]
-    assert sorted(numbers(view.search([Words("red", ())], 9))) == [1, 2, 3]
-    assert sorted(numbers(view.search([Words("red", ("title", "body"))], 9))) == [1, 2, 3]
+    assert numbers(view.search([TextClause("red", ("title",))], 9)) == [1]
+    assert sorted(numbers(view.search([TextClause("red", ("body",))], 9))) == [2, 3]
+    assert sorted(numbers(view.search([TextClause("red", ())], 9))) == [1, 2, 3]
+    assert sorted(numbers(view.search([TextClause("red", ("title", "body"))], 9))) == [1, 2, 3]
 
 
 def test_a_document_that_matches_any_clause_is_found_and_best_if_it_matches_all(
-    view: LexicalView,
+    view: LexicalIndex,
 ) -> None:
     fill(
         view, {"title": "red"}, {"body": "green"}, {"title": "red", "body": "green"}, {"body": "x"}
     )
-    clauses = [Words("red", ("title",)), Words("green", ("body",))]
+    clauses = [TextClause("red", ("title",)), TextClause("green", ("body",))]
     best, *others = numbers(view.search(clauses, 9))
     assert (best, sorted(others)) == (3, [1, 2])
     assert view.search([], 9) == []
-    twice = [Words("red", ("title", "title"))]
-    assert view.search(twice, 9) == view.search([Words("red", ("title",))], 9)
+    twice = [TextClause("red", ("title", "title"))]
+    assert view.search(twice, 9) == view.search([TextClause("red", ("title",))], 9)
 
 
-def test_a_field_that_is_not_there_is_the_callers_mistake(view: LexicalView) -> None:
+def test_a_field_that_is_not_there_is_the_callers_mistake(view: LexicalIndex) -> None:
     with pytest.raises(ValueError, match=r"'docno'.*title, body"):
-        view.search([Words("red", ("docno",))], 9)
+        view.search([TextClause("red", ("docno",))], 9)
     with pytest.raises(ValueError, match="text0"):
         view.match("text0", "$match_any", "red")
     with pytest.raises(ValueError, match="text0"):
@@ -75,68 +75,71 @@ NAMES = ["docno", "text0", "applied", "_id", "", "a.b", "a:b", "日 本", '"\\',
 
 
 def test_a_field_may_be_called_anything(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path, NAMES)
+    view = LexicalIndex(tmp_path, NAMES)
     fill(view, *({name: "red"} for name in NAMES))
     view.close()
-    again = LexicalView(tmp_path, NAMES)
+    again = LexicalIndex(tmp_path, NAMES)
     for docno, name in enumerate(NAMES, 1):
-        assert numbers(again.search([Words("red", (name,))], 99)) == [docno]
+        assert numbers(again.search([TextClause("red", (name,))], 99)) == [docno]
         assert again.match(name, "$match_all", "red") == BitMap([docno])
         assert again.highlights("red", "a red", name) == [(2, 5)]
     again.close()
 
 
 def test_a_view_of_no_fields_follows_the_log_and_finds_nothing(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path, [])
+    view = LexicalIndex(tmp_path, [])
     view.apply([(1, {})], [])
     view.commit(3)
     assert view.applied == 3
-    assert view.search([Words("red", ())], 9) == []
+    assert view.search([TextClause("red", ())], 9) == []
     assert view.highlights("red", "red") == [(0, 3)]
     view.close()
 
 
 @pytest.mark.parametrize("fields", [[], ["title"], ["body", "title"], ["title", "body", "x"]])
 def test_a_view_of_other_fields_is_refused(tmp_path: Path, fields: list[str]) -> None:
-    LexicalView(tmp_path, ["title", "body"]).close()
-    with pytest.raises(DamagedView):
-        LexicalView(tmp_path, fields)
-    LexicalView(tmp_path, ["title", "body"], languages={"title": "english"}).close()
+    LexicalIndex(tmp_path, ["title", "body"]).close()
+    with pytest.raises(CorruptIndex):
+        LexicalIndex(tmp_path, fields)
+    LexicalIndex(tmp_path, ["title", "body"], languages={"title": "english"}).close()
 
 
 def test_each_field_is_read_in_its_language(tmp_path: Path) -> None:
     languages = {"de": "german", "en": "english"}
-    view = LexicalView(tmp_path, ["de", "en"], languages=languages)
+    view = LexicalIndex(tmp_path, ["de", "en"], languages=languages)
     fill(view, {"de": "die Häuser"}, {"en": "hard to die"}, {"en": "Häuser"})
-    assert numbers(view.search([Words("haus", ("de",))], 9)) == [1]
-    assert view.search([Words("haus", ("en",))], 9) == []
-    assert sorted(numbers(view.search([Words("die haus", ())], 9))) == [1, 2]  # a stop word in one
-    assert numbers(view.search([Words("haus", ())], 9, match_all=["haus die"])) == [1]
+    assert numbers(view.search([TextClause("haus", ("de",))], 9)) == [1]
+    assert view.search([TextClause("haus", ("en",))], 9) == []
+    assert sorted(numbers(view.search([TextClause("die haus", ())], 9))) == [
+        1,
+        2,
+    ]  # a stop word in one
+    assert numbers(view.search([TextClause("haus", ())], 9, match_all=["haus die"])) == [1]
     assert view.highlights("haus", "Häuser", "de") == [(0, 6)]
     assert view.highlights("haus", "Häuser", "en") == []
     view.close()
-    with pytest.raises(DamagedView):
-        LexicalView(tmp_path, ["de", "en"], languages={"de": "german", "en": "german"})
+    with pytest.raises(CorruptIndex):
+        LexicalIndex(tmp_path, ["de", "en"], languages={"de": "german", "en": "german"})
 
 
 def test_a_document_without_any_text_is_not_there_and_takes_the_older_one_with_it(
-    view: LexicalView,
+    view: LexicalIndex,
 ) -> None:
     fill(view, {"title": "red"}, {"title": "red"})
     view.apply([(1, {"title": "", "body": ""}), (3, {})], [])
     view.commit(2)
-    assert numbers(view.search([Words("red", ())], 9)) == [2]
-    assert numbers(view.search([Words("*", (), syntax=True)], 9)) == [2]
+    assert numbers(view.search([TextClause("red", ())], 9)) == [2]
+    assert numbers(view.search([TextClause("*", (), syntax=True)], 9)) == [2]
 
 
 # The score
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalView]:
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalIndex]:
     """Short texts with many ties in three fields, in several segments, some of them deleted."""
     dice = random.Random(3)
-    view = LexicalView(tmp_path_factory.mktemp("crowd"), ["title", "body", "note"])
+    view = LexicalIndex(tmp_path_factory.mktemp("crowd"), ["title", "body", "note"])
     for seq in range(3):
         docnos = range(seq * 500 + 1, seq * 500 + 501)
         texts = [
@@ -154,7 +157,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalView]:
 
 clauses = st.lists(
     st.builds(
-        Words,
+        TextClause,
         st.lists(st.sampled_from([*COLOURS, "gren"]), max_size=4).map(" ".join),
         st.sets(st.sampled_from(["title", "body", "note"])).map(lambda some: tuple(sorted(some))),
         typos=st.booleans(),
@@ -166,12 +169,12 @@ clauses = st.lists(
 @settings(max_examples=100, deadline=None)
 @given(clauses=clauses)
 def test_a_score_is_the_sum_over_clauses_and_fields(
-    crowd: LexicalView, clauses: list[Words]
+    crowd: LexicalIndex, clauses: list[TextClause]
 ) -> None:
     sums = dict[int, float]()
     for clause in clauses:
         for field in clause.fields or ("title", "body", "note"):
-            one = Words(clause.query, (field,), typos=clause.typos)
+            one = TextClause(clause.query, (field,), typos=clause.typos)
             for docno, score in crowd.search([one], EVERYTHING):
                 sums[docno] = sums.get(docno, 0) + score
     assert dict(crowd.search(clauses, EVERYTHING)) == pytest.approx(sums, rel=1e-5)
@@ -188,7 +191,11 @@ def test_a_score_is_the_sum_over_clauses_and_fields(
     required=st.lists(st.sampled_from(COLOURS), max_size=2),
 )
 def test_a_restricted_search_is_the_whole_ranking_filtered(
-    crowd: LexicalView, clauses: list[Words], k: int, docnos: Sequence[int], required: list[str]
+    crowd: LexicalIndex,
+    clauses: list[TextClause],
+    k: int,
+    docnos: Sequence[int],
+    required: list[str],
 ) -> None:
     among = BitMap(docnos)
     ranking = crowd.search(clauses, EVERYTHING, match_all=required)
@@ -231,33 +238,33 @@ def test_the_score_is_bm25_of_each_field(
     query: str,
     fields: tuple[str, ...],
 ) -> None:
-    view = LexicalView(tmp_path_factory.mktemp("view"), ["title", "body"])
+    view = LexicalIndex(tmp_path_factory.mktemp("view"), ["title", "body"])
     fill(view, *texts)
-    found = dict(view.search([Words(query, fields)], EVERYTHING))
+    found = dict(view.search([TextClause(query, fields)], EVERYTHING))
     view.close()
     assert found == pytest.approx(bm25(texts, fields, query), rel=1e-4)
 
 
-def test_every_word_that_is_required_may_stand_in_another_field(view: LexicalView) -> None:
+def test_every_word_that_is_required_may_stand_in_another_field(view: LexicalIndex) -> None:
     fill(view, {"title": "red", "body": "green"}, {"title": "red green"}, {"title": "red"})
-    assert numbers(view.search([Words("red", ())], 9, match_all=["the red green"])) == [1, 2]
-    assert numbers(view.search([Words("red", ("title",))], 9, match_all=["red green"])) == [2]
-    assert view.search([Words("red", ())], 9, match_all=["red", "blue"]) == []
-    assert view.search([Words("red", ())], 9, match_all=["the who"]) == []
+    assert numbers(view.search([TextClause("red", ())], 9, match_all=["the red green"])) == [1, 2]
+    assert numbers(view.search([TextClause("red", ("title",))], 9, match_all=["red green"])) == [2]
+    assert view.search([TextClause("red", ())], 9, match_all=["red", "blue"]) == []
+    assert view.search([TextClause("red", ())], 9, match_all=["the who"]) == []
 
 
-def test_typos_are_looked_for_in_the_fields_of_their_clause(view: LexicalView) -> None:
+def test_typos_are_looked_for_in_the_fields_of_their_clause(view: LexicalIndex) -> None:
     fill(view, {"title": "green"}, {"body": "green"})
-    assert numbers(view.search([Words("gren", ("body",), typos=True)], 9)) == [2]
-    exact = Words("gren", ("title",))
-    assert numbers(view.search([exact, Words("gren", ("body",), typos=True)], 9)) == [2]
-    assert numbers(view.search([Words("gren", (), typos=True)], 9)) == [1, 2]
+    assert numbers(view.search([TextClause("gren", ("body",), typos=True)], 9)) == [2]
+    exact = TextClause("gren", ("title",))
+    assert numbers(view.search([exact, TextClause("gren", ("body",), typos=True)], 9)) == [2]
+    assert numbers(view.search([TextClause("gren", (), typos=True)], 9)) == [1, 2]
 
 
 # Filters
 
 
-def test_a_phrase_is_these_words_in_this_order_with_nothing_between(view: LexicalView) -> None:
+def test_a_phrase_is_these_words_in_this_order_with_nothing_between(view: LexicalIndex) -> None:
     fill(
         view,
         {"title": "The state of the art."},
@@ -275,7 +282,7 @@ def test_a_phrase_is_these_words_in_this_order_with_nothing_between(view: Lexica
     assert view.match("title", "$match_phrase", "!?") == BitMap()
 
 
-def test_stop_words_are_wanted_only_where_there_are_no_others(view: LexicalView) -> None:
+def test_stop_words_are_wanted_only_where_there_are_no_others(view: LexicalIndex) -> None:
     fill(view, {"title": "red"}, {"title": "the green"}, {"title": "who is the"})
     assert view.match("title", "$match_all", "the red") == BitMap([1])
     assert view.match("title", "$match_any", "the red") == BitMap([1])
@@ -291,7 +298,7 @@ talk = st.lists(st.sampled_from(TALK), max_size=6)
 def test_filters_match_what_reading_every_text_matches(
     tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]], questions: list[list[str]]
 ) -> None:
-    view = LexicalView(tmp_path_factory.mktemp("view"), ["text"])
+    view = LexicalIndex(tmp_path_factory.mktemp("view"), ["text"])
     fill(view, *({"text": " ".join(words)} for words in texts))
     for question in questions:
         content = {w for w in question if w not in TALK[:3]} or set(question)
@@ -309,7 +316,7 @@ def test_filters_match_what_reading_every_text_matches(
 
 @pytest.mark.parametrize("others", [[], [2**31, 2**32 - 1]])
 def test_a_filter_that_most_documents_match_finds_each_of_them(
-    view: LexicalView, others: list[int]
+    view: LexicalIndex, others: list[int]
 ) -> None:
     """More than are collected in one go, with numbers that are close together or not."""
     docnos = [*range(1, SLICE + 500), *others]
@@ -320,7 +327,7 @@ def test_a_filter_that_most_documents_match_finds_each_of_them(
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text())
-def test_any_text_can_be_matched(crowd: LexicalView, text: str) -> None:
+def test_any_text_can_be_matched(crowd: LexicalIndex, text: str) -> None:
     found = [crowd.match("body", f"$match_{kind}", text) for kind in ("phrase", "all", "any")]
     assert found[0] <= found[2]
     assert found[1] <= found[2]

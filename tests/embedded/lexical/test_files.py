@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.embedded.lexical.index import LexicalView, Words
+from service.embedded.lexical.index import LexicalIndex, TextClause
 
 FULL = """
 import resource, sys
 from pathlib import Path
-from service.embedded.lexical.index import LexicalView, Words
+from service.embedded.lexical.index import LexicalIndex, TextClause
 
-view = LexicalView(Path(sys.argv[1]), ["text"])
+view = LexicalIndex(Path(sys.argv[1]), ["text"])
 view.apply([(1, {"text": "red"})], [])
 view.commit(1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
@@ -24,7 +24,7 @@ for attempt in range(3):
         view.commit(2)
     except OSError as e:
         print(e.__cause__ is not None, "open it again" in str(e))
-    found = view.search([Words("red", ())], 9)
+    found = view.search([TextClause("red", ())], 9)
     print(view.applied, found[0][0], *view.match("text", "$match_any", "red"))
 view.close()
 """
@@ -46,9 +46,9 @@ def test_a_write_that_fails_leaves_the_last_commit_and_is_made_up_after_opening_
         )
         told = "True False\n1 1 1\nTrue True\n1 1 1\nTrue True\n1 1 1\n"
         assert run.stdout == told, run.stderr
-        view = LexicalView(folder, ["text"])
+        view = LexicalIndex(folder, ["text"])
         assert view.applied == 1
         view.apply([(2, {"text": "red"})], [1])
         view.commit(2)
-        assert [docno for docno, _ in view.search([Words("red", ())], 9)] == [2]
+        assert [docno for docno, _ in view.search([TextClause("red", ())], 9)] == [2]
         view.close()

@@ -15,7 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap, BitMap64
 
-from service.embedded.lexical.index import MAX_WORDS, DamagedView, LexicalView, ViewInUse, Words
+from service.embedded.lexical.index import (
+    MAX_WORDS,
+    CorruptIndex,
+    IndexInUse,
+    LexicalIndex,
+    TextClause,
+)
 
 EVERYTHING = 1_000_000
 FIELDS = ["text"]
@@ -23,28 +29,28 @@ COLOURS = ["red", "green", "blue", "black", "white", "grey"]
 
 
 @pytest.fixture
-def view(tmp_path: Path) -> Iterator[LexicalView]:
-    view = LexicalView(tmp_path / "view", FIELDS)
+def view(tmp_path: Path) -> Iterator[LexicalIndex]:
+    view = LexicalIndex(tmp_path / "view", FIELDS)
     yield view
     view.close()
 
 
-def put(view: LexicalView, added: Iterable[tuple[int, str]], removed: Iterable[int]) -> None:
+def put(view: LexicalIndex, added: Iterable[tuple[int, str]], removed: Iterable[int]) -> None:
     view.apply([(docno, {"text": text}) for docno, text in added], removed)
 
 
 def find(
-    view: LexicalView,
+    view: LexicalIndex,
     text: str,
     k: int,
     among: BitMap | BitMap64 | None = None,
     match_all: Sequence[str] = (),
     typos: bool = False,
 ) -> list[tuple[int, float]]:
-    return view.search([Words(text, (), typos=typos)], k, among, match_all)
+    return view.search([TextClause(text, (), typos=typos)], k, among, match_all)
 
 
-def fill(view: LexicalView, *texts: str, seq: int = 1) -> None:
+def fill(view: LexicalIndex, *texts: str, seq: int = 1) -> None:
     put(view, enumerate(texts, 1), [])
     view.commit(seq)
 
@@ -53,20 +59,20 @@ def numbers(found: Iterable[tuple[int, float]]) -> list[int]:
     return [docno for docno, _ in found]
 
 
-def marked(view: LexicalView, text: str, document: str) -> list[str]:
+def marked(view: LexicalIndex, text: str, document: str) -> list[str]:
     return [document[start:end] for start, end in view.highlights(text, document)]
 
 
 # What a commit is
 
 
-def test_a_new_view_has_applied_nothing_and_finds_nothing(view: LexicalView) -> None:
+def test_a_new_view_has_applied_nothing_and_finds_nothing(view: LexicalIndex) -> None:
     assert view.applied == 0
     assert find(view, "red", 10) == []
 
 
 def test_what_was_committed_is_there_again_and_what_was_not_is_not(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path, FIELDS)
+    view = LexicalIndex(tmp_path, FIELDS)
     put(view, [(1, "red")], [])
     assert find(view, "red", 10) == []
     view.commit(41)
@@ -74,19 +80,19 @@ def test_what_was_committed_is_there_again_and_what_was_not_is_not(tmp_path: Pat
     assert numbers(find(view, "red", 10)) == [1]
     view.close()
 
-    again = LexicalView(tmp_path, FIELDS)
+    again = LexicalIndex(tmp_path, FIELDS)
     assert again.applied == 41
     assert numbers(find(again, "red", 10)) == [1]
     again.close()
 
 
-def test_a_commit_of_no_changes_moves_the_log_position(view: LexicalView) -> None:
+def test_a_commit_of_no_changes_moves_the_log_position(view: LexicalIndex) -> None:
     view.commit(5)
     view.commit(2**40)
     assert view.applied == 2**40
 
 
-def test_a_number_that_is_added_again_is_replaced(view: LexicalView) -> None:
+def test_a_number_that_is_added_again_is_replaced(view: LexicalIndex) -> None:
     fill(view, "red", "green")
     put(view, [(1, "blue")], [])
     put(view, [(1, "black")], [])
@@ -94,7 +100,7 @@ def test_a_number_that_is_added_again_is_replaced(view: LexicalView) -> None:
     assert [numbers(find(view, colour, 9)) for colour in COLOURS[:4]] == [[], [2], [], [1]]
 
 
-def test_what_one_call_adds_and_removes_is_gone(view: LexicalView) -> None:
+def test_what_one_call_adds_and_removes_is_gone(view: LexicalIndex) -> None:
     put(view, [(1, "red"), (2, "red")], [1])
     view.commit(1)
     assert numbers(find(view, "red", 10)) == [2]
@@ -112,7 +118,7 @@ def test_a_log_applied_twice_from_any_place_gives_what_applying_it_once_gives(
     tmp_path_factory: pytest.TempPathFactory, before: list[Change], after: list[Change]
 ) -> None:
     folder = tmp_path_factory.mktemp("view")
-    view = LexicalView(folder, FIELDS)
+    view = LexicalIndex(folder, FIELDS)
     kept: dict[int, str | None] = {}
     for again in (before, [*before, *after]):
         for docno, colour in again:
@@ -126,7 +132,7 @@ def test_a_log_applied_twice_from_any_place_gives_what_applying_it_once_gives(
     shutil.rmtree(folder)
 
 
-def test_a_change_that_is_refused_leaves_out_the_whole_call(view: LexicalView) -> None:
+def test_a_change_that_is_refused_leaves_out_the_whole_call(view: LexicalIndex) -> None:
     for wrong in (0, -1, 2**63):
         with pytest.raises(ValueError, match="not a document number"):
             put(view, [(1, "red"), (wrong, "red")], [])
@@ -136,7 +142,7 @@ def test_a_change_that_is_refused_leaves_out_the_whole_call(view: LexicalView) -
     assert find(view, "red", 10) == []
 
 
-def test_a_closed_view_takes_no_changes_and_can_be_closed_again(view: LexicalView) -> None:
+def test_a_closed_view_takes_no_changes_and_can_be_closed_again(view: LexicalIndex) -> None:
     view.close()
     view.close()
     with pytest.raises(ValueError, match="closed"):
@@ -145,7 +151,7 @@ def test_a_closed_view_takes_no_changes_and_can_be_closed_again(view: LexicalVie
         view.commit(1)
 
 
-def test_a_search_sees_a_whole_commit_or_none_of_it(view: LexicalView) -> None:
+def test_a_search_sees_a_whole_commit_or_none_of_it(view: LexicalIndex) -> None:
     """Each commit replaces twenty documents by twenty others, while three threads look on."""
     generation, stop = 20, threading.Event()
     seen: list[list[int]] = []
@@ -174,9 +180,9 @@ def test_a_search_sees_a_whole_commit_or_none_of_it(view: LexicalView) -> None:
 WRITE_ON = """
 import sys
 from pathlib import Path
-from service.embedded.lexical.index import LexicalView
+from service.embedded.lexical.index import LexicalIndex
 
-view = LexicalView(Path(sys.argv[1]), ["text"])
+view = LexicalIndex(Path(sys.argv[1]), ["text"])
 seq = view.applied
 while True:
     seq += 1
@@ -203,7 +209,7 @@ def test_a_killed_process_leaves_the_last_commit_with_its_log_position(tmp_path:
                 pass
             process.kill()
             told += [int(line) for line in process.stdout]
-        view = LexicalView(tmp_path, FIELDS)
+        view = LexicalIndex(tmp_path, FIELDS)
         assert view.applied in (told[-1], told[-1] + 1)
         expected = [seq * 10 + n for seq in range(1, view.applied + 1) for n in range(1, 5)]
         expected.append(view.applied * 10)
@@ -215,7 +221,7 @@ def test_a_killed_process_leaves_the_last_commit_with_its_log_position(tmp_path:
 
 
 def test_a_flipped_bit_in_any_committed_file_is_noticed_and_a_rebuild_helps(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path / "good", FIELDS)
+    view = LexicalIndex(tmp_path / "good", FIELDS)
     fill(view, *COLOURS)
     put(view, [], [2])
     view.commit(2)
@@ -228,40 +234,42 @@ def test_a_flipped_bit_in_any_committed_file_is_noticed_and_a_rebuild_helps(tmp_
         data = bytearray(path.read_bytes())
         data[0] ^= 0x80
         (folder / path.name).write_bytes(data)
-        with pytest.raises(DamagedView) as first:
-            LexicalView(folder, FIELDS)
-        with pytest.raises(DamagedView):  # and not in use by the first attempt, which `first` holds
-            LexicalView(folder, FIELDS)
+        with pytest.raises(CorruptIndex) as first:
+            LexicalIndex(folder, FIELDS)
+        with pytest.raises(
+            CorruptIndex
+        ):  # and not in use by the first attempt, which `first` holds
+            LexicalIndex(folder, FIELDS)
         assert first.value
         shutil.rmtree(folder)
-    rebuilt = LexicalView(tmp_path / "bad", FIELDS)
+    rebuilt = LexicalIndex(tmp_path / "bad", FIELDS)
     assert rebuilt.applied == 0
     rebuilt.close()
 
 
 @pytest.mark.parametrize("size", [0, 4, 100])
 def test_a_file_that_is_cut_short_or_gone_is_noticed(tmp_path: Path, size: int) -> None:
-    view = LexicalView(tmp_path, FIELDS)
+    view = LexicalIndex(tmp_path, FIELDS)
     fill(view, *COLOURS)
     view.close()
     (path,) = tmp_path.glob("*.idx")
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DamagedView):
-        LexicalView(tmp_path, FIELDS)
+    with pytest.raises(CorruptIndex):
+        LexicalIndex(tmp_path, FIELDS)
     path.unlink()
-    with pytest.raises(DamagedView):
-        LexicalView(tmp_path, FIELDS)
+    with pytest.raises(CorruptIndex):
+        LexicalIndex(tmp_path, FIELDS)
 
 
 def test_what_a_crash_left_half_written_does_no_harm(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path, FIELDS)
+    view = LexicalIndex(tmp_path, FIELDS)
     fill(view, *COLOURS)
     view.close()
     (path,) = tmp_path.glob("*.idx")
     (tmp_path / f"{'0' * 32}.idx").write_bytes(b"half")
     for opstamp in range(100):  # one of them is that of the next commit
         (tmp_path / f"{path.stem}.{opstamp}.del").write_bytes(b"half")
-    again = LexicalView(tmp_path, FIELDS)
+    again = LexicalIndex(tmp_path, FIELDS)
     assert again.applied == 1
     put(again, [], [1])
     again.commit(2)
@@ -270,20 +278,20 @@ def test_what_a_crash_left_half_written_does_no_harm(tmp_path: Path) -> None:
 
 
 def test_another_language_is_another_analysis(tmp_path: Path) -> None:
-    LexicalView(tmp_path, FIELDS).close()
-    with pytest.raises(DamagedView):
-        LexicalView(tmp_path, FIELDS, languages={"text": "german"})
+    LexicalIndex(tmp_path, FIELDS).close()
+    with pytest.raises(CorruptIndex):
+        LexicalIndex(tmp_path, FIELDS, languages={"text": "german"})
 
 
 def test_a_language_that_nobody_can_stem_is_the_callers_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="klingon"):
-        LexicalView(tmp_path, FIELDS, languages={"text": "klingon"})
+        LexicalIndex(tmp_path, FIELDS, languages={"text": "klingon"})
 
 
-def test_a_folder_that_is_in_use_is_not_called_damaged(view: LexicalView, tmp_path: Path) -> None:
+def test_a_folder_that_is_in_use_is_not_called_damaged(view: LexicalIndex, tmp_path: Path) -> None:
     fill(view, "red")
-    with pytest.raises(ViewInUse):
-        LexicalView(tmp_path / "view", FIELDS)
+    with pytest.raises(IndexInUse):
+        LexicalIndex(tmp_path / "view", FIELDS)
 
 
 # What matches
@@ -307,36 +315,36 @@ def test_a_folder_that_is_in_use_is_not_called_damaged(view: LexicalView, tmp_pa
     ],
 )
 def test_words_match_whatever_their_case_accents_and_endings(
-    view: LexicalView, text: str, document: str
+    view: LexicalIndex, text: str, document: str
 ) -> None:
     fill(view, "something else", document)
     assert numbers(find(view, text, 10)) == [2]
 
 
 def test_a_text_in_another_language_is_stemmed_in_it(tmp_path: Path) -> None:
-    view = LexicalView(tmp_path, FIELDS, languages={"text": "german"})
+    view = LexicalIndex(tmp_path, FIELDS, languages={"text": "german"})
     fill(view, "die Häuser", "das Haus", "die Maus")
     assert numbers(find(view, "die haeuser häusern", 10)) == [1, 2]
     view.close()
 
 
-def test_absurdly_long_words_are_left_out_and_their_neighbours_kept(view: LexicalView) -> None:
+def test_absurdly_long_words_are_left_out_and_their_neighbours_kept(view: LexicalIndex) -> None:
     fill(view, "x" * 100_000 + " red")
     assert find(view, "x" * 100_000, 10) == []
     assert numbers(find(view, "red", 10)) == [1]
 
 
-def test_a_query_of_stop_words_only_finds_what_has_them(view: LexicalView) -> None:
+def test_a_query_of_stop_words_only_finds_what_has_them(view: LexicalIndex) -> None:
     fill(view, "To be, or not to be: that is the question", "a red apple", "nothing")
     assert numbers(find(view, "to be or not to be", 10)) == [1]
 
 
-def test_stop_words_next_to_others_find_nothing_by_themselves(view: LexicalView) -> None:
+def test_stop_words_next_to_others_find_nothing_by_themselves(view: LexicalIndex) -> None:
     fill(view, "the apple of the tree", "the the the")
     assert numbers(find(view, "the apple", 10)) == [1]
 
 
-def test_match_all_wants_every_word_and_leaves_the_scores(view: LexicalView) -> None:
+def test_match_all_wants_every_word_and_leaves_the_scores(view: LexicalIndex) -> None:
     fill(view, "red apple", "green apple", "red pear", "red apples and a green pear")
     scores = dict(find(view, "apple", 10))
     assert numbers(find(view, "apple", 10, match_all=["red"])) == [1, 4]
@@ -345,7 +353,7 @@ def test_match_all_wants_every_word_and_leaves_the_scores(view: LexicalView) -> 
     assert dict(find(view, "apple", 10, match_all=["!"])) == scores
 
 
-def test_typos_find_what_is_one_letter_off_or_two_in_a_long_word(view: LexicalView) -> None:
+def test_typos_find_what_is_one_letter_off_or_two_in_a_long_word(view: LexicalIndex) -> None:
     fill(view, "a chart", "a charm", "some char", "encyclopedia", "chips")
     assert find(view, "chrat", 10) == []
     assert numbers(find(view, "chrat", 10, typos=True)) == [1]
@@ -355,7 +363,7 @@ def test_typos_find_what_is_one_letter_off_or_two_in_a_long_word(view: LexicalVi
 
 
 def test_the_right_spelling_scores_higher_though_it_is_common_and_in_a_long_text(
-    view: LexicalView,
+    view: LexicalIndex,
 ) -> None:
     long = "chart " + " ".join(f"w{n}" for n in range(500))
     fill(view, "charm", *["chart"] * 50, long)
@@ -364,7 +372,7 @@ def test_the_right_spelling_scores_higher_though_it_is_common_and_in_a_long_text
     assert found[-2][1] > found[-1][1]
 
 
-def test_match_all_is_never_misspelled(view: LexicalView) -> None:
+def test_match_all_is_never_misspelled(view: LexicalIndex) -> None:
     fill(view, "red chart", "red charm")
     assert numbers(find(view, "red", 10, match_all=["charm"], typos=True)) == [2]
 
@@ -372,18 +380,18 @@ def test_match_all_is_never_misspelled(view: LexicalView) -> None:
 # The order
 
 
-def test_a_word_said_twice_counts_twice(view: LexicalView) -> None:
+def test_a_word_said_twice_counts_twice(view: LexicalIndex) -> None:
     fill(view, "red", "green", "red", "green", "blue")
     assert numbers(find(view, "red green green", 10)) == [2, 4, 1, 3]
     assert numbers(find(view, "red green red", 10)) == [1, 3, 2, 4]
 
 
-def test_rare_words_count_more_and_long_texts_less(view: LexicalView) -> None:
+def test_rare_words_count_more_and_long_texts_less(view: LexicalIndex) -> None:
     fill(view, "red apple", "red pear", "red pear and so many other words in between", "red")
     assert numbers(find(view, "red pear apple", 10)) == [1, 2, 3, 4]
 
 
-def test_ties_are_by_number_in_whatever_order_they_were_committed(view: LexicalView) -> None:
+def test_ties_are_by_number_in_whatever_order_they_were_committed(view: LexicalIndex) -> None:
     """More ties than are fetched at first, in several segments that are not in order."""
     for seq, numbers_of_one in enumerate([range(400, 600), range(1, 200), range(200, 400)], 1):
         put(view, [(docno, "red") for docno in numbers_of_one], [])
@@ -394,7 +402,7 @@ def test_ties_are_by_number_in_whatever_order_they_were_committed(view: LexicalV
     assert numbers(find(view, "red", 250)) == [1000, *range(1, 250)]
 
 
-def test_no_more_are_found_than_were_asked_for(view: LexicalView) -> None:
+def test_no_more_are_found_than_were_asked_for(view: LexicalIndex) -> None:
     fill(view, *COLOURS, "red")
     assert [len(find(view, "red green blue", k)) for k in (-1, 0, 1, 3, 4, 5, 10**12)] == [
         *(0, 0, 1, 3, 4, 4, 4)
@@ -405,10 +413,10 @@ CROWD = 3_000
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalView]:
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalIndex]:
     """Short texts with many ties, in several segments, some of them deleted."""
     dice = random.Random(3)
-    view = LexicalView(tmp_path_factory.mktemp("crowd"), FIELDS)
+    view = LexicalIndex(tmp_path_factory.mktemp("crowd"), FIELDS)
     for seq in range(3):
         docnos = range(seq * CROWD // 3 + 1, (seq + 1) * CROWD // 3 + 1)
         texts = [" ".join(dice.choices(COLOURS, range(1, 7), k=dice.randrange(9))) for _ in docnos]
@@ -435,7 +443,7 @@ amongs = st.one_of(
     required=st.lists(st.sampled_from(COLOURS), max_size=1),
 )
 def test_a_restricted_search_is_the_whole_ranking_filtered(
-    crowd: LexicalView,
+    crowd: LexicalIndex,
     words: list[str],
     k: int,
     docnos: Iterable[int],
@@ -451,7 +459,7 @@ def test_a_restricted_search_is_the_whole_ranking_filtered(
     assert find(crowd, text, k, match_all=required, typos=typos) == ranking[:k]
 
 
-def test_numbers_beyond_32_bits_are_in_no_32_bit_set(view: LexicalView) -> None:
+def test_numbers_beyond_32_bits_are_in_no_32_bit_set(view: LexicalIndex) -> None:
     put(view, [(7, "red"), (2**32 + 7, "red"), (2**63 - 1, "red")], [])
     view.commit(1)
     assert numbers(find(view, "red", 9)) == [7, 2**32 + 7, 2**63 - 1]
@@ -497,7 +505,7 @@ def test_numbers_beyond_32_bits_are_in_no_32_bit_set(view: LexicalView) -> None:
         ),
     ],
 )
-def test_no_text_is_a_syntax_error(crowd: LexicalView, text: str) -> None:
+def test_no_text_is_a_syntax_error(crowd: LexicalIndex, text: str) -> None:
     assert bool(find(crowd, text, 3)) == ("red" in text)
     find(crowd, text, 3, match_all=[text], typos=True)
     assert ("red" in marked(crowd, text, text)) == ("red" in text)
@@ -506,7 +514,7 @@ def test_no_text_is_a_syntax_error(crowd: LexicalView, text: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(), document=st.text())
 def test_any_characters_can_be_asked_for_and_marked(
-    crowd: LexicalView, text: str, document: str
+    crowd: LexicalIndex, text: str, document: str
 ) -> None:
     find(crowd, text, 3, match_all=[text], typos=True)
     end = 0
@@ -516,12 +524,12 @@ def test_any_characters_can_be_asked_for_and_marked(
         end = stop
 
 
-def test_any_characters_can_be_indexed(view: LexicalView) -> None:
+def test_any_characters_can_be_indexed(view: LexicalIndex) -> None:
     fill(view, "\0 red \ud800 \U0010ffff", "", "red")
     assert numbers(find(view, "red", 9)) == [1, 3]
 
 
-def test_of_too_many_words_the_rarest_count(view: LexicalView) -> None:
+def test_of_too_many_words_the_rarest_count(view: LexicalIndex) -> None:
     rare = [f"w{n}" for n in range(MAX_WORDS)]
     fill(view, "red", " ".join(rare[:600]), "red " + " ".join(rare[600:]))
     question = " ".join(["red", *rare, *(f"unknown{n}" for n in range(9_000))])
@@ -547,6 +555,6 @@ def test_of_too_many_words_the_rarest_count(view: LexicalView) -> None:
     ],
 )
 def test_the_matched_words_are_marked_where_they_stand(
-    view: LexicalView, text: str, document: str, words: list[str]
+    view: LexicalIndex, text: str, document: str, words: list[str]
 ) -> None:
     assert marked(view, text, document) == words

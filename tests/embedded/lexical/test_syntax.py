@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.embedded.lexical.index import InvalidSyntax, LexicalView, Words
+from service.embedded.lexical.index import InvalidQueryString, LexicalIndex, TextClause
 
 ROME = [
     {"title": "Rome", "body": "The old town of the empire"},
@@ -21,16 +21,18 @@ ROME = [
 
 
 @pytest.fixture(scope="module")
-def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalView]:
-    view = LexicalView(tmp_path_factory.mktemp("view"), ["title", "body", "a b", "it.is", "docnos"])
+def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalIndex]:
+    view = LexicalIndex(
+        tmp_path_factory.mktemp("view"), ["title", "body", "a b", "it.is", "docnos"]
+    )
     view.apply(enumerate(ROME, 1), [])
     view.commit(1)
     yield view
     view.close()
 
 
-def found(view: LexicalView, query: str, *fields: str) -> list[int]:
-    return sorted(docno for docno, _ in view.search([Words(query, fields, syntax=True)], 99))
+def found(view: LexicalIndex, query: str, *fields: str) -> list[int]:
+    return sorted(docno for docno, _ in view.search([TextClause(query, fields, syntax=True)], 99))
 
 
 @pytest.mark.parametrize(
@@ -82,35 +84,38 @@ def found(view: LexicalView, query: str, *fields: str) -> list[int]:
         ("rome^0", [1, 2, 6]),
     ],
 )
-def test_a_query_string_finds(view: LexicalView, query: str, expected: list[int]) -> None:
+def test_a_query_string_finds(view: LexicalIndex, query: str, expected: list[int]) -> None:
     assert found(view, query) == expected
 
 
-def test_the_fields_of_the_clause_are_asked_where_the_query_names_none(view: LexicalView) -> None:
+def test_the_fields_of_the_clause_are_asked_where_the_query_names_none(view: LexicalIndex) -> None:
     assert found(view, "rome empire", "title") == [1, 2]
     assert found(view, "rome body:empire", "title") == [1, 2, 3]
 
 
-def test_a_boost_multiplies_the_score(view: LexicalView) -> None:
-    (_, plain), *_ = view.search([Words("title:paris", (), syntax=True)], 1)
-    (_, boosted), *_ = view.search([Words("title:paris^2.5", (), syntax=True)], 1)
+def test_a_boost_multiplies_the_score(view: LexicalIndex) -> None:
+    (_, plain), *_ = view.search([TextClause("title:paris", (), syntax=True)], 1)
+    (_, boosted), *_ = view.search([TextClause("title:paris^2.5", (), syntax=True)], 1)
     assert boosted == pytest.approx(2.5 * plain)
 
 
-def test_a_word_scores_what_it_scores_as_plain_text(view: LexicalView) -> None:
-    plain = view.search([Words("rome town", ("title", "body"))], 9)
-    assert view.search([Words("rome town", ("title", "body"), syntax=True)], 9) == plain
+def test_a_word_scores_what_it_scores_as_plain_text(view: LexicalIndex) -> None:
+    plain = view.search([TextClause("rome town", ("title", "body"))], 9)
+    assert view.search([TextClause("rome town", ("title", "body"), syntax=True)], 9) == plain
 
 
-def test_what_is_spelled_like_the_question_comes_first(view: LexicalView) -> None:
-    scores = dict(view.search([Words("title:roma~1", (), syntax=True)], 9))
+def test_what_is_spelled_like_the_question_comes_first(view: LexicalIndex) -> None:
+    scores = dict(view.search([TextClause("title:roma~1", (), syntax=True)], 9))
     assert max(scores, key=lambda docno: scores[docno]) == 4
-    scores = dict(view.search([Words("body:imperial*", (), syntax=True)], 9))
+    scores = dict(view.search([TextClause("body:imperial*", (), syntax=True)], 9))
     assert [*scores] == [3]
 
 
-def test_query_strings_and_plain_texts_may_stand_together(view: LexicalView) -> None:
-    clauses = [Words("paris OR", ("title",)), Words("+title:rome -tourist", (), syntax=True)]
+def test_query_strings_and_plain_texts_may_stand_together(view: LexicalIndex) -> None:
+    clauses = [
+        TextClause("paris OR", ("title",)),
+        TextClause("+title:rome -tourist", (), syntax=True),
+    ]
     assert sorted(docno for docno, _ in view.search(clauses, 9)) == [1, 3]
     assert sorted(docno for docno, _ in view.search(clauses, 9, match_all=["old"])) == [1]
 
@@ -155,9 +160,9 @@ def test_query_strings_and_plain_texts_may_stand_together(view: LexicalView) -> 
     ],
 )
 def test_what_cant_be_asked_is_said_in_a_sentence(
-    view: LexicalView, query: str, sentence: str
+    view: LexicalIndex, query: str, sentence: str
 ) -> None:
-    with pytest.raises(InvalidSyntax, match=sentence) as told:
+    with pytest.raises(InvalidQueryString, match=sentence) as told:
         found(view, query)
     assert len(str(told.value)) < 200
 
@@ -173,10 +178,10 @@ pieces = st.sampled_from(
 
 @settings(max_examples=400, deadline=None)
 @given(query=st.one_of(st.text(), st.lists(pieces, max_size=12).map("".join)))
-def test_any_text_is_a_query_string_or_an_invalid_one(view: LexicalView, query: str) -> None:
+def test_any_text_is_a_query_string_or_an_invalid_one(view: LexicalIndex, query: str) -> None:
     try:
-        got = view.search([Words(query, (), syntax=True)], 99)
-    except InvalidSyntax:
+        got = view.search([TextClause(query, (), syntax=True)], 99)
+    except InvalidQueryString:
         return
     assert {docno for docno, _ in got} <= {1, 2, 3, 4, 5, 6}
     assert got == sorted(got, key=lambda each: (-each[1], each[0]))
@@ -193,7 +198,7 @@ trees = st.recursive(
 )
 
 
-def by_reading(view: LexicalView, query: str) -> set[int]:
+def by_reading(view: LexicalIndex, query: str) -> set[int]:
     """The set algebra of what its words find by themselves."""
     if not query.startswith("("):
         return set(found(view, query))
@@ -210,5 +215,5 @@ def by_reading(view: LexicalView, query: str) -> set[int]:
 
 @settings(max_examples=150, deadline=None)
 @given(query=trees)
-def test_and_or_and_not_are_what_they_are_for_sets(view: LexicalView, query: str) -> None:
+def test_and_or_and_not_are_what_they_are_for_sets(view: LexicalIndex, query: str) -> None:
     assert set(found(view, query)) == by_reading(view, query)

@@ -13,8 +13,8 @@ import numpy as np
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.index import EmbeddedIndex
 from service.embedded.schema import Dense, Schema, Sparse, Text
-from service.inference.embedders import Corpus, Vector, Vectors
-from service.inference.port import Reranker
+from service.inference.embedder import CorpusStatistics, Vector, Vectors
+from service.inference.reranker import Reranker
 
 NS = "here"
 
@@ -41,11 +41,11 @@ class TinyEmbedder:
         unit: Vectors = vectors / np.maximum(lengths, 1e-9)
         return unit
 
-    def embed_query(self, text: str, corpus: Corpus) -> Vector:
+    def embed_query(self, text: str, corpus: CorpusStatistics) -> Vector:
         vector: Vector = self.embed([text])[0]
         return vector
 
-    def count(self, texts: Sequence[str], corpus: Corpus, by: int) -> None:
+    def count(self, texts: Sequence[str], corpus: CorpusStatistics, by: int) -> None:
         corpus.texts += by * len(texts)
 
 

@@ -10,7 +10,7 @@ import pytest
 from pinecone.errors import ApiError, ServiceError
 
 from service.embedded.data_directory import opened_index
-from service.inference.port import Ranking
+from service.inference.reranker import RerankResult
 from service.inference.wordllama import WordLlamaEmbedder
 from tests.embedded.pinecone_api.calls import BOTH, NS, SEVERAL_TEXTS, SPARSE, WORDS, opened
 
@@ -30,14 +30,14 @@ class ByLength:
     def __init__(self) -> None:
         self.asked: list[tuple[str, list[str]]] = []
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+    async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
         self.asked.append((query, list(documents)))
         scored = [(at, float(len(text))) for at, text in enumerate(documents)]
-        return Ranking(sorted(scored, key=lambda pair: -pair[1]), 3)
+        return RerankResult(sorted(scored, key=lambda pair: -pair[1]), 3)
 
 
 class Failing(ByLength):
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+    async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
         raise ConnectionError
 
 

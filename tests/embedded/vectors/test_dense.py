@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from usearch.index import Index
 
-from service.embedded.sealed import SealedFiles
-from service.embedded.vectors.dense import EXACT_BELOW, DenseView, Vector
+from service.embedded.storage.checkpoint_files import CheckpointFiles
+from service.embedded.vectors.dense import EXACT_BELOW, DenseIndex, Vector
 
 DIMENSION = 16
 METRICS = ["cosine", "dotproduct", "euclidean"]
@@ -33,8 +33,8 @@ def numbered(rows: Vector, first: int = 1) -> list[tuple[int, bytes]]:
 
 def filled(
     folder: Path, count: int, metric: str = "cosine", dtype: str = "f16"
-) -> tuple[DenseView, Vector]:
-    view = DenseView(folder, DIMENSION, metric, dtype=dtype)
+) -> tuple[DenseIndex, Vector]:
+    view = DenseIndex(folder, DIMENSION, metric, dtype=dtype)
     rows = vectors(count)
     view.apply(numbered(rows), [])
     return view, rows
@@ -111,7 +111,7 @@ def test_of_equals_the_lower_number_comes_first(
 ) -> None:
     """Small whole numbers have exact scores, and many ties."""
     every = np.array(rows, dtype=np.float32)
-    view = DenseView(tmp_path_factory.mktemp("dense"), DIMENSION, metric, dtype=dtype)
+    view = DenseIndex(tmp_path_factory.mktemp("dense"), DIMENSION, metric, dtype=dtype)
     view.apply(numbered(every), [])
     among = set(range(1, len(rows) + 1, 2 if odd else 1))
     asked = np.array(query, dtype=np.float32)
@@ -128,7 +128,7 @@ def test_the_same_vector_has_the_same_score_wherever_it_lies(
     once = vectors(1, 4, wide)[0]
     rows = vectors(EXACT_BELOW - 1000, 1, wide)
     rows[::7] = once
-    view = DenseView(tmp_path, wide, metric, dtype=dtype)
+    view = DenseIndex(tmp_path, wide, metric, dtype=dtype)
     view.apply(numbered(rows), [])
     same = list(range(1, len(rows) + 1, 7))
     found = view.search(once, 300)
@@ -138,7 +138,7 @@ def test_the_same_vector_has_the_same_score_wherever_it_lies(
 
 
 def test_raw_numbers_keep_their_precision_and_their_range(tmp_path: Path) -> None:
-    view = DenseView(tmp_path, 2, "dotproduct", dtype="f32")
+    view = DenseIndex(tmp_path, 2, "dotproduct", dtype="f32")
     rows = np.array([[1e6, 0], [1e-9, 0], [2e-9, 0], [70000, 0]], dtype=np.float32)
     view.apply(numbered(rows), [])
     found = view.search(np.array([1, 0], dtype=np.float32), 4)
@@ -147,14 +147,14 @@ def test_raw_numbers_keep_their_precision_and_their_range(tmp_path: Path) -> Non
 
 
 def test_the_nearest_comes_first_and_its_score_is_the_squared_distance(tmp_path: Path) -> None:
-    view = DenseView(tmp_path, 2, "euclidean", dtype="f32")
+    view = DenseIndex(tmp_path, 2, "euclidean", dtype="f32")
     view.apply(numbered(np.array([[3, 4], [0, 1], [0, 0]], dtype=np.float32)), [])
     assert view.search(np.zeros(2, dtype=np.float32), 3) == [(3, 0.0), (2, 1.0), (1, 25.0)]
 
 
 @pytest.mark.parametrize("dtype", ["f16", "f32"])
 def test_what_has_no_direction_is_like_nothing(tmp_path: Path, dtype: str) -> None:
-    view = DenseView(tmp_path, 2, "cosine", dtype=dtype)
+    view = DenseIndex(tmp_path, 2, "cosine", dtype=dtype)
     view.apply(numbered(np.array([[-1, 0], [0, 0], [1, 0]], dtype=np.float32)), [])
     found = view.search(np.array([5, 0], dtype=np.float32), 3)
     assert [number for number, _ in found] == [3, 2, 1]
@@ -191,7 +191,7 @@ def test_of_clustered_vectors_nearly_all_of_the_best_are_found(tmp_path: Path) -
         return np.asarray(rows, dtype=np.float32)
 
     rows = texts(10_000)
-    view = DenseView(tmp_path, wide)
+    view = DenseIndex(tmp_path, wide)
     view.apply(numbered(rows), [])
     hits = 0
     for query in texts(100):
@@ -206,7 +206,7 @@ def test_the_largest_numbers_that_there_are_do_no_harm(tmp_path: Path, metric: s
     rows = vectors(EXACT_BELOW + 1000)
     rows[:500] *= np.float32(3e38)
     rows[500:1000] *= np.float32(1e-38)
-    view = DenseView(tmp_path, DIMENSION, metric, dtype="f32")
+    view = DenseIndex(tmp_path, DIMENSION, metric, dtype="f32")
     view.apply(numbered(rows), [])
     for query in (rows[3], rows[700], rows[2000]):
         found = view.search(query, 20)
@@ -222,7 +222,7 @@ def test_the_largest_numbers_that_there_are_do_no_harm(tmp_path: Path, metric: s
 
 
 def test_a_direction_is_kept_however_long_or_short_the_vector(tmp_path: Path) -> None:
-    view = DenseView(tmp_path, 2, "cosine")
+    view = DenseIndex(tmp_path, 2, "cosine")
     lengths = np.array([[1e-30], [1e-6], [1], [1e6], [1e30]], dtype=np.float32)
     view.apply(numbered(lengths * np.array([3, 4], dtype=np.float32)), [])
     found = view.search(np.array([4e30, 3e30], dtype=np.float32), 5)
@@ -232,7 +232,7 @@ def test_a_direction_is_kept_however_long_or_short_the_vector(tmp_path: Path) ->
 @pytest.mark.parametrize("share", [2, 50])
 def test_a_filter_that_leaves_very_many_is_filled_up(tmp_path: Path, share: int) -> None:
     """The graph proposes, widely; where it can't, all of the set is scored."""
-    view = DenseView(tmp_path, DIMENSION, exact_up_to=100)
+    view = DenseIndex(tmp_path, DIMENSION, exact_up_to=100)
     rows = vectors(2 * EXACT_BELOW)
     view.apply(numbered(rows), [])
     among = set(range(1, 2 * EXACT_BELOW, share))
@@ -258,7 +258,7 @@ def test_after_any_changes_in_any_order_it_holds_what_it_should(
     wide = 8192
     rows = np.zeros((401, wide), dtype=np.float32)
     rows[:, 0], rows[:, 1] = 1, np.arange(401) / 400
-    view = DenseView(tmp_path_factory.mktemp("dense"), wide, "dotproduct")
+    view = DenseIndex(tmp_path_factory.mktemp("dense"), wide, "dotproduct")
     held: set[int] = set()
     for added, removed in steps:
         shuffled = list(added)
@@ -296,7 +296,7 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path, dtype: str) -> Non
     view.save(7)
     view.apply(numbered(vectors(1, 6), 1001), [5, 6])
     view.save(8)
-    again = DenseView(tmp_path, DIMENSION, dtype=dtype)
+    again = DenseIndex(tmp_path, DIMENSION, dtype=dtype)
     assert again.load()
     assert again.applied == 8
     assert len(again) == 999
@@ -307,8 +307,8 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path, dtype: str) -> Non
 
 
 def test_an_empty_view_can_be_saved(tmp_path: Path) -> None:
-    DenseView(tmp_path, DIMENSION).save(3)
-    again = DenseView(tmp_path, DIMENSION)
+    DenseIndex(tmp_path, DIMENSION).save(3)
+    again = DenseIndex(tmp_path, DIMENSION)
     assert again.load()
     assert (again.applied, len(again)) == (3, 0)
 
@@ -319,7 +319,7 @@ def test_a_damaged_or_missing_file_is_no_saved_state(tmp_path: Path, damage: byt
     view.save(7)
     (saved,) = tmp_path.iterdir()
     saved.write_bytes(saved.read_bytes()[:5000] if damage is None else damage)
-    assert DenseView(tmp_path, DIMENSION).load() is False
+    assert DenseIndex(tmp_path, DIMENSION).load() is False
 
 
 def test_one_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_one_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[at] ^= 1 << chance.randrange(8)
         saved.write_bytes(damaged)
-        assert DenseView(tmp_path, DIMENSION).load() is False
+        assert DenseIndex(tmp_path, DIMENSION).load() is False
 
 
 def test_the_older_state_is_taken_where_the_newest_is_damaged(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_the_older_state_is_taken_where_the_newest_is_damaged(tmp_path: Path) ->
     (saved,) = tmp_path.iterdir()
     (tmp_path / f"{9:020d}.usearch").write_bytes(saved.read_bytes())  # named for another change
     (tmp_path / "notes.usearch").write_bytes(b"?")
-    again = DenseView(tmp_path, DIMENSION)
+    again = DenseIndex(tmp_path, DIMENSION)
     assert again.load()
     assert again.applied == 7
 
@@ -355,7 +355,7 @@ def test_vectors_of_another_kind_are_not_loaded(
 ) -> None:
     view, _ = filled(tmp_path, 10)
     view.save(7)
-    assert DenseView(tmp_path, dimension, metric, dtype=dtype).load() is False
+    assert DenseIndex(tmp_path, dimension, metric, dtype=dtype).load() is False
 
 
 def test_a_file_of_the_former_layout_is_no_saved_state(tmp_path: Path) -> None:
@@ -364,16 +364,16 @@ def test_a_file_of_the_former_layout_is_no_saved_state(tmp_path: Path) -> None:
     former.add(np.arange(1, 101), vectors(100))
     saved = former.save()
     assert saved is not None
-    SealedFiles(tmp_path, ".usearch", f"dense cosine f16 {DIMENSION}").write(7, [saved])
-    view = DenseView(tmp_path, DIMENSION)
+    CheckpointFiles(tmp_path, ".usearch", f"dense cosine f16 {DIMENSION}").write(7, [saved])
+    view = DenseIndex(tmp_path, DIMENSION)
     assert view.load() is False
     view.apply(numbered(vectors(100)), [])
     view.save(8)
-    assert DenseView(tmp_path, DIMENSION).load()
+    assert DenseIndex(tmp_path, DIMENSION).load()
 
 
 def test_an_empty_view_and_an_empty_set_find_nothing(tmp_path: Path) -> None:
-    view = DenseView(tmp_path, DIMENSION)
+    view = DenseIndex(tmp_path, DIMENSION)
     assert view.search(vectors(1)[0], 5) == []
     view, rows = filled(tmp_path, 10)
     assert view.search(rows[0], 5, BitMap()) == []
@@ -413,6 +413,6 @@ def test_searches_go_on_while_others_write_and_save(tmp_path: Path) -> None:
             thread.join()
     assert not troubles
     assert min(asked) > 0
-    again = DenseView(tmp_path, DIMENSION)
+    again = DenseIndex(tmp_path, DIMENSION)
     assert again.load()
     assert (again.applied, len(again)) == (6, len(view))

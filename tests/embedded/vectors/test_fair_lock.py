@@ -1,4 +1,4 @@
-"""Turns are taken one at a time, and nobody waits for somebody who came later."""
+"""Fair locks are taken one at a time, and nobody waits for somebody who came later."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from service.embedded.storage.fair_lock import Turns
+from service.embedded.storage.fair_lock import FairLock
 
 
 def test_one_at_a_time() -> None:
-    turns = Turns()
+    turns = FairLock()
     count = 0
 
     def work() -> None:
@@ -31,7 +31,7 @@ def test_one_at_a_time() -> None:
 
 
 def test_who_loops_over_it_lets_the_others_in_between() -> None:
-    turns = Turns()
+    turns = FairLock()
     order: list[str] = []
     asking, done = threading.Event(), threading.Event()
 
@@ -58,7 +58,7 @@ def test_who_loops_over_it_lets_the_others_in_between() -> None:
 
 
 def test_a_turn_is_passed_on_after_an_error() -> None:
-    turns = Turns()
+    turns = FairLock()
     with pytest.raises(ZeroDivisionError), turns:
         _ = 1 / 0
     with turns:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from service.embedded.vectors.sparse import SparseView, pack, unpack
+from service.embedded.vectors.sparse import SparseIndex, pack, unpack
 
 SparseVector = dict[int, float]
 
@@ -43,7 +43,7 @@ def brute_force(
 
 
 def asked(
-    view: SparseView, query: SparseVector, k: int, among: set[int] | None = None
+    view: SparseIndex, query: SparseVector, k: int, among: set[int] | None = None
 ) -> list[tuple[int, float]]:
     chosen = None if among is None else BitMap(among)
     return view.search(list(query), list(query.values()), k, chosen)
@@ -64,7 +64,7 @@ def test_after_any_changes_a_search_is_brute_force(
     among: set[int] | None,
 ) -> None:
     folder = tmp_path_factory.mktemp("sparse")
-    view = SparseView(folder)
+    view = SparseIndex(folder)
     held: dict[int, SparseVector] = {}
     for added, removed in steps:
         new = {docno: v for docno, v in added.items() if docno not in held or docno in removed}
@@ -74,7 +74,7 @@ def test_after_any_changes_a_search_is_brute_force(
     assert len(view) == len(held)
     assert asked(view, query, k, among) == brute_force(held, query, k, among)
     view.save(5)
-    again = SparseView(folder)
+    again = SparseIndex(folder)
     assert again.load()
     assert asked(again, query, k, among) == brute_force(held, query, k, among)
     assert len(again) == len(held)
@@ -86,7 +86,7 @@ def test_many_documents_in_many_portions(tmp_path: Path) -> None:
         docno: {chance.randrange(200): chance.randrange(-40, 40) / 8 for _ in range(10)}
         for docno in range(1, 5001)
     }
-    view = SparseView(tmp_path)
+    view = SparseIndex(tmp_path)
     view.apply([(docno, packed(vector)) for docno, vector in held.items()], [])
     for start in range(1, 4000, 500):
         removed = range(start, start + 400)
@@ -102,7 +102,7 @@ def test_many_documents_in_many_portions(tmp_path: Path) -> None:
 
 
 def test_who_shares_no_index_is_not_found_and_who_does_is_even_at_zero(tmp_path: Path) -> None:
-    view = SparseView(tmp_path)
+    view = SparseIndex(tmp_path)
     vectors = [{1: 1.0, 2: -1.0}, {3: 5.0}, {}, {1: -2.0}]
     view.apply([(docno, packed(vector)) for docno, vector in enumerate(vectors, 1)], [])
     assert asked(view, {1: 1.0, 2: 1.0}, 10) == [(1, 0.0), (4, -2.0)]
@@ -150,7 +150,7 @@ def test_what_was_not_packed_is_not_unpacked(raw: bytes) -> None:
 
 
 def test_one_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
-    view = SparseView(tmp_path)
+    view = SparseIndex(tmp_path)
     view.apply([(docno, packed({docno % 7: 1.0, 9: 2.0})) for docno in range(1, 50)], [])
     view.save(7)
     (saved,) = tmp_path.iterdir()
@@ -160,19 +160,19 @@ def test_one_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[at] ^= 1 << chance.randrange(8)
         saved.write_bytes(damaged)
-        assert SparseView(tmp_path).load() is False
+        assert SparseIndex(tmp_path).load() is False
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
         saved.write_bytes(whole[:length])
-        assert SparseView(tmp_path).load() is False
+        assert SparseIndex(tmp_path).load() is False
 
 
 def test_the_saved_state_is_the_newest_and_the_only_one(tmp_path: Path) -> None:
-    assert SparseView(tmp_path / "nothing").load() is False
-    view = SparseView(tmp_path)
+    assert SparseIndex(tmp_path / "nothing").load() is False
+    view = SparseIndex(tmp_path)
     for seq in (7, 8):
         view.apply([(seq, packed({1: 1.0}))], [])
         view.save(seq)
-    again = SparseView(tmp_path)
+    again = SparseIndex(tmp_path)
     assert again.load()
     assert (again.applied, len(again)) == (8, 2)
     assert len(list(tmp_path.iterdir())) == 1
@@ -180,7 +180,7 @@ def test_the_saved_state_is_the_newest_and_the_only_one(tmp_path: Path) -> None:
 
 def test_searches_go_on_while_others_write_and_save(tmp_path: Path) -> None:
     """What is there all the time is found all the time, with its score."""
-    view = SparseView(tmp_path)
+    view = SparseIndex(tmp_path)
     view.apply([(docno, packed({docno: 1.0, 0: 1.0})) for docno in range(1, 3000)], [])
     done = threading.Event()
     troubles: list[str] = []

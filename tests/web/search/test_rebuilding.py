@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from service.app import create_app
-from service.embedded.views.following import Follower
+from service.embedded.views.follower import Follower
 from service.settings import load_settings
 from tests.conftest import calling
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class RerankResult:
     """Each document's position with its score, best first, and the units used."""
 
     order: list[tuple[int, float]]
@@ -27,4 +27,4 @@ class Reranker(Protocol):
         """How many documents one call takes."""
         ...
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking: ...
+    async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult: ...

@@ -24,7 +24,7 @@ ANSWER_S = 5.0  # how long the hub may take to say that it has a model
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def package(name: str, setting: str, distribution: str) -> ModuleType:
+def import_optional(name: str, setting: str, distribution: str) -> ModuleType:
     """Import a package that is not installed by default."""
     if find_spec(name) is None:
         raise StartupFailed(
@@ -39,11 +39,11 @@ def package(name: str, setting: str, distribution: str) -> ModuleType:
         ) from exc
 
 
-def loaded(setting: str, model: str, load: Callable[[Path], T]) -> tuple[T, str]:
+def load_model(setting: str, model: str, load: Callable[[Path], T]) -> tuple[T, str]:
     """What `load` makes of the model's folder, and the identity of its weights."""
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return _tried(setting, model, folder, load), digest_of(folder, _files(folder))
+        return _tried(setting, model, folder, load), files_digest(folder, _files(folder))
     if not _HUB_ID.fullmatch(model):
         raise StartupFailed(
             f"{setting}: there is no folder {model!r}, and no model can be so called"
@@ -63,7 +63,7 @@ def loaded(setting: str, model: str, load: Callable[[Path], T]) -> tuple[T, str]
     return found, f"{model}@{snapshot.name[:12]}"
 
 
-def digest_of(folder: Path, files: Iterable[Path]) -> str:
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
     """Short, and another for other contents; where the folder is makes no difference."""
     total = hashlib.sha256()
     for path in sorted(files):
@@ -85,7 +85,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _snapshot(setting: str, model: str, *, cached: bool) -> Path:
-    hub = package("huggingface_hub", setting, "huggingface-hub")
+    hub = import_optional("huggingface_hub", setting, "huggingface-hub")
     try:
         if not cached:  # fetching has no limit of its own for the first answer
             hub.HfApi().model_info(model, timeout=ANSWER_S)

@@ -15,13 +15,13 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from service.embedded.columns import Column, is_value
+from service.embedded.filters.columns import Column, is_value
 from service.indexes.filters import MATCH, ORDER, shown
 
 Match = Callable[[str, str, str], BitMap]
 
 
-class Columns:
+class FilterIndex:
     """Every namespace's documents by value. Not thread-safe: the caller holds a lock.
 
     `select` and the other questions change nothing, and what they return is the asker's own.

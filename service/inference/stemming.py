@@ -25,7 +25,7 @@ _FUNCTION_WORDS = """
     """
 
 
-class Words:
+class Stemmer:
     """Any thread may use it. Stems are kept, since words come again and again."""
 
     def __init__(self, language: str = "english") -> None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.embedded.lexical.index import Words
+from service.embedded.lexical.index import TextClause
 
 Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class SemanticQuery:
     """How near a text's embedding is to that of a field."""
 
     field: str
@@ -22,7 +22,7 @@ class Meaning:
 
 
 @dataclass(frozen=True, slots=True)
-class Nearness:
+class DenseQuery:
     """How near a vector is to that of a field."""
 
     field: str
@@ -30,7 +30,7 @@ class Nearness:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class SparseQuery:
     """The dot product of a sparse vector with that of a field."""
 
     field: str
@@ -39,11 +39,11 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class LexicalQuery:
     """BM25 of words, out of documents that have every word of `match_all`."""
 
-    clauses: Sequence[Words]
+    clauses: Sequence[TextClause]
     match_all: Sequence[str] = ()
 
 
-Ranking = Meaning | Nearness | Product | Wording
+IndexQuery = SemanticQuery | DenseQuery | SparseQuery | LexicalQuery

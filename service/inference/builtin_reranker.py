@@ -19,10 +19,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.embedders import Corpus, Embedder, readable
-from service.inference.port import Ranking
-from service.inference.static import StaticEmbedder
-from service.inference.words import Words
+from service.inference.embedder import CorpusStatistics, Embedder, truncate_text
+from service.inference.reranker import RerankResult
+from service.inference.static_embedder import StaticEmbedder
+from service.inference.stemming import Stemmer
 
 Scores = NDArray[np.float64]
 
@@ -35,36 +35,36 @@ CLOSENESS = 16.0  # how much more a closer neighbour counts
 SATURATION, LENGTH = 1.2, 0.75  # the usual k1 and b of BM25
 
 
-class LocalReranker:
+class BuiltinReranker:
     """Scores lie between 0 and 1, and compare a text with the others of the same call."""
 
     model = "builtin"
     max_documents = 200
 
     def __init__(
-        self, embedder: Embedder, corpus: Callable[[], Corpus], language: str = "english"
+        self, embedder: Embedder, corpus: Callable[[], CorpusStatistics], language: str = "english"
     ) -> None:
         self._embedder = embedder
         self._corpus = corpus
-        self._words = Words(language)
+        self._words = Stemmer(language)
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+    async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
         return await asyncio.to_thread(self._rank, query, documents)
 
-    def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+    def _rank(self, query: str, documents: Sequence[str]) -> RerankResult:
         if not documents:
-            return Ranking([], 0)
-        texts = [readable(text[:READ_CHARS]) for text in documents]
+            return RerankResult([], 0)
+        texts = [truncate_text(text[:READ_CHARS]) for text in documents]
         corpus = self._corpus()
         vectors = self._embedder.embed(texts).astype(np.float64)
         meaning = vectors @ self._embedder.embed_query(query, corpus).astype(np.float64)
-        words = self._word_scores(readable(query[:READ_CHARS]), texts, corpus)
+        words = self._word_scores(truncate_text(query[:READ_CHARS]), texts, corpus)
         own = _standard(MEANING * _standard(meaning) + WORDS * _standard(words))
         scores = 1 / (1 + np.exp(-own - COMPANY * _standard(_company(own, vectors))))
         order = np.argsort(-scores, kind="stable")  # equals keep the order that they came in
-        return Ranking([(int(index), float(scores[index])) for index in order], 0)
+        return RerankResult([(int(index), float(scores[index])) for index in order], 0)
 
-    def _word_scores(self, query: str, texts: Sequence[str], corpus: Corpus) -> Scores:
+    def _word_scores(self, query: str, texts: Sequence[str], corpus: CorpusStatistics) -> Scores:
         """BM25 over the candidates, and a bonus for pairs of words."""
         written = self._words.written(query)
         asked = self._words.of(query)
@@ -93,7 +93,7 @@ class LocalReranker:
         scores: Scores = saturated @ (idf * np.array(list(counts.values()), dtype=np.float64))
         return scores + PAIRS * np.array(bonus)
 
-    def _idf(self, words: Sequence[str], having: Scores, corpus: Corpus) -> Scores:
+    def _idf(self, words: Sequence[str], having: Scores, corpus: CorpusStatistics) -> Scores:
         """How rare each word is among the candidates, and in the corpus where that is known."""
         found = (having > 0).sum(axis=0)
         idf: Scores = np.log1p((len(having) - found + 0.5) / (found + 0.5))

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from service.inference.embedders import Corpus, Vector, Vectors, readable, unit
-from service.inference.weights import loaded, package
+from service.inference.embedder import CorpusStatistics, Vector, Vectors, normalize, truncate_text
+from service.inference.model_files import import_optional, load_model
 
 BATCH = 32
 
 
-class SentenceEncoder:
+class SentenceTransformerEmbedder:
     """Understands more than static vectors do, and takes a thousand times as long.
 
     A text is read up to the model's own limit. Calls take turns: its tokenizer is not one to be
@@ -23,12 +23,12 @@ class SentenceEncoder:
     """
 
     def __init__(self, setting: str, model: str) -> None:
-        library = package("sentence_transformers", setting, "sentence-transformers")
+        library = import_optional("sentence_transformers", setting, "sentence-transformers")
 
         def load(folder: Path) -> Any:
             return library.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
-        self._model, identity = loaded(setting, model, load)
+        self._model, identity = load_model(setting, model, load)
         self._turn = threading.Lock()
         self.dimension = int(self._encode("encode_document", ["a"]).shape[1])
         self.name = f"sentence-transformers-{self.dimension}@{identity}"
@@ -40,13 +40,13 @@ class SentenceEncoder:
             vectors[rows] = self._encode("encode_document", [texts[row] for row in rows])
         return vectors
 
-    def embed_query(self, text: str, corpus: Corpus) -> Vector:  # noqa: ARG002 - it is the port's
+    def embed_query(self, text: str, corpus: CorpusStatistics) -> Vector:  # noqa: ARG002 - it is the port's
         if not text or text.isspace():
             return np.zeros(self.dimension, dtype=np.float32)
         (vector,) = self._encode("encode_query", [text])
         return np.asarray(vector)
 
-    def count(self, texts: Sequence[str], corpus: Corpus, by: int) -> None:
+    def count(self, texts: Sequence[str], corpus: CorpusStatistics, by: int) -> None:
         """It has no word pieces to count."""
 
     def _encode(self, way: str, texts: Sequence[str]) -> Vectors:
@@ -55,10 +55,10 @@ class SentenceEncoder:
         for start in range(0, len(texts), BATCH):
             with self._turn:  # a query need not wait for all of a long load
                 vectors = getattr(self._model, way)(
-                    [readable(text) for text in texts[start : start + BATCH]],
+                    [truncate_text(text) for text in texts[start : start + BATCH]],
                     batch_size=BATCH,
                     show_progress_bar=False,
                     convert_to_numpy=True,
                 )
-            found.append(unit(np.asarray(vectors, dtype=np.float32)))
+            found.append(normalize(np.asarray(vectors, dtype=np.float32)))
         return np.concatenate(found)

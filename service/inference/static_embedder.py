@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from service.inference.embedders import Corpus, Pieces, Vector, Vectors, readable, unit
+from service.inference.embedder import (
+    CorpusStatistics,
+    Pieces,
+    Vector,
+    Vectors,
+    normalize,
+    truncate_text,
+)
 
 CHUNK_TEXTS = 64
 CHUNK_CHARS = 32_768  # a text that is longer is a chunk of its own
@@ -43,18 +50,18 @@ class StaticEmbedder:
                     vectors[row] = self._pieces[np.array(ids)].sum(axis=0)
             self._remember(texts[done : done + len(tokens)], tokens)
             done += len(tokens)
-        return unit(vectors)
+        return normalize(vectors)
 
-    def embed_query(self, text: str, corpus: Corpus) -> Vector:
+    def embed_query(self, text: str, corpus: CorpusStatistics) -> Vector:
         ((pieces,),) = self._tokens([text])
         ids = np.array(pieces, dtype=np.int64)
         weights = np.ones(len(ids), dtype=np.float32)
         if corpus.texts > 0:
             weights = np.sqrt(np.log1p(corpus.texts / (corpus.seen(ids) + 0.5))).astype(np.float32)
-        (vector,) = unit((weights @ self._pieces[ids])[np.newaxis])
+        (vector,) = normalize((weights @ self._pieces[ids])[np.newaxis])
         return np.asarray(vector)
 
-    def count(self, texts: Sequence[str], corpus: Corpus, by: int) -> None:
+    def count(self, texts: Sequence[str], corpus: CorpusStatistics, by: int) -> None:
         recent = self._recent
         found = {text: pieces for text in texts if (pieces := recent.pop(text, None)) is not None}
         self._recent_chars -= sum(map(len, found))
@@ -63,7 +70,7 @@ class StaticEmbedder:
         for tokens in self._tokens(unseen):
             corpus.enter([_once(ids) for ids in tokens], by)
 
-    def rarity(self, words: Sequence[str], corpus: Corpus) -> NDArray[np.float64]:
+    def rarity(self, words: Sequence[str], corpus: CorpusStatistics) -> NDArray[np.float64]:
         """The idf of each word, which is at least as rare in the corpus as its rarest piece."""
         each = [_once(ids) for tokens in self._tokens(words) for ids in tokens]
         having = np.array([corpus.seen(ids).min(initial=corpus.texts) for ids in each])
@@ -104,7 +111,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
     chunk: list[str] = []
     chars = 0
     for text in texts:
-        read = readable(text)
+        read = truncate_text(text)
         read = "" if read.isspace() else read
         if chunk and (len(chunk) == CHUNK_TEXTS or chars + len(read) > CHUNK_CHARS):
             yield chunk

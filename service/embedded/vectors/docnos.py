@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Docnos = NDArray[np.uint32]
 
 
-def places(ascending: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.intp]:
+def positions_in(ascending: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.intp]:
     """Where each of the wanted is, -1 for those that are not."""
     at = ascending.searchsorted(wanted)
     if len(ascending):
@@ -23,7 +23,7 @@ def places(ascending: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray
     return at
 
 
-def ranked(
+def top_k(
     docnos: Docnos, scores: NDArray[np.floating[Any]], k: int, *, lower_is_better: bool = False
 ) -> list[tuple[int, float]]:
     """The k best, equals in the order of their numbers: one question has one answer."""

@@ -10,14 +10,14 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from service.embedded.filters import Columns, Match
-from service.embedded.lexical.index import DamagedView, LexicalView
+from service.embedded.filters.index import FilterIndex, Match
+from service.embedded.lexical.index import CorruptIndex, LexicalIndex
 from service.embedded.schema import LANGUAGES, Schema
-from service.embedded.sealed import SealedFiles
+from service.embedded.storage.checkpoint_files import CheckpointFiles
 from service.embedded.storage.store import Document
-from service.embedded.vectors.dense import DenseView
-from service.embedded.vectors.sparse import SparseView
-from service.inference.embedders import Corpus, Embedder
+from service.embedded.vectors.dense import DenseIndex
+from service.embedded.vectors.sparse import SparseIndex
+from service.inference.embedder import CorpusStatistics, Embedder
 
 AT_ONCE = 64  # documents that are entered into the columns before a search may look at them again
 SOON_S, LATER_S = 0.3, 300.0
@@ -25,7 +25,7 @@ SELDOM = 10_000
 ATTEMPTS = 5  # at removing a folder
 
 
-class ColumnsView:
+class FilterView:
     """Who has which value. It is in memory alone, and read anew at every start."""
 
     name = "the columns"
@@ -35,14 +35,14 @@ class ColumnsView:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._lock = threading.Lock()
-        self._columns = Columns(left_out=list(schema.texts))
+        self._columns = FilterIndex(left_out=list(schema.texts))
 
     def open(self) -> int | None:
         return None
 
     def reset(self) -> None:
         with self._lock:
-            self._columns = Columns(left_out=list(self._schema.texts))
+            self._columns = FilterIndex(left_out=list(self._schema.texts))
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
         steps = [(self._columns.remove, each) for each in removed]
@@ -69,7 +69,7 @@ class ColumnsView:
             return self._columns.select(namespace, filter, match)
 
 
-class WordsView:
+class LexicalView:
     """Every worded field, in one lexical index."""
 
     name = "the lexical view"
@@ -80,18 +80,18 @@ class WordsView:
         self._folder = folder
         self._fields = schema.worded
         self._languages = {name: LANGUAGES[schema.texts[name].language] for name in schema.worded}
-        self._lexical: LexicalView | None = None
+        self._lexical: LexicalIndex | None = None
 
     @property
-    def lexical(self) -> LexicalView:
+    def lexical(self) -> LexicalIndex:
         if self._lexical is None:
-            raise DamagedView("the lexical view is closed")
+            raise CorruptIndex("the lexical view is closed")
         return self._lexical
 
     def open(self) -> int | None:
         try:
             self._lexical = self._opened()
-        except DamagedView:
+        except CorruptIndex:
             self.reset()
         return self.lexical.applied or None
 
@@ -114,11 +114,11 @@ class WordsView:
         if lexical is not None:
             lexical.close()
 
-    def _opened(self) -> LexicalView:
-        return LexicalView(self._folder, self._fields, languages=self._languages)
+    def _opened(self) -> LexicalIndex:
+        return LexicalIndex(self._folder, self._fields, languages=self._languages)
 
 
-class DenseFieldView:
+class DenseView:
     """The vectors of one field: those of its texts, or those that the caller brings."""
 
     save_within_s, shown_by_saving = LATER_S, False
@@ -142,8 +142,8 @@ class DenseFieldView:
         _remove(self._folder)
         self.dense = self._empty()
 
-    def _empty(self) -> DenseView:
-        return DenseView(self._folder, self._dimension, self._metric, dtype=self._dtype)
+    def _empty(self) -> DenseIndex:
+        return DenseIndex(self._folder, self._dimension, self._metric, dtype=self._dtype)
 
     @property
     def save_every(self) -> int:
@@ -168,7 +168,7 @@ class DenseFieldView:
         """What is in memory goes with the object."""
 
 
-class SparseFieldView:
+class SparseView:
     """The raw sparse vectors of one field."""
 
     save_every, save_within_s, shown_by_saving = SELDOM, LATER_S, False
@@ -178,15 +178,15 @@ class SparseFieldView:
         self.vector_field: str | None = field
         self._field = field
         self._folder = folder
-        self.sparse = SparseView(folder)
+        self.sparse = SparseIndex(folder)
 
     def open(self) -> int | None:
-        self.sparse = SparseView(self._folder)
+        self.sparse = SparseIndex(self._folder)
         return self.sparse.applied if self.sparse.load() else None
 
     def reset(self) -> None:
         _remove(self._folder)
-        self.sparse = SparseView(self._folder)
+        self.sparse = SparseIndex(self._folder)
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
         vectors = [(each.docno, each.vectors.get(self._field)) for each in added]
@@ -201,7 +201,7 @@ class SparseFieldView:
         """What is in memory goes with the object."""
 
 
-class CorpusView:
+class CorpusStatisticsView:
     """What is common in the texts of one field: queries are weighted by it."""
 
     vector_field: str | None = None
@@ -211,14 +211,14 @@ class CorpusView:
         self.name = f"the statistics of {field!r}"
         self._field = field
         self._folder = folder
-        self._files = SealedFiles(folder, ".corpus", f"corpus {embedder.name}")
+        self._files = CheckpointFiles(folder, ".corpus", f"corpus {embedder.name}")
         self._embedder = embedder
-        self.corpus = Corpus()
+        self.corpus = CorpusStatistics()
 
     def open(self) -> int | None:
         for seq, content in self._files.read():
             try:
-                self.corpus = Corpus.from_bytes(bytes(content))
+                self.corpus = CorpusStatistics.from_bytes(bytes(content))
             except ValueError:
                 continue
             return seq
@@ -226,7 +226,7 @@ class CorpusView:
 
     def reset(self) -> None:
         _remove(self._folder)
-        self.corpus = Corpus()
+        self.corpus = CorpusStatistics()
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
         for documents, by in ((added, 1), (removed, -1)):
@@ -240,7 +240,7 @@ class CorpusView:
         """What is in memory goes with the object."""
 
 
-def forget_views(folder: Path) -> None:
+def delete_views(folder: Path) -> None:
     """Of an index that nobody has open; the next start makes them again from what is stored."""
     for kind in ("lexical", "dense", "sparse", "corpus"):
         _remove(folder / kind)

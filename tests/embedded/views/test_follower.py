@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from service.embedded.storage.store import Document, Store
-from service.embedded.storage.writer import Clear, Cut, Put, Remove
-from service.embedded.views.following import Follower
+from service.embedded.storage.writer import ClearNamespace, Delete, Put, TrimLog
+from service.embedded.views.follower import Follower
 
 LONG = 20.0  # seconds after which something has gone wrong
 
@@ -156,7 +156,7 @@ def test_a_view_follows_what_is_written(store: FollowedStore, shown_by_saving: b
     follower = follow(store, view)
     for start in range(0, 900, 300):
         seq = fill(store, 300, start)
-        store.write_now([Remove("n", str(start)), put(str(start + 1), "changed")])
+        store.write_now([Delete("n", str(start)), put(str(start + 1), "changed")])
         assert follower.wait(seq + 3, LONG, visible=True)
         assert view.searched == there(store)
 
@@ -248,10 +248,10 @@ def test_a_view_that_the_log_does_not_lead_to_is_rebuilt(
 ) -> None:
     disk = Saved()
     fill(store, 700)
-    store.write_now([Clear("m"), Remove("n", "3")])
+    store.write_now([ClearNamespace("m"), Delete("n", "3")])
     if why == "the log was cut":
         disk.seq, disk.content = 100, {99999: {"text": "wrong"}}
-        store.write_now([Cut(101)])
+        store.write_now([TrimLog(101)])
     elif why == "from the future":
         disk.seq, disk.content = 100_000, {99999: {"text": "wrong"}}
     view = DictView(disk, shown_by_saving=shown_by_saving)

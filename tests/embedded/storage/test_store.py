@@ -17,17 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded.storage.store import FORMAT, Document, OtherFormat, Store
+from service.embedded.storage.store import FORMAT, Document, Store, UnsupportedFormat
 from service.embedded.storage.writer import (
-    Clear,
-    Cut,
+    ClearNamespace,
+    Delete,
+    DeleteVersion,
     Name,
-    Note,
-    Outdated,
     Put,
-    Removal,
-    Remove,
-    Written,
+    SetMetadata,
+    TrimLog,
+    VersionConflict,
+    WriteResult,
 )
 from tests.e2e.process import ROOT
 
@@ -66,7 +66,9 @@ def ids(documents: list[Document]) -> list[str]:
 
 
 async def test_what_was_written_is_there_under_its_id_and_its_number(store: Store) -> None:
-    assert await store.write([put("a", "first"), put("b")]) == Written(seq=2, added=2, removed=0)
+    assert await store.write([put("a", "first"), put("b")]) == WriteResult(
+        seq=2, added=2, removed=0
+    )
     (document,) = store.by_id("n", ["a", "nobody"])
     assert document.fields == {"text": "first"}
     assert store.documents([document.docno, 99]) == {document.docno: document}
@@ -89,7 +91,7 @@ async def test_vectors_are_read_when_they_are_asked_for_one_field_or_all(store: 
 async def test_a_changed_record_is_a_new_version_in_the_old_ones_place(store: Store) -> None:
     await store.write([put("a", "old")])
     before = current(store, "a")
-    assert await store.write([put("a", "new")]) == Written(seq=3, added=1, removed=1)
+    assert await store.write([put("a", "new")]) == WriteResult(seq=3, added=1, removed=1)
     after = current(store, "a")
     assert after.fields == {"text": "new"}
     assert after.docno > before.docno
@@ -102,7 +104,7 @@ async def test_a_number_is_never_used_again(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         await store.write([put("a")])
         first = current(store, "a").docno
-        await store.write([Remove("n", "a")])
+        await store.write([Delete("n", "a")])
     with opened(tmp_path) as store:
         await store.write([put("a")])
         assert current(store, "a").docno > first
@@ -112,7 +114,7 @@ async def test_only_the_version_that_was_read_is_replaced(store: Store) -> None:
     await store.write([put("a", "one")])
     read = current(store, "a").docno
     await store.write([put("a", "two", instead_of=read)])
-    with pytest.raises(Outdated):
+    with pytest.raises(VersionConflict):
         await store.write([put("b"), put("a", "three", instead_of=read)])
     assert current(store, "a").fields == {"text": "two"}
     assert store.by_id("n", ["b"]) == [], "nor was the rest of the batch written"
@@ -122,8 +124,8 @@ async def test_a_version_is_removed_only_while_it_is_current(store: Store) -> No
     await store.write([put("a", "one")])
     old = current(store, "a").docno
     await store.write([put("a", "two")])
-    assert (await store.write([Removal(old)])).removed == 0
-    assert (await store.write([Removal(current(store, "a").docno)])).removed == 1
+    assert (await store.write([DeleteVersion(old)])).removed == 0
+    assert (await store.write([DeleteVersion(current(store, "a").docno)])).removed == 1
     assert store.by_id("n", ["a"]) == []
 
 
@@ -140,7 +142,7 @@ async def test_a_bad_batch_does_not_spoil_those_that_share_its_transaction(store
     unwritable = Put("n", "bad", {"x": {1, 2}})
     writes = [store.write([put(str(i))]) for i in range(20)] + [store.write([unwritable])]
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
-    assert [type(each) for each in outcomes].count(Written) == 20
+    assert [type(each) for each in outcomes].count(WriteResult) == 20
     assert isinstance(outcomes[-1], TypeError)
     assert len(store.by_id("n", [str(i) for i in range(20)])) == 20
 
@@ -218,7 +220,7 @@ async def test_a_prefix_means_its_characters_and_no_pattern(store: Store) -> Non
 async def test_namespaces_are_there_by_name_or_by_their_records(store: Store) -> None:
     await store.write([put("a"), put("b", namespace="m"), Name("empty"), Name("m")])
     assert store.namespaces() == {"n": 1, "m": 1, "empty": 0}
-    assert (await store.write([Clear("n"), Clear("m")])).removed == 2
+    assert (await store.write([ClearNamespace("n"), ClearNamespace("m")])).removed == 2
     assert store.namespaces() == {"m": 0, "empty": 0}
     await store.write([Name("m", exists=False), Name("never there", exists=False)])
     assert store.namespaces() == {"empty": 0}
@@ -227,8 +229,8 @@ async def test_namespaces_are_there_by_name_or_by_their_records(store: Store) ->
 async def test_facts_are_noted_replaced_and_forgotten(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         assert store.fact("embedder") is None
-        store.write_now([Note("embedder", "one"), Note("other", "x")])
-        store.write_now([Note("embedder", "two"), Note("other", None)])
+        store.write_now([SetMetadata("embedder", "one"), SetMetadata("other", "x")])
+        store.write_now([SetMetadata("embedder", "two"), SetMetadata("other", None)])
     with opened(tmp_path) as store:
         assert store.fact("embedder") == "two"
         assert store.fact("other") is None
@@ -240,9 +242,9 @@ async def test_facts_are_noted_replaced_and_forgotten(tmp_path: Path) -> None:
 async def test_changes_tell_what_was_missed_and_nothing_that_came_and_went(store: Store) -> None:
     seen = (await store.write([put("stays"), put("goes"), put("changes", "old")])).seq
     gone = {each.docno for each in store.by_id("n", ["goes", "changes"])}
-    await store.write([Remove("n", "goes"), put("changes", "new"), put("comes")])
+    await store.write([Delete("n", "goes"), put("changes", "new"), put("comes")])
     await store.write([put("passes")])
-    last = await store.write([Remove("n", "passes")])
+    last = await store.write([Delete("n", "passes")])
     missed = store.changes(seen, 1000, "text")
     assert missed.seq == last.seq == store.seq()
     assert {each.id for each in missed.added} == {"changes", "comes"}
@@ -254,7 +256,7 @@ async def test_changes_tell_what_was_missed_and_nothing_that_came_and_went(store
 
 async def test_the_log_knows_what_a_removed_document_was(store: Store) -> None:
     seen = (await store.write([put("a", "said", namespace="m")])).seq
-    await store.write([Clear("m")])
+    await store.write([ClearNamespace("m")])
     (removed,) = store.changes(seen, 10).removed
     assert (removed.namespace, removed.id, removed.fields) == ("m", "a", {"text": "said"})
 
@@ -264,7 +266,7 @@ async def test_whatever_the_window_a_follower_ends_up_with_what_is_there(store: 
     rng = random.Random(3)
     for _ in range(120):
         id = str(rng.randrange(6))
-        await store.write([put(id, str(rng.random())) if rng.random() < 0.7 else Remove("n", id)])
+        await store.write([put(id, str(rng.random())) if rng.random() < 0.7 else Delete("n", id)])
     expected = {each.docno: each.fields for each in store.by_id("n", [*map(str, range(6))])}
     for window in (1, 2, 3, 7, 1000):
         at, held = 0, dict[int, dict[str, object]]()
@@ -281,12 +283,12 @@ async def test_whatever_the_window_a_follower_ends_up_with_what_is_there(store: 
 async def test_a_log_that_was_cut_says_from_where_it_can_be_followed(store: Store) -> None:
     await store.write([put(str(i)) for i in range(10)])
     assert store.log_starts_after() == 0
-    await store.write([Cut(6)])
+    await store.write([TrimLog(6)])
     assert store.log_starts_after() == 6
     assert ids(store.changes(6, 100).added) == ["6", "7", "8", "9"]
-    await store.write([Cut(4)])
+    await store.write([TrimLog(4)])
     assert store.log_starts_after() == 6, "what was cut does not come back"
-    await store.write([Cut(10)])
+    await store.write([TrimLog(10)])
     assert store.seq() == 10
     assert (await store.write([put("next")])).seq == 11
 
@@ -296,7 +298,7 @@ async def test_a_snapshot_stays_as_it_was_whatever_is_written(store: Store) -> N
     with store.snapshot("text", batch=10) as snapshot:
         assert (snapshot.seq, snapshot.total) == (25, 25)
         first = next(snapshot.batches)
-        await store.write([Clear("n"), put("new")])
+        await store.write([ClearNamespace("n"), put("new")])
         rest = list(snapshot.batches)
     assert [len(batch) for batch in [first, *rest]] == [10, 10, 5]
     seen = [each for batch in [first, *rest] for each in batch]
@@ -324,7 +326,7 @@ def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> N
     path = tmp_path / "records.db"
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    with pytest.raises(OtherFormat, match=f"format {FORMAT + 1}"):
+    with pytest.raises(UnsupportedFormat, match=f"format {FORMAT + 1}"):
         Store(path)
     with contextlib.closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA user_version").fetchone() == (FORMAT + 1,)
@@ -358,7 +360,7 @@ async def test_no_file_and_no_thread_is_left(tmp_path: Path, reason: str) -> Non
     elif reason == "other format":
         with contextlib.closing(sqlite3.connect(tmp_path / "records.db")) as other:
             other.execute("CREATE TABLE documents (x)")
-        with pytest.raises(OtherFormat):
+        with pytest.raises(UnsupportedFormat):
             Store(tmp_path / "records.db")
     else:
         (tmp_path / "records.db").write_bytes(b"no database" * 1000)
@@ -394,7 +396,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from service.embedded.storage.store import Store
-from service.embedded.storage.writer import Cut, Put
+from service.embedded.storage.writer import TrimLog, Put
 
 async def main():
     store = Store(Path(sys.argv[1]))
@@ -402,7 +404,7 @@ async def main():
         batch = [Put("n", f"{i}-{j}", {"text": "x" * 200}, {"v": b"1234"}) for j in range(3)]
         written = await store.write(batch)
         if i % 10 == 9:
-            store.submit([Cut(written.seq)])
+            store.submit([TrimLog(written.seq)])
         print(i, flush=True)
 
 asyncio.run(main())

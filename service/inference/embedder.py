@@ -41,16 +41,16 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Vectors: ...
 
-    def embed_query(self, text: str, corpus: Corpus) -> Vector:
+    def embed_query(self, text: str, corpus: CorpusStatistics) -> Vector:
         """A query can be told what is common in the corpus that it is put to."""
         ...
 
-    def count(self, texts: Sequence[str], corpus: Corpus, by: int) -> None:
+    def count(self, texts: Sequence[str], corpus: CorpusStatistics, by: int) -> None:
         """Enter texts into the corpus's statistics (`by` 1), or take them out (-1)."""
         ...
 
 
-class Corpus:
+class CorpusStatistics:
     """In how many texts each word piece stands. Stored vectors never depend on it.
 
     One thread may write while others read: they may find a text half counted, which moves a weight
@@ -85,7 +85,7 @@ class Corpus:
         return body + zlib.crc32(body).to_bytes(4, "little")
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> Corpus:
+    def from_bytes(cls, raw: bytes) -> CorpusStatistics:
         """What `to_bytes` gave; a ValueError if it is anything else."""
         body, checksum = raw[:-4], raw[-4:]
         if len(body) < _HEAD.size or zlib.crc32(body).to_bytes(4, "little") != checksum:
@@ -99,13 +99,13 @@ class Corpus:
         return corpus
 
 
-def readable(text: str) -> str:
+def truncate_text(text: str) -> str:
     """The part of a text that is read. Half of a surrogate pair is a character to Python alone."""
     text = text[:READ_CHARS]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def unit(vectors: Vectors) -> Vectors:
+def normalize(vectors: Vectors) -> Vectors:
     """The same directions with length one; zeros stay zeros, and what is no number becomes zero."""
     vectors = np.nan_to_num(vectors, posinf=0.0, neginf=0.0)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

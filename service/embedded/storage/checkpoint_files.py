@@ -18,7 +18,7 @@ TRAILER = struct.Struct("<II8s")  # checksum, length of the facts, mark
 MARK = b"cascade1"
 
 
-class SealedFiles:
+class CheckpointFiles:
     """The files `<seq><suffix>` of one folder, all of one kind."""
 
     def __init__(self, folder: Path, suffix: str, kind: str) -> None:

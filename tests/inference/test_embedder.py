@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference.embedders import Corpus, Embedder
-from service.inference.models import embedder_for
-from tests.inference.folders import (
+from service.inference.embedder import CorpusStatistics, Embedder
+from service.inference.models import open_embedder
+from tests.inference.model_folders import (
     copied,
     encoder_folder,
     model2vec_folder,
@@ -37,11 +37,11 @@ HARD = [
 def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Embedder:
     folder = tmp_path_factory.mktemp("models")
     if request.param == "wordllama":
-        return embedder_for("wordllama")
+        return open_embedder("wordllama")
     if request.param == "model2vec":
-        return embedder_for(f"model2vec:{model2vec_folder(folder / 'static')}")
+        return open_embedder(f"model2vec:{model2vec_folder(folder / 'static')}")
     needs_transformers()
-    return embedder_for(f"sentence-transformers:{encoder_folder(folder)}")
+    return open_embedder(f"sentence-transformers:{encoder_folder(folder)}")
 
 
 def test_vectors_have_length_one_and_those_of_texts_without_content_are_zero(
@@ -51,13 +51,13 @@ def test_vectors_have_length_one_and_those_of_texts_without_content_are_zero(
     assert vectors.shape == (4, embedder.dimension)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 0, 0, 1], atol=1e-5)
-    assert not embedder.embed_query("", Corpus()).any()
-    assert not embedder.embed_query(" ", Corpus()).any()
+    assert not embedder.embed_query("", CorpusStatistics()).any()
+    assert not embedder.embed_query(" ", CorpusStatistics()).any()
     assert embedder.embed([]).shape == (0, embedder.dimension)
 
 
 def test_any_string_has_a_vector(embedder: Embedder) -> None:
-    corpus = Corpus()
+    corpus = CorpusStatistics()
     embedder.count(HARD, corpus, 1)
     vectors = embedder.embed(HARD)
     assert np.isfinite(vectors).all()
@@ -82,8 +82,8 @@ def test_threads_get_what_one_alone_would_get(embedder: Embedder) -> None:
 
 
 def test_what_is_common_in_the_corpus_counts_less_in_a_query() -> None:
-    embedder = embedder_for("wordllama")
-    corpus = Corpus()
+    embedder = open_embedder("wordllama")
+    corpus = CorpusStatistics()
     embedder.count(["pump"] * 99 + ["bread"], corpus, 1)
     pump, bread = embedder.embed(["pump", "bread"])
     query = embedder.embed_query("pump bread", corpus)
@@ -92,9 +92,9 @@ def test_what_is_common_in_the_corpus_counts_less_in_a_query() -> None:
 
 @pytest.mark.parametrize("embedded_before", [True, False])
 def test_counting_out_what_was_counted_in_leaves_nothing(embedded_before: bool) -> None:
-    embedder = embedder_for("wordllama")
+    embedder = open_embedder("wordllama")
     texts = ["the cat", "the dog", "the dog", "", "long " * 3_000]
-    corpus = Corpus()
+    corpus = CorpusStatistics()
     if embedded_before:
         embedder.embed(texts)
     embedder.count(texts, corpus, 1)
@@ -111,7 +111,7 @@ def test_a_static_vector_is_what_its_own_library_says(tmp_path: Path) -> None:
     folder = model2vec_folder(tmp_path / "model")
     texts = ["the cat", "soft bread of the dog", "nothing known", "is " * 600 + "cat"]
     expected = StaticModel.from_pretrained(folder).encode(texts)
-    found = embedder_for(f"model2vec:{folder}").embed(texts)
+    found = open_embedder(f"model2vec:{folder}").embed(texts)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -119,20 +119,22 @@ def test_a_name_follows_the_weights_and_not_the_place(tmp_path: Path) -> None:
     first = model2vec_folder(tmp_path / "first")
     elsewhere = copied(first, tmp_path / "elsewhere")
     other = model2vec_folder(tmp_path / "other", seed=2)
-    names = [embedder_for(f"model2vec:{each}").name for each in (first, elsewhere, other)]
+    names = [open_embedder(f"model2vec:{each}").name for each in (first, elsewhere, other)]
     assert names[0] == names[1] != names[2]
     assert names[0].startswith("model2vec-8@")
     assert str(tmp_path) not in names[0]
     (elsewhere / "README.md").write_text("Another word about it")
-    assert embedder_for(f"model2vec:{elsewhere}").name == names[0]
+    assert open_embedder(f"model2vec:{elsewhere}").name == names[0]
 
 
 def test_prompts_tell_queries_from_documents(tmp_path: Path) -> None:
     needs_transformers()
     folder = encoder_folder(tmp_path, prompts={"query": "the cat is ", "document": ""})
-    embedder = embedder_for(f"sentence-transformers:{folder}")
+    embedder = open_embedder(f"sentence-transformers:{folder}")
     (document,) = embedder.embed(["the cat is soft"])
-    np.testing.assert_allclose(embedder.embed_query("soft", Corpus()), document, atol=1e-5)
+    np.testing.assert_allclose(
+        embedder.embed_query("soft", CorpusStatistics()), document, atol=1e-5
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -140,10 +142,10 @@ def test_prompts_tell_queries_from_documents(tmp_path: Path) -> None:
 def test_a_corpus_comes_back_as_it_was_saved_or_not_at_all(
     texts: list[list[int]], data: st.DataObject
 ) -> None:
-    corpus = Corpus()
+    corpus = CorpusStatistics()
     corpus.enter([np.array(sorted(set(text)), dtype=np.int64) for text in texts], 1)
     raw = corpus.to_bytes()
-    again = Corpus.from_bytes(raw)
+    again = CorpusStatistics.from_bytes(raw)
     assert again.texts == len(texts)
     ids = np.arange(301)
     np.testing.assert_array_equal(again.seen(ids), corpus.seen(ids))
@@ -153,18 +155,18 @@ def test_a_corpus_comes_back_as_it_was_saved_or_not_at_all(
     at = data.draw(st.integers(0, len(raw) - 1))
     for damaged in (raw[:at], raw + b"\0", raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]):
         with pytest.raises(ValueError, match="corpus statistics"):
-            Corpus.from_bytes(damaged)
+            CorpusStatistics.from_bytes(damaged)
 
 
 def test_a_corpus_can_be_read_and_saved_while_it_is_written() -> None:
-    embedder = embedder_for("wordllama")
-    corpus = Corpus()
+    embedder = open_embedder("wordllama")
+    corpus = CorpusStatistics()
     stop = threading.Event()
 
     def read() -> Iterator[int]:
         while not stop.is_set():
             embedder.embed_query("the cat", corpus)
-            yield Corpus.from_bytes(corpus.to_bytes()).texts
+            yield CorpusStatistics.from_bytes(corpus.to_bytes()).texts
 
     with ThreadPoolExecutor(2) as pool:
         reading = pool.submit(lambda: list(read()))

@@ -13,7 +13,7 @@ from service.indexes.pinecone import SOURCE_TAG
 from service.indexes.pool import Pool
 from service.indexes.reads import Careful
 from service.indexes.transport import lean
-from service.inference.port import Ranking
+from service.inference.reranker import RerankResult
 
 LONGEST_S = 30.0  # whoever has less time gives the call up
 
@@ -28,8 +28,8 @@ class PineconeReranker:
         self.max_documents = MAX_DOCUMENTS[model]
         self._reads = Careful(pool)
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
-        async def ask(client: AsyncPinecone) -> Ranking:
+    async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
+        async def ask(client: AsyncPinecone) -> RerankResult:
             result = await client.inference.rerank(
                 model=self.model,
                 query=query,
@@ -40,7 +40,7 @@ class PineconeReranker:
             order = [(ranked.index, float(ranked.score)) for ranked in result.data]
             if sorted(index for index, _ in order) != list(range(len(documents))):
                 raise ValueError("the reranker did not rank each document once")
-            return Ranking(order, result.usage.rerank_units)
+            return RerankResult(order, result.usage.rerank_units)
 
         asked = await self._reads.ask(ask, LONGEST_S)
         return replace(asked.answer, tries=asked.tries)

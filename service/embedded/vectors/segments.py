@@ -22,7 +22,7 @@ from numkong import cdist
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from service.embedded.order import Docnos, places, ranked
+from service.embedded.vectors.docnos import Docnos, positions_in, top_k
 
 Matrix = NDArray[Any]
 Places = NDArray[np.intp]
@@ -42,13 +42,13 @@ KINDS = {"cosine": "cos", "dotproduct": "ip", "euclidean": "l2sq"}  # usearch's 
 
 
 @dataclass(frozen=True)
-class Leaf:
+class Segment:
     docnos: Docnos  # ascending
     rows: Matrix
     room: tuple[Docnos, Matrix] | None = None  # arrays of which these are the beginning
 
 
-class Vectors:
+class SegmentedVectors:
     """One writer at a time; any number of searches beside it."""
 
     def __init__(self, dimension: int, metric: str, dtype: str) -> None:
@@ -57,7 +57,7 @@ class Vectors:
         self._dimension = dimension
         self._leaf_rows = max(64, LEAF_BYTES // (dimension * self.dtype.itemsize))
         self._scored_rows = max(64, SCORED_BYTES // (dimension * self.dtype.itemsize))
-        self._leaves: tuple[Leaf, ...] = ()
+        self._leaves: tuple[Segment, ...] = ()
 
     def __len__(self) -> int:
         return sum(len(leaf.docnos) for leaf in self._leaves)
@@ -97,7 +97,7 @@ class Vectors:
         """Which of them (ascending) are not here."""
         missing = np.ones(len(docnos), dtype=np.bool_)
         for leaf, start, end in _parts(self._leaves, docnos):
-            missing[start:end] = places(leaf.docnos, docnos[start:end]) < 0
+            missing[start:end] = positions_in(leaf.docnos, docnos[start:end]) < 0
         return missing
 
     def change(self, docnos: Docnos, rows: Matrix, removed: Docnos) -> None:
@@ -105,7 +105,7 @@ class Vectors:
         if not self._leaves:
             self._leaves = tuple(self._cut(docnos, rows))
             return
-        changed: list[Leaf] = []
+        changed: list[Segment] = []
         following = _firsts(self._leaves)[1:]  # what is before them belongs to the leaf before
         new = [0, *np.searchsorted(docnos, following).tolist(), len(docnos)]
         old = [0, *np.searchsorted(removed, following).tolist(), len(removed)]
@@ -125,7 +125,7 @@ class Vectors:
         return self._ranked(self._candidates(wanted), query, k)
 
     def _ranked(
-        self, candidates: Iterable[tuple[Leaf, Places | None]], query: Matrix, k: int
+        self, candidates: Iterable[tuple[Segment, Places | None]], query: Matrix, k: int
     ) -> list[tuple[int, float]]:
         found: list[tuple[Docnos, Scores]] = []
         for leaf, at in candidates:
@@ -139,12 +139,12 @@ class Vectors:
             return []
         docnos = np.concatenate([each for each, _ in found])
         scores = np.concatenate([each for _, each in found])
-        return ranked(docnos, scores, k, lower_is_better=self._metric == "euclidean")
+        return top_k(docnos, scores, k, lower_is_better=self._metric == "euclidean")
 
-    def _candidates(self, wanted: Docnos) -> Iterator[tuple[Leaf, Places | None]]:
+    def _candidates(self, wanted: Docnos) -> Iterator[tuple[Segment, Places | None]]:
         """The leaves to look at, and which of their rows, if not all."""
         for leaf, start, end in _parts(self._leaves, wanted):
-            at = places(leaf.docnos, wanted[start:end])
+            at = positions_in(leaf.docnos, wanted[start:end])
             here = at >= 0
             if not here.all():
                 at = at[here]
@@ -191,8 +191,10 @@ class Vectors:
 
     # --- how leaves are made ---------------------------------------------------------------------
 
-    def _remade(self, leaf: Leaf, docnos: Docnos, rows: Matrix, removed: Docnos) -> list[Leaf]:
-        gone = places(leaf.docnos, removed)
+    def _remade(
+        self, leaf: Segment, docnos: Docnos, rows: Matrix, removed: Docnos
+    ) -> list[Segment]:
+        gone = positions_in(leaf.docnos, removed)
         gone = gone[gone >= 0]
         if not len(docnos) and not len(gone):
             return [leaf]
@@ -200,10 +202,10 @@ class Vectors:
         if len(gone):
             old, kept = np.delete(old, gone), np.delete(kept, gone, axis=0)
         if not len(docnos):
-            return [Leaf(old, kept)] if len(old) else []
+            return [Segment(old, kept)] if len(old) else []
         if not len(old) or docnos[0] > old[-1]:
             fits = max(0, self._leaf_rows - len(old))
-            continued = Leaf(old, kept, None if len(gone) else leaf.room)
+            continued = Segment(old, kept, None if len(gone) else leaf.room)
             if fits:
                 continued = self._continued(continued, docnos[:fits], rows[:fits])
             return [continued, *self._cut(docnos[fits:], rows[fits:])]
@@ -211,7 +213,7 @@ class Vectors:
         order = np.argsort(both)
         return self._cut(both[order], np.concatenate([kept, rows])[order])
 
-    def _continued(self, leaf: Leaf, docnos: Docnos, rows: Matrix) -> Leaf:
+    def _continued(self, leaf: Segment, docnos: Docnos, rows: Matrix) -> Segment:
         """With more behind it: in its room, which is nobody else's, or in a larger one."""
         start, end = len(leaf.docnos), len(leaf.docnos) + len(docnos)
         room = leaf.room
@@ -223,22 +225,24 @@ class Vectors:
             )
             room[0][:start], room[1][:start] = leaf.docnos, leaf.rows
         room[0][start:end], room[1][start:end] = docnos, rows
-        return Leaf(room[0][:end], room[1][:end], room)
+        return Segment(room[0][:end], room[1][:end], room)
 
-    def _cut(self, docnos: Docnos, rows: Matrix) -> list[Leaf]:
+    def _cut(self, docnos: Docnos, rows: Matrix) -> list[Segment]:
         starts = range(0, len(docnos), self._leaf_rows)
         return [
-            Leaf(docnos[at : at + self._leaf_rows].copy(), rows[at : at + self._leaf_rows].copy())
+            Segment(
+                docnos[at : at + self._leaf_rows].copy(), rows[at : at + self._leaf_rows].copy()
+            )
             for at in starts
         ]
 
-    def _joined(self, leaves: Sequence[Leaf]) -> list[Leaf]:
+    def _joined(self, leaves: Sequence[Segment]) -> list[Segment]:
         """Neighbours of which little was left become one: many small leaves are slow to search."""
-        joined: list[Leaf] = []
+        joined: list[Segment] = []
         for leaf in leaves:
             last = joined[-1] if joined else None
             if last and len(last.docnos) + len(leaf.docnos) <= self._leaf_rows // 2:
-                joined[-1] = Leaf(
+                joined[-1] = Segment(
                     np.concatenate([last.docnos, leaf.docnos]),
                     np.concatenate([last.rows, leaf.rows]),
                 )
@@ -247,11 +251,11 @@ class Vectors:
         return joined
 
 
-def _firsts(leaves: Sequence[Leaf]) -> Docnos:
+def _firsts(leaves: Sequence[Segment]) -> Docnos:
     return np.array([leaf.docnos[0] for leaf in leaves], dtype=np.uint32)
 
 
-def _parts(leaves: Sequence[Leaf], docnos: Docnos) -> Iterator[tuple[Leaf, int, int]]:
+def _parts(leaves: Sequence[Segment], docnos: Docnos) -> Iterator[tuple[Segment, int, int]]:
     """The leaves in whose range some of the numbers (ascending) are, and which."""
     if not leaves or not len(docnos):
         return

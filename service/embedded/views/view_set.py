@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from service.embedded.storage.store import Store
-from service.embedded.storage.writer import Cut
-from service.embedded.views.following import Follower, View
+from service.embedded.storage.writer import TrimLog
+from service.embedded.views.follower import Follower, View
 
 PATIENCE_S = 30.0  # with a view that has to catch up
 START_WITHIN_S = 10.0  # from then on, who asks is told how far it is
@@ -21,11 +21,11 @@ CUT_EVERY = 20_000  # changes
 ViewT = TypeVar("ViewT", bound=View)
 
 
-class Rebuilding(Exception):
+class TemporarilyUnavailable(Exception):
     """The view that a search needs is being made anew, or does not follow at present."""
 
 
-class Followers:
+class ViewSet:
     """Empty until it is told to lead."""
 
     def __init__(self) -> None:
@@ -77,9 +77,9 @@ class Followers:
             self.caught_up(view, seq, visible=True)
 
     def caught_up(self, view: View, seq: int, *, visible: bool = False) -> None:
-        """Wait for one view; `Rebuilding` if it does not get there."""
+        """Wait for one view; `TemporarilyUnavailable` if it does not get there."""
         if not self._followers[view].wait(seq, PATIENCE_S, visible=visible):
-            raise Rebuilding(f"{view.name} is behind; try again")
+            raise TemporarilyUnavailable(f"{view.name} is behind; try again")
 
     def complete(self, view: ViewT | None) -> ViewT:
         """The view, if it can be searched."""
@@ -87,7 +87,7 @@ class Followers:
         follower = self._followers[view]
         if not follower.complete:
             done = follower.rebuilding or 0.0
-            raise Rebuilding(f"{view.name} is being rebuilt, {done:.0%} done")
+            raise TemporarilyUnavailable(f"{view.name} is being rebuilt, {done:.0%} done")
         return view
 
     def progress(self, views: Sequence[View]) -> float | None:
@@ -111,4 +111,4 @@ class Followers:
         seq = min(follower.saved for follower in self._followers.values())
         if seq - self._cut_at >= CUT_EVERY:
             self._cut_at = seq
-            self._store.submit([Cut(seq)])
+            self._store.submit([TrimLog(seq)])

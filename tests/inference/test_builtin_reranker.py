@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference.embedders import Corpus
-from service.inference.local import LocalReranker
-from service.inference.models import embedder_for, reranker_for
+from service.inference.builtin_reranker import BuiltinReranker
+from service.inference.embedder import CorpusStatistics
+from service.inference.models import open_embedder, open_reranker
 from service.inference.wordllama import WordLlamaEmbedder
-from tests.inference.folders import encoder_folder, needs_transformers
+from tests.inference.model_folders import encoder_folder, needs_transformers
 
 EMBEDDER = WordLlamaEmbedder()
 TEXTS = [
@@ -23,10 +23,10 @@ TEXTS = [
 ]
 
 
-def reranker() -> LocalReranker:
-    corpus = Corpus()
+def reranker() -> BuiltinReranker:
+    corpus = CorpusStatistics()
     EMBEDDER.count(TEXTS, corpus, 1)
-    return LocalReranker(EMBEDDER, lambda: corpus)
+    return BuiltinReranker(EMBEDDER, lambda: corpus)
 
 
 async def best(query: str, texts: list[str]) -> str:
@@ -69,7 +69,7 @@ async def test_words_are_known_in_their_other_forms_in_other_languages(language:
         "greek": ("σπίτια", ["Ο σκύλος γαβγίζει", "Το σπίτι στη γωνία"]),
         "tamil": ("வீடு", ["நாய் குரைக்கிறது", "மூலையில் வீடு"]),
     }[language]
-    found = await LocalReranker(EMBEDDER, Corpus, language).rerank(query, texts)
+    found = await BuiltinReranker(EMBEDDER, CorpusStatistics, language).rerank(query, texts)
     assert found.order[0][0] == 1
 
 
@@ -101,6 +101,8 @@ async def test_it_reads_with_whatever_embedder_the_index_has(
 ) -> None:
     needs_transformers()
     folder = encoder_folder(tmp_path_factory.mktemp("encoder"))
-    found = reranker_for("builtin", embedder_for(f"sentence-transformers:{folder}"), Corpus)
+    found = open_reranker(
+        "builtin", open_embedder(f"sentence-transformers:{folder}"), CorpusStatistics
+    )
     assert found is not None
     assert (await found.rerank("E81", TEXTS)).order[0][0] == 1

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from service.embedded.columns import LONGEST, Column
-from service.embedded.filters import Columns
+from service.embedded.filters.columns import LONGEST, Column
+from service.embedded.filters.index import FilterIndex
 from service.indexes.filters import check_filter
 
 Documents = dict[int, tuple[str, dict[str, Any]]]
@@ -114,7 +114,7 @@ class Kept:
     """The documents twice: in columns, and in a dict for the plain matcher."""
 
     def __init__(self) -> None:
-        self.columns = Columns()
+        self.columns = FilterIndex()
         self.documents: Documents = {}
         self._last = 0
 
@@ -261,8 +261,8 @@ EXAMPLES: list[tuple[str, dict[str, Any], set[int]]] = [
 ]
 
 
-def films() -> Columns:
-    columns = Columns()
+def films() -> FilterIndex:
+    columns = FilterIndex()
     for docno, fields in FILMS.items():
         columns.add(docno, "films", fields)
     columns.add(9, "elsewhere", FILMS[1])
@@ -286,7 +286,7 @@ def test_no_filter_selects_the_namespace_and_no_other() -> None:
 
 
 def test_what_was_selected_is_the_askers_own() -> None:
-    columns = Columns()
+    columns = FilterIndex()
     for docno in range(1, 2001):
         columns.add(docno, "ns", {"genre": "drama", "year": 1990})
     everything = BitMap(range(1, 2001))
@@ -314,7 +314,7 @@ def test_what_was_selected_is_the_askers_own() -> None:
 
 
 def test_long_texts_are_told_apart_by_all_of_their_characters() -> None:
-    columns = Columns()
+    columns = FilterIndex()
     columns.add(1, "ns", {"text": LONG})
     columns.add(2, "ns", {"text": LONG + "!", "list": [LONG, "short"]})
     columns.add(3, "ns", {"text": "\ud800" * 600})
@@ -326,7 +326,7 @@ def test_long_texts_are_told_apart_by_all_of_their_characters() -> None:
 
 
 def test_a_field_that_is_left_out_can_be_there_but_not_compared() -> None:
-    columns = Columns(left_out=["chunk_text"])
+    columns = FilterIndex(left_out=["chunk_text"])
     columns.add(1, "ns", {"chunk_text": LONG, "year": 1990})
     columns.add(2, "ns", {"chunk_text": None, "year": 1990})
     assert columns.select("ns", {"chunk_text": {"$exists": True}}) == BitMap([1])
@@ -407,7 +407,7 @@ def test_a_column_of_numbers_forgets_what_is_removed_at_once(seed: int) -> None:
 def test_nothing_stays_of_what_was_removed() -> None:
     rng = random.Random(7)
     bodies = {docno: some_fields(rng) for docno in range(1, 4001)}
-    columns = Columns()
+    columns = FilterIndex()
     columns.add(9001, "ns", {"rating": "none", "mixed": 5})
     for docno, body in bodies.items():
         columns.add(docno, "ns", body)
