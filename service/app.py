@@ -15,7 +15,7 @@ from quart import Quart
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
-from service.access.door import Door
+from service.access.policy import AccessPolicy
 from service.admission.controller import AdmissionController
 from service.backends import sources_for
 from service.backends.facade import Backend
@@ -30,21 +30,24 @@ from service.records.importing import Importing
 from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.web import access, documentation, envelope, errors
+from service.web import authentication as access
+from service.web import errors
+from service.web import openapi as documentation
+from service.web import request_context as envelope
+from service.web.admission_middleware import AdmissionMiddleware
 from service.web.bodies import request_class
 from service.web.export import routes as export
 from service.web.export.abort import may_break_off
-from service.web.gate import AdmissionMiddleware
+from service.web.http_connection import HTTPConnection
 from service.web.imports import routes as imports
 from service.web.operations import operations_blueprint
-from service.web.paced import PacedConnection
-from service.web.proxy import trust_proxies
+from service.web.proxy_headers import trust_proxies
 from service.web.records import routes as records
 from service.web.search.as_you_type import socket_blueprint
 from service.web.search.cursors import Cursors
 from service.web.search.routes import search_blueprint, searchings_of
 from service.web.search.stream import stream_blueprint
-from service.web.sockets import Sockets
+from service.web.websocket_connection import WebSocketRegistry
 
 # How long after a write a search may still find what was there before.
 SETTLE_S: dict[str, float] = {"pinecone": 10.0, "embedded": 2.0}
@@ -94,14 +97,16 @@ def create_app(
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.invalidate)
     admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
     searchings = searchings_of(settings, backend, answers, cursors)
-    door = Door(settings.service_keys, settings.host, settings.trusted_proxy_hops, settings.origins)
+    door = AccessPolicy(
+        settings.service_keys, settings.host, settings.trusted_proxy_hops, settings.origins
+    )
     jobs = _jobs_for(settings, backend, admission, lifecycle)
 
     app = Cascade("service", static_folder=None)
     limits = {records.PATH: settings.max_records_body_bytes}
     app.request_class = request_class(limits, streamed={imports.PATH})
-    app.asgi_http_class = PacedConnection
-    app.asgi_websocket_class = Sockets(lifecycle).connection  # type: ignore[assignment]
+    app.asgi_http_class = HTTPConnection
+    app.asgi_websocket_class = WebSocketRegistry(lifecycle).connection  # type: ignore[assignment]
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
         BODY_TIMEOUT=settings.body_timeout_s,

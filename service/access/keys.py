@@ -12,7 +12,7 @@ from hashlib import sha256
 NAME_SIZE = 16
 
 
-class Keys:
+class ApiKeys:
     """The keys that are accepted; none at all is false."""
 
     def __init__(self, keys: Iterable[str]) -> None:
@@ -27,7 +27,7 @@ class Keys:
         return sum(hmac.compare_digest(known, digest) for known in self._digests) > 0
 
 
-def name_of(key: str) -> str:
+def key_fingerprint(key: str) -> str:
     """A short name for a key, which does not give it away."""
     return _digest(key).hex()[:NAME_SIZE]
 

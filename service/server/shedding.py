@@ -1,6 +1,6 @@
 """The short way to send somebody away: from the bytes of a request to the answer.
 
-When more comes than can be answered, what a refusal costs decides how much is left for answering.
+When more comes than can be answered, what a rejection costs decides how much is left for answering.
 The way through the server and the gate costs a quarter of a search, this one a small part of that.
 It is taken only where nothing is in doubt: one whole request for work, alone in what was received.
 Whatever else comes goes the usual way, where the gate refuses it in the same words.
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from service.admission.controller import AdmissionController
 from service.lifecycle import Lifecycle
-from service.web.access import FORWARDING
-from service.web.gate import is_work
-from service.web.refusal import refusal
+from service.web.admission_middleware import needs_slot
+from service.web.authentication import FORWARDING
+from service.web.refusal import rejection
 
 _REQUEST = re.compile(
     rb"(?:GET|POST) (/[\w./-]*)(?:\?[!-~]*)? HTTP/1\.1\r\n((?:[\w-]+:[\t -~]*\r\n)+)\r\n(.*)",
@@ -60,7 +60,7 @@ class LoadShedder:
         lines = _HEADER.findall(head)
         given = {name.lower(): value.strip() for name, value in lines}
         if (
-            is_work(path.decode())
+            needs_slot(path.decode())
             and len(given) == len(lines)
             and not _USUAL_WAY & given.keys()
             and given.get(b"connection", b"keep-alive").lower() == b"keep-alive"
@@ -75,6 +75,6 @@ class LoadShedder:
         error = self._admission.reject()
         given_id = given.get(b"x-request-id", b"").decode()
         seconds = time.perf_counter() - started
-        headers, body = refusal(error, given_id, seconds, self._lifecycle)
+        headers, body = rejection(error, given_id, seconds, self._lifecycle)
         forwarded = _FORWARDING & given.keys()
         return Rejection(headers, body, 0.0 if forwarded else error.retry_after or 0.0)

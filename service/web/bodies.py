@@ -13,7 +13,7 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import RequestTimeout
 
 from service.errors import BodyTimeout, UnsupportedMediaType
-from service.web.paced import PacedBody
+from service.web.http_connection import StreamedBody
 
 NDJSON = "application/x-ndjson"
 
@@ -30,7 +30,7 @@ def request_class(limits: Mapping[str, int], streamed: Collection[str]) -> type[
             limit = limits.get(path, max_content_length)
             super().__init__(*args, max_content_length=limit, **named)
             if path in streamed:
-                self.body = PacedBody(self.content_length, None)
+                self.body = StreamedBody(self.content_length, None)
 
         @property
         def blueprints(self) -> list[str]:

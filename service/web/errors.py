@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import WebsocketMismatch
 
 from service import errors
-from service.web.writing import error_response
+from service.web.search.rendering import error_response
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class FieldError(BaseModel):
 ERROR_CODES = sorted(errors.RequestError.codes())
 
 
-class ErrorAnswer(BaseModel):
+class ErrorResponse(BaseModel):
     """Every error has this shape."""
 
     detail: str = Field(description="A sentence that a person can act on.")
@@ -71,10 +71,10 @@ async def _http_error(error: HTTPException) -> Response:
 
 
 async def _bug(error: Exception) -> Response:
-    return error_response(bug(error), g.request_id)
+    return error_response(internal_error(error), g.request_id)
 
 
-def bug(error: Exception) -> errors.InternalError:
+def internal_error(error: Exception) -> errors.InternalError:
     """What is said of a failure that nobody foresaw; all there is to know of it is logged."""
     logger.error("a request failed in a way that nobody foresaw", exc_info=error)
     return errors.InternalError(

@@ -12,7 +12,7 @@ from quart_schema import document_response, hide, tag
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.lifecycle import Lifecycle
-from service.web.writing import json_response
+from service.web.search.rendering import json_response
 
 DOCS = Path(__file__).parent / "ui" / "docs.html"
 PAGE_POLICY = (

@@ -10,13 +10,13 @@ import orjson
 
 from service.errors import Unavailable
 from service.lifecycle import Lifecycle
-from service.web import envelope
-from service.web.writing import error_body
+from service.web import request_context as envelope
+from service.web.search.rendering import error_body
 
 Headers = dict[str, str]
 
 
-def refusal(
+def rejection(
     error: Unavailable, given_id: str, seconds: float, lifecycle: Lifecycle
 ) -> tuple[Headers, bytes]:
     """Headers and body, for a request that was given `given_id` by its client, or nothing."""

@@ -1,11 +1,11 @@
-"""Keys and addresses."""
+"""ApiKeys and addresses."""
 
 from __future__ import annotations
 
 import pytest
 
-from service.access.door import Caller, Door, is_loopback
-from service.access.keys import Keys
+from service.access.keys import ApiKeys
+from service.access.policy import AccessPolicy, Caller, is_loopback
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 KEY, OTHER = "a-key-of-24-characters-1", "a-key-of-24-characters-2"
@@ -22,18 +22,18 @@ def caller(
 
 
 def test_each_key_is_accepted_and_nothing_else() -> None:
-    keys = Keys([KEY, OTHER])
+    keys = ApiKeys([KEY, OTHER])
     assert keys
     assert keys.accept(KEY)
     assert keys.accept(OTHER)
     for wrong in ("", KEY[:-1], KEY + "x", KEY.upper(), f"{KEY},{OTHER}", "\ud800", "ü"):
         assert not keys.accept(wrong)
-    assert not Keys([])
-    assert not Keys([]).accept("")
+    assert not ApiKeys([])
+    assert not ApiKeys([]).accept("")
 
 
 def test_a_door_with_keys_wants_one_from_everybody() -> None:
-    door = Door([KEY], "127.0.0.1", 0)
+    door = AccessPolicy([KEY], "127.0.0.1", 0)
     with pytest.raises(KeyMissing):
         door.check([])
     with pytest.raises(KeyRejected) as rejected:
@@ -48,7 +48,7 @@ def test_a_door_with_keys_wants_one_from_everybody() -> None:
 )
 def test_loopback(host: str) -> None:
     assert is_loopback(host)
-    Door([], host, 0).check_write(caller(host="localhost:8000"))
+    AccessPolicy([], host, 0).check_write(caller(host="localhost:8000"))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_loopback(host: str) -> None:
 def test_not_loopback(host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(WritesClosed, match="SERVICE_API_KEYS"):
-        Door([], host, 0).check_write(caller())
+        AccessPolicy([], host, 0).check_write(caller())
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_not_loopback(host: str) -> None:
     ],
 )
 def test_who_may_write_without_a_key(who: Caller, error: type[Exception] | None) -> None:
-    door = Door([], "127.0.0.1", 0)
+    door = AccessPolicy([], "127.0.0.1", 0)
     door.check([])
     if error is None:
         door.check_write(who)
@@ -97,4 +97,4 @@ def test_who_may_write_without_a_key(who: Caller, error: type[Exception] | None)
 
 def test_behind_a_proxy_nobody_is_on_this_machine() -> None:
     with pytest.raises(WritesClosed):
-        Door([], "127.0.0.1", 1).check_write(caller())
+        AccessPolicy([], "127.0.0.1", 1).check_write(caller())

@@ -16,10 +16,10 @@ from werkzeug.datastructures import Accept
 
 from service.admission.transfer_limit import TransferLimit
 from service.settings import Settings
-from service.web.errors import ErrorAnswer
+from service.web.admission_middleware import leave
+from service.web.errors import ErrorResponse
 from service.web.export.formats import MEDIA_TYPES, Format
 from service.web.export.stream import Begun, Shape, begun, chunks
-from service.web.gate import leave
 from service.web.records.reading import read_parameters
 from service.web.records.schemas import Parameters, Record
 from service.web.search.request_schemas import checked_filter
@@ -107,7 +107,7 @@ def install(app: Quart, settings: Settings, records: Callable[[], Exports]) -> N
         return _response(await begun(chunks(pages, shape)), namespace, shape)
 
     for status in ERRORS:
-        export = document_response(ErrorAnswer, status)(export)
+        export = document_response(ErrorResponse, status)(export)
     blueprint.get(PATH)(export)
     app.register_blueprint(blueprint)
 

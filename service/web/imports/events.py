@@ -13,8 +13,8 @@ from quart import Response, g
 from service.errors import RequestError, TooSlow
 from service.jobs.job import Job
 from service.web.imports.schemas import job_body
-from service.web.sse import HEARTBEAT, HEARTBEAT_S, event, event_response
-from service.web.writing import error_body
+from service.web.responses import HEARTBEAT, HEARTBEAT_S, event, event_response
+from service.web.search.rendering import error_body
 
 # Said when the service is stopping: come back, and somebody else will answer, or we again.
 COME_BACK = b"retry: 1000\n\n"

@@ -9,15 +9,15 @@ from typing import Protocol
 from quart import Blueprint, Quart, Request, Response, request
 from quart_schema import document_querystring, document_request, document_response
 
-from service.access.door import Door
+from service.access.policy import AccessPolicy
 from service.admission.transfer_limit import TransferLimit
 from service.errors import BodyTimeout, BodyTooLarge, InvalidRequest, RequestError
 from service.jobs.job import Job, JobPage, Plan, Status
 from service.jobs.upload import Upload
 from service.settings import Settings
-from service.web.access import check_write
-from service.web.documentation import documented
-from service.web.gate import leave
+from service.web.admission_middleware import leave
+from service.web.authentication import check_write
+from service.web.http_connection import drain_body
 from service.web.imports.events import events_response
 from service.web.imports.schemas import (
     EndKnown,
@@ -30,9 +30,9 @@ from service.web.imports.schemas import (
     job_body,
 )
 from service.web.imports.uploads import format_of, sent
-from service.web.paced import hear_out
+from service.web.openapi import documented
 from service.web.records.reading import read_parameters
-from service.web.writing import json_response
+from service.web.search.rendering import json_response
 
 PATH = "/api/imports"
 LISTED = 20
@@ -57,7 +57,7 @@ class ImportJobs(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[Job]]: ...
 
 
-def install(app: Quart, settings: Settings, jobs: ImportJobs, door: Door) -> None:
+def install(app: Quart, settings: Settings, jobs: ImportJobs, door: AccessPolicy) -> None:
     """The routes of /api/imports; whoever may not write is stopped before them."""
     blueprint = imports_blueprint(settings, jobs)
 
@@ -90,7 +90,7 @@ def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
         except BodyTimeout:
             raise
         except RequestError:
-            await hear_out(request)
+            await drain_body(request)
             raise
         response = json_response(job_body(job), ACCEPTED)
         response.headers["Location"] = f"{PATH}/{job.id}"
@@ -157,7 +157,7 @@ async def _received(
     )
     async with jobs.receive(plan, length or 0) as file:
         size = 0
-        async for piece in upload.pieces:
+        async for piece in upload.chunks:
             size += len(piece)
             await file.write(piece)
         if not size:

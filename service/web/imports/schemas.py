@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 from service.ingest.delimited import is_delimiter
 from service.jobs.job import Format, Job, OnError, Status
 from service.web.records.schemas import NAMESPACE, Parameters
-from service.web.sse import MEDIA_TYPE
+from service.web.responses import MEDIA_TYPE
 
 MAX_NAME = 255
 MAX_COLUMN = 512

@@ -14,10 +14,10 @@ from quart import Request
 from service.errors import FieldFault, UnsupportedMediaType
 from service.jobs.job import Format
 from service.web.bodies import is_json
-from service.web.imports import forms
+from service.web.http_connection import read_chunks
+from service.web.imports import multipart as forms
 from service.web.imports.schemas import MAX_NAME
-from service.web.paced import pieces
-from service.web.validating import invalid
+from service.web.validation import invalid
 
 MEDIA_TYPES: dict[str, Format] = {
     "application/x-ndjson": "ndjson",
@@ -51,14 +51,14 @@ class Sent(NamedTuple):
 
     format: Format | None
     name: str | None
-    pieces: AsyncIterator[bytes]
+    chunks: AsyncIterator[bytes]
 
 
 async def sent(request: Request, patience_s: float) -> Sent:
     """The upload in a request, or the error that says how to send one."""
     if request.headers.get("Content-Encoding", "identity").lower() not in {"identity", *GZIP}:
         raise UnsupportedMediaType(f"{SEND}; no other Content-Encoding is understood")
-    body = pieces(request, patience_s)
+    body = read_chunks(request, patience_s)
     media_type = request.mimetype
     if media_type == forms.MEDIA_TYPE:
         file = forms.FormFile(request, body)

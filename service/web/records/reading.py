@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from service.errors import BadRequest, FieldFault, InvalidRequest
 from service.web.records.schemas import MAX_RECORDS
 from service.web.search.reading import LISTS, WHOLE_NUMBER, typed
-from service.web.validating import given_twice, lowered, query_pairs, validated
+from service.web.validation import given_twice, lowered, query_pairs, validated
 
 SWITCHES = {"flatten", "strings"}
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -14,15 +14,15 @@ from quart import Blueprint, Quart, Response, request
 from quart_schema import document_querystring, document_request
 from werkzeug.routing import BaseConverter
 
-from service.access.door import Door
+from service.access.policy import AccessPolicy
 from service.errors import FieldFault, UpstreamGarbled
 from service.indexes.writes import MAX_PAGE, Page, Record, Selection
 from service.records.records import IndexStats, Written
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
-from service.web.access import check_write
+from service.web.authentication import check_write
 from service.web.bodies import NDJSON, read_body
-from service.web.documentation import documented
+from service.web.openapi import documented
 from service.web.records.reading import read_parameters, read_records
 from service.web.records.schemas import (
     DeletedAnswer,
@@ -37,8 +37,8 @@ from service.web.records.schemas import (
     check_id,
 )
 from service.web.records.schemas import Record as RecordAnswer
-from service.web.validating import invalid, validated
-from service.web.writing import json_response
+from service.web.search.rendering import json_response
+from service.web.validation import invalid, validated
 
 PATH = "/api/records"
 READS = (400, 401, 422, 500, 502, 503, 504)
@@ -89,7 +89,7 @@ class Stores(Protocol):
     async def stats(self, deadline: Deadline) -> Mapping[str, IndexStats]: ...
 
 
-def install(app: Quart, settings: Settings, stores: Stores, door: Door) -> None:
+def install(app: Quart, settings: Settings, stores: Stores, door: AccessPolicy) -> None:
     """The routes of /api/records and /api/stats; whoever may not write is stopped before them."""
     app.url_map.converters["id"] = Id
     blueprint = records_blueprint(settings, stores)

@@ -29,11 +29,11 @@ from service.web.search.as_you_type_messages import (
     search_of,
     seq_of,
 )
-from service.web.search.http_caching import INDIFFERENT
-from service.web.search.parsing import Asked
-from service.web.search.progress import Progress
-from service.web.search.service import Searching
-from service.web.validating import invalid
+from service.web.search.caching import DEFAULT_DIRECTIVES
+from service.web.search.parsing import ParsedSearch
+from service.web.search.progress import ProgressEncoder
+from service.web.search.service import SearchService
+from service.web.validation import invalid
 
 PATH = "/api/search/ws"
 MOST_BAD = 20  # messages, one after the other, that are not understood
@@ -53,7 +53,7 @@ class Wire(Protocol):
 
 
 def socket_blueprint(
-    searchings: Mapping[Mode, Searching], admission: AdmissionController, pause_s: float
+    searchings: Mapping[Mode, SearchService], admission: AdmissionController, pause_s: float
 ) -> Blueprint:
     """The route of searches as one types."""
     blueprint = Blueprint("socket", __name__)
@@ -61,18 +61,18 @@ def socket_blueprint(
     @blueprint.websocket(PATH)
     async def search() -> None:
         wire = websocket_ctx.websocket
-        await Session(wire, searchings, admission, pause_s, g.get("tenant", "")).run()
+        await SearchSession(wire, searchings, admission, pause_s, g.get("tenant", "")).run()
 
     return blueprint
 
 
-class Session:
+class SearchSession:
     """One connection: it is read here, while at most one search speaks."""
 
     def __init__(
         self,
         wire: Wire,
-        searchings: Mapping[Mode, Searching],
+        searchings: Mapping[Mode, SearchService],
         admission: AdmissionController,
         pause_s: float,
         tenant: str,
@@ -163,13 +163,15 @@ class Session:
             await asyncio.wait([self._searching])
             self._searching = None
 
-    async def _tell(self, seq: int, searching: Searching, asked: Asked) -> None:
+    async def _tell(self, seq: int, searching: SearchService, asked: ParsedSearch) -> None:
         """Search, unless something newer comes in a moment, and tell how it gets on."""
         await asyncio.sleep(self._pause_s)
         deadline = Deadline(asked.timeout_ms / 1000)
-        progress = Progress(searching, asked.query)
+        progress = ProgressEncoder(searching, asked.query)
         try:
-            with closing(searching.follow(asked, self._tenant, deadline, INDIFFERENT)) as news:
+            with closing(
+                searching.follow(asked, self._tenant, deadline, DEFAULT_DIRECTIVES)
+            ) as news:
                 async with self._admission.slot():  # as a request has it: until there is an answer
                     first = await anext(news)
                 await self._say(results_message(seq, progress.told(first)[1]))

@@ -14,7 +14,7 @@ from service.errors import BadRequest, FieldFault, RequestError
 from service.retrieval.query import Mode
 from service.web.search.reading import check_text
 from service.web.search.request_schemas import SearchRequest
-from service.web.validating import invalid, validated
+from service.web.validation import invalid, validated
 
 OURS = {"type", "seq", "mode"}
 MODES: tuple[Mode, ...] = ("semantic", "lexical", "cascading")

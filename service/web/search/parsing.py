@@ -16,13 +16,13 @@ from service.settings import Settings
 from service.web.search.cache_keys import CacheKeys
 from service.web.search.reading import Raw, read_search
 from service.web.search.request_schemas import SearchRequest
-from service.web.validating import invalid
+from service.web.validation import invalid
 
 REMEMBERED = 512  # requests that were understood, in each of the three searches
 REMEMBERED_BYTES = 1_024  # of a request, at most
 
 
-class Searches(Protocol):
+class SupportsSearch(Protocol):
     """What the faces need to have behind them."""
 
     @property
@@ -46,7 +46,7 @@ class Searches(Protocol):
     def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]: ...
 
 
-class Asked(NamedTuple):
+class ParsedSearch(NamedTuple):
     """What a request asks for, and a key that everything has in common which asks for the same."""
 
     search: SearchRequest
@@ -55,14 +55,14 @@ class Asked(NamedTuple):
     key: str
 
 
-class Asking:
+class RequestParser:
     """How requests to one of the three searches are understood.
 
     `rerank` is how it reranks where a request is silent on that.
     """
 
     def __init__(
-        self, mode: Mode, rerank: RerankMode, settings: Settings, searches: Searches
+        self, mode: Mode, rerank: RerankMode, settings: Settings, searches: SupportsSearch
     ) -> None:
         self._mode = mode
         self._rerank: RerankMode = rerank if searches.reranks_unasked else "none"
@@ -71,11 +71,11 @@ class Asking:
         self._keys = CacheKeys(settings)
         self._remembered = lru_cache(REMEMBERED)(self._read)
 
-    def read(self, raw: Raw) -> Asked:
+    def read(self, raw: Raw) -> ParsedSearch:
         """Takes as long as all the rest that a kept answer takes, so it is remembered."""
         return self._remembered(raw) if len(raw.text) <= REMEMBERED_BYTES else self._read(raw)
 
-    def understand(self, search: SearchRequest) -> Asked:
+    def understand(self, search: SearchRequest) -> ParsedSearch:
         """The query that it stands for, with our settings where it is silent."""
         query = search.to_query(
             top_k=self._settings.pinecone_top_k,
@@ -88,15 +88,17 @@ class Asking:
         timeout_ms = search.timeout_ms or self._settings.search_timeout_ms
         if timeout_ms > self._settings.search_timeout_max_ms:
             raise at("timeout_ms", f"must be at most {self._settings.search_timeout_max_ms}")
-        return Asked(search, query, timeout_ms, self._keys.key(self._mode, query, timeout_ms))
+        return ParsedSearch(
+            search, query, timeout_ms, self._keys.key(self._mode, query, timeout_ms)
+        )
 
-    def check(self, asked: Asked) -> None:
+    def check(self, asked: ParsedSearch) -> None:
         """Raise where this search can't be asked that."""
         self._check_rerank(asked.query)
         self._check_words(asked.query)
         self._check_fusion(asked.search)
 
-    def _read(self, raw: Raw) -> Asked:
+    def _read(self, raw: Raw) -> ParsedSearch:
         return self.understand(read_search(raw))
 
     def _check_rerank(self, query: Query) -> None:

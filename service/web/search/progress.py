@@ -14,8 +14,8 @@ import msgspec
 from service.caching.answer_cache import Answer
 from service.retrieval.query import Event, Query
 from service.retrieval.receipt import Stopwatch
-from service.web.search.service import Found, Searching, receipt_for
-from service.web.writing import json_of
+from service.web.search.rendering import json_of
+from service.web.search.service import Found, SearchService, receipt_for
 
 
 class _Result(msgspec.Struct):
@@ -29,10 +29,10 @@ class _Payload(msgspec.Struct):
 _PAYLOAD = msgspec.json.Decoder(_Payload)
 
 
-class Progress:
+class ProgressEncoder:
     """One search, as one listener has seen it."""
 
-    def __init__(self, searching: Searching, query: Query) -> None:
+    def __init__(self, searching: SearchService, query: Query) -> None:
         self._searching = searching
         self._query = query
         self._watch = Stopwatch()

@@ -15,7 +15,7 @@ from quart import Request
 from service.errors import EmptyQuery, FieldFault, InvalidRequest
 from service.web.bodies import read_body
 from service.web.search.request_schemas import SearchRequest
-from service.web.validating import given_twice, invalid, query_pairs, validated
+from service.web.validation import given_twice, invalid, query_pairs, validated
 
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")

@@ -15,7 +15,7 @@ CACHE = (
 )
 
 
-class StagePlace(BaseModel):
+class StageRank(BaseModel):
     """Where a stage put a record."""
 
     rank: int = Field(description="From 1.")
@@ -25,12 +25,12 @@ class StagePlace(BaseModel):
 class ResultExplanation(BaseModel):
     """Why a record stands where it stands, from what the search has fetched anyway."""
 
-    legs: dict[str, StagePlace | None] = Field(
+    legs: dict[str, StageRank | None] = Field(
         description="Each leg that answered; null where it did not find the record. "
         "With rerank=per-leg, a leg's order is the reranked one."
     )
-    fused: StagePlace | None = Field(description="Among what several legs found.")
-    reranked: StagePlace | None = Field(description="With rerank=union, if the reranker answered.")
+    fused: StageRank | None = Field(description="Among what several legs found.")
+    reranked: StageRank | None = Field(description="With rerank=union, if the reranker answered.")
     rank_without: dict[str, int | None] = Field(
         description="Its rank without that leg, or without the rerank, though it may be beyond "
         "top_k; null where nothing that is left found the record."
@@ -75,7 +75,7 @@ class SearchReceipt(BaseModel):
     stages: list[Stage]
 
 
-class SearchAnswer(BaseModel):
+class SearchResponse(BaseModel):
     """The results, best first. `degraded` says that a stage is missing; the receipt says which."""
 
     results: list[SearchResult]
@@ -84,7 +84,7 @@ class SearchAnswer(BaseModel):
     receipt: SearchReceipt
 
 
-class AnswerHeaders(BaseModel):
+class SearchHeaders(BaseModel):
     """What an answer to a search says of itself."""
 
     etag: str = Field(alias="ETag", description="Another one for other results.")

@@ -20,15 +20,15 @@ from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event, Mode, RerankMode
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
-from service.web.errors import ErrorAnswer
+from service.web.errors import ErrorResponse
+from service.web.search.caching import cache_directives, search_response
 from service.web.search.cursors import Cursors
-from service.web.search.http_caching import answer_response, wish_of
-from service.web.search.parsing import Asked, Searches, at
+from service.web.search.parsing import ParsedSearch, SupportsSearch, at
 from service.web.search.reading import read_raw
+from service.web.search.rendering import kept_receipt
 from service.web.search.request_schemas import SearchParameters, SearchRequest
-from service.web.search.response_schemas import AnswerHeaders, NotModified, SearchAnswer
-from service.web.search.service import Searching, receipt_for
-from service.web.writing import kept_receipt
+from service.web.search.response_schemas import NotModified, SearchHeaders, SearchResponse
+from service.web.search.service import SearchService, receipt_for
 
 PATHS: dict[Mode, tuple[str, RerankMode]] = {
     "semantic": ("/api/semantic-search", "none"),
@@ -47,34 +47,37 @@ View = Callable[[], Awaitable[Response]]
 
 
 def searchings_of(
-    settings: Settings, searches: Searches, answers: AnswerCache[Event, Receipt], cursors: Cursors
-) -> dict[Mode, Searching]:
+    settings: Settings,
+    searches: SupportsSearch,
+    answers: AnswerCache[Event, Receipt],
+    cursors: Cursors,
+) -> dict[Mode, SearchService]:
     """The three searches, for all of their faces."""
     return {
-        mode: Searching(mode, rerank, settings, searches, answers, cursors)
+        mode: SearchService(mode, rerank, settings, searches, answers, cursors)
         for mode, (_, rerank) in PATHS.items()
     }
 
 
-def search_blueprint(searchings: Mapping[Mode, Searching]) -> Blueprint:
+def search_blueprint(searchings: Mapping[Mode, SearchService]) -> Blueprint:
     """The routes of the three searches."""
     blueprint = Blueprint("search", __name__)
     for mode, (path, _) in PATHS.items():
-        face = Face(searchings[mode])
+        face = SearchView(searchings[mode])
         get = document_querystring(SearchParameters)(_documented(face))
-        get = document_response(NotModified, 304, AnswerHeaders)(get)
+        get = document_response(NotModified, 304, SearchHeaders)(get)
         post = document_request(SearchRequest)(_documented(face))
         for status in OF_BODIES:
-            post = document_response(ErrorAnswer, status)(post)
+            post = document_response(ErrorResponse, status)(post)
         blueprint.get(path, endpoint=f"{mode}_get")(get)
         blueprint.post(path, endpoint=f"{mode}_post")(post)
     return blueprint
 
 
-class Face:
+class SearchView:
     """One of the three searches over HTTP: first pages, and those that cursors lead to."""
 
-    def __init__(self, searching: Searching) -> None:
+    def __init__(self, searching: SearchService) -> None:
         self.mode = searching.mode
         self._searching = searching
 
@@ -86,17 +89,17 @@ class Face:
         return await self._first_page(request, asked, tenant, watch)
 
     async def _first_page(
-        self, request: Request, asked: Asked, tenant: str, watch: Stopwatch
+        self, request: Request, asked: ParsedSearch, tenant: str, watch: Stopwatch
     ) -> Response:
         deadline = Deadline(asked.timeout_ms / 1000, spent=g.queued)
-        found = await self._searching.answer(asked, tenant, deadline, wish_of(request))
+        found = await self._searching.answer(asked, tenant, deadline, cache_directives(request))
         if found.receipt is not None:
             g.receipt = found.receipt
         receipt = receipt_for(found, watch)
-        return answer_response(request, tenant, found.payload, found.tag, receipt)
+        return search_response(request, tenant, found.payload, found.tag, receipt)
 
     async def _next_page(
-        self, request: Request, asked: Asked, tenant: str, watch: Stopwatch
+        self, request: Request, asked: ParsedSearch, tenant: str, watch: Stopwatch
     ) -> Response:
         page = await self._searching.cursors.follow(self.mode, tenant, asked.search.cursor or "")
         query = page.ranking.query
@@ -108,10 +111,10 @@ class Face:
             query, page.results(top_k), explanations, bool(missing), page.next(top_k)
         )
         receipt = kept_receipt(watch.ms, "frozen", missing=missing)
-        return answer_response(request, tenant, payload, payload_tag(payload), receipt)
+        return search_response(request, tenant, payload, payload_tag(payload), receipt)
 
 
-def _documented(face: Face) -> View:
+def _documented(face: SearchView) -> View:
     """A function of its own for each method: the documentation is kept on the function."""
 
     async def view() -> Response:
@@ -119,7 +122,7 @@ def _documented(face: Face) -> View:
 
     view.__doc__ = SUMMARIES[face.mode]
     documented: View = tag(["search"])(operation_id(f"{face.mode}_search")(view))
-    documented = document_response(SearchAnswer, 200, AnswerHeaders)(documented)
+    documented = document_response(SearchResponse, 200, SearchHeaders)(documented)
     for status in ERRORS:
-        documented = document_response(ErrorAnswer, status)(documented)
+        documented = document_response(ErrorResponse, status)(documented)
     return documented

@@ -21,15 +21,15 @@ from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event, Explanations, Mode, Query, RerankMode, Result
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
+from service.web.search.caching import CacheDirectives
 from service.web.search.cursors import Cursors, Ranking
-from service.web.search.http_caching import Wish
-from service.web.search.parsing import Asked, Asking, Searches
-from service.web.writing import kept_receipt, payload_of, receipt_of, results_of
+from service.web.search.parsing import ParsedSearch, RequestParser, SupportsSearch
+from service.web.search.rendering import kept_receipt, payload_of, receipt_of, results_of
 
 Found = Answer[Receipt]
 
 
-class Searching:
+class SearchService:
     """First pages are searched for; later ones are in `cursors`.
 
     `rerank` is how it reranks where a request is silent on that.
@@ -40,18 +40,20 @@ class Searching:
         mode: Mode,
         rerank: RerankMode,
         settings: Settings,
-        searches: Searches,
+        searches: SupportsSearch,
         answers: AnswerCache[Event, Receipt],
         cursors: Cursors,
     ) -> None:
         self.mode = mode
-        self.asking = Asking(mode, rerank, settings, searches)
+        self.asking = RequestParser(mode, rerank, settings, searches)
         self.cursors = cursors
         self._text_field = settings.pinecone_text_field
         self._searches = searches
         self._answers = answers
 
-    async def answer(self, asked: Asked, tenant: str, deadline: Deadline, wish: Wish) -> Found:
+    async def answer(
+        self, asked: ParsedSearch, tenant: str, deadline: Deadline, wish: CacheDirectives
+    ) -> Found:
         """The first page."""
         self.asking.check(asked)
         make = self._make(asked.query, tenant, deadline, wish)
@@ -59,7 +61,7 @@ class Searching:
         return await self._answers.get(asked.query.namespace, key, make, fresh=wish.fresh)
 
     def follow(
-        self, asked: Asked, tenant: str, deadline: Deadline, wish: Wish
+        self, asked: ParsedSearch, tenant: str, deadline: Deadline, wish: CacheDirectives
     ) -> AnswerSubscription[Event, Receipt]:
         """The same with all that leads to it, to be closed by whoever follows."""
         self.asking.check(asked)
@@ -85,7 +87,7 @@ class Searching:
         return payload_of(self.results(query, found), found, explanations, degraded, cursor)
 
     def _make(
-        self, query: Query, tenant: str, deadline: Deadline, wish: Wish
+        self, query: Query, tenant: str, deadline: Deadline, wish: CacheDirectives
     ) -> ComputeAnswer[Event, Receipt]:
         """The search, to run as a task for all who ask the same."""
 

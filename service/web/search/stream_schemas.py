@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
+from service.web.responses import MEDIA_TYPE
 from service.web.search.response_schemas import SearchReceipt, SearchResult
-from service.web.sse import MEDIA_TYPE
 
 
-class Moved(BaseModel):
+class RankChange(BaseModel):
     """A record that is on another rank than it was after the stage before."""
 
     id: str = Field(alias="_id", description="The record's id.")
@@ -18,7 +18,7 @@ class Moved(BaseModel):
     to: int | None = Field(description="From 1; null if it is not shown any more.")
 
 
-class SearchEvents(BaseModel):
+class SearchEvent(BaseModel):
     """Events named `leg`, `fused`, `reranked` and `done`, each with the best results so far.
 
     What is described here is an event's `data`. The last one is `done`, with all that the JSON
@@ -29,8 +29,8 @@ class SearchEvents(BaseModel):
 
     stage: Literal["leg", "fused", "reranked", "done"] = Field(description="The event's name.")
     leg: str | None = Field(None, description="With leg: which one has answered.")
-    results: list[SearchResult] = Field(description="As in the JSON answer; the best ones so far.")
-    moved: list[Moved] = Field(description="What has another rank than after the event before.")
+    results: list[SearchResult] = Field(description="The best results so far.")
+    moved: list[RankChange] = Field(description="Rank changes since the previous event.")
     degraded: bool | None = Field(None, description="With done, as in the JSON answer.")
     cursor: str | None = Field(None, description="With done, as in the JSON answer.")
     receipt: SearchReceipt | None = Field(None, description="With done, as in the JSON answer.")

@@ -12,7 +12,7 @@ from quart import Quart
 from service.app import create_app
 from tests.conftest import MakeSettings
 from tests.upstream import After, Gate, Status, Upstream
-from tests.web.test_gate import Request
+from tests.web.test_admission_middleware import Request
 
 LINE = b'{"_id": "a", "chunk_text": "x"}\n'
 FETCH = "dense/vectors/fetch"

@@ -17,7 +17,7 @@ from quart.testing.connections import WebsocketDisconnectError
 from service.app import create_app
 from service.retrieval.query import Mode
 from service.settings import Settings, load_settings
-from service.web.search.as_you_type import MOST_BAD, PATH, Session
+from service.web.search.as_you_type import MOST_BAD, PATH, SearchSession
 from service.web.search.routes import PATHS
 from tests.caller import Caller
 from tests.conftest import MakeSettings
@@ -360,5 +360,5 @@ class Silent:
 async def test_a_connection_that_searches_for_nothing_has_an_end(app: Quart) -> None:
     wire = Silent()
     admission = app.extensions["cascade.admission"]
-    await Session(wire, {}, admission, 0.0, "", idle_s=0.01).run()
+    await SearchSession(wire, {}, admission, 0.0, "", idle_s=0.01).run()
     assert wire.closed == (1000, "nothing was searched for in a long time")

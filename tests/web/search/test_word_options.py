@@ -22,7 +22,8 @@ from service.lifecycle import Lifecycle
 from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.web import envelope, errors
+from service.web import errors
+from service.web import request_context as envelope
 from service.web.search.cursors import Cursors
 from service.web.search.routes import search_blueprint, searchings_of
 from tests.conftest import Client, MakeSettings, calling

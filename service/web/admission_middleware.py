@@ -19,8 +19,8 @@ from service.admission.queue import Ticket
 from service.admission.transfer_limit import TransferLimit
 from service.errors import Overloaded
 from service.lifecycle import Lifecycle
-from service.web.envelope import QUEUED
-from service.web.refusal import refusal
+from service.web.refusal import rejection
+from service.web.request_context import QUEUED
 
 WORK = "/api/"
 NO_WORK = {"/api/docs", "/api/openapi.json"}
@@ -37,7 +37,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
-def is_work(path: str) -> bool:
+def needs_slot(path: str) -> bool:
     """Whether a request to this path has to be worked on. To listen is none."""
     if not path.startswith(WORK) or path in NO_WORK:
         return False
@@ -53,7 +53,7 @@ class AdmissionMiddleware:
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_work(_path(scope)):
+        if scope["type"] != "http" or not needs_slot(_path(scope)):
             await self._app(scope, receive, send)
             return
         has_body = any(name in BODY for name, _ in scope["headers"])
@@ -92,7 +92,7 @@ class AdmissionMiddleware:
 
     async def _send_away(self, error: Overloaded, scope: Any, send: Send, seconds: float) -> None:
         given_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin1")
-        headers, body = refusal(error, given_id, seconds, self._lifecycle)
+        headers, body = rejection(error, given_id, seconds, self._lifecycle)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": error.status, "headers": raw})
         await send({"type": "http.response.body", "body": body})

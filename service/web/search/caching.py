@@ -11,30 +11,30 @@ from typing import Any, NamedTuple
 from quart import Request, Response
 
 from service.web.bodies import raw_header
-from service.web.writing import with_receipt
+from service.web.search.rendering import with_receipt
 
 FRESH = {"no-cache", "no-store", "max-age=0"}
 
 
-class Wish(NamedTuple):
+class CacheDirectives(NamedTuple):
     """Whether an answer has to be searched for now, and whether it may be kept for others."""
 
     fresh: bool
     may_keep: bool
 
 
-INDIFFERENT = Wish(fresh=False, may_keep=True)
+DEFAULT_DIRECTIVES = CacheDirectives(fresh=False, may_keep=True)
 
 
-def wish_of(request: Request) -> Wish:
+def cache_directives(request: Request) -> CacheDirectives:
     """What `Cache-Control` of a request asks for."""
     if not (control := raw_header(request, b"cache-control")):
-        return INDIFFERENT
+        return DEFAULT_DIRECTIVES
     directives = {directive.strip().lower() for directive in control.split(",")}
-    return Wish(bool(directives & FRESH), "no-store" not in directives)
+    return CacheDirectives(bool(directives & FRESH), "no-store" not in directives)
 
 
-def answer_response(
+def search_response(
     request: Request, tenant: str, payload: bytes, tag: str, receipt: Mapping[str, Any]
 ) -> Response:
     """The answer, or 304 where the one who asks a GET has it already.

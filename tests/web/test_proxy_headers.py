@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.web.proxy import trust_proxies
+from service.web.proxy_headers import trust_proxies
 
 
 async def seen(hops: int, headers: list[tuple[bytes, bytes]], kind: str = "http") -> Any:

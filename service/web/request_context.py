@@ -12,7 +12,7 @@ from quart import Quart, Response, g, request, websocket
 from service.lifecycle import Lifecycle
 from service.logs import request_id_var
 from service.web.bodies import raw_header
-from service.web.writing import server_timing
+from service.web.search.rendering import server_timing
 
 logger = logging.getLogger("service.access")
 

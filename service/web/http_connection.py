@@ -19,12 +19,12 @@ from quart.wrappers.request import Body
 from service.errors import BodyTimeout
 
 ROOM = 262_144  # bytes that may wait to be worked off
-LEAST_PACE = 1_000  # bytes a second: fewer than any line carries over which one would upload
+MIN_BYTES_PER_S = 1_000  # bytes a second: fewer than any line carries over which one would upload
 HEAR_OUT_S = 2.0
 QUIET_S = 0.2  # after which nobody is in the middle of sending
 
 
-class PacedBody(Body):
+class StreamedBody(Body):
     """Has to be iterated over: as a whole it would never come."""
 
     def __init__(self, expected: int | None, most: int | None) -> None:
@@ -46,12 +46,12 @@ class PacedBody(Body):
         await self._room.wait()
 
 
-class PacedConnection(ASGIHTTPConnection):
+class HTTPConnection(ASGIHTTPConnection):
     """Hears a paced body at its pace, and any other as Quart does."""
 
     async def handle_messages(self, request: Request, receive: Any) -> None:
         body = request.body
-        if not isinstance(body, PacedBody):
+        if not isinstance(body, StreamedBody):
             await super().handle_messages(request, receive)
             return
 
@@ -62,7 +62,7 @@ class PacedConnection(ASGIHTTPConnection):
         await super().handle_messages(request, receive_at_its_pace)
 
 
-async def pieces(request: Request, patience_s: float) -> AsyncIterator[bytes]:
+async def read_chunks(request: Request, patience_s: float) -> AsyncIterator[bytes]:
     """The body as it comes; `BodyTimeout` if nothing comes for so long, or too little.
 
     Only waiting for the client uses up patience, and never what is done with a piece. Each byte
@@ -78,16 +78,16 @@ async def pieces(request: Request, patience_s: float) -> AsyncIterator[bytes]:
             return
         except TimeoutError:
             raise BodyTimeout(
-                f"The body came too slowly: less than {LEAST_PACE} bytes a second "
+                f"The body came too slowly: less than {MIN_BYTES_PER_S} bytes a second "
                 f"for {patience_s:g} s or more"
             ) from None
-        left = min(patience_s, left - (now() - asked_at) + len(piece) / LEAST_PACE)
+        left = min(patience_s, left - (now() - asked_at) + len(piece) / MIN_BYTES_PER_S)
         yield piece
 
 
-async def hear_out(request: Request) -> None:
+async def drain_body(request: Request) -> None:
     """Take what still comes, for a moment: who is interrupted while sending may miss the answer."""
     with contextlib.suppress(BodyTimeout, TimeoutError):
         async with asyncio.timeout(HEAR_OUT_S):
-            async for _ in pieces(request, QUIET_S):
+            async for _ in read_chunks(request, QUIET_S):
                 pass

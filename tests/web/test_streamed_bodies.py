@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from service.errors import BodyTimeout
-from service.web.paced import LEAST_PACE, PacedBody, pieces
+from service.web.http_connection import MIN_BYTES_PER_S, StreamedBody, read_chunks
 
 PATIENCE_S = 0.4
 
 
 class Client:
-    """What sends a body, in steps of a test's own; `pieces` of it are what the service sees."""
+    """Sends a body in steps that a test chooses."""
 
     def __init__(self) -> None:
-        self._body = PacedBody(None, None)
+        self._body = StreamedBody(None, None)
         request: Any = SimpleNamespace(body=self._body)
-        self.pieces: AsyncIterator[bytes] = pieces(request, PATIENCE_S)
+        self.pieces: AsyncIterator[bytes] = read_chunks(request, PATIENCE_S)
 
     async def sends(self, data: bytes, after_s: float = 0.0) -> bytes:
         """Some bytes, when somebody has waited for them for so long."""
@@ -44,7 +44,7 @@ async def test_however_long_the_service_takes_over_a_piece_it_is_not_the_clients
 async def test_a_body_may_take_long_as_a_whole_if_it_comes_at_a_pace() -> None:
     client = Client()
     for _ in range(6):
-        await client.sends(b"x" * LEAST_PACE, after_s=PATIENCE_S / 4)
+        await client.sends(b"x" * MIN_BYTES_PER_S, after_s=PATIENCE_S / 4)
     await client.ends()
 
 
@@ -72,7 +72,7 @@ async def the_rest(client: Client) -> None:
 
 async def test_a_body_that_stops_is_given_up() -> None:
     client = Client()
-    await client.sends(b"x" * 100 * LEAST_PACE)
+    await client.sends(b"x" * 100 * MIN_BYTES_PER_S)
     async with asyncio.timeout(20):
         with pytest.raises(BodyTimeout):
             await anext(client.pieces)

@@ -18,7 +18,7 @@ from quart.typing import ResponseTypes
 
 from service.errors import Overloaded, Unavailable
 from service.lifecycle import Lifecycle
-from service.web.refusal import refusal
+from service.web.refusal import rejection
 
 MOST = 2_000
 RETRY_S = 5.0
@@ -28,18 +28,18 @@ GOODBYE_S = 1.0  # for the other side to close, too
 FAILED, LEAVING, DONE = 1011, 1001, 1000
 
 
-class Sockets:
+class WebSocketRegistry:
     """Those that are open in an app."""
 
     def __init__(self, lifecycle: Lifecycle, most: int = MOST) -> None:
         self.lifecycle = lifecycle
         self._most = most
-        self._open: set[Socket] = set()
+        self._open: set[WebSocketConnection] = set()
         lifecycle.when_draining(self._send_home)
 
-    def connection(self, app: Quart, scope: Any) -> Socket:
+    def connection(self, app: Quart, scope: Any) -> WebSocketConnection:
         """What takes the place of Quart's own class for it."""
-        return Socket(app, scope, self)
+        return WebSocketConnection(app, scope, self)
 
     def check(self) -> None:
         """Raise where there is no room for one more."""
@@ -52,7 +52,7 @@ class Sockets:
             )
 
     @contextlib.contextmanager
-    def entered(self, socket: Socket) -> Iterator[None]:
+    def entered(self, socket: WebSocketConnection) -> Iterator[None]:
         self._open.add(socket)
         try:
             yield
@@ -64,10 +64,10 @@ class Sockets:
             socket.send_home()
 
 
-class Socket(ASGIWebsocketConnection):
+class WebSocketConnection(ASGIWebsocketConnection):
     """One WebSocket's way through the app."""
 
-    def __init__(self, app: Quart, scope: Any, sockets: Sockets) -> None:
+    def __init__(self, app: Quart, scope: Any, sockets: WebSocketRegistry) -> None:
         super().__init__(app, scope)
         self.queue = asyncio.Queue(UNREAD)
         self._sockets = sockets
@@ -123,7 +123,7 @@ class Socket(ASGIWebsocketConnection):
 
     async def _send_away(self, error: Unavailable, send: Any) -> None:
         given_id = dict(self.scope["headers"]).get(b"x-request-id", b"").decode("latin1")
-        headers, body = refusal(error, given_id, 0.0, self._sockets.lifecycle)
+        headers, body = rejection(error, given_id, 0.0, self._sockets.lifecycle)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._answer(error.status, raw, body, send)
 

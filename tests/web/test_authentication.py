@@ -11,7 +11,7 @@ from quart import Quart
 from quart.testing.connections import WebsocketDisconnectError
 
 from service.app import create_app
-from service.web.access import PUBLIC
+from service.web.authentication import PUBLIC
 from tests.conftest import MakeSettings, calling
 from tests.upstream import Upstream
 

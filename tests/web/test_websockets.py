@@ -11,17 +11,19 @@ import pytest
 from quart import Quart, websocket
 from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 
-from service.access.door import Door
+from service.access.policy import AccessPolicy
 from service.app import create_app
 from service.indexes.pinecone import open_lane
 from service.lifecycle import Lifecycle
-from service.web import access, envelope, errors
+from service.web import authentication as access
+from service.web import errors
+from service.web import request_context as envelope
 from service.web.search.as_you_type import PATH
-from service.web.sockets import Sockets
+from service.web.websocket_connection import WebSocketRegistry
 from tests.conftest import MakeSettings
 from tests.upstream import Hang, Upstream
 from tests.web.search.test_as_you_type import DENSE, opened, talking
-from tests.web.test_access import KEY, OTHER, closed_to
+from tests.web.test_authentication import KEY, OTHER, closed_to
 
 HELLO = json.dumps({"type": "hello", "key": KEY})
 
@@ -142,7 +144,7 @@ async def test_a_tenants_answers_are_its_own(make_settings: MakeSettings) -> Non
     assert caches == ["miss", "miss", "hit"]
 
 
-def small_app(sockets: Sockets, door: Door, hello_s: float = 10.0) -> Quart:
+def small_app(sockets: WebSocketRegistry, door: AccessPolicy, hello_s: float = 10.0) -> Quart:
     """An app with one WebSocket, which says what it hears."""
     app = Quart("service", static_folder=None)
     app.asgi_websocket_class = sockets.connection  # type: ignore[assignment]
@@ -160,16 +162,18 @@ def small_app(sockets: Sockets, door: Door, hello_s: float = 10.0) -> Quart:
     return app
 
 
-OPEN = Door((), "0.0.0.0", 0)
+OPEN = AccessPolicy((), "0.0.0.0", 0)
 
 
 async def test_who_says_nothing_is_not_waited_for_long() -> None:
-    app = small_app(Sockets(Lifecycle()), Door((KEY,), "0.0.0.0", 0), hello_s=0.01)
+    app = small_app(
+        WebSocketRegistry(Lifecycle()), AccessPolicy((KEY,), "0.0.0.0", 0), hello_s=0.01
+    )
     assert await closed_to(app, "/echo", None) == 1008
 
 
 async def test_there_is_room_for_so_many_and_no_more() -> None:
-    app = small_app(Sockets(Lifecycle(), most=2), OPEN)
+    app = small_app(WebSocketRegistry(Lifecycle(), most=2), OPEN)
     client = app.test_client()
     async with client.websocket("/echo") as first, client.websocket("/echo") as second:
         for wire in (first, second):
@@ -185,7 +189,7 @@ async def test_there_is_room_for_so_many_and_no_more() -> None:
 async def test_an_end_is_no_failure_and_a_failure_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    app = small_app(Sockets(Lifecycle()), OPEN)
+    app = small_app(WebSocketRegistry(Lifecycle()), OPEN)
     assert await closed_to(app, "/echo", "end") == 1000
     async with app.test_client().websocket("/echo") as wire:
         await wire.send("fail")
@@ -242,7 +246,7 @@ async def test_at_the_end_of_the_app_everybody_is_sent_home(
 
 async def test_while_the_process_stops_nobody_is_let_in() -> None:
     lifecycle = Lifecycle()
-    app = small_app(Sockets(lifecycle), OPEN)
+    app = small_app(WebSocketRegistry(lifecycle), OPEN)
     lifecycle.drain()
     status, body = await refusal(app, "/echo")
     assert (status, body["code"]) == (503, "unavailable")
@@ -251,7 +255,7 @@ async def test_while_the_process_stops_nobody_is_let_in() -> None:
 
 async def test_what_is_not_read_waits_on_the_other_side() -> None:
     """A handler that is busy is not given more than a few messages to keep."""
-    app = small_app(Sockets(Lifecycle()), OPEN)
+    app = small_app(WebSocketRegistry(Lifecycle()), OPEN)
     busy, begun = asyncio.Event(), asyncio.Event()
 
     @app.websocket("/busy")

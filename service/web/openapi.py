@@ -20,7 +20,7 @@ from quart_schema import (
 )
 
 from service.version import VERSION
-from service.web.errors import ErrorAnswer
+from service.web.errors import ErrorResponse
 
 DESCRIPTION = "Semantic, lexical and cascading search over your records."
 TAGS: list[Tag | dict[Any, Any]] = [
@@ -92,7 +92,7 @@ def documented(
         view = tag([group])(operation_id(name)(view))
         view = document_response(answer, status)(view)
         for each in errors:
-            view = document_response(ErrorAnswer, each)(view)
+            view = document_response(ErrorResponse, each)(view)
         return view
 
     return told

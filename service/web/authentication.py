@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from quart import Quart, Response, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
-from service.access.door import Caller, Door
+from service.access.policy import AccessPolicy, Caller
 from service.errors import KeyMissing, KeyRejected
 
 PUBLIC = {
@@ -30,7 +30,7 @@ UNWELCOME = 1008
 SAY_HELLO = 'say {"type": "hello", "key": "..."} first'
 
 
-def install(app: Quart, door: Door, hello_s: float = HELLO_S) -> None:
+def install(app: Quart, door: AccessPolicy, hello_s: float = HELLO_S) -> None:
     """Ask everybody for a key, but for those who come to what is public or not there at all."""
 
     @app.before_request
@@ -70,7 +70,7 @@ async def _hello(seconds: float) -> str:
     return key
 
 
-async def check_write(door: Door) -> None:
+async def check_write(door: AccessPolicy) -> None:
     """Before a request to a blueprint that writes: may this one?"""
     if request.method not in SAFE:
         door.check_write(_caller(request))

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from service.access.keys import Keys, name_of
+from service.access.keys import ApiKeys, key_fingerprint
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 CLOSED = (
@@ -39,7 +39,7 @@ class Caller:
         return f"{self.scheme}://{self.host}"
 
 
-class Door:
+class AccessPolicy:
     """`listens_on` is the address that the service is bound to, as far as it knows.
 
     `origins` are the web pages, beside our own, that may open WebSockets.
@@ -52,7 +52,7 @@ class Door:
         proxies: int,
         origins: Collection[str] = (),
     ) -> None:
-        self._keys = Keys(keys)
+        self._keys = ApiKeys(keys)
         self._origins = frozenset(origins)
         self._at_home = is_loopback(listens_on) and not proxies
 
@@ -69,7 +69,7 @@ class Door:
             raise KeyMissing("Send your key as `Authorization: Bearer …` or as `Api-Key: …`")
         for key in presented:
             if self._keys.accept(key):
-                return name_of(key)
+                return key_fingerprint(key)
         raise KeyRejected("This key is not one that the service knows")
 
     def check_page(self, caller: Caller) -> None:
