@@ -11,10 +11,11 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
+from service.concurrency import finish
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.facts import OtherVectors
 from service.embedded.index import EmbeddedIndex
@@ -33,7 +34,9 @@ async def opened_index(
     with owned(data_dir):
         index = EmbeddedIndex(data_dir / name, schema, embedder)
         try:
-            await _to_its_end(index.open, undone_by=index.close)
+            await finish(
+                asyncio.to_thread(index.open), undo=lambda _: asyncio.to_thread(index.close)
+            )
         except OtherVectors as exc:
             raise StartupFailed(
                 f"DATA_DIR: {index.folder}: {exc}. Open it as it was made, give another DATA_DIR, "
@@ -47,23 +50,7 @@ async def opened_index(
         try:
             yield EmbeddedAsyncIndex(index)
         finally:
-            await _to_its_end(index.close)
-
-
-async def _to_its_end(
-    call: Callable[[], None], undone_by: Callable[[], None] | None = None
-) -> None:
-    """In a thread, to which a cancelled caller stays bound: files must not outlive their owner."""
-    calling = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        await asyncio.shield(calling)
-    except asyncio.CancelledError:
-        while not calling.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([calling])
-        if calling.exception() is None and undone_by is not None:
-            await _to_its_end(undone_by)
-        raise
+            await finish(asyncio.to_thread(index.close))  # no file may outlive the owner
 
 
 @contextlib.contextmanager

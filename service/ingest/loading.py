@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from service.concurrency import finish
 from service.errors import CommandFailed
 from service.ingest.batches import Batch
 from service.ingest.flow import Flow
@@ -125,12 +126,8 @@ class Load:
 
         Where nothing more can be read, what was read before is still written.
         """
-        parsing = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
         try:
-            return await asyncio.shield(parsing)
-        except asyncio.CancelledError:
-            await asyncio.wait({parsing})
-            raise
+            return await finish(asyncio.to_thread(next, batches, None))
         except Exception as exc:
             self._failure = self._failure or exc
             return None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
+from service.backoff import Backoff
 from service.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -48,9 +48,8 @@ class Patience:
 
     def pause(self, failed: int, asked: float | None) -> float:
         """Twice as long each time, spread out; at least as long as was asked for, within reason."""
-        usual = min(self.first_s * 2.0 ** (failed - 1), self.longest_s)
-        spread = usual * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        return spread if asked is None else min(asked, self.longest_asked_s) + spread * 0.1
+        pause = Backoff(self.first_s, self.longest_s).pause_s(failed)
+        return pause if asked is None else min(asked, self.longest_asked_s) + pause * 0.1
 
 
 class Sending:

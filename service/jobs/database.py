@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from service.concurrency import DetachedTasks
 from service.errors import JobsUnavailable
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Database:
 
     def __init__(self, url: str | None, path: Path) -> None:
         self._engine = _postgres(url) if url else _sqlite(path)
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._calls = DetachedTasks()
 
     async def migrate(self) -> None:
         """Bring the table up to date; of several processes at once one does it."""
@@ -76,14 +77,10 @@ class Database:
 
     async def run(self, work: Work[AnswerT]) -> AnswerT:
         """Do something in a transaction, to its end even if nobody waits for it any more."""
-        call = asyncio.create_task(self._transaction(work))
-        self._calls.add(call)
-        call.add_done_callback(self._on_end)
-        return await asyncio.shield(call)
+        return await self._calls.run(self._transaction(work))
 
     async def close(self) -> None:
-        if self._calls:
-            await asyncio.wait(self._calls)  # each has a time limit
+        await self._calls.join()  # each has a time limit
         await self._engine.dispose()
 
     async def _transaction(self, work: Work[AnswerT]) -> AnswerT:
@@ -98,11 +95,6 @@ class Database:
                 "The database of the imports can't be reached just now; try again shortly",
                 retry_after=AGAIN_S,
             ) from exc
-
-    def _on_end(self, call: asyncio.Task[Any]) -> None:
-        self._calls.discard(call)
-        if not call.cancelled():
-            call.exception()  # it was told to whoever waited
 
 
 def _words(exc: BaseException) -> str:

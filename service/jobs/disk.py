@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
+from service.concurrency import finish
 from service.errors import JobsUnavailable, RequestError, StorageFull
 from service.jobs.spool import MIB, WHOLE, Held, Spool
 
@@ -22,22 +23,10 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 DoneT = TypeVar("DoneT")
 
 
-async def finished(work: Awaitable[DoneT]) -> DoneT:
-    """Work that is over when this returns, even if by being cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()
-        raise
-
-
 async def on_disk(work: Callable[[], DoneT]) -> DoneT:
     """Do it in a thread; what the disk says becomes an error for the caller."""
     try:
-        return await finished(asyncio.to_thread(work))
+        return await finish(asyncio.to_thread(work))
     except OSError as exc:
         raise _trouble(exc) from exc
 
@@ -73,7 +62,7 @@ async def taken(spool: Spool, id: str, suffix: str = WHOLE) -> AsyncIterator[Hel
 
 
 async def removed(held: Held) -> None:
-    await finished(asyncio.to_thread(held.remove))
+    await finish(asyncio.to_thread(held.remove))
 
 
 @contextlib.asynccontextmanager
@@ -81,14 +70,10 @@ async def _closing(
     take: Callable[[], Held | None], unwanted: Callable[[Held], None] = Held.close
 ) -> AsyncIterator[Held | None]:
     """`unwanted` is done with what was taken for somebody who has gone by then."""
-    taking = asyncio.ensure_future(asyncio.to_thread(take))
-    try:
-        held = await asyncio.shield(taking)
-    except asyncio.CancelledError:
-        await asyncio.wait({taking})
-        if not taking.cancelled() and not taking.exception() and (late := taking.result()):
-            unwanted(late)
-        raise
+    held = await finish(
+        asyncio.to_thread(take),
+        undo=lambda late: asyncio.to_thread(lambda: unwanted(late) if late else None),
+    )
     try:
         yield held
     finally:

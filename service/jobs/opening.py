@@ -13,6 +13,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.backoff import Backoff
 from service.errors import JobsUnavailable
 from service.jobs.spool import Spool
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+BACKOFF = Backoff(first_s=0.5, longest_s=10.0, jitter=False)
 WAIT_S = 5.0  # for the first try, which others made at the start may need
 
 
@@ -52,12 +53,12 @@ class Opening:
                 async with asyncio.timeout(WAIT_S):
                     await self._tried.wait()
         if self._opened is None:
-            raise JobsUnavailable(self._why, retry_after=FIRST_PAUSE_S * 10)
+            raise JobsUnavailable(self._why, retry_after=BACKOFF.first_s * 10)
         return self._opened
 
     async def run(self) -> Opened:
         """Try until it is open."""
-        pause = FIRST_PAUSE_S
+        failures = 0
         while True:
             try:
                 opened = self._opened = await self._open()
@@ -73,8 +74,8 @@ class Opening:
                 return opened
             finally:
                 self._tried.set()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            failures += 1
+            await asyncio.sleep(BACKOFF.pause_s(failures))
 
     async def close(self) -> None:
         self._opened = None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from service.concurrency import finish
 from service.errors import BodyTooLarge
-from service.jobs.disk import finished, on_disk, removed
+from service.jobs.disk import on_disk, removed
 from service.jobs.job import Job
 from service.jobs.spool import Held
 
@@ -50,7 +51,7 @@ class Upload:
 
     async def keep(self) -> Job:
         """The file is whole: a job that waits for its turn."""
-        return await finished(self._keep())
+        return await finish(self._keep())
 
     async def close(self) -> None:
         """Leave nothing behind, unless it was kept."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from service.concurrency import finish
 from service.errors import CascadeError, JobsUnavailable, Unavailable
 from service.ingest.batches import batches
 from service.ingest.flow import Flow
@@ -24,7 +25,7 @@ from service.ingest.reading import GZIP, opened
 from service.ingest.sending import TRY_AGAIN, Patience
 from service.ingest.stream import Options, parsed
 from service.ingest.target import Target
-from service.jobs.disk import finished, removed
+from service.jobs.disk import removed
 from service.jobs.job import Job, Status, now
 from service.jobs.pace import Pace
 from service.jobs.spool import Held
@@ -190,7 +191,7 @@ class Work:
             await asyncio.sleep(SAVE_S)
             with contextlib.suppress(JobsUnavailable):  # it was logged, and is tried again
                 if self._standing.changed:
-                    await finished(self._save())  # and told: what was saved is a revision
+                    await finish(self._save())  # and told: what was saved is a revision
                 elif turn % round(LOOK_S / SAVE_S) == 0:
                     wanted = await self._store.to_cancel(self.id)
                     self._see(wanted)

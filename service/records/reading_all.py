@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from service.errors import DeadlineExceeded, RequestError, Unavailable, UpstreamGarbled
+from service.backoff import Backoff
+from service.errors import DeadlineExceeded, Unavailable, UpstreamGarbled
 from service.indexes.dialect import Dialect
 from service.indexes.port import AsyncIndexPort
 from service.indexes.writes import MAX_PAGE, Page, Record, RecordPage
@@ -23,8 +23,7 @@ from service.retrieval.deadline import Deadline
 
 PASSING = (Unavailable, DeadlineExceeded)
 TRIES = 5
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 10.0
+BACKOFF = Backoff(first_s=0.3, longest_s=10.0)
 
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT")
@@ -101,7 +100,8 @@ class ReadingAll:
             except PASSING as exc:
                 if not self._begun or tried == TRIES:
                     raise
-                await asyncio.sleep(_pause(tried, exc))
+                asked_s = min(exc.retry_after or 0.0, BACKOFF.longest_s)
+                await asyncio.sleep(max(BACKOFF.pause_s(tried), asked_s))
                 tried += 1
             else:
                 self._begun = True
@@ -142,10 +142,3 @@ def _next(before: str | None, cursor: str | None) -> str | None:
     if cursor is not None and cursor == before:
         raise UpstreamGarbled("The list of records leads nowhere: a page names itself as the next")
     return cursor
-
-
-def _pause(tried: int, error: RequestError) -> float:
-    asked = error.retry_after or 0.0
-    usual: float = FIRST_PAUSE_S * 2 ** (tried - 1)
-    usual *= random.uniform(0.5, 1.5)  # noqa: S311 - it hides nothing
-    return min(max(asked, usual), LONGEST_PAUSE_S)

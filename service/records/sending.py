@@ -7,10 +7,10 @@ writing it once, so whatever may pass by itself is tried again.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.backoff import Backoff
 from service.errors import (
     DeadlineExceeded,
     RequestError,
@@ -30,7 +30,7 @@ from service.records.checking import Checked
 from service.retrieval.deadline import Deadline
 
 ATTEMPTS = 4
-FIRST_PAUSE_S = 0.2
+BACKOFF = Backoff(first_s=0.25, longest_s=2.0)
 PASSING = (UpstreamRateLimited, UpstreamUnavailable, UpstreamUnreachable)
 MAX_HALVINGS = 64  # of refused batches in one write, to find the records that are refused
 # The deadline ends a call; the client's own timeout is only the net beneath, a little later.
@@ -99,7 +99,7 @@ class Write:
                         return await self._call(target, batch)
                     except PASSING as exc:
                         last = exc
-                    pause = _pause(last, attempt)
+                    pause = (last.retry_after or 0.0) + BACKOFF.pause_s(attempt)
                     if attempt == self._attempts or pause >= self._deadline.remaining():
                         break
                     await asyncio.sleep(pause)  # in its slot: who is in trouble gets less to do
@@ -113,12 +113,6 @@ class Write:
         await target.pool.call(
             lambda index: target.dialect.upsert(index, self._namespace, records, left)
         )
-
-
-def _pause(exc: RequestError, attempt: int) -> float:
-    """Twice as long each time, or as long as the upstream says, and never all at once."""
-    jitter = random.uniform(0.5, 1.5)  # noqa: S311 - it hides nothing
-    return (exc.retry_after or 0.0) + FIRST_PAUSE_S * 2.0 ** (attempt - 1) * jitter
 
 
 def _refused(exc: RequestError, target: Target, count: int) -> RequestError:

@@ -16,13 +16,14 @@ import signal
 import socket
 import sys
 
+from service.backoff import Backoff
 from service.server.process import CANCEL_GRACE_S, CLOSE_GRACE_S, address
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 SETTLED_S = 10.0  # a worker that lived this long did not die of its start
-MAX_PAUSE_S = 5.0
+BACKOFF = Backoff(first_s=0.1, longest_s=5.0, jitter=False)
 KILL_GRACE_S = 0.5
 
 
@@ -109,7 +110,7 @@ class Supervisor:
     async def _keep(self, worker: Worker) -> None:
         """See one worker to its end, and whoever takes its place."""
         loop = asyncio.get_running_loop()
-        pause = 0.0
+        failures = 0  # in a row
         while True:
             started = loop.time()
             status = await worker.process.wait()
@@ -119,9 +120,10 @@ class Supervisor:
                 return
             logger.warning("worker %d ended (%d); starting another", worker.process.pid, status)
             settled = loop.time() - started > SETTLED_S
-            pause = 0.0 if settled else min(max(2 * pause, 0.1), MAX_PAUSE_S)
+            failures = 0 if settled else failures + 1
+            pause_s = BACKOFF.pause_s(failures) if failures else 0.0
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                await asyncio.wait_for(self._stopping.wait(), pause_s)
                 return
             worker = await self._start()
             if not await self._until_ready(worker) and not self._serving:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from service.backoff import Backoff
 from service.embedded.storage.store import Document, Store
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Follower:
         self._begin = self._end = 0
         self._opened = False
         self._stuck = False
-        self._first_pause_s = self._pause = first_pause_s
+        self._backoff = Backoff(first_pause_s, LONGEST_PAUSE_S, jitter=False)
+        self._failures = 0  # since it last worked
         self._save_not_before = 0.0
         self._unsaved_since: float | None = None
         self._unsaved = 0
@@ -162,7 +164,7 @@ class Follower:
                 continue
             self._stuck = False
             if not self._save_not_before:
-                self.trouble, self._pause = None, self._first_pause_s
+                self.trouble, self._failures = None, 0
             if stopping:
                 return
             self._wake.wait(self._until_save())
@@ -260,9 +262,8 @@ class Follower:
         self.trouble = f"{type(exc).__name__}: {exc}"
 
     def _next_pause(self) -> float:
-        pause = self._pause
-        self._pause = min(pause * 2, LONGEST_PAUSE_S)
-        return pause
+        self._failures += 1
+        return self._backoff.pause_s(self._failures)
 
     def _mend(self) -> None:
         """Forget what is in memory: it may be half of something. What is saved is whole."""
