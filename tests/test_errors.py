@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from service import errors
 
 
@@ -22,3 +24,9 @@ def test_every_code_is_its_own_and_every_status_an_error() -> None:
     codes = [kind.code for kind in kinds if kind is not errors.InternalError]
     assert len(codes) == len(set(codes))
     assert all(400 <= kind.status < 600 for kind in kinds)
+
+
+@pytest.mark.parametrize("kind", sorted(every(errors.CascadeError), key=str))
+def test_error_class_has_a_one_sentence_meaning(kind: type[Exception]) -> None:
+    assert "\n" not in (kind.__doc__ or "\n")
+    assert (kind.__doc__ or "").endswith(".")

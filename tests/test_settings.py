@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartupFailed
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 
 WHOLE = {
     "PINECONE_API_KEY": "sk-very-secret",
@@ -83,11 +83,11 @@ def test_a_host_and_a_name_for_one_index_are_one_too_many(environment: pytest.Mo
         ("CURSOR_TTL", "0", "greater than 0"),
         ("SEARCH_DEPTH", "1001", "less than or equal to 1000"),
         ("REDIS_URL", "localhost:6379", "rediss://"),
-        ("REDIS_URL", "http://localhost:6379", "no address of a Redis"),
-        ("REDIS_URL", "redis://", "no address of a Redis"),
-        ("REDIS_URL", "redis://localhost:70000", "no address of a Redis"),
-        ("REDIS_URL", "redis://[::1", "no address of a Redis"),
-        ("REDIS_URL", "unix://", "no address of a Redis"),
+        ("REDIS_URL", "http://localhost:6379", "the URL of a Redis server"),
+        ("REDIS_URL", "redis://", "the URL of a Redis server"),
+        ("REDIS_URL", "redis://localhost:70000", "the URL of a Redis server"),
+        ("REDIS_URL", "redis://[::1", "the URL of a Redis server"),
+        ("REDIS_URL", "unix://", "the URL of a Redis server"),
         ("SERVICE_API_KEYS", "fifteen-charact", "at least 16 characters"),
         ("SERVICE_API_KEYS", "sixteen-characte,", "at least 16 characters"),
         ("SERVICE_API_KEYS", "sixteen characters", "a space"),
@@ -151,3 +151,8 @@ def test_the_address_of_a_redis_is_a_secret_with_its_password(
     assert url not in repr(settings) + str(settings) + settings.model_dump_json()
     environment.setenv("REDIS_URL", url.replace("redis", "ftp"))
     assert "pass-word" not in failure()
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_setting_has_a_description(name: str) -> None:
+    assert (Settings.model_fields[name].description or "").endswith(".")

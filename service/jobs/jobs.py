@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.errors import FieldFault, InvalidRequest, NotFound
+from service.errors import InvalidField, InvalidRequest, NotFound
 from service.ingest.target import Target
 from service.jobs.disk import begun, check_space, on_disk, removed, taken
 from service.jobs.job import Job, JobPage, Plan, Status, is_id, new_id, now
@@ -123,7 +123,7 @@ class Jobs:
         """Jobs, newest first."""
         if cursor is not None and not is_id(cursor):
             msg = "is not one that this list has given"
-            raise InvalidRequest(f"cursor: {msg}", faults=[FieldFault(("cursor",), msg)])
+            raise InvalidRequest(f"cursor: {msg}", invalid_fields=[InvalidField(("cursor",), msg)])
         opened = await self._opening.get()
         jobs = await opened.store.page(limit + 1, cursor, status)
         more = jobs[limit - 1].id if len(jobs) > limit else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from service.errors import FieldFault, InvalidRequest, RequestError
+from service.errors import InvalidField, InvalidRequest, RequestError
 from service.records.checking import Checked, Failure
 from service.records.sending import Errors
 
@@ -18,7 +18,7 @@ def half_deleted(error: RequestError, outcomes: Sequence[object]) -> RequestErro
     if all(isinstance(outcome, BaseException) for outcome in outcomes):
         return error
     detail = f"{error.detail}. The other index has deleted them: send this again"
-    return type(error)(detail, faults=error.faults, retry_after=error.retry_after)
+    return type(error)(detail, invalid_fields=error.invalid_fields, retry_after=error.retry_after)
 
 
 def failure(record: Checked, told: Mapping[str, Errors]) -> Failure:
@@ -37,11 +37,11 @@ def first_error(errors: Sequence[Errors]) -> RequestError | None:
 
 def nothing_written(failures: Sequence[Failure], error: RequestError | None) -> RequestError:
     """The error of the whole: the backend's where it was asked, else that nothing is valid."""
-    faults = [FieldFault((each.position,), each.detail) for each in failures[:MAX_FAULTS]]
+    faults = [InvalidField((each.position,), each.detail) for each in failures[:MAX_FAULTS]]
     if not faults:
         return InvalidRequest("There is no record in this request")
     if error is None:
         sentence = f"No record was written. Record {faults[0].loc[0]}: {faults[0].msg}"
-        return InvalidRequest(sentence, faults=faults)
+        return InvalidRequest(sentence, invalid_fields=faults)
     detail = f"No record was written. {error.detail}"
-    return type(error)(detail, faults=faults, retry_after=error.retry_after)
+    return type(error)(detail, invalid_fields=faults, retry_after=error.retry_after)

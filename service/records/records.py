@@ -13,7 +13,7 @@ from typing import Any
 
 from service.errors import (
     DeadlineExceeded,
-    FieldFault,
+    InvalidField,
     InvalidRequest,
     NotFound,
     RequestError,
@@ -136,7 +136,9 @@ class Records:
             if cursor is None:
                 raise
             msg = "is not one that this list has given"
-            raise InvalidRequest(f"cursor: {msg}", faults=[FieldFault(("cursor",), msg)]) from exc
+            raise InvalidRequest(
+                f"cursor: {msg}", invalid_fields=[InvalidField(("cursor",), msg)]
+            ) from exc
 
     def read_all(
         self, namespace: str, filter: Mapping[str, Any] | None, seconds: float

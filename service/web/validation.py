@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from service.errors import BadRequest, FieldFault, InvalidRequest, RequestError
+from service.errors import BadRequest, InvalidField, InvalidRequest, RequestError
 
 MAX_PARAMETERS = 64
 MAX_FAULTS = 20
@@ -62,14 +62,14 @@ def query_pairs(query_string: bytes) -> list[tuple[str, str]]:
         raise BadRequest(f"The query string has more than {MAX_PARAMETERS} parameters") from None
 
 
-def invalid(*faults: FieldFault) -> InvalidRequest:
+def invalid(*faults: InvalidField) -> InvalidRequest:
     """One error for what is wrong with these fields."""
     sentences = [f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults]
-    return InvalidRequest("; ".join(sentences), faults=faults)
+    return InvalidRequest("; ".join(sentences), invalid_fields=faults)
 
 
 def given_twice(name: str) -> InvalidRequest:
-    return invalid(FieldFault((name[:100],), "is given more than once"))
+    return invalid(InvalidField((name[:100],), "is given more than once"))
 
 
 def _error(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> RequestError:
@@ -81,7 +81,7 @@ def _error(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> RequestErr
         if first["type"] == "value_error":
             return InvalidRequest(first["msg"].removeprefix("Value error, "))
         return BadRequest("The body must be a JSON object")
-    faults = [FieldFault(_place(error), _message(error, model)) for error in errors[:MAX_FAULTS]]
+    faults = [InvalidField(_place(error), _message(error, model)) for error in errors[:MAX_FAULTS]]
     return invalid(*faults)
 
 

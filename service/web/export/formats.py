@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
-from service.errors import FieldFault, InvalidRequest, StorageFull, UpstreamGarbled
+from service.errors import InvalidField, InvalidRequest, StorageFull, UpstreamGarbled
 from service.indexes.writes import Record
 from service.ingest.cells import written
 
@@ -82,7 +82,7 @@ class Spool:
         self._names.update(*records)
         if len(self._names) > MAX_COLUMNS:
             msg = f"must be given: the records have more than {MAX_COLUMNS} fields altogether"
-            raise InvalidRequest(f"fields: {msg}", faults=[FieldFault(("fields",), msg)])
+            raise InvalidRequest(f"fields: {msg}", invalid_fields=[InvalidField(("fields",), msg)])
         with _on_disk():
             self._file.write(_json(records) + b"\n")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from quart import Request
 
-from service.errors import FieldFault, UnsupportedMediaType
+from service.errors import InvalidField, UnsupportedMediaType
 from service.jobs.job import Format
 from service.web.bodies import is_json
 from service.web.http_connection import read_chunks
@@ -77,7 +77,7 @@ def format_of(given: Format | None, name: str | None, upload: Sent) -> Format:
     """What the parameters say, else the upload, else its name."""
     found = given or upload.format or _by_suffix(name)
     if found is None:
-        raise invalid(FieldFault(("format",), "must be given where nothing else says what it is"))
+        raise invalid(InvalidField(("format",), "must be given where nothing else says what it is"))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from service.errors import BadRequest, FieldFault, InvalidRequest
+from service.errors import BadRequest, InvalidField, InvalidRequest
 from service.web.records.schemas import MAX_RECORDS
 from service.web.search.reading import LISTS, WHOLE_NUMBER, typed
 from service.web.validation import given_twice, lowered, query_pairs, validated
@@ -72,5 +72,7 @@ def _line(number: int, line: bytes) -> Any:
         return from_json(line, allow_inf_nan=False)
     except ValueError as exc:
         why = "is empty" if not line.strip() else f"is not valid JSON: {lowered(str(exc))}"
-        fault = FieldFault((number,), why)
-        raise BadRequest(f"Line {number} {why}; nothing was written", faults=[fault]) from None
+        fault = InvalidField((number,), why)
+        raise BadRequest(
+            f"Line {number} {why}; nothing was written", invalid_fields=[fault]
+        ) from None

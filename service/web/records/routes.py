@@ -15,7 +15,7 @@ from quart_schema import document_querystring, document_request
 from werkzeug.routing import BaseConverter
 
 from service.access.policy import AccessPolicy
-from service.errors import FieldFault, UpstreamGarbled
+from service.errors import InvalidField, UpstreamGarbled
 from service.indexes.writes import MAX_PAGE, Page, Record, Selection
 from service.records.records import IndexStats, Written
 from service.retrieval.deadline import Deadline
@@ -113,7 +113,7 @@ def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
 
     def visible(parameters: WriteParameters, store: Store) -> bool:
         if parameters.wait and not store.can_show:
-            raise invalid(FieldFault(("wait",), "Pinecone does not say when a write is visible"))
+            raise invalid(InvalidField(("wait",), "Pinecone does not say when a write is visible"))
         return parameters.wait is not None
 
     @blueprint.post(PATH)
@@ -203,7 +203,7 @@ def _checked_id(id: str) -> str:
     try:
         return check_id(id)
     except ValueError as exc:
-        raise invalid(FieldFault(("_id",), str(exc))) from None
+        raise invalid(InvalidField(("_id",), str(exc))) from None
 
 
 def _written(written: Written) -> dict[str, Any]:

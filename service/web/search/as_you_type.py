@@ -16,7 +16,7 @@ from quart import Blueprint, g
 from quart.globals import websocket_ctx
 
 from service.admission.controller import AdmissionController
-from service.errors import FieldFault, RequestError
+from service.errors import InvalidField, RequestError
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode
 from service.web.search.as_you_type_messages import (
@@ -125,7 +125,7 @@ class SearchSession:
             message = read_message(text)
             do = self._does.get(str(message.get("type")))
             if do is None:
-                raise invalid(FieldFault(("type",), f"must be one of {', '.join(self._does)}"))
+                raise invalid(InvalidField(("type",), f"must be one of {', '.join(self._does)}"))
             await do(message)
         except RequestError as error:
             await self._say(error_message(error, message))
@@ -136,7 +136,7 @@ class SearchSession:
         seq = seq_of(message)
         if seq <= self._last_seq:
             fault = f"must be greater than the last one, which was {self._last_seq}"
-            raise invalid(FieldFault(("seq",), fault))
+            raise invalid(InvalidField(("seq",), fault))
         self._last_seq = seq
         self._searched_at = asyncio.get_running_loop().time()
         await self._give_up()

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from pydantic_core import from_json
 
-from service.errors import BadRequest, FieldFault, RequestError
+from service.errors import BadRequest, InvalidField, RequestError
 from service.retrieval.query import Mode
 from service.web.search.reading import check_text
 from service.web.search.request_schemas import SearchRequest
@@ -38,7 +38,7 @@ def seq_of(message: Message) -> int:
     """The number that its answers will have."""
     seq = message.get("seq")
     if type(seq) is not int or not 0 <= seq < MOST_SEQ:
-        raise invalid(FieldFault(("seq",), "must be a whole number, 0 or more"))
+        raise invalid(InvalidField(("seq",), "must be a whole number, 0 or more"))
     return seq
 
 
@@ -46,7 +46,7 @@ def mode_of(message: Message) -> Mode:
     for mode in MODES:
         if message.get("mode") == mode:
             return mode
-    raise invalid(FieldFault(("mode",), "must be semantic, lexical or cascading"))
+    raise invalid(InvalidField(("mode",), "must be semantic, lexical or cascading"))
 
 
 def search_of(message: Message) -> SearchRequest:
@@ -54,7 +54,7 @@ def search_of(message: Message) -> SearchRequest:
     given = {name: value for name, value in message.items() if name not in OURS}
     search = check_text(validated(SearchRequest, given))
     if search.cursor:
-        raise invalid(FieldFault(("cursor",), "is for HTTP: a later page is there at once"))
+        raise invalid(InvalidField(("cursor",), "is for HTTP: a later page is there at once"))
     return search
 
 
@@ -70,8 +70,8 @@ def error_message(error: RequestError, message: Message) -> bytes:
     except RequestError:
         seq = None
     body: Message = {"type": "error", "seq": seq, "detail": error.detail, "code": error.code}
-    if error.faults:
-        body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]
+    if error.invalid_fields:
+        body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.invalid_fields]
     if error.retry_after is not None:
         body["retry_after"] = error.retry_after
     return orjson.dumps(body)

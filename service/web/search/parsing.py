@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from service.errors import FieldFault
+from service.errors import InvalidField
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event, Highlighter, Mode, Query, RerankMode
 from service.settings import Settings
@@ -136,4 +136,4 @@ class RequestParser:
 
 def at(name: str, msg: str) -> Exception:
     """The error of a parameter that has a value which is not allowed."""
-    return invalid(FieldFault((name,), msg))
+    return invalid(InvalidField((name,), msg))

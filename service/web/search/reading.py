@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 from quart import Request
 
-from service.errors import EmptyQuery, FieldFault, InvalidRequest
+from service.errors import EmptyQuery, InvalidField, InvalidRequest
 from service.web.bodies import read_body
 from service.web.search.request_schemas import SearchRequest
 from service.web.validation import given_twice, invalid, query_pairs, validated
@@ -49,7 +49,9 @@ def read_search(raw: Raw) -> SearchRequest:
 def check_text(search: SearchRequest) -> SearchRequest:
     """The search, if there is something to search for."""
     if not search.cursor and not search.text_query.strip():
-        raise EmptyQuery(EMPTY_QUERY, faults=[FieldFault(("text_query",), "must not be empty")])
+        raise EmptyQuery(
+            EMPTY_QUERY, invalid_fields=[InvalidField(("text_query",), "must not be empty")]
+        )
     return search
 
 
@@ -77,5 +79,5 @@ def typed(name: str, value: str) -> Any:
         try:
             return from_json(value, allow_inf_nan=False)
         except ValueError as exc:
-            raise invalid(FieldFault((name,), f"is not valid JSON: {exc}")) from None
+            raise invalid(InvalidField((name,), f"is not valid JSON: {exc}")) from None
     return value

@@ -124,8 +124,8 @@ def error_body(error: RequestError, request_id: str) -> dict[str, Any]:
         "code": error.code,
         "request_id": request_id,
     }
-    if error.faults:
-        body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]
+    if error.invalid_fields:
+        body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.invalid_fields]
     return body
 
 
