@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from service.backends import sources_for
-from service.backends.embedded import INDEX_NAME, schema_of
 from service.commands.interrupt import run
 from service.commands.terminal import Style
-from service.embedded.data_directory import owned
-from service.embedded.repair import Finding, inspect, reembed
-from service.embedded.views.kinds import delete_views
 from service.errors import RequestError
 from service.indexes.registry import Index
-from service.inference.models import open_embedder
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.commands.parsing import Commands
+
+Finding = tuple[str, str]
+"""A status (`ok`, `note` or `wrong`) and a sentence."""
 
 LACK_OF_RECORDS = "it has no records yet; `python -m service load FILE` puts some in"
 
@@ -50,37 +47,22 @@ def add_to(commands: Commands) -> None:
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     if settings.backend == "pinecone":
         if options.rebuild or options.reembed:
-            return _report([Finding("wrong", "there is nothing to repair here: Pinecone does it")])
+            return _report([("wrong", "there is nothing to repair here: Pinecone does it")])
         return run(lambda _: _look_at_pinecone(settings))
-    with owned(Path(settings.data_dir)):
-        return _report(_treat(settings, options))
+    # Every command imports this module, and the engine is large: see service.backends.
+    from service.commands.doctor_embedded import examine  # noqa: PLC0415
 
-
-def _treat(settings: Settings, options: argparse.Namespace) -> Iterator[Finding]:
-    folder = Path(settings.data_dir) / INDEX_NAME
-    schema, embedder = schema_of(settings), open_embedder(settings.embedder)
-    if options.reembed and (folder / "records.db").exists():
-        count = reembed(folder, schema, embedder, _show_progress)
-        yield Finding("ok", f"{count} records were made anew with {embedder.name}")
-    elif options.rebuild:
-        delete_views(folder)
-        yield Finding("ok", "every search structure is forgotten; the next start makes them again")
-    yield from inspect(folder, schema, embedder)
-
-
-def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r{done} of {total} records", end=end, file=sys.stderr, flush=True)
+    return _report(examine(settings, rebuild=options.rebuild, reembed_all=options.reembed))
 
 
 def _report(findings: Iterable[Finding]) -> int:
+    """Print the findings; returns the exit status."""
     style = Style.of(sys.stdout)
     wrong = 0
-    for finding in findings:
-        wrong += finding.status == "wrong"
-        status = f"{finding.status:5}"
-        print(style.warning(status) if finding.status == "wrong" else status, finding.what)
+    for status, sentence in findings:
+        is_wrong = status == "wrong"
+        wrong += is_wrong
+        print(style.warning(f"{status:5}") if is_wrong else f"{status:5}", sentence)
     return 1 if wrong else 0
 
 
@@ -95,8 +77,8 @@ async def _look_at(index: Index) -> Finding:
     try:
         stats = await index.pool.call(lambda client: client.describe_index_stats())
     except RequestError as exc:
-        return Finding("wrong", f"{where}: {exc.detail}")
+        return "wrong", f"{where}: {exc.detail}"
     if not stats.total_vector_count:
-        return Finding("note", f"{where}: {LACK_OF_RECORDS}")
+        return "note", f"{where}: {LACK_OF_RECORDS}"
     dimension = f", dimension {stats.dimension}" if stats.dimension else ""
-    return Finding("ok", f"{where}: {stats.total_vector_count} records{dimension}")
+    return "ok", f"{where}: {stats.total_vector_count} records{dimension}"

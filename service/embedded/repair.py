@@ -8,9 +8,8 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from service.embedded.facts import facts_of
 from service.embedded.schema import Schema
@@ -23,12 +22,11 @@ BATCH = 500
 SPARE_BYTES = 200_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
+class Finding(NamedTuple):
+    """The result of one check."""
 
     status: Literal["ok", "note", "wrong"]
-    what: str
+    sentence: str
 
 
 def inspect(folder: Path, schema: Schema, embedder: Embedder) -> Iterator[Finding]:
