@@ -13,14 +13,14 @@ import numpy as np
 from bench.engine.corpus import TOP_K, Batch, Vectors
 from bench.engine.port import Filter
 from service.embedded.data_directory import opened_index
-from service.embedded.schema import Schema, Text
+from service.embedded.schema import Schema, TextField
 from service.embedded.views.kinds import delete_views
 from service.inference.embedder import CorpusStatistics
 from service.inference.wordllama import WordLlamaEmbedder
 
 NAME, FIELD, NAMESPACE = "records", "text", "__default__"
 POLL_S = 0.02
-SCHEMA = Schema({FIELD: Text(embed=True, words=True)})
+SCHEMA = Schema({FIELD: TextField(embed=True, full_text=True)})
 
 
 class Cascade:
@@ -37,7 +37,7 @@ class Cascade:
         opening = opened_index(folder, NAME, SCHEMA, self._embedder)
         self._index = await self._exit.enter_async_context(opening)
         engine = self._index.embedded  # what it rebuilds, it rebuilds in the background
-        while (engine.dense_rebuilding(), engine.words_rebuilding()) != (None, None):  # noqa: ASYNC110 - as /readyz is asked
+        while (engine.dense_rebuild_progress(), engine.lexical_rebuild_progress()) != (None, None):  # noqa: ASYNC110 - as /readyz is asked
             await asyncio.sleep(POLL_S)
 
     async def load(self, batch: Batch) -> None:
@@ -49,7 +49,7 @@ class Cascade:
         await self._index.documents.upsert(namespace=NAMESPACE, documents=documents)
 
     async def finish(self) -> None:
-        await self._index.embedded.show()
+        await self._index.embedded.wait_until_visible()
 
     async def search_dense(self, vector: Vectors, filter: Filter | None) -> list[str] | None:
         clause = {"type": "dense_vector", "field": FIELD, "values": vector.tolist()}

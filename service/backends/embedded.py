@@ -15,7 +15,7 @@ from service.backends.protocol import Opened
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.data_directory import opened_index
 from service.embedded.index import EmbeddedIndex
-from service.embedded.schema import LANGUAGES, Schema, Text
+from service.embedded.schema import LANGUAGES, Schema, TextField
 from service.errors import StartupFailed
 from service.indexes.documents_dialect import DocumentsDialect
 from service.indexes.pinecone import Kind
@@ -70,7 +70,7 @@ class EmbeddedSources:
 
 def schema_of(settings: Settings) -> Schema:
     """One text, found both ways."""
-    text = Text(embed=True, words=True, language=settings.text_language)
+    text = TextField(embed=True, full_text=True, language=settings.text_language)
     try:
         return Schema({settings.pinecone_text_field: text})
     except ValueError as exc:
@@ -79,13 +79,13 @@ def schema_of(settings: Settings) -> Schema:
 
 def _opened(client: EmbeddedAsyncIndex, field: str, reranker: Reranker | None) -> Opened:
     index = client.embedded
-    assert index.words is not None, "the schema has words"  # noqa: S101
-    words = index.words
+    assert index.lexical is not None, "the schema has words"  # noqa: S101
+    words = index.lexical
     meaning = DocumentsDialect("embed", field, max_records=UPSERT)
     forgiving = DocumentsDialect("text", field, forgives_typos=True, max_records=UPSERT)
     return Opened(
-        _index("dense", client, meaning, index.dense_rebuilding),
-        _index("sparse", client, forgiving, index.words_rebuilding),
+        _index("dense", client, meaning, index.dense_rebuild_progress),
+        _index("sparse", client, forgiving, index.lexical_rebuild_progress),
         reranker=reranker,
         text_field=field,
         place=f"{platform.node()}:{index.folder.absolute()}",
@@ -93,7 +93,7 @@ def _opened(client: EmbeddedAsyncIndex, field: str, reranker: Reranker | None) -
         candidates=CANDIDATES,
         candidates_alone=CANDIDATES_ALONE,
         highlighter=lambda query, text: words.lexical.highlights(query, text, field),
-        show=index.show,
+        show=index.wait_until_visible,
     )
 
 
@@ -111,11 +111,11 @@ def _index(
 async def _load_samples(client: EmbeddedAsyncIndex, settings: Settings) -> None:
     """Into an index that is empty, so that there is something to search."""
     index: EmbeddedIndex = client.embedded
-    if any((await index.read(lambda store: store.namespaces())).values()):
+    if any((await index.read(lambda store: store.namespace_counts())).values()):
         return
     records = [orjson.loads(line) for line in SAMPLES.read_bytes().splitlines()]
     field = settings.pinecone_text_field
     named = [{field if name == "chunk_text" else name: r[name] for name in r} for r in records]
     await client.documents.upsert(namespace=settings.pinecone_namespace, documents=named)
-    await index.show()
+    await index.wait_until_visible()
     logger.info("loaded %d sample records into %s", len(named), index.folder)

@@ -21,7 +21,7 @@ from service.embedded.facts import OtherVectors
 from service.embedded.index import EmbeddedIndex
 from service.embedded.lexical.index import CorruptIndex, IndexInUse
 from service.embedded.schema import Schema
-from service.embedded.storage.store import UnsupportedFormat
+from service.embedded.storage.database import UnsupportedFormat
 from service.errors import StartupFailed
 from service.inference.embedder import Embedder
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.embedded.schema import Schema
-from service.embedded.storage.writer import Put
+from service.embedded.storage.operations import Put
 from service.inference.embedder import Embedder
 
 
@@ -24,17 +24,17 @@ class Drafter:
     """Embeds the texts of a batch together."""
 
     def __init__(self, schema: Schema, embedder: Embedder) -> None:
-        self._fields = schema.embedded
+        self._fields = schema.semantic_fields
         self._embedder = embedder
 
     def puts(
-        self, namespace: str, drafts: Sequence[Draft], instead_of: Sequence[int] | None = None
+        self, namespace: str, drafts: Sequence[Draft], expected_docno: Sequence[int] | None = None
     ) -> list[Put]:
-        """With `instead_of`, each takes the place of that version only."""
+        """With `expected_docno`, each takes the place of that version only."""
         vectors = [dict(draft.vectors) for draft in drafts]
         for name in self._fields:
             self._embed(name, drafts, vectors)
-        replaced: Sequence[int | None] = instead_of or [None] * len(drafts)
+        replaced: Sequence[int | None] = expected_docno or [None] * len(drafts)
         return [
             Put(namespace, draft.id, draft.fields, own, docno)
             for draft, own, docno in zip(drafts, vectors, replaced, strict=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from service.embedded.schema import Schema
+from service.embedded.storage.operations import SetMetadata
 from service.embedded.storage.store import Store
-from service.embedded.storage.writer import SetMetadata
 from service.inference.embedder import Embedder
 
 
@@ -17,18 +17,18 @@ class OtherVectors(Exception):
 def facts_of(schema: Schema, embedder: Embedder) -> dict[str, str]:
     """By name."""
     facts = {"schema": json.dumps(schema.to_dict())}
-    if schema.embedded:
+    if schema.semantic_fields:
         facts["embedder"] = embedder.name
     return facts
 
 
 def check_facts(store: Store, schema: Schema, embedder: Embedder) -> None:
     """Note them at first, and compare them ever after."""
-    if store.fact("reembedding") is not None:
+    if store.metadata("reembedding") is not None:
         raise OtherVectors("it was being made anew, and that was cut off")
     for name, value in facts_of(schema, embedder).items():
-        known = store.fact(name)
+        known = store.metadata(name)
         if known is None:
-            store.write_now([SetMetadata(name, value)])
+            store.write_sync([SetMetadata(name, value)])
         elif known != value:
             raise OtherVectors(f"it was made with the {name} {known}, and is opened with {value}")

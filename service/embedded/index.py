@@ -20,16 +20,17 @@ from service.embedded.drafts import Draft, Drafter
 from service.embedded.facts import check_facts
 from service.embedded.queries import DenseQuery, IndexQuery, LexicalQuery, SparseQuery
 from service.embedded.schema import Schema
-from service.embedded.storage.store import Document, Store
-from service.embedded.storage.writer import (
+from service.embedded.storage.operations import (
     ClearNamespace,
+    CreateNamespace,
     Delete,
     DeleteVersion,
-    Name,
+    DropNamespace,
     Operation,
     Put,
     VersionConflict,
 )
+from service.embedded.storage.store import Document, Store
 from service.embedded.views.follower import View
 from service.embedded.views.kinds import (
     CorpusStatisticsView,
@@ -58,27 +59,28 @@ class EmbeddedIndex:
         self.schema = schema
         self.embedder = embedder
         self._drafter = Drafter(schema, embedder)
-        self.dimensions = {name: dense.dimension for name, dense in schema.dense.items()}
-        self.dimensions.update(dict.fromkeys(schema.embedded, embedder.dimension))
-        self.columns = FilterView(schema)
-        self.words = LexicalView(folder / "lexical", schema) if schema.worded else None
+        self.dimensions = {name: dense.dimension for name, dense in schema.dense_fields.items()}
+        self.dimensions.update(dict.fromkeys(schema.semantic_fields, embedder.dimension))
+        self.filters = FilterView(schema)
+        self.lexical = LexicalView(folder / "lexical", schema) if schema.full_text_fields else None
         self.dense = {
             name: DenseView(
                 _view_folder(folder, "dense", name), name, embedder.dimension, "cosine", raw=False
             )
-            for name in schema.embedded
+            for name in schema.semantic_fields
         } | {
             name: DenseView(
                 _view_folder(folder, "dense", name), name, each.dimension, each.metric, raw=True
             )
-            for name, each in schema.dense.items()
+            for name, each in schema.dense_fields.items()
         }
         self.sparse = {
-            name: SparseView(_view_folder(folder, "sparse", name), name) for name in schema.sparse
+            name: SparseView(_view_folder(folder, "sparse", name), name)
+            for name in schema.sparse_fields
         }
         self.corpora = {
             name: CorpusStatisticsView(_view_folder(folder, "corpus", name), name, embedder)
-            for name in schema.embedded
+            for name in schema.semantic_fields
         }
 
     # --- opening and closing -------------------------------------------------------------------
@@ -86,14 +88,14 @@ class EmbeddedIndex:
     def open(self) -> None:
         """Open the store and the views; what has to be rebuilt is rebuilt in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._followers = ViewSet()
-        self.store = Store(self.folder / "records.db", self._followers.wake)
+        self._view_set = ViewSet()
+        self.store = Store(self.folder / "records.db", self._view_set.wake)
         self._quick = ThreadPoolExecutor(QUICK, "search")
         self._slow = ThreadPoolExecutor(SLOW, "filter")
         self._writing = ThreadPoolExecutor(WRITES, "write")
         try:
             check_facts(self.store, self.schema, self.embedder)
-            self._followers.lead(self._views(), self.store)
+            self._view_set.start(self._views(), self.store)
         except BaseException:
             self.close()
             raise
@@ -103,23 +105,23 @@ class EmbeddedIndex:
         self._writing.shutdown()
         self._quick.shutdown()
         self._slow.shutdown()
-        self._followers.stop()
+        self._view_set.stop()
         self.store.close()
 
     def _views(self) -> list[View]:
-        views: list[View] = [self.columns]
-        if self.words:
-            views.append(self.words)
+        views: list[View] = [self.filters]
+        if self.lexical:
+            views.append(self.lexical)
         return [*views, *self.dense.values(), *self.sparse.values(), *self.corpora.values()]
 
     # --- writing -------------------------------------------------------------------------------
 
-    async def put(self, namespace: str, drafts: Sequence[Draft]) -> None:
+    async def upsert(self, namespace: str, drafts: Sequence[Draft]) -> None:
         """Write documents, each in place of the one with its id."""
         puts = await _in(self._writing, lambda: self._drafter.puts(namespace, drafts))
         await self._write(puts)
 
-    async def change(
+    async def update(
         self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
     ) -> int:
         """Write documents anew, as `changed` says, whatever is written meanwhile."""
@@ -132,55 +134,57 @@ class EmbeddedIndex:
             return len(puts)
         raise TemporarilyUnavailable("others keep changing the same documents; try again")
 
-    async def remove(self, namespace: str, ids: Sequence[str]) -> int:
+    async def delete(self, namespace: str, ids: Sequence[str]) -> int:
         return await self._write([Delete(namespace, id) for id in ids])
 
-    async def remove_where(self, namespace: str, filter: Mapping[str, Any]) -> int:
-        docnos = await self.find(namespace, filter)
+    async def delete_where(self, namespace: str, filter: Mapping[str, Any]) -> int:
+        docnos = await self.select(namespace, filter)
         return await self._write([DeleteVersion(docno) for docno in docnos])
 
-    async def clear(self, namespace: str) -> int:
+    async def clear_namespace(self, namespace: str) -> int:
         return await self._write([ClearNamespace(namespace)])
 
-    async def name(self, namespace: str, *, exists: bool) -> None:
-        """Create a namespace that has no documents yet, or let it go with all that it has."""
-        empty = [] if exists else [ClearNamespace(namespace)]
-        await self._write([*empty, Name(namespace, exists)])
+    async def create_namespace(self, namespace: str) -> None:
+        await self._write([CreateNamespace(namespace)])
 
-    async def show(self) -> None:
-        """Wait until all that has been written is found."""
-        seq = self.store.seq()
-        await _in(self._writing, lambda: self._followers.show(seq))
+    async def drop_namespace(self, namespace: str) -> None:
+        """Delete a namespace with all its documents."""
+        await self._write([ClearNamespace(namespace), DropNamespace(namespace)])
+
+    async def wait_until_visible(self) -> None:
+        """Wait until searches see every write so far."""
+        seq = self.store.last_seq()
+        await _in(self._writing, lambda: self._view_set.wait_until_visible(seq))
 
     async def _write(self, operations: Sequence[Operation]) -> int:
         """How many documents there are less, or were replaced."""
         if not operations:
             return 0
-        if self._followers.too_far_behind():
-            await _in(self._writing, self._followers.let_catch_up)
+        if self._view_set.is_lagging():
+            await _in(self._writing, self._view_set.wait_for_lagging_views)
         return (await self.store.write(operations)).removed
 
     def _changed(
         self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
     ) -> list[Put]:
-        documents = self.store.by_id(namespace, ids)
-        self.store.with_vectors(documents)
+        documents = self.store.documents_by_id(namespace, ids)
+        self.store.load_vectors(documents)
         return self._drafter.puts(
             namespace,
             [changed(each) for each in documents],
-            instead_of=[each.docno for each in documents],
+            expected_docno=[each.docno for each in documents],
         )
 
     # --- reading ---------------------------------------------------------------------------------
 
-    async def find(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
+    async def select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
         """The documents for which a filter holds, those just written included."""
 
         def found() -> BitMap:
-            seq = self.store.seq()
-            self._followers.caught_up(self.columns, seq)
-            if self.words and filter and "$match_" in json.dumps(filter):
-                self._followers.caught_up(self.words, seq, visible=True)
+            seq = self.store.last_seq()
+            self._view_set.wait_for(self.filters, seq)
+            if self.lexical and filter and "$match_" in json.dumps(filter):
+                self._view_set.wait_for(self.lexical, seq, visible=True)
             return self._select(namespace, filter)
 
         return await _in(self._slow, found)
@@ -193,7 +197,9 @@ class EmbeddedIndex:
         filter: Mapping[str, Any] | None = None,
     ) -> list[tuple[Document, float]]:
         """The best documents with their scores."""
-        everywhere = not filter and self._followers.complete(self.columns).has_only(namespace)
+        everywhere = not filter and self._view_set.require_complete(self.filters).has_only(
+            namespace
+        )
 
         def found() -> list[tuple[Document, float]]:
             among = None if everywhere else self._select(namespace, filter)
@@ -206,25 +212,27 @@ class EmbeddedIndex:
         return await _in(self._slow, lambda: ask(self.store))
 
     async def count(self, namespace: str, filter: Mapping[str, Any]) -> int:
-        return len(await self.find(namespace, filter))
+        return len(await self.select(namespace, filter))
 
-    def dense_rebuilding(self) -> float | None:
+    def dense_rebuild_progress(self) -> float | None:
         """How much is done of a rebuild, before which nothing is found by meaning."""
-        return self._followers.progress([self.columns, *self.dense.values()])
+        return self._view_set.rebuild_progress([self.filters, *self.dense.values()])
 
-    def words_rebuilding(self) -> float | None:
+    def lexical_rebuild_progress(self) -> float | None:
         """How much is done of a rebuild, before which nothing is found by words."""
-        return self._followers.progress([self.columns, *([self.words] if self.words else [])])
+        return self._view_set.rebuild_progress(
+            [self.filters, *([self.lexical] if self.lexical else [])]
+        )
 
-    def troubles(self) -> dict[str, str]:
+    def view_failures(self) -> dict[str, str]:
         """The views that can't follow at present, and why."""
-        return self._followers.troubles()
+        return self._view_set.failures()
 
     def _search(
         self, namespace: str, ranking: IndexQuery, top_k: int, among: BitMap | None
     ) -> list[tuple[Document, float]]:
         found = self._rank(ranking, top_k, among)
-        documents = self.store.documents([docno for docno, _ in found])
+        documents = self.store.documents_by_docno([docno for docno, _ in found])
         return [
             (documents[docno], score)
             for docno, score in found
@@ -235,24 +243,24 @@ class EmbeddedIndex:
         self, ranking: IndexQuery, top_k: int, among: BitMap | None
     ) -> list[tuple[int, float]]:
         if isinstance(ranking, LexicalQuery):
-            words = self._followers.complete(self.words)
+            words = self._view_set.require_complete(self.lexical)
             return words.lexical.search(ranking.clauses, top_k, among, match_all=ranking.match_all)
         if isinstance(ranking, SparseQuery):
-            sparse = self._followers.complete(self.sparse[ranking.field])
+            sparse = self._view_set.require_complete(self.sparse[ranking.field])
             return sparse.sparse.search(ranking.indices, ranking.values, top_k, among)
-        dense = self._followers.complete(self.dense[ranking.field])
+        dense = self._view_set.require_complete(self.dense[ranking.field])
         if isinstance(ranking, DenseQuery):
             return dense.dense.search(ranking.vector, top_k, among)
         corpus = self.corpora[ranking.field].corpus
         return dense.dense.search(self.embedder.embed_query(ranking.text, corpus), top_k, among)
 
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        return self._followers.complete(self.columns).select(namespace, filter, self._match)
+        return self._view_set.require_complete(self.filters).select(namespace, filter, self._match)
 
     def _match(self, field: str, operator: str, text: str) -> BitMap:
-        if field not in self.schema.worded:
+        if field not in self.schema.full_text_fields:
             raise ValueError(f"{operator} on {field!r}: there is no text to search there")
-        return self._followers.complete(self.words).lexical.match(field, operator, text)
+        return self._view_set.require_complete(self.lexical).lexical.match(field, operator, text)
 
 
 async def _in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:

@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 
 from service.embedded.facts import facts_of
 from service.embedded.schema import Schema
-from service.embedded.storage.store import Store, UnsupportedFormat
-from service.embedded.storage.writer import Operation, ReplaceVector, SetMetadata
+from service.embedded.storage.database import UnsupportedFormat
+from service.embedded.storage.operations import Operation, ReplaceVector, SetMetadata
+from service.embedded.storage.store import Store
 from service.embedded.views.kinds import delete_views
 from service.inference.embedder import Embedder
 
@@ -55,23 +56,26 @@ def inspect(folder: Path, schema: Schema, embedder: Embedder) -> Iterator[Findin
 def _inspect_store(
     store: Store, path: Path, schema: Schema, embedder: Embedder
 ) -> Iterator[Finding]:
-    damage = store.check()
-    counts = store.namespaces()
+    damage = store.integrity_errors()
+    counts = store.namespace_counts()
     if damage:
         yield Finding("wrong", f"{path} is damaged ({damage[0]}): put back a copy of it")
     else:
         yield Finding("ok", f"{path}: {sum(counts.values())} records, no damage")
     for name, value in facts_of(schema, embedder).items():
-        known = store.fact(name)
+        known = store.metadata(name)
         if known is not None and known != value:
             yield Finding("wrong", f"it was made with the {name} {known}; --reembed makes it anew")
-    if store.fact("reembedding") is not None:
+    if store.metadata("reembedding") is not None:
         yield Finding("wrong", "it was being made anew and that was cut off; --reembed does it")
 
 
 def _inspect_views(folder: Path, schema: Schema) -> Iterator[Finding]:
     """Views can always be made again: what is missing is only a matter of time."""
-    kinds = {"lexical": bool(schema.worded), "dense": bool(schema.dense or schema.embedded)}
+    kinds = {
+        "lexical": bool(schema.full_text_fields),
+        "dense": bool(schema.dense_fields or schema.semantic_fields),
+    }
     for kind in [kind for kind, there in kinds.items() if there]:
         if any(each.is_file() for each in (folder / kind).rglob("*")):
             yield Finding("ok", f"the {kind} view is saved")
@@ -88,13 +92,13 @@ def reembed(
     """
     store = Store(folder / "records.db")
     try:
-        store.write_now([SetMetadata("reembedding", embedder.name)])
+        store.write_sync([SetMetadata("reembedding", embedder.name)])
         delete_views(folder)
         done = 0
         with store.snapshot(batch=BATCH) as snapshot:
             for documents in snapshot.batches:
                 operations: list[Operation] = []
-                for field in schema.embedded:
+                for field in schema.semantic_fields:
                     texts = [(each.docno, each.fields.get(field)) for each in documents]
                     there = [(docno, text) for docno, text in texts if isinstance(text, str)]
                     vectors = embedder.embed([text for _, text in there])
@@ -102,11 +106,11 @@ def reembed(
                         ReplaceVector(docno, field, vector.tobytes())
                         for (docno, _), vector in zip(there, vectors, strict=True)
                     ]
-                store.write_now(operations)
+                store.write_sync(operations)
                 done += len(documents)
                 progress(done, snapshot.total)
         facts = facts_of(schema, embedder)
-        store.write_now(
+        store.write_sync(
             [*(SetMetadata(*fact) for fact in facts.items()), SetMetadata("reembedding", None)]
         )
     finally:

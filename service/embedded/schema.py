@@ -1,7 +1,6 @@
-"""What an index holds: its searchable fields, declared as Pinecone declares them.
+"""The schema of an index: its searchable fields, in Pinecone's schema format.
 
-Knows nothing of how a field is searched. Whatever a document has beside these fields is for
-filtering and for reading back.
+All other fields of a document can be filtered by and read back.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 METRICS = ("cosine", "dotproduct", "euclidean")
 MAX_DIMENSION = 20_000
-MAX_NAME = 64  # bytes of a field's name
+MAX_FIELD_NAME_BYTES = 64
 LANGUAGES = {
     "ar": "arabic",
     "da": "danish",
@@ -34,39 +33,39 @@ LANGUAGES = {
     "ta": "tamil",
     "tr": "turkish",
 }
-CODES = {name: code for code, name in LANGUAGES.items()}
-FOR_FILTERS = ("string_list", "boolean", "integer", "float")  # every field can be filtered by
+CODES_BY_NAME = {name: code for code, name in LANGUAGES.items()}
+FILTER_ONLY_TYPES = ("string_list", "boolean", "integer", "float")  # every field can be filtered by
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A text, found by meaning (`embed`), by words, or by both."""
+class TextField:
+    """A text that is searched by meaning (`embed`), by its words (`full_text`), or by both."""
 
     embed: bool
-    words: bool
+    full_text: bool
     language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
-    """A vector that the caller brings."""
+class DenseField:
+    """A dense vector that the caller provides."""
 
     dimension: int
     metric: str = "cosine"
 
 
 @dataclass(frozen=True, slots=True)
-class Sparse:
-    """Indices with values that the caller brings; it answers exact dot products."""
+class SparseField:
+    """A sparse vector that the caller provides; its metric is the dot product."""
 
 
-Field = Text | Dense | Sparse
-FieldT = TypeVar("FieldT", Text, Dense, Sparse)
+Field = TextField | DenseField | SparseField
+FieldT = TypeVar("FieldT", TextField, DenseField, SparseField)
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The searchable fields by name. `ValueError` where they can't be those of an index."""
+    """The searchable fields by name. Raises ValueError if a field is invalid."""
 
     fields: Mapping[str, Field]
 
@@ -74,97 +73,104 @@ class Schema:
         if not self.fields:
             raise ValueError("an index needs at least one searchable field")
         for name, field in self.fields.items():
-            _check(name, field)
+            _check_field(name, field)
 
     @cached_property
-    def texts(self) -> dict[str, Text]:
-        return dict(self._of(Text))
+    def text_fields(self) -> dict[str, TextField]:
+        return dict(self._fields_of(TextField))
 
     @cached_property
-    def dense(self) -> dict[str, Dense]:
-        return dict(self._of(Dense))
+    def semantic_fields(self) -> list[str]:
+        return [name for name, text in self.text_fields.items() if text.embed]
 
     @cached_property
-    def sparse(self) -> list[str]:
-        return [name for name, _ in self._of(Sparse)]
+    def full_text_fields(self) -> list[str]:
+        return [name for name, text in self.text_fields.items() if text.full_text]
 
     @cached_property
-    def embedded(self) -> list[str]:
-        return [name for name, text in self.texts.items() if text.embed]
+    def dense_fields(self) -> dict[str, DenseField]:
+        return dict(self._fields_of(DenseField))
 
     @cached_property
-    def worded(self) -> list[str]:
-        return [name for name, text in self.texts.items() if text.words]
+    def sparse_fields(self) -> list[str]:
+        return [name for name, _ in self._fields_of(SparseField)]
 
     def to_dict(self) -> dict[str, Any]:
-        """As Pinecone writes it."""
-        return {"fields": {name: _to_dict(field) for name, field in self.fields.items()}}
+        """Return the schema in Pinecone's format."""
+        return {"fields": {name: _dump_field(field) for name, field in self.fields.items()}}
 
     @classmethod
     def from_dict(cls, given: Any) -> Schema:
-        """As Pinecone reads it. Fields that are declared for filters alone are left out."""
+        """Parse Pinecone's format, ignoring the fields that it declares for filters only."""
         fields = given.get("fields") if isinstance(given, Mapping) else None
         if not isinstance(fields, Mapping):
             raise ValueError('a schema is an object such as {"fields": {"text": {…}}}')  # noqa: TRY004 - out of a file or a request
-        read = {name: _from_dict(name, field) for name, field in fields.items()}
-        return cls({name: field for name, field in read.items() if field is not None})
+        parsed = {name: _parse_field(name, field) for name, field in fields.items()}
+        return cls({name: field for name, field in parsed.items() if field is not None})
 
-    def _of(self, kind: type[FieldT]) -> Iterator[tuple[str, FieldT]]:
+    def _fields_of(self, kind: type[FieldT]) -> Iterator[tuple[str, FieldT]]:
         return ((name, field) for name, field in self.fields.items() if isinstance(field, kind))
 
 
-def _check(name: str, field: Field) -> None:
+def _check_field(name: str, field: Field) -> None:
     if not name or name.startswith(("_", "$")):
-        raise ValueError(f"{name!r} can't be a field's name: it is empty, or starts with _ or $")
-    if len(name.encode("utf-8", "replace")) > MAX_NAME or not name.isprintable():
-        raise ValueError(f"{name!r} can't be a field's name: it is too long, or can't be printed")
-    if isinstance(field, Text) and not (field.embed or field.words):
-        raise ValueError(f"{name}: a text is searched by meaning, by words, or by both")
-    if isinstance(field, Text) and field.language not in LANGUAGES:
+        raise ValueError(f"{name!r} is not a valid field name: it is empty or starts with _ or $")
+    if len(name.encode("utf-8", "replace")) > MAX_FIELD_NAME_BYTES or not name.isprintable():
+        raise ValueError(
+            f"{name!r} is not a valid field name: it is longer than {MAX_FIELD_NAME_BYTES} bytes "
+            "or contains characters that are not printable"
+        )
+    if isinstance(field, TextField) and not (field.embed or field.full_text):
+        raise ValueError(f"{name}: a text field needs embed, full_text_search, or both")
+    if isinstance(field, TextField) and field.language not in LANGUAGES:
         known = ", ".join(LANGUAGES)
-        raise ValueError(f"{name}: {field.language!r} is not a known language; there are {known}")
-    if isinstance(field, Dense):
+        raise ValueError(f"{name}: {field.language!r} is not a known language; use one of {known}")
+    if isinstance(field, DenseField):
         if not 1 <= field.dimension <= MAX_DIMENSION:
-            raise ValueError(f"{name}: a dimension is a number from 1 to {MAX_DIMENSION}")
+            raise ValueError(
+                f"{name}: dimension is {field.dimension}; it must be from 1 to {MAX_DIMENSION}"
+            )
         if field.metric not in METRICS:
             known = ", ".join(METRICS)
-            raise ValueError(f"{name}: {field.metric!r} is not a metric; there are {known}")
+            raise ValueError(f"{name}: {field.metric!r} is not a metric; use one of {known}")
 
 
-def _to_dict(field: Field) -> dict[str, Any]:
-    if isinstance(field, Dense):
+def _dump_field(field: Field) -> dict[str, Any]:
+    if isinstance(field, DenseField):
         return {"type": "dense_vector", "dimension": field.dimension, "metric": field.metric}
-    if isinstance(field, Sparse):
+    if isinstance(field, SparseField):
         return {"type": "sparse_vector"}
     embed: dict[str, Any] = {"embed": {}} if field.embed else {}
-    words = {"full_text_search": {"language": field.language}} if field.words else {}
-    return {"type": "string", **embed, **words}
+    full_text = {"full_text_search": {"language": field.language}} if field.full_text else {}
+    return {"type": "string", **embed, **full_text}
 
 
-def _from_dict(name: str, given: Any) -> Field | None:
+def _parse_field(name: str, given: Any) -> Field | None:
     kind = given.get("type") if isinstance(given, Mapping) else None
     if kind == "dense_vector" and type(given.get("dimension")) is int:
-        return Dense(given["dimension"], str(given.get("metric") or "cosine").lower())
+        return DenseField(given["dimension"], str(given.get("metric") or "cosine").lower())
     if kind == "sparse_vector":
-        return Sparse()
-    if kind == "semantic_text":  # how Pinecone called it before
-        return Text(embed=True, words=False)
+        return SparseField()
+    if kind == "semantic_text":  # the name of this type in older versions of Pinecone's API
+        return TextField(embed=True, full_text=False)
     if kind == "string":
-        return _text_from(name, given)
-    if kind in FOR_FILTERS:
+        return _parse_text_field(name, given)
+    if kind in FILTER_ONLY_TYPES:
         return None
     raise ValueError(
-        f"{name!r} is none of string, dense_vector (with a dimension), sparse_vector, "
-        + ", ".join(FOR_FILTERS)
+        f"{name!r} has an unknown type; use string, dense_vector (with an integer dimension), "
+        "sparse_vector, " + ", ".join(FILTER_ONLY_TYPES)
     )
 
 
-def _text_from(name: str, given: Mapping[str, Any]) -> Text | None:
+def _parse_text_field(name: str, given: Mapping[str, Any]) -> TextField | None:
     search = given.get("full_text_search")
     options = search if isinstance(search, Mapping) else {}
     if options.get("ngram") is not None:
-        raise ValueError(f"{name}: a text is searched by words here, not by runs of characters")
+        raise ValueError(f"{name}: ngram is not supported; full_text_search works by words")
     language = str(options.get("language") or "en").lower()
     embed = given.get("embed") is not None
-    words = search is not None or given.get("sparse_embed") is not None
-    return Text(embed, words, CODES.get(language, language)) if embed or words else None
+    full_text = search is not None or given.get("sparse_embed") is not None
+    if not embed and not full_text:
+        return None
+    return TextField(embed, full_text, CODES_BY_NAME.get(language, language))

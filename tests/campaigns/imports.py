@@ -148,7 +148,7 @@ async def _check(folder: Path, url: str | None, files: list[Asked], toll: Toll) 
             assert len(page.jobs) <= len(files)
         left = [path.name for path in imports.iterdir() if path.suffix in SPOOLED]
         assert left == [], f"files are left: {left}"
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         counts = (await index.describe_index_stats()).namespaces
         expected = sum(asked.records for asked in files if str(asked.path) in known)
         assert counts[SPACE].vector_count == expected, "records are missing, or too many"

@@ -112,9 +112,9 @@ def _wait_for_files(folder: Path, process: subprocess.Popen[bytes]) -> None:
 async def check(folder: Path, toll: Toll) -> None:
     """Open what is left; what was not acknowledged is settled by what is found."""
     async with opened_index(folder, "records", SCHEMA, EMBEDDER) as index:
-        await index.embedded.show()
-        assert index.embedded.store.check() == []
-        assert index.embedded.troubles() == {}
+        await index.embedded.wait_until_visible()
+        assert index.embedded.store.integrity_errors() == []
+        assert index.embedded.view_failures() == {}
         stored = await asyncio.to_thread(_stored, index)
         for id in toll.known.keys() | toll.asked.keys() | stored.keys():
             found = stored.get(id, {}).get("version", 0)

@@ -16,12 +16,12 @@ from typing import Any
 
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.data_directory import opened_index
-from service.embedded.schema import Schema, Text
+from service.embedded.schema import Schema, TextField
 from tests.campaigns.model import EMBEDDER, WORDS
 
 IN_FLIGHT, BATCH = 4, 5
 SPACE = "__default__"
-SCHEMA = Schema({"body": Text(embed=True, words=True)})
+SCHEMA = Schema({"body": TextField(embed=True, full_text=True)})
 
 
 def document(id: str, version: int) -> dict[str, Any]:

@@ -436,12 +436,12 @@ class IndexMachine(RuleBasedStateMachine):
         self._show()
         index, model = self.index.embedded, self.model
         total = sum(model.counts().values())
-        assert index.troubles() == {}
+        assert index.view_failures() == {}
         stats = self._do(self.index.describe_index_stats())
         assert {
             name: each.vector_count for name, each in stats.namespaces.items()
         } == model.counts()
-        assert index.store.namespaces() == model.counts()
+        assert index.store.namespace_counts() == model.counts()
         assert len(index.dense["v"].dense) == total
         assert len(index.dense["body"].dense) == sum(bool(body) for body in model.bodies())
         everyone = [each for there in model.spaces.values() for each in there.values()]
@@ -509,7 +509,7 @@ class IndexMachine(RuleBasedStateMachine):
             self.model.spaces[space][id] = fields
 
     def _show(self) -> None:
-        self._do(self.index.embedded.show())
+        self._do(self.index.embedded.wait_until_visible())
 
     def _refused(self, asked: Coroutine[Any, Any, Any]) -> None:
         with pytest.raises(ApiError) as refused:

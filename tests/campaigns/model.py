@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from service.embedded.schema import Dense, Schema, Sparse, Text
+from service.embedded.schema import DenseField, Schema, SparseField, TextField
 from service.inference.embedder import CorpusStatistics, Pieces, Vector, Vectors
 
 Fields = dict[str, Any]
@@ -33,10 +33,10 @@ SPACES = ("__default__", "a", "b")
 def schema(metric: str) -> Schema:
     return Schema(
         {
-            "body": Text(embed=True, words=True),
-            "title": Text(embed=False, words=True),
-            "v": Dense(4, metric),
-            "s": Sparse(),
+            "body": TextField(embed=True, full_text=True),
+            "title": TextField(embed=False, full_text=True),
+            "v": DenseField(4, metric),
+            "s": SparseField(),
         }
     )
 

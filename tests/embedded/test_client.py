@@ -39,7 +39,7 @@ async def test_it_is_an_async_index_of_which_a_network_knows_nothing(tmp_path: P
 async def test_typos_are_forgiven_where_a_text_clause_says_so(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         await index.documents.upsert(namespace=NS, documents=DOCUMENTS)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         clause: dict[str, Any] = {"type": "text", "query": "aple", "fields": ["chunk_text"]}
 
         async def found(*clauses: Any) -> set[str]:
@@ -72,7 +72,7 @@ async def test_the_short_way_of_a_search_answers_as_the_long_one(tmp_path: Path)
             for each in FRUIT
         ]
         await index.documents.upsert(namespace=NS, documents=documents)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         long_way = AsyncDocuments(http=index._http, host=index.host)
         text = TextQuery(query="apple", fields=["chunk_text"])
         for asked in (
@@ -180,7 +180,7 @@ async def test_a_call_that_takes_too_long_ends_as_the_clients_timeout(tmp_path: 
     reranker = Waiting()
     async with opened(tmp_path, BOTH, reranker) as index:
         await index.upsert_records(namespace=NS, records=DOCUMENTS)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         asked: dict[str, Any] = {
             "namespace": NS,
             "top_k": 2,
@@ -205,7 +205,7 @@ async def test_a_cancelled_upsert_is_written_whole_or_not_at_all(tmp_path: Path)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await index.documents.upsert(namespace="last", documents=DOCUMENTS)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         stats = await index.describe_index_stats()
         assert {each.vector_count for each in stats.namespaces.values()} <= {50, 3}
         found = await index.search(namespace="last", top_k=1, inputs={"text": "plum cake"})
@@ -215,7 +215,7 @@ async def test_a_cancelled_upsert_is_written_whole_or_not_at_all(tmp_path: Path)
 async def test_cancelled_searches_leave_nothing_behind(tmp_path: Path) -> None:
     async with opened(tmp_path, HYBRID) as index:
         await index.upsert(vectors=[(f"v{n}", [1, n, 0, 1]) for n in range(500)])
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         await index.query(top_k=10, vector=[1, 0, 0, 0])
         for _ in range(20):
             searches = [

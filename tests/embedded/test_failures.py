@@ -18,12 +18,12 @@ from pinecone.errors import ServiceError
 
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.data_directory import opened_index
-from service.embedded.schema import Schema, Text
+from service.embedded.schema import Schema, TextField
 from service.errors import StartupFailed
 from tests.campaigns.model import EMBEDDER, WORDS
 from tests.e2e.process import ROOT
 
-SCHEMA = Schema({"body": Text(embed=True, words=True)})
+SCHEMA = Schema({"body": TextField(embed=True, full_text=True)})
 SPACE = "__default__"
 NO_SPACE = 507
 
@@ -89,7 +89,7 @@ async def test_a_full_disk_refuses_writes_loses_nothing_and_goes_on_when_there_i
     async with opened(small_disk / "data") as index:
         for number in range(20):
             await index.documents.upsert(namespace=SPACE, documents=[document(number)])
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         if filler == "another":
             _fill_up(small_disk / "other")
         end, refusal = await fill(index, 20)
@@ -113,9 +113,9 @@ async def test_a_full_disk_refuses_writes_loses_nothing_and_goes_on_when_there_i
         assert await found(index, "text") == acknowledged
         await _until_well(index)
     async with opened(small_disk / "data") as index:
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert await found(index, "embed") == await found(index, "text") == acknowledged
-        assert index.embedded.store.check() == []
+        assert index.embedded.store.integrity_errors() == []
 
 
 async def test_a_start_on_a_full_disk_is_one_sentence_or_a_start(small_disk: Path) -> None:
@@ -130,7 +130,7 @@ async def test_a_start_on_a_full_disk_is_one_sentence_or_a_start(small_disk: Pat
     assert threading.active_count() <= threads + 1, "no thread is left but the loop's own"
     (small_disk / "other").unlink()
     async with opened(data) as index:
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert await found(index, "text") == {"1"}
 
 
@@ -145,14 +145,14 @@ async def _until_shown(index: EmbeddedAsyncIndex) -> None:
     async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(Exception):
-                await index.embedded.show()
+                await index.embedded.wait_until_visible()
                 return
             await asyncio.sleep(0.05)
 
 
 async def _until_well(index: EmbeddedAsyncIndex) -> None:
     async with asyncio.timeout(60):
-        while index.embedded.troubles():
+        while index.embedded.view_failures():
             await asyncio.sleep(0.05)
 
 
@@ -216,14 +216,14 @@ async def test_a_second_process_is_told_of_the_first_and_the_first_is_not_distur
 async def test_a_view_folder_that_vanishes_while_it_is_open_is_mended(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=SPACE, documents=[document(1)])
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         for kind in ("lexical", "dense", "corpus"):
             shutil.rmtree(tmp_path / "records" / kind, ignore_errors=True)
         await index.documents.upsert(namespace=SPACE, documents=[document(2)])
         await _until_shown(index)
         assert await found(index, "text") == await found(index, "embed") == {"1", "2"}
     async with opened(tmp_path) as index:
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert await found(index, "text") == await found(index, "embed") == {"1", "2"}
 
 
@@ -255,7 +255,7 @@ async def test_who_is_cancelled_while_opening_or_closing_leaves_nothing_open(
 async def test_a_write_whose_caller_is_gone_is_followed_all_the_same(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=SPACE, documents=[document(0)])
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         for number in range(1, 20):
             task = asyncio.ensure_future(
                 index.documents.upsert(namespace=SPACE, documents=[document(number)])
@@ -268,4 +268,4 @@ async def test_a_write_whose_caller_is_gone_is_followed_all_the_same(tmp_path: P
             filter = {"more": {"$exists": True}}
             answer = await index.documents.fetch(namespace=SPACE, filter=filter)
             assert "0" in answer.documents
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()

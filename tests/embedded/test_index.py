@@ -16,12 +16,12 @@ from pinecone.errors import ApiError, ServiceError
 
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.data_directory import opened_index
-from service.embedded.schema import Schema, Text
+from service.embedded.schema import Schema, TextField
 from service.errors import StartupFailed
 from service.inference.wordllama import WordLlamaEmbedder
 
 EMBEDDER = WordLlamaEmbedder()
-SCHEMA = Schema({"chunk_text": Text(embed=True, words=True)})
+SCHEMA = Schema({"chunk_text": TextField(embed=True, full_text=True)})
 NS = "__default__"
 
 RECORDS = [
@@ -44,7 +44,7 @@ async def opened(folder: Path) -> AsyncIterator[EmbeddedAsyncIndex]:
 
 async def search(index: EmbeddedAsyncIndex, clause: str, query: str, **more: Any) -> list[str]:
     given = {"namespace": NS, "top_k": 10, "include_fields": ["*"], **more}
-    await index.embedded.show()
+    await index.embedded.wait_until_visible()
     where = {"fields": ["chunk_text"]} if clause == "text" else {"field": "chunk_text"}
     scoring = [{"type": clause, "query": query, **where}]
     response = await index.documents.search(score_by=scoring, **given)
@@ -85,7 +85,7 @@ async def test_old_versions_do_not_crowd_out_the_current_ones(tmp_path: Path) ->
             await index.documents.upsert(namespace=NS, documents=changed)
         everything = {str(record["_id"]) for record in RECORDS}
         assert set(await search(index, "embed", "the door", top_k=4)) == everything
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert set(await search(index, "text", "code", top_k=4)) == {"e18", "e81"}
 
 
@@ -125,7 +125,7 @@ async def test_filters_and_namespaces_restrict_both_ways_of_searching(tmp_path: 
 async def test_fields_are_given_as_asked_for(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS[:1])
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         clause = [{"type": "embed", "field": "chunk_text", "query": "wool"}]
         for wanted, keys in (
             (None, set()),

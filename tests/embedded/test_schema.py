@@ -1,4 +1,4 @@
-"""Schemas: read and written as Pinecone does, or refused in a sentence."""
+"""Schemas: parsed from and written to Pinecone's format, or rejected with a ValueError."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pinecone import SchemaBuilder
 
-from service.embedded.schema import LANGUAGES, Dense, Schema, Sparse, Text
+from service.embedded.schema import LANGUAGES, DenseField, Schema, SparseField, TextField
 
 EVERY = Schema(
     {
-        "title": Text(embed=True, words=True),
-        "body": Text(embed=False, words=True, language="de"),
-        "gist": Text(embed=True, words=False),
-        "v": Dense(3, "euclidean"),
-        "s": Sparse(),
+        "title": TextField(embed=True, full_text=True),
+        "body": TextField(embed=False, full_text=True, language="de"),
+        "gist": TextField(embed=True, full_text=False),
+        "v": DenseField(3, "euclidean"),
+        "s": SparseField(),
     }
 )
 
 
-def test_a_schema_reads_back_as_it_was_written() -> None:
+def test_schema_round_trips_through_json() -> None:
     assert Schema.from_dict(json.loads(json.dumps(EVERY.to_dict()))) == EVERY
 
 
-def test_its_fields_are_known_by_what_they_are_searched_by() -> None:
-    assert (EVERY.embedded, EVERY.worded) == (["title", "gist"], ["title", "body"])
-    assert (list(EVERY.texts), list(EVERY.dense), EVERY.sparse) == (
+def test_schema_lists_fields_by_kind() -> None:
+    assert (EVERY.semantic_fields, EVERY.full_text_fields) == (["title", "gist"], ["title", "body"])
+    assert (list(EVERY.text_fields), list(EVERY.dense_fields), EVERY.sparse_fields) == (
         ["title", "body", "gist"],
         ["v"],
         ["s"],
     )
 
 
-def test_what_the_clients_builder_makes_can_be_read() -> None:
+def test_from_dict_parses_output_of_pinecone_schema_builder() -> None:
     built = (
         SchemaBuilder()
         .add_string_field("title", full_text_search={"language": "german"})
@@ -47,18 +47,18 @@ def test_what_the_clients_builder_makes_can_be_read() -> None:
     )
     assert Schema.from_dict(built) == Schema(
         {
-            "title": Text(embed=False, words=True, language="de"),
-            "v": Dense(4, "dotproduct"),
-            "s": Sparse(),
+            "title": TextField(embed=False, full_text=True, language="de"),
+            "v": DenseField(4, "dotproduct"),
+            "s": SparseField(),
         }
     )
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_a_language_has_two_names(code: str) -> None:
+def test_from_dict_accepts_language_code_and_name(code: str) -> None:
     for name in (code, LANGUAGES[code].title()):
         field = {"type": "string", "full_text_search": {"language": name}}
-        assert Schema.from_dict({"fields": {"t": field}}).texts["t"].language == code
+        assert Schema.from_dict({"fields": {"t": field}}).text_fields["t"].language == code
 
 
 def embed(**more: Any) -> dict[str, Any]:
@@ -66,16 +66,16 @@ def embed(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({}, "at least one"),
         ({"year": {"type": "integer"}}, "at least one"),
         ({"": embed()}, "empty"),
         ({"_id": embed()}, "starts with _"),
         ({"$a": embed()}, "starts with _ or"),
-        ({"x" * 65: embed()}, "too long"),
-        ({"a\0b": embed()}, "can't be printed"),
-        ({"\ud800": embed()}, "can't be printed"),
+        ({"x" * 65: embed()}, "longer than 64"),
+        ({"a\0b": embed()}, "not printable"),
+        ({"\ud800": embed()}, "not printable"),
         ({"t": {"type": "string", "full_text_search": {"language": "klingon"}}}, "not a known"),
         ({"t": {"type": "string", "full_text_search": {"language": ["en"]}}}, "not a known"),
         ({"t": {"type": "string", "full_text_search": {"ngram": {"min_gram": 2}}}}, "by words"),
@@ -83,13 +83,13 @@ def embed(**more: Any) -> dict[str, Any]:
         ({"v": {"type": "dense_vector", "dimension": True}}, "dense_vector"),
         ({"v": {"type": "dense_vector", "dimension": 0}}, "from 1 to 20000"),
         ({"v": {"type": "dense_vector", "dimension": 2, "metric": "near"}}, "not a metric"),
-        ({"v": {"type": ["string"]}}, "is none of"),
-        ({"v": "string"}, "is none of"),
+        ({"v": {"type": ["string"]}}, "unknown type"),
+        ({"v": "string"}, "unknown type"),
         ("fields", "a schema is an object"),
     ],
 )
-def test_what_is_no_schema_is_told_in_a_sentence(fields: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as caught:
+def test_from_dict_rejects_invalid_schema_with_reason(fields: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         Schema.from_dict({"fields": fields})
     str(caught.value).encode()
 
@@ -106,7 +106,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["fields"]), st.dictionaries(st.text(), JSON)) | JSON)
-def test_any_json_is_a_schema_or_is_refused(given: Any) -> None:
+def test_from_dict_parses_or_rejects_any_json(given: Any) -> None:
     try:
         schema = Schema.from_dict(given)
     except ValueError:

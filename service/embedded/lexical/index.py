@@ -28,9 +28,9 @@ from service.embedded.lexical.queries import (
     MARKER,
     MAX_WORDS,
     OPERATORS,
+    IndexedField,
     QueryBuilder,
     TextClause,
-    TextField,
     all_of,
     any_of,
 )
@@ -65,7 +65,7 @@ class LexicalIndex:
         read = {language: Analysis(language) for language in {*languages.values(), LANGUAGE}}
         self._any_analysis = read[languages[fields[0]] if fields else LANGUAGE]
         self._fields = {
-            name: TextField(name, f"text{at}", read[language])
+            name: IndexedField(name, f"text{at}", read[language])
             for at, (name, language) in enumerate(languages.items())
         }
         builder = SchemaBuilder()

@@ -34,7 +34,7 @@ class TextClause:
 
 
 @dataclass(frozen=True, slots=True)
-class TextField:
+class IndexedField:
     """A text field as the caller calls it, as the files call it, and how it is read."""
 
     name: str
@@ -45,12 +45,14 @@ class TextField:
 class QueryBuilder:
     """Makes queries for one state of the index. None is the query that finds nothing."""
 
-    def __init__(self, schema: Schema, searcher: Searcher, fields: Mapping[str, TextField]) -> None:
+    def __init__(
+        self, schema: Schema, searcher: Searcher, fields: Mapping[str, IndexedField]
+    ) -> None:
         self._schema = schema
         self.searcher = searcher
         self._fields = fields
 
-    def fields(self, names: Iterable[str]) -> list[TextField]:
+    def fields(self, names: Iterable[str]) -> list[IndexedField]:
         """The fields of these names, each once; all of them if there are no names."""
         unknown = [name for name in names if name not in self._fields]
         if unknown:
@@ -63,7 +65,7 @@ class QueryBuilder:
 
     def plain(self, clauses: Sequence[TextClause]) -> list[Query]:
         """What finds documents with any word of plain clauses. Scores are to be added up."""
-        exact, like = Counter[tuple[TextField, str]](), Counter[tuple[TextField, str]]()
+        exact, like = Counter[tuple[IndexedField, str]](), Counter[tuple[IndexedField, str]]()
         for clause in clauses:
             for field in self.fields(clause.fields):
                 counts = Counter((field, word) for word in field.analysis.words(clause.query))
@@ -78,7 +80,7 @@ class QueryBuilder:
             queries += self.misspelled(field, word, like[field, word])
         return queries
 
-    def required(self, term: str, fields: Sequence[TextField]) -> list[Query]:
+    def required(self, term: str, fields: Sequence[IndexedField]) -> list[Query]:
         """What a document must match to have each word of `term` in one of the fields."""
         wanted = {place for field in fields for place, _ in field.analysis.content(term)}
         words: dict[int, list[Query]] = {}
@@ -88,7 +90,7 @@ class QueryBuilder:
                     words.setdefault(place, []).append(self.term(field, word))
         return [any_of(each) for each in words.values()]
 
-    def matching(self, field: TextField, operator: str, text: str) -> Query | None:
+    def matching(self, field: IndexedField, operator: str, text: str) -> Query | None:
         """What matches one of the OPERATORS on one field. Its scores mean nothing."""
         if operator == "$match_phrase":
             return self.phrase(field, field.analysis.every(text))
@@ -101,18 +103,18 @@ class QueryBuilder:
             return None
         return Query.boolean_query([(Occur.Must, self.term(field, word)) for word in words])
 
-    def term(self, field: TextField, word: str) -> Query:
+    def term(self, field: IndexedField, word: str) -> Query:
         return Query.term_query(self._schema, field.inner, word, index_option="freq")
 
     def phrase(
-        self, field: TextField, words: Sequence[tuple[int, str]], slop: int = 0
+        self, field: IndexedField, words: Sequence[tuple[int, str]], slop: int = 0
     ) -> Query | None:
         """These words, as far from each other as their places say."""
         if len(words) <= 1:
             return self.term(field, words[0][1]) if words else None
         return Query.phrase_query(self._schema, field.inner, [*words], slop)
 
-    def beginning(self, field: TextField, text: str) -> Query | None:
+    def beginning(self, field: IndexedField, text: str) -> Query | None:
         """The words of `text` one after the other, the last of which may go on.
 
         What is indexed has lost its ending: `empire` is there as `empir`. So the last word is also
@@ -129,13 +131,13 @@ class QueryBuilder:
         further = Query.fuzzy_term_query(self._schema, field.inner, whole[0], 0, prefix=True)
         return any_of([complete, self._worth_its_rarity(further)])
 
-    def misspelled(self, field: TextField, word: str, count: int) -> Iterator[Query]:
+    def misspelled(self, field: IndexedField, word: str, count: int) -> Iterator[Query]:
         """What is like a word, or the word itself: it then counts on top of the word's BM25."""
         if len(word) >= SHORTEST_TYPO:
             distance = 2 if len(word) >= SHORTEST_TWO_TYPOS else 1
             yield self.like(field, word, distance, count)
 
-    def like(self, field: TextField, word: str, distance: int, count: int = 1) -> Query:
+    def like(self, field: IndexedField, word: str, distance: int, count: int = 1) -> Query:
         """Words that can be made of this one by so many changes, or none."""
         like = Query.fuzzy_term_query(self._schema, field.inner, word, distance)
         return self._worth_its_rarity(like, count)

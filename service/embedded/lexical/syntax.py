@@ -18,8 +18,8 @@ from service.embedded.lexical.analysis import encodable
 from service.embedded.lexical.queries import (
     MAX_TYPO_WORDS,
     MAX_WORDS,
+    IndexedField,
     QueryBuilder,
-    TextField,
     any_of,
 )
 
@@ -53,7 +53,7 @@ class InvalidQueryString(ValueError):
 
 
 def parse_query_string(
-    text: str, queries: QueryBuilder, fields: Sequence[TextField]
+    text: str, queries: QueryBuilder, fields: Sequence[IndexedField]
 ) -> Query | None:
     """What `text` asks for, in `fields` where it names none. Stop words count if all are."""
     tree = _tree(encodable(text))
@@ -93,7 +93,7 @@ class _Maker:
     """Makes a query of a tree: with whether it only excludes, or None if it says nothing."""
 
     def __init__(
-        self, queries: QueryBuilder, fields: Sequence[TextField], *, stop_words: bool
+        self, queries: QueryBuilder, fields: Sequence[IndexedField], *, stop_words: bool
     ) -> None:
         self._queries = queries
         self._fields = fields
@@ -143,7 +143,7 @@ class _Maker:
         made = self.make(node["underlying"])
         return made and (Query.boost_query(made[0], boost), made[1])
 
-    def _of(self, name: str | None) -> Sequence[TextField]:
+    def _of(self, name: str | None) -> Sequence[IndexedField]:
         if name is None:
             return self._fields
         try:
@@ -151,7 +151,7 @@ class _Maker:
         except ValueError as e:
             raise InvalidQueryString(str(e)) from None
 
-    def _literal(self, node: Node, field: TextField) -> Query | None:
+    def _literal(self, node: Node, field: IndexedField) -> Query | None:
         self._words += 1
         if self._words > MAX_WORDS:
             raise InvalidQueryString(
@@ -168,7 +168,7 @@ class _Maker:
             raise InvalidQueryString(f"~ after a phrase must be followed by at most {MAX_SLOP}")
         return self._queries.phrase(field, field.analysis.every(text), node["slop"])
 
-    def _word(self, text: str, field: TextField) -> Query | None:
+    def _word(self, text: str, field: IndexedField) -> Query | None:
         if text in ("&&", "||"):
             raise InvalidQueryString("write AND and OR instead of && and ||")
         if fuzzy := _FUZZY.fullmatch(text):
@@ -182,7 +182,7 @@ class _Maker:
             words = field.analysis.every(text)
         return self._queries.phrase(field, words)
 
-    def _fuzzy(self, text: str, distance: int, field: TextField) -> Query | None:
+    def _fuzzy(self, text: str, distance: int, field: IndexedField) -> Query | None:
         self._count_likeness()
         words = field.analysis.every(text)
         if len(words) > 1 or distance > MAX_DISTANCE:
@@ -193,7 +193,7 @@ class _Maker:
         exact = self._queries.term(field, word)
         return any_of([exact, self._queries.like(field, word, distance)])
 
-    def _beginning(self, text: str, field: TextField) -> Query | None:
+    def _beginning(self, text: str, field: IndexedField) -> Query | None:
         if "*" in text:
             raise InvalidQueryString(f"{text!r}: a * can only stand at the end of a word")
         self._count_likeness()

@@ -75,12 +75,14 @@ def _words(index: EmbeddedIndex, clause: Text | QueryString) -> TextClause:
     if isinstance(clause, QueryString):
         if names:
             raise ValueError("a query_string names its fields itself, as in title:word")
-        if not index.schema.worded:
+        if not index.schema.full_text_fields:
             raise ValueError("this index has no text field")
         return TextClause(clause.query, (), syntax=True)
     if not names:
         raise ValueError("a clause of type text names the fields that it looks in")
-    fields = tuple(_known(name, index.schema.worded, clause) for name in dict.fromkeys(names))
+    fields = tuple(
+        _known(name, index.schema.full_text_fields, clause) for name in dict.fromkeys(names)
+    )
     return TextClause(clause.query, fields, typos=clause.typos)
 
 
@@ -92,12 +94,14 @@ def _alone(index: EmbeddedIndex, clause: AnyClause) -> IndexQuery:
     if isinstance(clause, DenseVector):
         return nearness(index, _known(name, list(index.dense), clause), clause.values)
     if isinstance(clause, SparseVector):
-        return product(_known(name, schema.sparse, clause), clause.sparse_values)
+        return product(_known(name, schema.sparse_fields, clause), clause.sparse_values)
     if not clause.query:
         raise ValueError(f"a clause of type {_type(clause)} needs a query that is not empty")
     if isinstance(clause, Embed):
-        return SemanticQuery(_known(name, schema.embedded, clause), clause.query)
-    return LexicalQuery([TextClause(clause.query, (_known(name, schema.worded, clause),))])
+        return SemanticQuery(_known(name, schema.semantic_fields, clause), clause.query)
+    return LexicalQuery(
+        [TextClause(clause.query, (_known(name, schema.full_text_fields, clause),))]
+    )
 
 
 def _names(clause: Clause) -> list[str]:

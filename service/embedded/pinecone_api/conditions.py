@@ -15,7 +15,7 @@ def checked_filter(schema: Schema, filter: Mapping[str, Any] | None) -> None:
         return
     check_filter(filter)
     for name, _ in _conditions(filter):
-        if name in schema.dense or name in schema.sparse:
+        if name in schema.dense_fields or name in schema.sparse_fields:
             raise ValueError(f"{shown(name)} holds vectors, and no filter can speak of them")
 
 

@@ -86,7 +86,9 @@ async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, 
         raise ValueError("a pagination token goes with a filter only")
     else:
         ids = list(dict.fromkeys(checked_id(id) for id in asked.ids or []))
-        by_id = {each.id: each for each in await index.read(lambda s: s.by_id(space, ids))}
+        by_id = {
+            each.id: each for each in await index.read(lambda s: s.documents_by_id(space, ids))
+        }
         found = [by_id[id] for id in ids if id in by_id]
     wanted = asked.include_fields or ["*"]
     await _with_raw_vectors(index, found, wanted)
@@ -102,7 +104,7 @@ async def list_ids(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[st
     asked = read(body, Listing)
     space, prefix = namespace_of(namespace), checked_prefix(asked.prefix)
     limit, after = asked.limit or PAGE, read_token(asked.pagination_token)
-    ids = await index.read(lambda store: store.ids(space, prefix, after, limit + 1))
+    ids = await index.read(lambda store: store.list_ids(space, prefix, after, limit + 1))
     page, last = page_of_ids(ids, limit)
     return {
         "documents": [{"_id": id} for id in page],
@@ -115,9 +117,9 @@ async def list_ids(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[st
 async def _with_raw_vectors(
     index: EmbeddedIndex, documents: Sequence[Document], wanted: Sequence[str]
 ) -> None:
-    brought = {*index.schema.dense, *index.schema.sparse}
+    brought = {*index.schema.dense_fields, *index.schema.sparse_fields}
     if brought and ("*" in wanted or not brought.isdisjoint(wanted)):
-        await index.read(lambda store: store.with_vectors(documents))
+        await index.read(lambda store: store.load_vectors(documents))
 
 
 def _shown(index: EmbeddedIndex, document: Document, wanted: Sequence[str]) -> Mapping[str, Any]:

@@ -54,7 +54,7 @@ class Patch(msgspec.Struct):
 async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
     drafts = [draft_of(index, each.pop("_id", None), each) for each in read(body, Upsert).documents]
     _check_differ([draft.id for draft in drafts])
-    await index.put(namespace_of(namespace), drafts)
+    await index.upsert(namespace_of(namespace), drafts)
     return {"upserted_count": len(drafts)}
 
 
@@ -67,7 +67,7 @@ async def update(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str,
         ids = [checked_id(each.pop("_id", None)) for each in asked.documents]
         _check_differ(ids)
         patches = dict(zip(ids, map(_patch_of, asked.documents), strict=True))
-        await index.change(space, ids, lambda each: _patched(index, each, patches[each.id]))
+        await index.update(space, ids, lambda each: _patched(index, each, patches[each.id]))
         return {}
     if asked.filter is None:
         raise ValueError("documents are updated each by its id, or all by a filter")
@@ -104,7 +104,7 @@ def _patched(index: EmbeddedIndex, document: Document, patch: Patch) -> Draft:
     left = {name: value for name, value in whole.items() if name not in patch.removed}
     kept = {
         name: document.vectors[name]
-        for name in schema.embedded
+        for name in schema.semantic_fields
         if name in document.vectors and name in left and name not in patch.fields
     }
     return draft_of(index, document.id, left, kept)
@@ -117,11 +117,11 @@ async def delete(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str,
         raise ValueError("a delete is by ids, by filter or of all: just one of them")
     if asked.filter is not None:
         checked_selector(index.schema, asked.filter)
-        return {"matched_records": await index.remove_where(space, asked.filter)}
+        return {"matched_records": await index.delete_where(space, asked.filter)}
     if asked.delete_all:
-        await index.clear(space)
+        await index.clear_namespace(space)
     else:
-        await index.remove(space, [checked_id(id) for id in asked.ids or []])
+        await index.delete(space, [checked_id(id) for id in asked.ids or []])
     return {}
 
 

@@ -28,16 +28,16 @@ def draft_of(
     whose = f"record {shown(id)}"
     fields = dict(given)
     vectors = dict(embedded or {})
-    for name in schema.dense.keys() & fields.keys():
+    for name in schema.dense_fields.keys() & fields.keys():
         dimension = index.dimensions[name]
         vectors[name] = stored_dense(fields.pop(name), schema, name, dimension, whose)
-    for name in set(schema.sparse) & fields.keys():
+    for name in set(schema.sparse_fields) & fields.keys():
         vectors[name] = stored_sparse(fields.pop(name), name, whose)
     checked_fields(schema, fields, whose)
-    if missing := [name for name in schema.dense if name not in vectors]:
+    if missing := [name for name in schema.dense_fields if name not in vectors]:
         raise ValueError(f"{whose} lacks the field {shown(missing[0])}, a dense vector")
-    if missing := [name for name in schema.embedded if name not in fields]:
+    if missing := [name for name in schema.semantic_fields if name not in fields]:
         raise ValueError(f"{whose} lacks the field {shown(missing[0])}, a text")
-    if not vectors and not schema.texts.keys() & fields.keys():
+    if not vectors and not schema.text_fields.keys() & fields.keys():
         raise ValueError(f"{whose} has none of the fields that can be searched")
     return Draft(id, fields, vectors)

@@ -75,8 +75,8 @@ async def with_vectors(index: EmbeddedIndex, namespace: str, ids: Sequence[str])
     """The records with these ids, in the order in which they were asked for."""
 
     def read() -> list[Document]:
-        found = index.store.by_id(namespace, ids)
-        index.store.with_vectors(found)
+        found = index.store.documents_by_id(namespace, ids)
+        index.store.load_vectors(found)
         return found
 
     by_id = {each.id: each for each in await index.read(lambda _: read())}
@@ -128,7 +128,7 @@ async def _summed(
     index: EmbeddedIndex, rankings: Sequence[IndexQuery], lists: Sequence[Found]
 ) -> Found:
     documents = {each.docno: each for found in lists for each, _ in found}
-    await index.read(lambda store: store.with_vectors(list(documents.values())))
+    await index.read(lambda store: store.load_vectors(list(documents.values())))
     scored = [
         (each, sum(_score(ranking, each) for ranking in rankings)) for each in documents.values()
     ]

@@ -35,7 +35,7 @@ async def create(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
         raise ValueError("a namespace that is created needs a name of its own")
     if name in await _all(index):
         raise Refused(409, f"the namespace {name!r} exists already")
-    await index.name(name, exists=True)
+    await index.create_namespace(name)
     return _described(name, 0)
 
 
@@ -47,7 +47,7 @@ async def describe(index: EmbeddedIndex, namespace: str) -> dict[str, Any]:
 async def delete(index: EmbeddedIndex, namespace: str) -> dict[str, Any]:
     name = namespace_of(namespace)
     await _count(index, name)
-    await index.name(name, exists=False)
+    await index.drop_namespace(name)
     return {}
 
 
@@ -65,7 +65,7 @@ async def listed(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[st
 
 
 async def _all(index: EmbeddedIndex) -> dict[str, int]:
-    return await index.read(lambda store: store.namespaces())
+    return await index.read(lambda store: store.namespace_counts())
 
 
 async def _count(index: EmbeddedIndex, name: str) -> int:

@@ -80,7 +80,7 @@ async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str,
     if not 1 <= len(records) <= MAX_RECORDS:
         raise ValueError(f"an upsert has 1 to {MAX_RECORDS} records")
     drafts = [draft_of(index, id, fields) for id, fields in records]
-    await index.put(namespace_of(namespace), drafts)
+    await index.upsert(namespace_of(namespace), drafts)
     return {}
 
 
@@ -132,9 +132,9 @@ async def _rankings(index: EmbeddedIndex, namespace: str, query: Query) -> Seque
 
 
 def _by_text(index: EmbeddedIndex, text: str, required: MatchTerms | None) -> IndexQuery:
-    if index.schema.embedded:
-        return SemanticQuery(only(index.schema.embedded, "embedded"), text)
-    field = only(index.schema.worded, "text")
+    if index.schema.semantic_fields:
+        return SemanticQuery(only(index.schema.semantic_fields, "embedded"), text)
+    field = only(index.schema.full_text_fields, "text")
     return LexicalQuery([TextClause(text, (field,))], required.terms if required else [])
 
 

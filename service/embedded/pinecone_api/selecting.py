@@ -24,10 +24,10 @@ async def change_where(
     changed: Callable[[Document], Draft],
 ) -> int:
     """Write anew what a filter selects, a thousand documents at a time; how many it selected."""
-    docnos = list(await index.find(namespace, filter))
+    docnos = list(await index.select(namespace, filter))
     for start in range(0, len(docnos), AT_ONCE):
         found = await index.read(partial(_documents, docnos=docnos[start : start + AT_ONCE]))
-        await index.change(namespace, [each.id for each in found], changed)
+        await index.update(namespace, [each.id for each in found], changed)
     return len(docnos)
 
 
@@ -40,8 +40,8 @@ async def page_where(
     neither passed over nor found twice.
     """
     after = read_token(token)
-    newest = await index.read(lambda store: store.newest())
-    found = await index.find(namespace, filter)
+    newest = await index.read(lambda store: store.last_docno())
+    found = await index.select(namespace, filter)
     candidates = await index.read(
         lambda store: store.page(namespace, after, limit + 1, found, newest)
     )
@@ -62,7 +62,7 @@ async def _selected(
     for _ in range(ATTEMPTS):
         if not unsure:
             return sorted(selected, key=lambda each: each.id)
-        found = await index.find(namespace, filter)
+        found = await index.select(namespace, filter)
         selected += [each for each in unsure.values() if each.docno in found]
         others = {each.id: each for each in unsure.values() if each.docno not in found}
         current = await index.read(partial(_by_id, namespace=namespace, ids=list(others)))
@@ -71,8 +71,8 @@ async def _selected(
 
 
 def _by_id(store: Store, namespace: str, ids: list[str]) -> list[Document]:
-    return store.by_id(namespace, ids)
+    return store.documents_by_id(namespace, ids)
 
 
 def _documents(store: Store, docnos: list[int]) -> list[Document]:
-    return list(store.documents(docnos).values())
+    return list(store.documents_by_docno(docnos).values())

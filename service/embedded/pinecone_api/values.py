@@ -58,17 +58,17 @@ def checked_fields(schema: Schema, fields: Mapping[str, Any], whose: str) -> Non
     for name, value in fields.items():
         if name.startswith("$"):
             raise ValueError(f"{whose}: the field {shown(name)} can't start with $")
-        if name in schema.texts:
+        if name in schema.text_fields:
             if not isinstance(value, str):
                 raise ValueError(f"{whose}: the field {shown(name)} must be a text")
-        elif name in schema.dense or name in schema.sparse:
+        elif name in schema.dense_fields or name in schema.sparse_fields:
             raise ValueError(f"{whose}: the field {shown(name)} holds vectors and nothing else")
         elif not _is_value(value):
             raise ValueError(
                 f"{whose}: the field {shown(name)} must be a text, a finite number, "
                 "true, false or a list of texts"
             )
-    others = {name: value for name, value in fields.items() if name not in schema.texts}
+    others = {name: value for name, value in fields.items() if name not in schema.text_fields}
     try:
         size = len(orjson.dumps(others))
     except TypeError:
@@ -135,16 +135,16 @@ def checked_sparse(sparse: Sparse) -> None:
 
 def metric_of(schema: Schema, field: str) -> str:
     """Texts are compared by cosine."""
-    return schema.dense[field].metric if field in schema.dense else "cosine"
+    return schema.dense_fields[field].metric if field in schema.dense_fields else "cosine"
 
 
 def raw_vectors(schema: Schema, document: Document) -> dict[str, Any]:
     """The vectors that the caller has brought, as they were written."""
     found: dict[str, Any] = {}
     for name, raw in document.vectors.items():
-        if name in schema.dense:
+        if name in schema.dense_fields:
             found[name] = dense_list(raw)
-        elif name in schema.sparse:
+        elif name in schema.sparse_fields:
             found[name] = sparse_dict(raw)
     return found
 

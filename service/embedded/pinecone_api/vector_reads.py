@@ -95,7 +95,7 @@ async def query(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
         raise ValueError("a query is by vector or by id, not by both")
     found = await likeness.search(index, namespace, rankings, asked.top_k, asked.filter)
     if asked.include_values:
-        await index.read(lambda store: store.with_vectors([each for each, _ in found]))
+        await index.read(lambda store: store.load_vectors([each for each, _ in found]))
     matches = []
     for document, score in found:
         values = _values(index, document) if asked.include_values else {}
@@ -120,7 +120,7 @@ async def fetch_by_metadata(index: EmbeddedIndex, body: bytes) -> dict[str, Any]
     found, last = await page_where(
         index, namespace, asked.filter, asked.pagination_token, asked.limit
     )
-    await index.read(lambda store: store.with_vectors(found))
+    await index.read(lambda store: store.load_vectors(found))
     return {**_fetched(index, asked.namespace, found), **pagination(last)}
 
 
@@ -128,7 +128,7 @@ async def list_ids(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[
     asked = read_parameters(parameters, Listing)
     namespace, prefix = namespace_of(asked.namespace), checked_prefix(asked.prefix)
     after = read_token(asked.pagination_token)
-    ids = await index.read(lambda store: store.ids(namespace, prefix, after, asked.limit + 1))
+    ids = await index.read(lambda store: store.list_ids(namespace, prefix, after, asked.limit + 1))
     page, last = page_of_ids(ids, asked.limit)
     return {
         "vectors": [{"id": id} for id in page],
@@ -140,7 +140,7 @@ async def list_ids(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[
 
 async def stats(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     asked = read(body or b"{}", Stats)
-    counts = await index.read(lambda store: store.namespaces())
+    counts = await index.read(lambda store: store.namespace_counts())
     if asked.filter:
         checked_filter(index.schema, asked.filter)
         counts = {name: await index.count(name, asked.filter) for name in counts}

@@ -66,7 +66,7 @@ async def upsert(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     """Of several vectors with one id the last one stays."""
     asked = read(body, Upsert)
     drafts = [_draft(index, each) for each in asked.vectors]
-    await index.put(namespace_of(asked.namespace), drafts)
+    await index.upsert(namespace_of(asked.namespace), drafts)
     return {"upsertedCount": len(drafts)}
 
 
@@ -115,7 +115,7 @@ async def update(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
         return Draft(document.id, fields, {**kept, **vectors})
 
     if asked.filter is None:
-        await index.change(namespace, [checked_id(asked.id)], changed)
+        await index.update(namespace, [checked_id(asked.id)], changed)
         return {}
     if vectors:
         raise ValueError("an update by filter changes metadata only")
@@ -131,10 +131,10 @@ async def delete(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     if (asked.ids is not None) + asked.delete_all + (asked.filter is not None) != 1:
         raise ValueError("a delete is by ids, by filter or of all: just one of them")
     if asked.delete_all:
-        await index.clear(namespace)
+        await index.clear_namespace(namespace)
     elif asked.filter is not None:
         checked_selector(index.schema, asked.filter)
-        await index.remove_where(namespace, asked.filter)
+        await index.delete_where(namespace, asked.filter)
     else:
-        await index.remove(namespace, [checked_id(id) for id in asked.ids or []])
+        await index.delete(namespace, [checked_id(id) for id in asked.ids or []])
     return {}

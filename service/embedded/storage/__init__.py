@@ -1,1 +1,1 @@
-"""The SQLite database of an index: its records and its change log."""
+"""Files on disk: the records and their change log in SQLite, and the checkpoints of views."""

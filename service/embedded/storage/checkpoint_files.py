@@ -1,8 +1,8 @@
-"""Files that hold the state of a view after some change, and know whether they are whole.
+"""Checkpoint files: the state of a view as of one change, with a checksum.
 
-Knows bytes, not what they mean. A file ends with facts (what it is, and of which change) and a
-checksum over all of it. It is written beside the older one, put on the disk, then given its name:
-whatever happens, one whole file is there. What is damaged, cut or of another kind is not read.
+A file ends with a description (its kind and sequence number) and a CRC-32 of everything before.
+A checkpoint is written to a temporary file, synced, then renamed, so that one complete file exists
+at any time. A file that is damaged, truncated or of another kind is ignored.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-PIECE = 1 << 22  # zlib and files let other threads work while they are at such a piece
-TRAILER = struct.Struct("<II8s")  # checksum, length of the facts, mark
-MARK = b"cascade1"
+CHUNK_BYTES = 1 << 22  # zlib and file writes release the GIL for one chunk at a time
+TRAILER = struct.Struct("<II8s")  # checksum, length of the description, magic
+MAGIC = b"cascade1"
 
 
 class CheckpointFiles:
@@ -27,59 +27,63 @@ class CheckpointFiles:
         self._kind = kind
 
     def write(self, seq: int, parts: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write the state after `seq`, then remove the older ones."""
+        """Write the checkpoint of `seq`, then delete the older ones."""
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f"{seq:020d}{self._suffix}"
         unfinished = target.with_suffix(".unfinished")
+        description = self._description(seq)
         checksum = 0
         with unfinished.open("wb") as file:
-            for part in (*parts, self._facts(seq)):
-                with memoryview(part).cast("B") as whole:
-                    for start in range(0, len(whole), PIECE):
-                        checksum = zlib.crc32(whole[start : start + PIECE], checksum)
-                        file.write(whole[start : start + PIECE])
-            file.write(TRAILER.pack(checksum, len(self._facts(seq)), MARK))
+            for part in (*parts, description):
+                with memoryview(part).cast("B") as data:
+                    for start in range(0, len(data), CHUNK_BYTES):
+                        checksum = zlib.crc32(data[start : start + CHUNK_BYTES], checksum)
+                        file.write(data[start : start + CHUNK_BYTES])
+            file.write(TRAILER.pack(checksum, len(description), MAGIC))
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(target)
-        self._settle()
+        self._sync_folder()
         for path in self._folder.iterdir():
             if path != target and path.suffix in (self._suffix, ".unfinished"):
                 path.unlink()
 
     def read(self) -> Iterator[tuple[int, memoryview]]:
-        """What can be trusted, the newest first: the change and the bytes."""
+        """Yield the sequence number and content of each valid checkpoint, newest first."""
         for path in sorted(self._folder.glob(f"*{self._suffix}"), reverse=True):
             if not path.stem.isdecimal():
                 continue
             try:
-                content = memoryview(path.read_bytes())
+                data = memoryview(path.read_bytes())
             except OSError:
                 continue
             seq = int(path.stem)
-            whole = self._checked(content, self._facts(seq))
-            if whole is not None:
-                yield seq, whole
+            content = _verify(data, self._description(seq))
+            if content is not None:
+                yield seq, content
 
-    def _facts(self, seq: int) -> bytes:
+    def _description(self, seq: int) -> bytes:
         return f"{self._kind} {seq}".encode()
 
-    def _checked(self, content: memoryview, facts: bytes) -> memoryview | None:
-        end = len(content) - TRAILER.size
-        if end < len(facts):
-            return None
-        checksum, length, mark = TRAILER.unpack(content[end:])
-        if mark != MARK or length != len(facts) or content[end - length : end] != facts:
-            return None
-        found = 0
-        for start in range(0, end, PIECE):
-            found = zlib.crc32(content[start : min(end, start + PIECE)], found)
-        return content[: end - length] if found == checksum else None
-
-    def _settle(self) -> None:
-        """A name is on the disk once its folder is."""
+    def _sync_folder(self) -> None:
+        """Make the rename durable."""
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _verify(data: memoryview, description: bytes) -> memoryview | None:
+    """Return the content of a file, or None if the file is not valid."""
+    end = len(data) - TRAILER.size
+    if end < len(description):
+        return None
+    checksum, length, magic = TRAILER.unpack(data[end:])
+    start = end - len(description)
+    if magic != MAGIC or length != len(description) or data[start:end] != description:
+        return None
+    found = 0
+    for at in range(0, end, CHUNK_BYTES):
+        found = zlib.crc32(data[at : min(end, at + CHUNK_BYTES)], found)
+    return data[:start] if found == checksum else None

@@ -1,7 +1,7 @@
-"""A lock that is given in the order in which it was asked for.
+"""A lock that is granted in the order of the requests (first in, first out).
 
-Knows nothing of what it guards. A plain lock may be taken again and again by a thread that loops
-over it, while another one waits: a bulk load would then stop every search until it is done.
+A `threading.Lock` can be reacquired again and again by a thread in a loop while another thread
+waits: a bulk load would then stop every search until it is done.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from types import TracebackType
 
 
 class FairLock:
-    """`with turns:` waits for those who came before, and for nobody else."""
+    """A context manager; each thread waits only for those that asked earlier."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
-        self._taken = False
+        self._held = False
 
     def __enter__(self) -> None:
         with self._guard:
-            if not self._taken:
-                self._taken = True
+            if not self._held:
+                self._held = True
                 return
-            called = threading.Lock()
-            called.acquire()
-            self._waiting.append(called)
-        called.acquire()  # released by the one before, who passes the turn on
+            granted = threading.Lock()
+            granted.acquire()
+            self._waiting.append(granted)
+        granted.acquire()  # `__exit__` of the previous holder releases it
 
     def __exit__(
         self,
@@ -39,4 +39,4 @@ class FairLock:
             if self._waiting:
                 self._waiting.popleft().release()
             else:
-                self._taken = False
+                self._held = False

@@ -107,7 +107,7 @@ class Follower:
         """Take up what is saved, and follow from there in the background."""
         try:
             self._take_up()
-            self._begin, self._end = self.applied, self._store.seq()
+            self._begin, self._end = self.applied, self._store.last_seq()
             self._thread.start()
         except BaseException:
             self._close_view()
@@ -189,9 +189,9 @@ class Follower:
 
     def _take_up(self) -> None:
         found = self.view.open()
-        if found is None and self._store.seq() == 0:
+        if found is None and self._store.last_seq() == 0:
             found = 0  # there is nothing yet, and all of it is there
-        if found is None or not self._store.log_starts_after() <= found <= self._store.seq():
+        if found is None or not self._store.log_trimmed_to() <= found <= self._store.last_seq():
             self.rebuilding, found = 0.0, 0
         else:
             self.rebuilding = None

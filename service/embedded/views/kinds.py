@@ -35,14 +35,14 @@ class FilterView:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._lock = threading.Lock()
-        self._columns = FilterIndex(left_out=list(schema.texts))
+        self._columns = FilterIndex(left_out=list(schema.text_fields))
 
     def open(self) -> int | None:
         return None
 
     def reset(self) -> None:
         with self._lock:
-            self._columns = FilterIndex(left_out=list(self._schema.texts))
+            self._columns = FilterIndex(left_out=list(self._schema.text_fields))
 
     def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
         steps = [(self._columns.remove, each) for each in removed]
@@ -78,8 +78,10 @@ class LexicalView:
 
     def __init__(self, folder: Path, schema: Schema) -> None:
         self._folder = folder
-        self._fields = schema.worded
-        self._languages = {name: LANGUAGES[schema.texts[name].language] for name in schema.worded}
+        self._fields = schema.full_text_fields
+        self._languages = {
+            name: LANGUAGES[schema.text_fields[name].language] for name in schema.full_text_fields
+        }
         self._lexical: LexicalIndex | None = None
 
     @property

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import TypeVar
 
+from service.embedded.storage.operations import TrimLog
 from service.embedded.storage.store import Store
-from service.embedded.storage.writer import TrimLog
 from service.embedded.views.follower import Follower, View
 
 PATIENCE_S = 30.0  # with a view that has to catch up
@@ -36,7 +36,7 @@ class ViewSet:
     def __getitem__(self, view: View) -> Follower:
         return self._followers[view]
 
-    def lead(self, views: Sequence[View], store: Store) -> None:
+    def start(self, views: Sequence[View], store: Store) -> None:
         """Open every view; what has to be rebuilt is rebuilt in the background."""
         self._store, self._all = store, views
         for view in views:
@@ -60,28 +60,28 @@ class ViewSet:
         for follower in list(self._followers.values()):
             follower.wake()
 
-    def too_far_behind(self) -> bool:
+    def is_lagging(self) -> bool:
         applied = self._applied()
-        return bool(applied) and self._store.seq() - min(applied) > MAX_BEHIND
+        return bool(applied) and self._store.last_seq() - min(applied) > MAX_BEHIND
 
-    def let_catch_up(self) -> None:
+    def wait_for_lagging_views(self) -> None:
         """Wait until no view is too far behind."""
-        seq = self._store.seq() - MAX_BEHIND
+        seq = self._store.last_seq() - MAX_BEHIND
         for follower in self._followers.values():
             if follower.rebuilding is None:
                 follower.wait(seq, PATIENCE_S)
 
-    def show(self, seq: int) -> None:
+    def wait_until_visible(self, seq: int) -> None:
         """Wait until searches see a change."""
         for view in self._all:
-            self.caught_up(view, seq, visible=True)
+            self.wait_for(view, seq, visible=True)
 
-    def caught_up(self, view: View, seq: int, *, visible: bool = False) -> None:
+    def wait_for(self, view: View, seq: int, *, visible: bool = False) -> None:
         """Wait for one view; `TemporarilyUnavailable` if it does not get there."""
         if not self._followers[view].wait(seq, PATIENCE_S, visible=visible):
             raise TemporarilyUnavailable(f"{view.name} is behind; try again")
 
-    def complete(self, view: ViewT | None) -> ViewT:
+    def require_complete(self, view: ViewT | None) -> ViewT:
         """The view, if it can be searched."""
         assert view is not None, "the schema has the field"  # noqa: S101 - the plane has checked
         follower = self._followers[view]
@@ -90,12 +90,12 @@ class ViewSet:
             raise TemporarilyUnavailable(f"{view.name} is being rebuilt, {done:.0%} done")
         return view
 
-    def progress(self, views: Sequence[View]) -> float | None:
+    def rebuild_progress(self, views: Sequence[View]) -> float | None:
         """How much is done of what has to be done before these views can answer in full."""
         done = [self._followers[view].progress for view in views]
         return min((each for each in done if each is not None), default=None)
 
-    def troubles(self) -> dict[str, str]:
+    def failures(self) -> dict[str, str]:
         """The views that can't follow at present, and why."""
         followers = self._followers.values()
         return {each.view.name: each.trouble for each in followers if each.trouble is not None}

@@ -12,18 +12,20 @@ import numpy as np
 
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.index import EmbeddedIndex
-from service.embedded.schema import Dense, Schema, Sparse, Text
+from service.embedded.schema import DenseField, Schema, SparseField, TextField
 from service.inference.embedder import CorpusStatistics, Vector, Vectors
 from service.inference.reranker import Reranker
 
 NS = "here"
 
-BOTH = Schema({"chunk_text": Text(embed=True, words=True)})
-WORDS = Schema({"chunk_text": Text(embed=False, words=True)})
-SPARSE = Schema({"weights": Sparse()})
-HYBRID = Schema({"embedding": Dense(4, "dotproduct"), "weights": Sparse()})
-SEVERAL_TEXTS = Schema({"title": Text(embed=True, words=True), "body": Text(False, words=True)})
-SEVERAL_VECTORS = Schema({"front": Dense(4, "cosine"), "back": Dense(3, "euclidean")})
+BOTH = Schema({"chunk_text": TextField(embed=True, full_text=True)})
+WORDS = Schema({"chunk_text": TextField(embed=False, full_text=True)})
+SPARSE = Schema({"weights": SparseField()})
+HYBRID = Schema({"embedding": DenseField(4, "dotproduct"), "weights": SparseField()})
+SEVERAL_TEXTS = Schema(
+    {"title": TextField(embed=True, full_text=True), "body": TextField(False, full_text=True)}
+)
+SEVERAL_VECTORS = Schema({"front": DenseField(4, "cosine"), "back": DenseField(3, "euclidean")})
 
 
 class TinyEmbedder:

@@ -12,7 +12,7 @@ from pinecone import EmbedQuery, QueryStringQuery, SparseEmbedQuery, TextQuery
 from pinecone.errors import ApiError
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.schema import Dense, Schema, Sparse, Text
+from service.embedded.schema import DenseField, Schema, SparseField, TextField
 from tests.embedded.pinecone_api.calls import (
     BOTH,
     NS,
@@ -24,9 +24,9 @@ from tests.embedded.pinecone_api.calls import (
 
 EVERYTHING = Schema(
     {
-        "title": Text(embed=True, words=True),
-        "embedding": Dense(3, "dotproduct"),
-        "weights": Sparse(),
+        "title": TextField(embed=True, full_text=True),
+        "embedding": DenseField(3, "dotproduct"),
+        "weights": SparseField(),
     }
 )
 FRUIT = [
@@ -51,7 +51,7 @@ async def test_each_of_the_six_clauses_finds_what_it_is_for(tmp_path: Path) -> N
     async with opened(tmp_path, EVERYTHING) as index:
         response = await index.documents.upsert(namespace=NS, documents=FRUIT)
         assert response.upserted_count == 4
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert await ids(index, TextQuery(query="apple", fields=["title"])) == ["f0", "f1"]
         assert await ids(index, QueryStringQuery(query="title:tart")) == ["f1"]
         assert (await ids(index, EmbedQuery(query="plum cake", field="title")))[0] == "f2"
@@ -76,7 +76,7 @@ async def test_clauses_add_up_and_a_repeated_one_counts_once(tmp_path: Path) -> 
         texts = {"a": "apple pie", "b": "apple", "c": "pie"}
         documents = [{"_id": id, "chunk_text": text} for id, text in texts.items()]
         await index.documents.upsert(namespace=NS, documents=documents)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
 
         async def scores(*words: str) -> dict[str, float | None]:
             clauses = [TextQuery(query=word, fields=["chunk_text"]) for word in words]
@@ -108,7 +108,7 @@ async def test_each_document_reads_back_as_it_was_written(tmp_path: Path) -> Non
         for wanted, names in wants:
             found = await index.documents.fetch(namespace=NS, ids=["f1"], include_fields=wanted)
             assert found.documents["f1"].to_dict().keys() == {"_id", *names}
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         clause = [TextQuery(query="tart", fields=["title"])]
         wants = [
             (None, set()),
@@ -152,7 +152,7 @@ async def test_a_text_may_be_longer_than_the_other_fields_together(tmp_path: Pat
     async with opened(tmp_path, BOTH) as index:
         long = "filler words " * 20_000 + "needle"
         await index.documents.upsert(namespace=NS, documents=[{"_id": "a", "chunk_text": long}])
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert await ids(index, TextQuery(query="needle", fields=["chunk_text"])) == ["a"]
         assert await ids(index, EmbedQuery(query="filler words", field="chunk_text")) == ["a"]
         fetched = await index.documents.fetch(namespace=NS, ids=["a"])
@@ -169,7 +169,7 @@ async def test_several_texts_are_searched_each_by_its_name(tmp_path: Path) -> No
                 {"_id": "c", "title": "fig"},
             ],
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert await ids(index, TextQuery(query="plum", fields=["body"])) == ["b"]
         assert set(await ids(index, TextQuery(query="plum", fields=["title", "body"]))) == {
             "a",
@@ -191,7 +191,7 @@ async def test_several_vectors_are_searched_each_by_its_name_and_metric(tmp_path
                 {"_id": "b", "front": [0, 1, 0, 0], "back": [0, 0, 1]},
             ],
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         front = {"type": "dense_vector", "field": "front", "values": [1, 0.1, 0, 0]}
         back = {"type": "dense_vector", "fields": ["back"], "values": [0, 0, 1]}
         assert await ids(index, front) == ["a", "b"]
@@ -208,7 +208,7 @@ async def test_several_vectors_are_searched_each_by_its_name_and_metric(tmp_path
 async def test_filters_select_by_values_and_by_words(tmp_path: Path) -> None:
     async with opened(tmp_path, EVERYTHING) as index:
         await index.documents.upsert(namespace=NS, documents=FRUIT)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         embed = EmbedQuery(query="apple", field="title")
         cheap = {"price": {"$lt": 2}}
         assert set(await ids(index, embed, filter=cheap)) == {"f0", "f1"}
@@ -291,7 +291,7 @@ async def test_documents_are_changed_each_by_its_id(tmp_path: Path) -> None:
         }
         assert fetched["f1"].to_dict() == {**FRUIT[1], "embedding": [9, 9, 9]}
         assert "nobody" not in fetched
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert (await ids(index, EmbedQuery(query="quince", field="title")))[0] == "f0"
         assert (await ids(index, EmbedQuery(query="apple tart", field="title")))[0] == "f1"
         assert await ids(index, TextQuery(query="pie", fields=["title"])) == []

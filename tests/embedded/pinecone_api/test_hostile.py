@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.pinecone_api.refusals import Refused
 from service.embedded.pinecone_api.routes import answer
-from service.embedded.schema import Dense, Schema, Sparse, Text
+from service.embedded.schema import DenseField, Schema, SparseField, TextField
 from tests.embedded.pinecone_api.calls import opened
 
 SCHEMA = Schema(
-    {"chunk_text": Text(embed=True, words=True), "v": Dense(2, "dotproduct"), "s": Sparse()}
+    {
+        "chunk_text": TextField(embed=True, full_text=True),
+        "v": DenseField(2, "dotproduct"),
+        "s": SparseField(),
+    }
 )
 IN_NAMESPACE = [
     "/records/namespaces/n/upsert",
@@ -160,7 +164,7 @@ async def index(tmp_path: Path) -> AsyncIterator[EmbeddedAsyncIndex]:
                 }
             ],
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         yield index
 
 

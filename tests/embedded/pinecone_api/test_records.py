@@ -45,7 +45,7 @@ async def test_texts_go_in_and_records_come_out(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         written = await index.upsert_records(namespace=NS, records=RECORDS)
         assert written.record_count == 3
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         response = await index.search(namespace=NS, top_k=2, inputs={"text": "apple tree"})
         first, second = response.result.hits
         assert (first.id, second.id) == ("b", "a")
@@ -73,7 +73,7 @@ async def test_terms_that_must_match_hold_for_meaning_and_for_words(tmp_path: Pa
     for number, schema in enumerate((BOTH, WORDS)):
         async with opened(tmp_path / str(number), schema) as index:
             await index.upsert_records(namespace=NS, records=RECORDS)
-            await index.embedded.show()
+            await index.embedded.wait_until_visible()
             asked: dict[str, Any] = {"namespace": NS, "top_k": 5, "inputs": {"text": "apple cream"}}
             every = await index.search(**asked)
             assert {hit.id for hit in every.result.hits} >= {"a", "b"}
@@ -89,7 +89,7 @@ async def test_hits_are_reranked_inside_of_the_search(tmp_path: Path) -> None:
     reranker = ByLength()
     async with opened(tmp_path, BOTH, reranker) as index:
         await index.upsert_records(namespace=NS, records=RECORDS)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         rerank: dict[str, Any] = {"model": "by-length", "rank_fields": ["chunk_text"], "top_n": 2}
         response = await index.search(
             namespace=NS, top_k=3, inputs={"text": "pear"}, rerank=rerank, fields=["room"]
@@ -134,7 +134,7 @@ async def test_without_a_reranker_and_with_a_broken_one_a_sentence_says_so(tmp_p
         assert caught.value.status_code == 400
     async with opened(tmp_path / "b", BOTH, Failing()) as index:
         await index.upsert_records(namespace=NS, records=RECORDS)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         with pytest.raises(ServiceError, match="the reranker failed") as failed:
             await index.search(**asked)
         assert failed.value.status_code == 503
@@ -169,7 +169,7 @@ async def test_what_the_records_dialect_can_not_do_is_told(tmp_path: Path) -> No
         await index.upsert_records(
             namespace=NS, records=[{"_id": "a", "title": "plum", "body": "b"}]
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         found = await index.search(namespace=NS, top_k=1, inputs={"text": "plum"})
         assert found.result.hits[0].id == "a"
 
@@ -183,6 +183,6 @@ async def test_the_embedder_that_comes_with_it_finds_what_shares_no_word(tmp_pat
                 {"_id": "pump", "chunk_text": "The drain pump is blocked"},
             ],
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         found = await index.search(namespace=NS, top_k=1, inputs={"text": "my sweater is small"})
         assert found.result.hits[0].id == "wool"

@@ -12,7 +12,7 @@ import pytest
 from pinecone import SparseValues, Vector
 from pinecone.errors import ApiError, ServiceError
 
-from service.embedded.schema import Dense, Schema, Sparse
+from service.embedded.schema import DenseField, Schema, SparseField
 from tests.embedded.pinecone_api.calls import (
     BOTH,
     HYBRID,
@@ -46,11 +46,11 @@ def score(metric: str, one: list[float], other: list[float]) -> float:
 @pytest.mark.parametrize("metric", ["cosine", "dotproduct", "euclidean"])
 async def test_a_query_finds_what_scoring_every_vector_finds(tmp_path: Path, metric: str) -> None:
     written = vectors(60, 4)
-    async with opened(tmp_path, Schema({"embedding": Dense(4, metric)})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(4, metric)})) as index:
         await index.upsert(
             vectors=[(id, values, {"even": int(id[1:]) % 2 == 0}) for id, values in written.items()]
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         question = [0.3, -0.2, 0.9, 0.1]
         for filter in (None, {"even": True}):
             chosen = [id for id in written if filter is None or int(id[1:]) % 2 == 0]
@@ -73,10 +73,10 @@ async def test_a_query_finds_what_scoring_every_vector_finds(tmp_path: Path, met
 
 async def test_several_namespaces_are_one_ranking_by_distance_too(tmp_path: Path) -> None:
     written = vectors(20, 4)
-    async with opened(tmp_path, Schema({"embedding": Dense(4, "euclidean")})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(4, "euclidean")})) as index:
         for number, (id, values) in enumerate(written.items()):
             await index.upsert(vectors=[(id, values)], namespace="ab"[number % 2])
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         question = [0.0, 0.0, 0.1, 0.0]
         found = await index.query_namespaces(
             vector=question, namespaces=["a", "b", "none"], metric="euclidean", top_k=4
@@ -100,7 +100,7 @@ async def test_a_sparse_query_finds_the_largest_products(tmp_path: Path) -> None
                 for id, weights in written.items()
             ]
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         question = {2: 1.0, 5: 0.5, 4_294_967_295: 1.0}
         answer = await index.query(
             top_k=5,
@@ -148,7 +148,7 @@ async def test_a_query_by_both_kinds_adds_up_both_products(tmp_path: Path, count
             for id, values in written.items()
         ]
         await index.upsert(vectors=items, batch_size=500, show_progress=False)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         question, asked = [0.5, 0.5, -0.5, 0.1], {3: 0.4, 1: 0.2}
         sparse = {"indices": list(asked), "values": list(asked.values())}
         scores = {
@@ -189,7 +189,7 @@ async def test_the_best_sum_may_be_far_down_in_both_rankings(tmp_path: Path) -> 
     ]
     async with opened(tmp_path, HYBRID) as index:
         await index.upsert(vectors=items)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         answer = await index.query(top_k=1, vector=[1, 0, 0, 0], sparse_vector=ones)
         assert [(match.id, match.score) for match in answer.matches] == [("both", 1.5)]
 
@@ -201,7 +201,7 @@ async def test_what_lacks_one_of_two_bad_products_may_be_the_best(tmp_path: Path
     ]
     async with opened(tmp_path, HYBRID) as index:
         await index.upsert(vectors=[*items, {"id": "one", "values": [1.5, 0, 0, 0]}])
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         minus = {"indices": [1], "values": [-1.0]}
         answer = await index.query(top_k=1, vector=[-1, 0, 0, 0], sparse_vector=minus)
         assert [(match.id, match.score) for match in answer.matches] == [("one", -1.5)]
@@ -210,7 +210,7 @@ async def test_what_lacks_one_of_two_bad_products_may_be_the_best(tmp_path: Path
 async def test_a_record_is_compared_by_its_dense_vector_where_nothing_can_be_added(
     tmp_path: Path,
 ) -> None:
-    schema = Schema({"embedding": Dense(2, "cosine"), "weights": Sparse()})
+    schema = Schema({"embedding": DenseField(2, "cosine"), "weights": SparseField()})
     sparse = {"indices": [1], "values": [1.0]}
     async with opened(tmp_path, schema) as index:
         await index.upsert(
@@ -219,7 +219,7 @@ async def test_a_record_is_compared_by_its_dense_vector_where_nothing_can_be_add
                 {"id": "b", "values": [1, 1], "sparse_values": sparse},
             ]
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert [match.id for match in (await index.query(top_k=2, id="a")).matches] == ["a", "b"]
         with pytest.raises(ApiError, match="metric dotproduct"):
             await index.query(top_k=1, vector=[1, 0], sparse_vector=sparse)
@@ -255,7 +255,7 @@ async def test_every_form_of_a_vector_can_be_written_and_read_back(tmp_path: Pat
 
 
 async def test_batches_are_written_and_a_batch_that_fails_is_told(tmp_path: Path) -> None:
-    async with opened(tmp_path, Schema({"embedding": Dense(2)})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         good = [(f"v{number}", [1.0, float(number)]) for number in range(25)]
         response = await index.upsert(vectors=good, batch_size=10, show_progress=False)
         assert (response.upserted_count, response.total_batch_count) == (25, 3)
@@ -266,7 +266,7 @@ async def test_batches_are_written_and_a_batch_that_fails_is_told(tmp_path: Path
 
 
 async def test_of_two_vectors_with_one_id_the_last_stays(tmp_path: Path) -> None:
-    async with opened(tmp_path, Schema({"embedding": Dense(2)})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         await index.upsert(vectors=[("v", [1, 0]), ("v", [0, 1])])
         assert (await index.fetch(ids=["v"])).vectors["v"].values == [0, 1]
         assert (await index.describe_index_stats()).total_vector_count == 1
@@ -293,12 +293,12 @@ async def test_an_update_leaves_what_it_does_not_name(tmp_path: Path) -> None:
         assert fetched["a"].metadata == {"genre": "drama", "seen": True, "year": 1999}
         assert fetched["b"].sparse_values == SparseValues([4], [0.5])
         assert fetched["c"].metadata == {"genre": "noir"}
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert (await index.query(top_k=1, vector=[0, 1, 0, 0])).matches[0].id == "a"
 
 
 async def test_more_than_a_thousand_are_changed_and_deleted_by_a_filter(tmp_path: Path) -> None:
-    async with opened(tmp_path, Schema({"embedding": Dense(2)})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         many = [(f"v{number}", [1, number + 1], {"old": True}) for number in range(1_500)]
         await index.upsert(vectors=many, batch_size=500, show_progress=False)
         changed = await index.update(filter={"old": True}, set_metadata={"old": False})
@@ -308,7 +308,7 @@ async def test_more_than_a_thousand_are_changed_and_deleted_by_a_filter(tmp_path
 
 
 async def test_vectors_are_deleted_by_ids_by_filter_and_all(tmp_path: Path) -> None:
-    async with opened(tmp_path, Schema({"embedding": Dense(2)})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         for space in ("a", "b"):
             await index.upsert(
                 vectors=[(f"v{n}", [1, n + 1], {"n": n}) for n in range(6)], namespace=space
@@ -327,7 +327,7 @@ async def test_vectors_are_deleted_by_ids_by_filter_and_all(tmp_path: Path) -> N
 
 async def test_ids_are_listed_page_by_page(tmp_path: Path) -> None:
     ids = sorted(f"{kind}#{number}" for kind in ("doc", "do", "e") for number in range(70))
-    async with opened(tmp_path, Schema({"embedding": Dense(2)})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         await index.upsert(vectors=[(id, [1, 2]) for id in ids])
         pages = [page async for page in index.list(limit=50)]
         assert [len(page) for page in pages] == [50, 50, 50, 50, 10]
@@ -340,7 +340,7 @@ async def test_ids_are_listed_page_by_page(tmp_path: Path) -> None:
 
 
 async def test_vectors_are_fetched_by_metadata_page_by_page(tmp_path: Path) -> None:
-    async with opened(tmp_path, Schema({"embedding": Dense(2)})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         many = [(f"v{number}", [1, 2], {"even": number % 2 == 0}) for number in range(50)]
         await index.upsert(vectors=many)
         seen: list[str] = []
@@ -383,10 +383,10 @@ async def test_a_text_index_takes_vectors_of_the_same_length(tmp_path: Path) -> 
         await index.upsert_records(
             namespace=NS, records=[{"id": "text", "chunk_text": "apple tart"}]
         )
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         assert (await index.query(top_k=1, vector=ones, namespace=NS)).matches[0].id == "raw"
         await index.update(id="raw", set_metadata={"chunk_text": "plum"}, namespace=NS)
-        await index.embedded.show()
+        await index.embedded.wait_until_visible()
         (fetched,) = (await index.fetch(ids=["raw"], namespace=NS)).vectors.values()
         assert fetched.values != ones
         found = await index.search(namespace=NS, top_k=1, inputs={"text": "plum"})
@@ -428,7 +428,7 @@ async def test_what_can_not_be_written_is_told_in_a_sentence(
 
 
 async def test_what_a_query_can_not_ask_is_told_in_a_sentence(tmp_path: Path) -> None:
-    async with opened(tmp_path, Schema({"embedding": Dense(2, "cosine")})) as index:
+    async with opened(tmp_path, Schema({"embedding": DenseField(2, "cosine")})) as index:
         good: dict[str, Any] = {"top_k": 1, "vector": [1, 0]}
         for asked, told in (
             ({"vector": [1, 0, 0]}, "dimension 3"),

@@ -17,18 +17,20 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded.storage.store import FORMAT, Document, Store, UnsupportedFormat
-from service.embedded.storage.writer import (
+from service.embedded.storage.database import FORMAT, UnsupportedFormat
+from service.embedded.storage.operations import (
     ClearNamespace,
+    CreateNamespace,
     Delete,
     DeleteVersion,
-    Name,
+    DropNamespace,
     Put,
     SetMetadata,
     TrimLog,
     VersionConflict,
     WriteResult,
 )
+from service.embedded.storage.store import Document, Store
 from tests.e2e.process import ROOT
 
 VECTOR = b"\1\2\3\4"
@@ -49,12 +51,14 @@ def opened(folder: Path) -> Iterator[Store]:
         store.close()
 
 
-def put(id: str, text: str = "", namespace: str = "n", instead_of: int | None = None) -> Put:
-    return Put(namespace, id, {"text": text or id}, {"text": VECTOR, "raw": b"5678"}, instead_of)
+def put(id: str, text: str = "", namespace: str = "n", expected_docno: int | None = None) -> Put:
+    return Put(
+        namespace, id, {"text": text or id}, {"text": VECTOR, "raw": b"5678"}, expected_docno
+    )
 
 
 def current(store: Store, id: str, namespace: str = "n") -> Document:
-    (document,) = store.by_id(namespace, [id])
+    (document,) = store.documents_by_id(namespace, [id])
     return document
 
 
@@ -69,10 +73,10 @@ async def test_what_was_written_is_there_under_its_id_and_its_number(store: Stor
     assert await store.write([put("a", "first"), put("b")]) == WriteResult(
         seq=2, added=2, removed=0
     )
-    (document,) = store.by_id("n", ["a", "nobody"])
+    (document,) = store.documents_by_id("n", ["a", "nobody"])
     assert document.fields == {"text": "first"}
-    assert store.documents([document.docno, 99]) == {document.docno: document}
-    assert store.by_id("elsewhere", ["a"]) == []
+    assert store.documents_by_docno([document.docno, 99]) == {document.docno: document}
+    assert store.documents_by_id("elsewhere", ["a"]) == []
 
 
 async def test_vectors_are_read_when_they_are_asked_for_one_field_or_all(store: Store) -> None:
@@ -84,7 +88,7 @@ async def test_vectors_are_read_when_they_are_asked_for_one_field_or_all(store: 
         ("other", {}),
     ):
         document = current(store, "a")
-        store.with_vectors([document], field)
+        store.load_vectors([document], field)
         assert document.vectors == expected
 
 
@@ -95,8 +99,8 @@ async def test_a_changed_record_is_a_new_version_in_the_old_ones_place(store: St
     after = current(store, "a")
     assert after.fields == {"text": "new"}
     assert after.docno > before.docno
-    assert store.documents([before.docno]) == {}
-    store.with_vectors([before])
+    assert store.documents_by_docno([before.docno]) == {}
+    store.load_vectors([before])
     assert before.vectors == {}, "the vectors of the old version have gone with it"
 
 
@@ -113,11 +117,11 @@ async def test_a_number_is_never_used_again(tmp_path: Path) -> None:
 async def test_only_the_version_that_was_read_is_replaced(store: Store) -> None:
     await store.write([put("a", "one")])
     read = current(store, "a").docno
-    await store.write([put("a", "two", instead_of=read)])
+    await store.write([put("a", "two", expected_docno=read)])
     with pytest.raises(VersionConflict):
-        await store.write([put("b"), put("a", "three", instead_of=read)])
+        await store.write([put("b"), put("a", "three", expected_docno=read)])
     assert current(store, "a").fields == {"text": "two"}
-    assert store.by_id("n", ["b"]) == [], "nor was the rest of the batch written"
+    assert store.documents_by_id("n", ["b"]) == [], "nor was the rest of the batch written"
 
 
 async def test_a_version_is_removed_only_while_it_is_current(store: Store) -> None:
@@ -126,15 +130,15 @@ async def test_a_version_is_removed_only_while_it_is_current(store: Store) -> No
     await store.write([put("a", "two")])
     assert (await store.write([DeleteVersion(old)])).removed == 0
     assert (await store.write([DeleteVersion(current(store, "a").docno)])).removed == 1
-    assert store.by_id("n", ["a"]) == []
+    assert store.documents_by_id("n", ["a"]) == []
 
 
 async def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
     unwritable = Put("n", "bad", {"x": {1, 2}})
     with pytest.raises(TypeError):
         await store.write([put("a"), unwritable])
-    assert store.by_id("n", ["a"]) == []
-    assert store.seq() == 0
+    assert store.documents_by_id("n", ["a"]) == []
+    assert store.last_seq() == 0
     assert (await store.write([put("b")])).added == 1
 
 
@@ -144,7 +148,7 @@ async def test_a_bad_batch_does_not_spoil_those_that_share_its_transaction(store
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert [type(each) for each in outcomes].count(WriteResult) == 20
     assert isinstance(outcomes[-1], TypeError)
-    assert len(store.by_id("n", [str(i) for i in range(20)])) == 20
+    assert len(store.documents_by_id("n", [str(i) for i in range(20)])) == 20
 
 
 async def test_writes_that_arrive_together_share_a_commit_and_each_knows_its_own(
@@ -182,7 +186,7 @@ async def test_a_writer_that_gives_up_waiting_has_written_all_the_same(store: St
     with pytest.raises(asyncio.CancelledError):
         await writing
     await store.write([put("b")])  # in order: when this is acknowledged, so is the other
-    assert store.by_id("n", ["a"])
+    assert store.documents_by_id("n", ["a"])
 
 
 async def test_closing_finishes_the_writes_that_wait_and_takes_no_more(tmp_path: Path) -> None:
@@ -194,7 +198,7 @@ async def test_closing_finishes_the_writes_that_wait_and_takes_no_more(tmp_path:
     with pytest.raises(sqlite3.ProgrammingError):
         await store.write([put("late")])
     with opened(tmp_path) as again:
-        assert len(again.ids("n", "", "", 1000)) == 300
+        assert len(again.list_ids("n", "", "", 1000)) == 300
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -202,38 +206,40 @@ async def test_closing_finishes_the_writes_that_wait_and_takes_no_more(tmp_path:
 
 async def test_ids_come_in_pages_by_prefix(store: Store) -> None:
     await store.write([put(id) for id in ("b1", "a2", "a1", "a3")] + [put("a9", namespace="m")])
-    assert store.ids("n", "a", "", 2) == ["a1", "a2"]
-    assert store.ids("n", "a", "a2", 2) == ["a3"]
-    assert store.ids("n", "", "", 10) == ["a1", "a2", "a3", "b1"]
-    assert store.ids("n", "a2", "a1", 10) == ["a2"]
-    assert store.ids("n", "c", "", 10) == []
+    assert store.list_ids("n", "a", "", 2) == ["a1", "a2"]
+    assert store.list_ids("n", "a", "a2", 2) == ["a3"]
+    assert store.list_ids("n", "", "", 10) == ["a1", "a2", "a3", "b1"]
+    assert store.list_ids("n", "a2", "a1", 10) == ["a2"]
+    assert store.list_ids("n", "c", "", 10) == []
 
 
 async def test_a_prefix_means_its_characters_and_no_pattern(store: Store) -> None:
     await store.write([put(id) for id in ("a%", "a_b", "ab", "A", "a\x7f", "a~")])
-    assert store.ids("n", "a%", "", 10) == ["a%"]
-    assert store.ids("n", "a_", "", 10) == ["a_b"]
-    assert store.ids("n", "a", "", 10) == ["a%", "a_b", "ab", "a~", "a\x7f"]
-    assert store.ids("n", "a\x7f", "", 10) == ["a\x7f"]
+    assert store.list_ids("n", "a%", "", 10) == ["a%"]
+    assert store.list_ids("n", "a_", "", 10) == ["a_b"]
+    assert store.list_ids("n", "a", "", 10) == ["a%", "a_b", "ab", "a~", "a\x7f"]
+    assert store.list_ids("n", "a\x7f", "", 10) == ["a\x7f"]
 
 
 async def test_namespaces_are_there_by_name_or_by_their_records(store: Store) -> None:
-    await store.write([put("a"), put("b", namespace="m"), Name("empty"), Name("m")])
-    assert store.namespaces() == {"n": 1, "m": 1, "empty": 0}
+    await store.write(
+        [put("a"), put("b", namespace="m"), CreateNamespace("empty"), CreateNamespace("m")]
+    )
+    assert store.namespace_counts() == {"n": 1, "m": 1, "empty": 0}
     assert (await store.write([ClearNamespace("n"), ClearNamespace("m")])).removed == 2
-    assert store.namespaces() == {"m": 0, "empty": 0}
-    await store.write([Name("m", exists=False), Name("never there", exists=False)])
-    assert store.namespaces() == {"empty": 0}
+    assert store.namespace_counts() == {"m": 0, "empty": 0}
+    await store.write([DropNamespace("m"), DropNamespace("never there")])
+    assert store.namespace_counts() == {"empty": 0}
 
 
 async def test_facts_are_noted_replaced_and_forgotten(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        assert store.fact("embedder") is None
-        store.write_now([SetMetadata("embedder", "one"), SetMetadata("other", "x")])
-        store.write_now([SetMetadata("embedder", "two"), SetMetadata("other", None)])
+        assert store.metadata("embedder") is None
+        store.write_sync([SetMetadata("embedder", "one"), SetMetadata("other", "x")])
+        store.write_sync([SetMetadata("embedder", "two"), SetMetadata("other", None)])
     with opened(tmp_path) as store:
-        assert store.fact("embedder") == "two"
-        assert store.fact("other") is None
+        assert store.metadata("embedder") == "two"
+        assert store.metadata("other") is None
 
 
 # --- the log ---------------------------------------------------------------------------------
@@ -241,12 +247,12 @@ async def test_facts_are_noted_replaced_and_forgotten(tmp_path: Path) -> None:
 
 async def test_changes_tell_what_was_missed_and_nothing_that_came_and_went(store: Store) -> None:
     seen = (await store.write([put("stays"), put("goes"), put("changes", "old")])).seq
-    gone = {each.docno for each in store.by_id("n", ["goes", "changes"])}
+    gone = {each.docno for each in store.documents_by_id("n", ["goes", "changes"])}
     await store.write([Delete("n", "goes"), put("changes", "new"), put("comes")])
     await store.write([put("passes")])
     last = await store.write([Delete("n", "passes")])
     missed = store.changes(seen, 1000, "text")
-    assert missed.seq == last.seq == store.seq()
+    assert missed.seq == last.seq == store.last_seq()
     assert {each.id for each in missed.added} == {"changes", "comes"}
     assert all(each.vectors == {"text": VECTOR} for each in missed.added)
     assert {each.docno for each in missed.removed} == gone
@@ -267,7 +273,9 @@ async def test_whatever_the_window_a_follower_ends_up_with_what_is_there(store: 
     for _ in range(120):
         id = str(rng.randrange(6))
         await store.write([put(id, str(rng.random())) if rng.random() < 0.7 else Delete("n", id)])
-    expected = {each.docno: each.fields for each in store.by_id("n", [*map(str, range(6))])}
+    expected = {
+        each.docno: each.fields for each in store.documents_by_id("n", [*map(str, range(6))])
+    }
     for window in (1, 2, 3, 7, 1000):
         at, held = 0, dict[int, dict[str, object]]()
         while (changes := store.changes(at, window)).seq > at:
@@ -277,19 +285,19 @@ async def test_whatever_the_window_a_follower_ends_up_with_what_is_there(store: 
             assert not held.keys() & {each.docno for each in changes.added}
             held.update((each.docno, each.fields) for each in changes.added)
         assert held == expected
-        assert at == store.seq()
+        assert at == store.last_seq()
 
 
 async def test_a_log_that_was_cut_says_from_where_it_can_be_followed(store: Store) -> None:
     await store.write([put(str(i)) for i in range(10)])
-    assert store.log_starts_after() == 0
+    assert store.log_trimmed_to() == 0
     await store.write([TrimLog(6)])
-    assert store.log_starts_after() == 6
+    assert store.log_trimmed_to() == 6
     assert ids(store.changes(6, 100).added) == ["6", "7", "8", "9"]
     await store.write([TrimLog(4)])
-    assert store.log_starts_after() == 6, "what was cut does not come back"
+    assert store.log_trimmed_to() == 6, "what was cut does not come back"
     await store.write([TrimLog(10)])
-    assert store.seq() == 10
+    assert store.last_seq() == 10
     assert (await store.write([put("next")])).seq == 11
 
 
@@ -304,7 +312,7 @@ async def test_a_snapshot_stays_as_it_was_whatever_is_written(store: Store) -> N
     seen = [each for batch in [first, *rest] for each in batch]
     assert {each.id for each in seen} == {str(i) for i in range(25)}
     assert all(each.vectors == {"text": VECTOR} for each in seen)
-    assert store.ids("n", "", "", 100) == ["new"], "and after it this thread sees what is new"
+    assert store.list_ids("n", "", "", 100) == ["new"], "and after it this thread sees what is new"
 
 
 async def test_a_snapshot_that_is_left_early_holds_nothing(store: Store) -> None:
@@ -353,7 +361,7 @@ async def test_no_file_and_no_thread_is_left(tmp_path: Path, reason: str) -> Non
 
             def read(_: int) -> list[Document]:
                 together.wait()
-                return store.by_id("n", ["a"])
+                return store.documents_by_id("n", ["a"])
 
             assert all(pool.map(read, range(16)))
             assert open_files(tmp_path) > 16
@@ -372,31 +380,31 @@ async def test_no_file_and_no_thread_is_left(tmp_path: Path, reason: str) -> Non
 
 async def test_who_reads_after_the_end_is_told_and_opens_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        store.seq()
+        store.last_seq()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        store.seq()
+        store.last_seq()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        await asyncio.to_thread(store.seq)
+        await asyncio.to_thread(store.last_seq)
     assert open_files(tmp_path) == 0
 
 
 def test_damage_is_found(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        assert store.check() == []
-        store.write_now([put(str(i), "x" * 500) for i in range(500)])
+        assert store.integrity_errors() == []
+        store.write_sync([put(str(i), "x" * 500) for i in range(500)])
     path = tmp_path / "records.db"
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 9000] = bytes(9000)
     path.write_bytes(content)
     with opened(tmp_path) as store:
-        assert store.check()
+        assert store.integrity_errors()
 
 
 WRITER = """
 import asyncio, sys
 from pathlib import Path
 from service.embedded.storage.store import Store
-from service.embedded.storage.writer import TrimLog, Put
+from service.embedded.storage.operations import TrimLog, Put
 
 async def main():
     store = Store(Path(sys.argv[1]))
@@ -428,7 +436,7 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path) -> 
         try:
             with store.snapshot("v") as snapshot:
                 found = [each for batch in snapshot.batches for each in batch]
-            assert store.check() == []
+            assert store.integrity_errors() == []
             assert snapshot.seq == len(found)
         finally:
             store.close()

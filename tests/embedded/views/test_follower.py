@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from service.embedded.storage.operations import ClearNamespace, Delete, Put, TrimLog
 from service.embedded.storage.store import Document, Store
-from service.embedded.storage.writer import ClearNamespace, Delete, Put, TrimLog
 from service.embedded.views.follower import Follower
 
 LONG = 20.0  # seconds after which something has gone wrong
@@ -126,8 +126,8 @@ def put(id: str, text: str = "") -> Put:
 
 
 def fill(store: Store, count: int, start: int = 0) -> int:
-    store.write_now([put(str(i)) for i in range(start, start + count)])
-    return store.seq()
+    store.write_sync([put(str(i)) for i in range(start, start + count)])
+    return store.last_seq()
 
 
 def there(store: Store) -> dict[int, dict[str, Any]]:
@@ -156,7 +156,7 @@ def test_a_view_follows_what_is_written(store: FollowedStore, shown_by_saving: b
     follower = follow(store, view)
     for start in range(0, 900, 300):
         seq = fill(store, 300, start)
-        store.write_now([Delete("n", str(start)), put(str(start + 1), "changed")])
+        store.write_sync([Delete("n", str(start)), put(str(start + 1), "changed")])
         assert follower.wait(seq + 3, LONG, visible=True)
         assert view.searched == there(store)
 
@@ -217,7 +217,7 @@ def test_a_view_is_saved_after_so_many_changes_and_after_a_while(store: Followed
     patient = DictView(Saved(), save_within_s=0.05)
     other = follow(store, patient)
     until(lambda: other.saved == 300)
-    store.write_now([put("one more")])
+    store.write_sync([put("one more")])
     until(lambda: other.saved == 301)
 
 
@@ -248,18 +248,18 @@ def test_a_view_that_the_log_does_not_lead_to_is_rebuilt(
 ) -> None:
     disk = Saved()
     fill(store, 700)
-    store.write_now([ClearNamespace("m"), Delete("n", "3")])
+    store.write_sync([ClearNamespace("m"), Delete("n", "3")])
     if why == "the log was cut":
         disk.seq, disk.content = 100, {99999: {"text": "wrong"}}
-        store.write_now([TrimLog(101)])
+        store.write_sync([TrimLog(101)])
     elif why == "from the future":
         disk.seq, disk.content = 100_000, {99999: {"text": "wrong"}}
     view = DictView(disk, shown_by_saving=shown_by_saving)
     follower = follow(store, view)
-    assert follower.wait(store.seq(), LONG, visible=True)
+    assert follower.wait(store.last_seq(), LONG, visible=True)
     assert view.searched == there(store)
     assert view.resets == 1
-    until(lambda: disk.seq == store.seq())
+    until(lambda: disk.seq == store.last_seq())
 
 
 def test_nothing_is_complete_before_it_can_be_searched(store: FollowedStore) -> None:
@@ -306,7 +306,7 @@ def test_stopped_during_a_rebuild_it_ends_and_saves_nothing(store: FollowedStore
     assert view.batches < 4
     assert disk.seq is None
     again = DictView(disk)
-    assert follow(store, again).wait(store.seq(), LONG)
+    assert follow(store, again).wait(store.last_seq(), LONG)
     assert again.content == there(store)
 
 
@@ -332,9 +332,9 @@ def test_a_view_that_fails_is_mended_by_itself(
     assert len([each for each in caplog.records if each.exc_info]) == 1, "it is told once"
     view.failing.clear()
     until(lambda: follower.trouble is None)
-    assert follower.wait(store.seq(), LONG, visible=True)
+    assert follower.wait(store.last_seq(), LONG, visible=True)
     assert view.searched == there(store)
-    until(lambda: follower.saved == store.seq())
+    until(lambda: follower.saved == store.last_seq())
     assert view.disk.content == there(store)
 
 
@@ -364,7 +364,7 @@ def test_a_view_that_can_not_be_saved_goes_on_and_is_searched(
     assert view.resets <= 1, "it was not made anew"
     view.failing.clear()
     until(lambda: follower.trouble is None)
-    until(lambda: view.disk.seq == store.seq())
+    until(lambda: view.disk.seq == store.last_seq())
 
 
 def test_writes_do_not_make_a_view_that_fails_try_more_often(store: FollowedStore) -> None:
@@ -375,7 +375,7 @@ def test_writes_do_not_make_a_view_that_fails_try_more_often(store: FollowedStor
     until(lambda: follower.trouble is not None)
     tries = view.tries
     for i in range(50):
-        store.write_now([put(f"more {i}")])
+        store.write_sync([put(f"more {i}")])
     assert view.tries == tries
 
 
@@ -397,7 +397,7 @@ def test_a_view_that_failed_and_is_stopped_is_never_saved_half(store: FollowedSt
     follower.stop()
     assert disk.seq is None or disk.content == there(store)
     again = DictView(disk)
-    assert follow(store, again).wait(store.seq(), LONG)
+    assert follow(store, again).wait(store.last_seq(), LONG)
     assert again.content == there(store)
 
 

@@ -16,7 +16,7 @@ async def test_readyz_says_how_far_it_is_and_the_other_leg_answers(tmp_path: Pat
     app = create_app(load_settings(data_dir=str(tmp_path), load_samples=True))
     async with calling(app) as client:
         index = app.extensions["cascade"]._opened.dense.pool._lanes[0].client.embedded
-        follower: Follower = index._followers[index.dense["chunk_text"]]
+        follower: Follower = index._view_set[index.dense["chunk_text"]]
         follower.rebuilding = 0.45
         try:
             ready = await client.get("/readyz")

@@ -1,0 +1,56 @@
+"""The SQLite file of a store: its tables, its format version, and how it is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+FORMAT = 3  # raise it when the tables change
+CACHE_KIB = 512  # per connection
+TABLES = """
+CREATE TABLE IF NOT EXISTS documents (
+    docno INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, id TEXT NOT NULL,
+    fields BLOB NOT NULL, UNIQUE (namespace, id)
+);
+CREATE TABLE IF NOT EXISTS vectors (
+    docno INTEGER NOT NULL, field TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (docno, field)
+); -- not WITHOUT ROWID: a vector would take a page of its own
+CREATE TABLE IF NOT EXISTS changes (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, docno INTEGER NOT NULL, added INTEGER NOT NULL,
+    namespace TEXT, id TEXT, fields BLOB -- of a removed document
+);
+CREATE INDEX IF NOT EXISTS removals ON changes (docno) WHERE added = 0;
+CREATE TABLE IF NOT EXISTS namespaces (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class UnsupportedFormat(Exception):
+    """The file was written by another version of this program."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a connection that any thread may use, one thread at a time.
+
+    `synchronous=FULL` makes every acknowledged write survive a power cut.
+    """
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA busy_timeout = 10000")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Create the tables of a new file, and check the format of an existing one."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and found != FORMAT:
+        raise UnsupportedFormat(f"it was written by another version of Cascade (format {found})")
+    if not tables:  # in one transaction: a kill leaves all tables or none
+        connection.executescript(f"BEGIN; {TABLES}; PRAGMA user_version = {FORMAT}; COMMIT")
