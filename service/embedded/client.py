@@ -28,8 +28,8 @@ from pinecone.models.documents.responses import SearchDocumentsResponse
 from pinecone.models.documents.score_by import DocumentScoringMethod
 from pinecone.models.response_info import ResponseInfo
 
+from service.embedded.errors import EngineError
 from service.embedded.index import EmbeddedIndex
-from service.embedded.pinecone_api.refusals import Refused
 from service.embedded.pinecone_api.routes import answer
 from service.inference.reranker import Reranker
 
@@ -72,7 +72,7 @@ class EngineHTTPClient(AsyncHTTPClient):
                 )
         except TimeoutError as exc:
             raise PineconeTimeoutError(f"there was no answer in {seconds:g} s") from exc
-        except Refused as exc:
+        except EngineError as exc:
             refusal = httpx.Response(exc.status, headers=JSON, content=orjson.dumps(exc.body))
             try:
                 _raise_for_status(refusal)

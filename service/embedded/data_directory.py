@@ -17,8 +17,8 @@ from pathlib import Path
 
 from service.concurrency import finish
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.facts import OtherVectors
 from service.embedded.index import EmbeddedIndex
+from service.embedded.index_metadata import IncompatibleIndex
 from service.embedded.lexical.index import CorruptIndex, IndexInUse
 from service.embedded.schema import Schema
 from service.embedded.storage.database import UnsupportedFormat
@@ -37,7 +37,7 @@ async def opened_index(
             await finish(
                 asyncio.to_thread(index.open), undo=lambda _: asyncio.to_thread(index.close)
             )
-        except OtherVectors as exc:
+        except IncompatibleIndex as exc:
             raise StartupFailed(
                 f"DATA_DIR: {index.folder}: {exc}. Open it as it was made, give another DATA_DIR, "
                 "or let `python -m service doctor --reembed` make it anew with this embedder"

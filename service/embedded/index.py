@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from pyroaring import BitMap
 
-from service.embedded.drafts import Draft, Drafter
-from service.embedded.facts import check_facts
+from service.embedded.index_metadata import check_metadata
+from service.embedded.pending_documents import DocumentEmbedder, PendingDocument
 from service.embedded.queries import DenseQuery, IndexQuery, LexicalQuery, SparseQuery
 from service.embedded.schema import Schema
 from service.embedded.storage.operations import (
@@ -58,7 +58,7 @@ class EmbeddedIndex:
         self.folder = folder
         self.schema = schema
         self.embedder = embedder
-        self._drafter = Drafter(schema, embedder)
+        self._document_embedder = DocumentEmbedder(schema, embedder)
         self.dimensions = {name: dense.dimension for name, dense in schema.dense_fields.items()}
         self.dimensions.update(dict.fromkeys(schema.semantic_fields, embedder.dimension))
         self.filters = FilterView(schema)
@@ -94,7 +94,7 @@ class EmbeddedIndex:
         self._slow = ThreadPoolExecutor(SLOW, "filter")
         self._writing = ThreadPoolExecutor(WRITES, "write")
         try:
-            check_facts(self.store, self.schema, self.embedder)
+            check_metadata(self.store, self.schema, self.embedder)
             self._view_set.start(self._views(), self.store)
         except BaseException:
             self.close()
@@ -116,13 +116,13 @@ class EmbeddedIndex:
 
     # --- writing -------------------------------------------------------------------------------
 
-    async def upsert(self, namespace: str, drafts: Sequence[Draft]) -> None:
+    async def upsert(self, namespace: str, documents: Sequence[PendingDocument]) -> None:
         """Write documents, each in place of the one with its id."""
-        puts = await _in(self._writing, lambda: self._drafter.puts(namespace, drafts))
+        puts = await _in(self._writing, lambda: self._document_embedder.puts(namespace, documents))
         await self._write(puts)
 
     async def update(
-        self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
+        self, namespace: str, ids: Sequence[str], changed: Callable[[Document], PendingDocument]
     ) -> int:
         """Write documents anew, as `changed` says, whatever is written meanwhile."""
         for _ in range(ATTEMPTS):
@@ -165,11 +165,11 @@ class EmbeddedIndex:
         return (await self.store.write(operations)).removed
 
     def _changed(
-        self, namespace: str, ids: Sequence[str], changed: Callable[[Document], Draft]
+        self, namespace: str, ids: Sequence[str], changed: Callable[[Document], PendingDocument]
     ) -> list[Put]:
         documents = self.store.documents_by_id(namespace, ids)
         self.store.load_vectors(documents)
-        return self._drafter.puts(
+        return self._document_embedder.puts(
             namespace,
             [changed(each) for each in documents],
             expected_docno=[each.docno for each in documents],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from service.embedded.facts import facts_of
+from service.embedded.index_metadata import metadata_of
 from service.embedded.schema import Schema
 from service.embedded.storage.database import UnsupportedFormat
 from service.embedded.storage.operations import Operation, ReplaceVector, SetMetadata
@@ -62,7 +62,7 @@ def _inspect_store(
         yield Finding("wrong", f"{path} is damaged ({damage[0]}): put back a copy of it")
     else:
         yield Finding("ok", f"{path}: {sum(counts.values())} records, no damage")
-    for name, value in facts_of(schema, embedder).items():
+    for name, value in metadata_of(schema, embedder).items():
         known = store.metadata(name)
         if known is not None and known != value:
             yield Finding("wrong", f"it was made with the {name} {known}; --reembed makes it anew")
@@ -109,7 +109,7 @@ def reembed(
                 store.write_sync(operations)
                 done += len(documents)
                 progress(done, snapshot.total)
-        facts = facts_of(schema, embedder)
+        facts = metadata_of(schema, embedder)
         store.write_sync(
             [*(SetMetadata(*fact) for fact in facts.items()), SetMetadata("reembedding", None)]
         )

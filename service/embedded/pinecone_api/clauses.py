@@ -9,7 +9,7 @@ import msgspec
 from service.embedded.index import EmbeddedIndex
 from service.embedded.lexical.index import TextClause
 from service.embedded.pinecone_api.bodies import Sparse
-from service.embedded.pinecone_api.likeness import nearness, product
+from service.embedded.pinecone_api.similarity import dense_query, sparse_query
 from service.embedded.queries import IndexQuery, LexicalQuery, SemanticQuery
 from service.indexes.filters import shown
 
@@ -41,7 +41,7 @@ class DenseVector(Clause, tag="dense_vector"):
 
 
 class SparseVector(Clause, tag="sparse_vector"):
-    """What has the largest product with a sparse vector."""
+    """What has the largest dot product with a sparse vector."""
 
     sparse_values: Sparse
 
@@ -61,7 +61,7 @@ class SparseEmbed(Clause, tag="sparse_embed"):
 AnyClause = Text | QueryString | DenseVector | SparseVector | Embed | SparseEmbed
 
 
-def ranking_of(index: EmbeddedIndex, clauses: Sequence[AnyClause]) -> IndexQuery:
+def parse_score_by(index: EmbeddedIndex, clauses: Sequence[AnyClause]) -> IndexQuery:
     words = [_words(index, each) for each in clauses if isinstance(each, Text | QueryString)]
     if len(words) == len(clauses):
         return LexicalQuery(list(dict.fromkeys(words)))  # a clause that is repeated counts once
@@ -92,9 +92,9 @@ def _alone(index: EmbeddedIndex, clause: AnyClause) -> IndexQuery:
         raise ValueError(f"a clause of type {_type(clause)} names one field")
     schema, name = index.schema, names[0]
     if isinstance(clause, DenseVector):
-        return nearness(index, _known(name, list(index.dense), clause), clause.values)
+        return dense_query(index, _known(name, list(index.dense), clause), clause.values)
     if isinstance(clause, SparseVector):
-        return product(_known(name, schema.sparse_fields, clause), clause.sparse_values)
+        return sparse_query(_known(name, schema.sparse_fields, clause), clause.sparse_values)
     if not clause.query:
         raise ValueError(f"a clause of type {_type(clause)} needs a query that is not empty")
     if isinstance(clause, Embed):

@@ -8,20 +8,20 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
-from service.embedded.pinecone_api import likeness
+from service.embedded.paging import decode_token, page_of_ids, pagination
+from service.embedded.pinecone_api import similarity
 from service.embedded.pinecone_api.bodies import PAGE, Filter, Ids, Limit, PageSize, TopK, read
-from service.embedded.pinecone_api.clauses import AnyClause, ranking_of
-from service.embedded.pinecone_api.conditions import checked_filter
-from service.embedded.pinecone_api.paging import page_of_ids, pagination, read_token
-from service.embedded.pinecone_api.selecting import page_where
-from service.embedded.pinecone_api.values import (
-    checked_id,
-    checked_prefix,
-    chosen,
-    namespace_of,
+from service.embedded.pinecone_api.clauses import AnyClause, parse_score_by
+from service.embedded.pinecone_api.validation import (
+    check_id,
+    check_namespace,
+    check_prefix,
     raw_vectors,
+    select_fields,
 )
+from service.embedded.selection import page_where
 from service.embedded.storage.store import Document
 
 MAX_CLAUSES = 100
@@ -57,10 +57,10 @@ class Listing(msgspec.Struct):
 
 async def search(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
     asked = read(body, Search)
-    checked_filter(index.schema, asked.filter)
-    ranking = ranking_of(index, asked.score_by)
-    space = namespace_of(namespace)
-    found = await likeness.search(index, space, [ranking], asked.top_k, asked.filter)
+    check_filter_fields(index.schema, asked.filter)
+    ranking = parse_score_by(index, asked.score_by)
+    space = check_namespace(namespace)
+    found = await similarity.search(index, space, [ranking], asked.top_k, asked.filter)
     wanted = asked.include_fields or ()
     await _with_raw_vectors(index, [each for each, _ in found], wanted)
     matches = [
@@ -71,21 +71,21 @@ async def search(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str,
 
 async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
     asked = read(body, Fetch)
-    space = namespace_of(namespace)
+    space = check_namespace(namespace)
     if (asked.ids is None) == (asked.filter is None):
         raise ValueError("documents are fetched by ids or by filter: just one of them")
     last = None
     if asked.filter is not None:
         if not asked.filter:
             raise ValueError("the filter is empty; it needs a condition")
-        checked_filter(index.schema, asked.filter)
+        check_filter_fields(index.schema, asked.filter)
         found, last = await page_where(
             index, space, asked.filter, asked.pagination_token, asked.limit or PAGE
         )
     elif asked.pagination_token is not None:
         raise ValueError("a pagination token goes with a filter only")
     else:
-        ids = list(dict.fromkeys(checked_id(id) for id in asked.ids or []))
+        ids = list(dict.fromkeys(check_id(id) for id in asked.ids or []))
         by_id = {
             each.id: each for each in await index.read(lambda s: s.documents_by_id(space, ids))
         }
@@ -102,8 +102,8 @@ async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, 
 
 async def list_ids(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
     asked = read(body, Listing)
-    space, prefix = namespace_of(namespace), checked_prefix(asked.prefix)
-    limit, after = asked.limit or PAGE, read_token(asked.pagination_token)
+    space, prefix = check_namespace(namespace), check_prefix(asked.prefix)
+    limit, after = asked.limit or PAGE, decode_token(asked.pagination_token)
     ids = await index.read(lambda store: store.list_ids(space, prefix, after, limit + 1))
     page, last = page_of_ids(ids, limit)
     return {
@@ -123,7 +123,7 @@ async def _with_raw_vectors(
 
 
 def _shown(index: EmbeddedIndex, document: Document, wanted: Sequence[str]) -> Mapping[str, Any]:
-    fields = chosen(document.fields, wanted)
+    fields = select_fields(document.fields, wanted)
     if not document.vectors:
         return fields
-    return {**fields, **chosen(raw_vectors(index.schema, document), wanted)}
+    return {**fields, **select_fields(raw_vectors(index.schema, document), wanted)}

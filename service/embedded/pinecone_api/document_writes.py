@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from service.embedded.drafts import Draft
+from service.embedded.filters.validation import check_selector
 from service.embedded.index import EmbeddedIndex
+from service.embedded.pending_documents import PendingDocument
 from service.embedded.pinecone_api.bodies import MAX_WRITTEN, Filter, Ids, read
-from service.embedded.pinecone_api.conditions import checked_selector
-from service.embedded.pinecone_api.drafting import draft_of
-from service.embedded.pinecone_api.selecting import change_where
-from service.embedded.pinecone_api.values import checked_id, namespace_of, raw_vectors
+from service.embedded.pinecone_api.document_parsing import parse_document
+from service.embedded.pinecone_api.validation import check_id, check_namespace, raw_vectors
+from service.embedded.selection import update_where
 from service.embedded.storage.store import Document
 from service.indexes.filters import shown
 
@@ -52,30 +52,32 @@ class Patch(msgspec.Struct):
 
 
 async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
-    drafts = [draft_of(index, each.pop("_id", None), each) for each in read(body, Upsert).documents]
-    _check_differ([draft.id for draft in drafts])
-    await index.upsert(namespace_of(namespace), drafts)
-    return {"upserted_count": len(drafts)}
+    documents = [
+        parse_document(index, each.pop("_id", None), each) for each in read(body, Upsert).documents
+    ]
+    _check_differ([document.id for document in documents])
+    await index.upsert(check_namespace(namespace), documents)
+    return {"upserted_count": len(documents)}
 
 
 async def update(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
     asked = read(body, Update)
-    space = namespace_of(namespace)
+    space = check_namespace(namespace)
     if asked.documents is not None:
         if asked.filter is not None or asked.set_fields or asked.remove_fields:
             raise ValueError("documents are updated each by its id, or all by a filter")
-        ids = [checked_id(each.pop("_id", None)) for each in asked.documents]
+        ids = [check_id(each.pop("_id", None)) for each in asked.documents]
         _check_differ(ids)
         patches = dict(zip(ids, map(_patch_of, asked.documents), strict=True))
         await index.update(space, ids, lambda each: _patched(index, each, patches[each.id]))
         return {}
     if asked.filter is None:
         raise ValueError("documents are updated each by its id, or all by a filter")
-    checked_selector(index.schema, asked.filter)
+    check_selector(index.schema, asked.filter)
     patch = _checked(Patch(asked.set_fields or {}, asked.remove_fields or []))
     if not patch.fields and not patch.removed:
         raise ValueError("an update by filter sets fields, removes fields, or both")
-    matched = await change_where(
+    matched = await update_where(
         index, space, asked.filter, lambda each: _patched(index, each, patch)
     )
     return {"matched_records": matched}
@@ -98,7 +100,7 @@ def _checked(patch: Patch) -> Patch:
     return patch
 
 
-def _patched(index: EmbeddedIndex, document: Document, patch: Patch) -> Draft:
+def _patched(index: EmbeddedIndex, document: Document, patch: Patch) -> PendingDocument:
     schema = index.schema
     whole = {**document.fields, **raw_vectors(schema, document), **patch.fields}
     left = {name: value for name, value in whole.items() if name not in patch.removed}
@@ -107,21 +109,21 @@ def _patched(index: EmbeddedIndex, document: Document, patch: Patch) -> Draft:
         for name in schema.semantic_fields
         if name in document.vectors and name in left and name not in patch.fields
     }
-    return draft_of(index, document.id, left, kept)
+    return parse_document(index, document.id, left, kept)
 
 
 async def delete(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
     asked = read(body, Delete)
-    space = namespace_of(namespace)
+    space = check_namespace(namespace)
     if (asked.ids is not None) + bool(asked.delete_all) + (asked.filter is not None) != 1:
         raise ValueError("a delete is by ids, by filter or of all: just one of them")
     if asked.filter is not None:
-        checked_selector(index.schema, asked.filter)
+        check_selector(index.schema, asked.filter)
         return {"matched_records": await index.delete_where(space, asked.filter)}
     if asked.delete_all:
         await index.clear_namespace(space)
     else:
-        await index.delete(space, [checked_id(id) for id in asked.ids or []])
+        await index.delete(space, [check_id(id) for id in asked.ids or []])
     return {}
 
 

@@ -7,11 +7,15 @@ from typing import Any
 
 import msgspec
 
+from service.embedded.errors import EngineError
 from service.embedded.index import EmbeddedIndex
+from service.embedded.paging import decode_token, page_of_ids, pagination
 from service.embedded.pinecone_api.bodies import PAGE, PageSize, read, read_parameters
-from service.embedded.pinecone_api.paging import page_of_ids, pagination, read_token
-from service.embedded.pinecone_api.refusals import Refused
-from service.embedded.pinecone_api.values import DEFAULT_NAMESPACE, checked_prefix, namespace_of
+from service.embedded.pinecone_api.validation import (
+    DEFAULT_NAMESPACE,
+    check_namespace,
+    check_prefix,
+)
 
 
 class Create(msgspec.Struct):
@@ -30,22 +34,22 @@ class Listing(msgspec.Struct, rename="camel"):
 
 
 async def create(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
-    name = namespace_of(read(body, Create).name)
+    name = check_namespace(read(body, Create).name)
     if name == DEFAULT_NAMESPACE:
         raise ValueError("a namespace that is created needs a name of its own")
     if name in await _all(index):
-        raise Refused(409, f"the namespace {name!r} exists already")
+        raise EngineError(409, f"the namespace {name!r} exists already")
     await index.create_namespace(name)
     return _described(name, 0)
 
 
 async def describe(index: EmbeddedIndex, namespace: str) -> dict[str, Any]:
-    name = namespace_of(namespace)
+    name = check_namespace(namespace)
     return _described(name, await _count(index, name))
 
 
 async def delete(index: EmbeddedIndex, namespace: str) -> dict[str, Any]:
-    name = namespace_of(namespace)
+    name = check_namespace(namespace)
     await _count(index, name)
     await index.drop_namespace(name)
     return {}
@@ -53,7 +57,7 @@ async def delete(index: EmbeddedIndex, namespace: str) -> dict[str, Any]:
 
 async def listed(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
     asked = read_parameters(parameters, Listing)
-    prefix, after = checked_prefix(asked.prefix), read_token(asked.pagination_token)
+    prefix, after = check_prefix(asked.prefix), decode_token(asked.pagination_token)
     counts = {name: count for name, count in (await _all(index)).items() if name.startswith(prefix)}
     rest = sorted(name for name in counts if name > after)
     page, last = page_of_ids(rest[: asked.limit + 1], asked.limit)
@@ -71,7 +75,7 @@ async def _all(index: EmbeddedIndex) -> dict[str, int]:
 async def _count(index: EmbeddedIndex, name: str) -> int:
     counts = await _all(index)
     if name not in counts:
-        raise Refused(404, f"there is no namespace {name!r}")
+        raise EngineError(404, f"there is no namespace {name!r}")
     return counts[name]
 
 

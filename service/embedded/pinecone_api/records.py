@@ -9,14 +9,19 @@ import msgspec
 import orjson
 from msgspec import Meta
 
+from service.embedded.errors import EngineError
+from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
 from service.embedded.lexical.index import TextClause
-from service.embedded.pinecone_api import likeness
+from service.embedded.pinecone_api import similarity
 from service.embedded.pinecone_api.bodies import Filter, Sparse, TopK, read, read_value
-from service.embedded.pinecone_api.conditions import checked_filter
-from service.embedded.pinecone_api.drafting import draft_of
-from service.embedded.pinecone_api.refusals import Refused
-from service.embedded.pinecone_api.values import chosen, namespace_of, only, without_nulls
+from service.embedded.pinecone_api.document_parsing import parse_document
+from service.embedded.pinecone_api.validation import (
+    check_namespace,
+    drop_nulls,
+    only_field,
+    select_fields,
+)
 from service.embedded.queries import IndexQuery, LexicalQuery, SemanticQuery
 from service.inference.reranker import Reranker
 
@@ -79,8 +84,8 @@ async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str,
     ]
     if not 1 <= len(records) <= MAX_RECORDS:
         raise ValueError(f"an upsert has 1 to {MAX_RECORDS} records")
-    drafts = [draft_of(index, id, fields) for id, fields in records]
-    await index.upsert(namespace_of(namespace), drafts)
+    documents = [parse_document(index, id, fields) for id, fields in records]
+    await index.upsert(check_namespace(namespace), documents)
     return {}
 
 
@@ -92,7 +97,7 @@ def _record(number: int, line: bytes) -> tuple[Any, dict[str, Any]]:
     if not isinstance(record, dict):
         raise ValueError(f"line {number} is not a JSON object")  # noqa: TRY004 - a value in a request
     also = record.pop("id", None)
-    return record.pop("_id", also), without_nulls(record)
+    return record.pop("_id", also), drop_nulls(record)
 
 
 async def search(
@@ -100,19 +105,19 @@ async def search(
 ) -> dict[str, Any]:
     asked = read(body, Search)
     query = asked.query
-    checked_filter(index.schema, query.filter)
-    space = namespace_of(namespace)
+    check_filter_fields(index.schema, query.filter)
+    space = check_namespace(namespace)
     if asked.rerank is not None:
         reranker = _checked_reranker(reranker, asked.rerank, query)
     rankings = await _rankings(index, space, query)
     filter = _with_terms(query, rankings)
-    found = await likeness.search(index, space, rankings, query.top_k, filter)
+    found = await similarity.search(index, space, rankings, query.top_k, filter)
     usage = {"read_units": 1}
     if asked.rerank is not None and reranker is not None:
         found, usage["rerank_units"] = await _reranked(reranker, asked.rerank, query, found)
     wanted = asked.fields or ["*"]
     hits = [
-        {"_id": each.id, "_score": score, "fields": chosen(each.fields, wanted)}
+        {"_id": each.id, "_score": score, "fields": select_fields(each.fields, wanted)}
         for each, score in found
     ]
     return {"result": {"hits": hits}, "usage": usage}
@@ -127,14 +132,14 @@ async def _rankings(index: EmbeddedIndex, namespace: str, query: Query) -> Seque
     if query.match_terms is not None:
         raise ValueError("match_terms go with inputs only")
     if query.id is not None:
-        return await likeness.by_record(index, namespace, query.id)
+        return await similarity.queries_by_record(index, namespace, query.id)
     return _by_vector(index, query.vector or Vector())
 
 
 def _by_text(index: EmbeddedIndex, text: str, required: MatchTerms | None) -> IndexQuery:
     if index.schema.semantic_fields:
-        return SemanticQuery(only(index.schema.semantic_fields, "embedded"), text)
-    field = only(index.schema.full_text_fields, "text")
+        return SemanticQuery(only_field(index.schema.semantic_fields, "embedded"), text)
+    field = only_field(index.schema.full_text_fields, "text")
     return LexicalQuery([TextClause(text, (field,))], required.terms if required else [])
 
 
@@ -143,7 +148,7 @@ def _by_vector(index: EmbeddedIndex, given: Vector) -> list[IndexQuery]:
     if given.sparse_indices is not None or given.sparse_values is not None:
         parts = {"indices": given.sparse_indices, "values": given.sparse_values}
         sparse = read_value(parts, Sparse, "the sparse vector can't be used")
-    rankings = likeness.by_vectors(index, given.values, sparse)
+    rankings = similarity.queries_by_vectors(index, given.values, sparse)
     if not rankings:
         raise ValueError("the vector has neither values nor sparse values")
     return rankings
@@ -172,8 +177,8 @@ def _checked_reranker(reranker: Reranker | None, asked: Rerank, query: Query) ->
 
 
 async def _reranked(
-    reranker: Reranker, asked: Rerank, query: Query, found: likeness.Found
-) -> tuple[likeness.Found, int]:
+    reranker: Reranker, asked: Rerank, query: Query, found: similarity.Ranked
+) -> tuple[similarity.Ranked, int]:
     if not found:
         return found, 0
     text = asked.query if asked.query is not None else query.inputs.text if query.inputs else ""
@@ -186,6 +191,6 @@ async def _reranked(
     try:
         ranking = await reranker.rerank(text, texts)
     except (OSError, ValueError) as exc:  # neither our files nor the caller's mistake
-        raise Refused(503, "the reranker failed") from exc
+        raise EngineError(503, "the reranker failed") from exc
     best = [(found[at][0], score) for at, score in ranking.order]
     return best[: asked.top_n or query.top_k], ranking.units

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from service.embedded.errors import EngineError, engine_errors
 from service.embedded.index import EmbeddedIndex
 from service.embedded.pinecone_api import (
     document_reads,
@@ -16,7 +17,6 @@ from service.embedded.pinecone_api import (
     vector_reads,
     vector_writes,
 )
-from service.embedded.pinecone_api.refusals import Refused, told
 from service.inference.reranker import Reranker
 
 Answer = dict[str, Any]
@@ -60,12 +60,12 @@ async def answer(
     body: bytes,
     reranker: Reranker | None = None,
 ) -> Answer:
-    """The body of the answer; `Refused` says why there is none.
+    """The body of the answer; `EngineError` says why there is none.
 
     The path is as it is sent, so that a namespace may have a slash in it. `reranker` is for
     searches that ask for one.
     """
-    with told():
+    with engine_errors():
         if by_body := BY_BODY.get((method, path)):
             return await by_body(index, body)
         if by_parameters := BY_PARAMETERS.get((method, path)):
@@ -82,5 +82,5 @@ async def answer(
             if method == "DELETE":
                 return await namespaces.delete(index, unquote(found[1]))
         if path.startswith("/bulk/imports"):
-            raise Refused(501, "this index imports nothing from a bucket; upsert the records")
-        raise Refused(404, f"{method} {path} is not an address of the data plane")
+            raise EngineError(501, "this index imports nothing from a bucket; upsert the records")
+        raise EngineError(404, f"{method} {path} is not an address of the data plane")

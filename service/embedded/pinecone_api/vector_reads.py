@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
-from service.embedded.pinecone_api import likeness
+from service.embedded.paging import decode_token, page_of_ids, pagination
+from service.embedded.pinecone_api import similarity
 from service.embedded.pinecone_api.bodies import (
     PAGE,
     Filter,
@@ -20,18 +22,16 @@ from service.embedded.pinecone_api.bodies import (
     read,
     read_parameters,
 )
-from service.embedded.pinecone_api.conditions import checked_filter
-from service.embedded.pinecone_api.paging import page_of_ids, pagination, read_token
-from service.embedded.pinecone_api.selecting import page_where
-from service.embedded.pinecone_api.values import (
-    checked_id,
-    checked_prefix,
-    dense_list,
+from service.embedded.pinecone_api.validation import (
+    check_id,
+    check_namespace,
+    check_prefix,
+    decode_dense,
+    decode_sparse,
     metric_of,
-    namespace_of,
-    only,
-    sparse_dict,
+    only_field,
 )
+from service.embedded.selection import page_where
 from service.embedded.storage.store import Document
 
 USAGE = {"readUnits": 1}
@@ -83,17 +83,17 @@ class Stats(msgspec.Struct):
 
 async def query(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     asked = read(body, Query)
-    namespace = namespace_of(asked.namespace)
-    checked_filter(index.schema, asked.filter)
+    namespace = check_namespace(asked.namespace)
+    check_filter_fields(index.schema, asked.filter)
     if asked.id is None:
-        rankings = likeness.by_vectors(index, asked.vector, asked.sparse_vector)
+        rankings = similarity.queries_by_vectors(index, asked.vector, asked.sparse_vector)
         if not rankings:
             raise ValueError("a query needs a vector, a sparse vector or an id")
     elif asked.vector is None and asked.sparse_vector is None:
-        rankings = await likeness.by_record(index, namespace, asked.id)
+        rankings = await similarity.queries_by_record(index, namespace, asked.id)
     else:
         raise ValueError("a query is by vector or by id, not by both")
-    found = await likeness.search(index, namespace, rankings, asked.top_k, asked.filter)
+    found = await similarity.search(index, namespace, rankings, asked.top_k, asked.filter)
     if asked.include_values:
         await index.read(lambda store: store.load_vectors([each for each, _ in found]))
     matches = []
@@ -106,17 +106,17 @@ async def query(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
 
 async def fetch(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
     asked = read_parameters(parameters, Fetch)
-    ids = [checked_id(id) for id in asked.ids]
-    found = await likeness.with_vectors(index, namespace_of(asked.namespace), ids)
+    ids = [check_id(id) for id in asked.ids]
+    found = await similarity.documents_with_vectors(index, check_namespace(asked.namespace), ids)
     return _fetched(index, asked.namespace, found)
 
 
 async def fetch_by_metadata(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     asked = read(body, FetchWhere)
-    namespace = namespace_of(asked.namespace)
+    namespace = check_namespace(asked.namespace)
     if not asked.filter:
         raise ValueError("the filter is empty; it needs a condition")
-    checked_filter(index.schema, asked.filter)
+    check_filter_fields(index.schema, asked.filter)
     found, last = await page_where(
         index, namespace, asked.filter, asked.pagination_token, asked.limit
     )
@@ -126,8 +126,8 @@ async def fetch_by_metadata(index: EmbeddedIndex, body: bytes) -> dict[str, Any]
 
 async def list_ids(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
     asked = read_parameters(parameters, Listing)
-    namespace, prefix = namespace_of(asked.namespace), checked_prefix(asked.prefix)
-    after = read_token(asked.pagination_token)
+    namespace, prefix = check_namespace(asked.namespace), check_prefix(asked.prefix)
+    after = decode_token(asked.pagination_token)
     ids = await index.read(lambda store: store.list_ids(namespace, prefix, after, asked.limit + 1))
     page, last = page_of_ids(ids, asked.limit)
     return {
@@ -142,7 +142,7 @@ async def stats(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     asked = read(body or b"{}", Stats)
     counts = await index.read(lambda store: store.namespace_counts())
     if asked.filter:
-        checked_filter(index.schema, asked.filter)
+        check_filter_fields(index.schema, asked.filter)
         counts = {name: await index.count(name, asked.filter) for name in counts}
     dense = next(iter(index.dense), None)
     about_dense = (
@@ -173,11 +173,11 @@ def _metadata(document: Document) -> dict[str, Any]:
 
 
 def _values(index: EmbeddedIndex, document: Document) -> dict[str, Any]:
-    dense = only(list(index.dense), "dense") if index.dense else ""
-    sparse = only(list(index.sparse), "sparse") if index.sparse else ""
-    values: dict[str, Any] = {"values": dense_list(document.vectors.get(dense, b""))}
+    dense = only_field(list(index.dense), "dense") if index.dense else ""
+    sparse = only_field(list(index.sparse), "sparse") if index.sparse else ""
+    values: dict[str, Any] = {"values": decode_dense(document.vectors.get(dense, b""))}
     if raw := document.vectors.get(sparse):
-        values["sparseValues"] = sparse_dict(raw)
+        values["sparseValues"] = decode_sparse(raw)
     elif not values["values"]:  # the client asks for one of the two
         values["sparseValues"] = {"indices": [], "values": []}
     return values

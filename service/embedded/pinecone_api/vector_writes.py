@@ -8,20 +8,20 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from service.embedded.drafts import Draft
+from service.embedded.filters.validation import check_selector
 from service.embedded.index import EmbeddedIndex
+from service.embedded.pending_documents import PendingDocument
 from service.embedded.pinecone_api.bodies import MAX_WRITTEN, Filter, Ids, read
-from service.embedded.pinecone_api.conditions import checked_selector
-from service.embedded.pinecone_api.selecting import change_where
-from service.embedded.pinecone_api.values import (
-    checked_fields,
-    checked_id,
-    namespace_of,
-    only,
-    stored_dense,
-    stored_sparse,
-    without_nulls,
+from service.embedded.pinecone_api.validation import (
+    check_fields,
+    check_id,
+    check_namespace,
+    drop_nulls,
+    encode_dense,
+    encode_sparse,
+    only_field,
 )
+from service.embedded.selection import update_where
 from service.embedded.storage.store import Document
 
 
@@ -65,20 +65,20 @@ class Delete(msgspec.Struct, rename="camel"):
 async def upsert(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     """Of several vectors with one id the last one stays."""
     asked = read(body, Upsert)
-    drafts = [_draft(index, each) for each in asked.vectors]
-    await index.upsert(namespace_of(asked.namespace), drafts)
-    return {"upsertedCount": len(drafts)}
+    documents = [_parse_item(index, each) for each in asked.vectors]
+    await index.upsert(check_namespace(asked.namespace), documents)
+    return {"upsertedCount": len(documents)}
 
 
-def _draft(index: EmbeddedIndex, item: Item) -> Draft:
-    id = checked_id(item.id)
+def _parse_item(index: EmbeddedIndex, item: Item) -> PendingDocument:
+    id = check_id(item.id)
     whose = f"vector {id!r}"
-    metadata = without_nulls(item.metadata or {})
-    checked_fields(index.schema, metadata, whose)
+    metadata = drop_nulls(item.metadata or {})
+    check_fields(index.schema, metadata, whose)
     vectors = _vectors(index, item.values, item.sparse_values, whose)
     if not vectors:
         raise ValueError(f"{whose} has neither values nor sparse values")
-    return Draft(id, metadata, vectors)
+    return PendingDocument(id, metadata, vectors)
 
 
 def _vectors(
@@ -86,55 +86,55 @@ def _vectors(
 ) -> dict[str, bytes]:
     vectors: dict[str, bytes] = {}
     if values:
-        field = only(list(index.dense), "dense")
+        field = only_field(list(index.dense), "dense")
         dimension = index.dimensions[field]
-        vectors[field] = stored_dense(values, index.schema, field, dimension, whose)
+        vectors[field] = encode_dense(values, index.schema, field, dimension, whose)
     if sparse is not None:
-        field = only(list(index.sparse), "sparse")
-        vectors[field] = stored_sparse(sparse, field, whose)
+        field = only_field(list(index.sparse), "sparse")
+        vectors[field] = encode_sparse(sparse, field, whose)
     return vectors
 
 
 async def update(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     asked = read(body, Update)
-    namespace = namespace_of(asked.namespace)
+    namespace = check_namespace(asked.namespace)
     if (asked.id is None) == (asked.filter is None):
         raise ValueError("an update is by id or by filter: just one of them")
     vectors = _vectors(index, asked.values, asked.sparse_values, "the update")
-    fresh = without_nulls(asked.set_metadata or {})
-    checked_fields(index.schema, fresh, "the update")
+    fresh = drop_nulls(asked.set_metadata or {})
+    check_fields(index.schema, fresh, "the update")
 
-    def changed(document: Document) -> Draft:
+    def changed(document: Document) -> PendingDocument:
         fields = {**document.fields, **fresh}
-        checked_fields(index.schema, fields, f"vector {document.id!r}")
+        check_fields(index.schema, fields, f"vector {document.id!r}")
         kept = {
             name: raw
             for name, raw in document.vectors.items()
             if name not in fresh  # a text that changes is embedded anew
         }
-        return Draft(document.id, fields, {**kept, **vectors})
+        return PendingDocument(document.id, fields, {**kept, **vectors})
 
     if asked.filter is None:
-        await index.update(namespace, [checked_id(asked.id)], changed)
+        await index.update(namespace, [check_id(asked.id)], changed)
         return {}
     if vectors:
         raise ValueError("an update by filter changes metadata only")
-    checked_selector(index.schema, asked.filter)
+    check_selector(index.schema, asked.filter)
     if asked.dry_run:
         return {"matchedRecords": await index.count(namespace, asked.filter)}
-    return {"matchedRecords": await change_where(index, namespace, asked.filter, changed)}
+    return {"matchedRecords": await update_where(index, namespace, asked.filter, changed)}
 
 
 async def delete(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     asked = read(body, Delete)
-    namespace = namespace_of(asked.namespace)
+    namespace = check_namespace(asked.namespace)
     if (asked.ids is not None) + asked.delete_all + (asked.filter is not None) != 1:
         raise ValueError("a delete is by ids, by filter or of all: just one of them")
     if asked.delete_all:
         await index.clear_namespace(namespace)
     elif asked.filter is not None:
-        checked_selector(index.schema, asked.filter)
+        check_selector(index.schema, asked.filter)
         await index.delete_where(namespace, asked.filter)
     else:
-        await index.delete(namespace, [checked_id(id) for id in asked.ids or []])
+        await index.delete(namespace, [check_id(id) for id in asked.ids or []])
     return {}

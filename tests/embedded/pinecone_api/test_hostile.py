@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.pinecone_api.refusals import Refused
+from service.embedded.errors import EngineError
 from service.embedded.pinecone_api.routes import answer
 from service.embedded.schema import DenseField, Schema, SparseField, TextField
 from tests.embedded.pinecone_api.calls import opened
@@ -174,7 +174,7 @@ async def ask(
     """The answer, which can be written as JSON; None for a refusal, which has a sentence."""
     try:
         answered = await answer(index.embedded, method, path, parameters, body)
-    except Refused as exc:
+    except EngineError as exc:
         refusal = exc
     else:
         orjson.dumps(answered)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def token_of(last: str) -> str:
+def encode_token(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode()
 
 
-def read_token(token: str | None) -> str:
+def decode_token(token: str | None) -> str:
     """What the page that gave it out ended with; nothing for the first page."""
     try:
         return base64.b64decode(token or "", altchars=b"-_", validate=True).decode("ascii")
@@ -21,7 +21,7 @@ def read_token(token: str | None) -> str:
 
 def pagination(last: str | None) -> dict[str, Any]:
     """What an answer says of the next page; nothing on the last one."""
-    return {} if last is None else {"pagination": {"next": token_of(last)}}
+    return {} if last is None else {"pagination": {"next": encode_token(last)}}
 
 
 def page_of_ids(ids: Sequence[str], limit: int) -> tuple[Sequence[str], str | None]:

@@ -12,10 +12,10 @@ from service.embedded.views.view_set import TemporarilyUnavailable
 from service.indexes.port import OurSentence
 
 # gRPC's, which the data plane answers with
-CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
+GRPC_CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
 
 
-class Refused(OurSentence):
+class EngineError(OurSentence):
     """The request is refused with this status."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -26,21 +26,21 @@ class Refused(OurSentence):
 
     @property
     def body(self) -> dict[str, Any]:
-        return {"code": CODES.get(self.status, 13), "message": self.message, "details": []}
+        return {"code": GRPC_CODES.get(self.status, 13), "message": self.message, "details": []}
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def engine_errors() -> Iterator[None]:
     """Say what the engine raises as a refusal. A mistake of the program's own is none."""
     try:
         yield
     except TemporarilyUnavailable as exc:
-        raise Refused(503, str(exc)) from exc
+        raise EngineError(503, str(exc)) from exc
     except (sqlite3.Error, CorruptIndex, OSError) as exc:
         if "disk is full" in str(exc) or "No space left" in str(exc):
-            raise Refused(507, "there is no space left on the disk") from exc
-        raise Refused(503, f"the files can't be used ({exc})") from exc
+            raise EngineError(507, "there is no space left on the disk") from exc
+        raise EngineError(503, f"the files can't be used ({exc})") from exc
     except UnicodeError:
         raise
     except ValueError as exc:
-        raise Refused(400, str(exc)) from exc
+        raise EngineError(400, str(exc)) from exc

@@ -12,7 +12,7 @@ from service.inference.embedder import Embedder
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class PendingDocument:
     """A document to be written, with those of its vectors that need no embedding."""
 
     id: str
@@ -20,7 +20,7 @@ class Draft:
     vectors: Mapping[str, bytes] = field(default_factory=dict)
 
 
-class Drafter:
+class DocumentEmbedder:
     """Embeds the texts of a batch together."""
 
     def __init__(self, schema: Schema, embedder: Embedder) -> None:
@@ -28,22 +28,28 @@ class Drafter:
         self._embedder = embedder
 
     def puts(
-        self, namespace: str, drafts: Sequence[Draft], expected_docno: Sequence[int] | None = None
+        self,
+        namespace: str,
+        documents: Sequence[PendingDocument],
+        expected_docno: Sequence[int] | None = None,
     ) -> list[Put]:
         """With `expected_docno`, each takes the place of that version only."""
-        vectors = [dict(draft.vectors) for draft in drafts]
+        vectors = [dict(document.vectors) for document in documents]
         for name in self._fields:
-            self._embed(name, drafts, vectors)
-        replaced: Sequence[int | None] = expected_docno or [None] * len(drafts)
+            self._embed(name, documents, vectors)
+        replaced: Sequence[int | None] = expected_docno or [None] * len(documents)
         return [
-            Put(namespace, draft.id, draft.fields, own, docno)
-            for draft, own, docno in zip(drafts, vectors, replaced, strict=True)
+            Put(namespace, document.id, document.fields, own, docno)
+            for document, own, docno in zip(documents, vectors, replaced, strict=True)
         ]
 
     def _embed(
-        self, name: str, drafts: Sequence[Draft], vectors: Sequence[dict[str, bytes]]
+        self, name: str, documents: Sequence[PendingDocument], vectors: Sequence[dict[str, bytes]]
     ) -> None:
-        texts = [(own, draft.fields.get(name)) for draft, own in zip(drafts, vectors, strict=True)]
+        texts = [
+            (own, document.fields.get(name))
+            for document, own in zip(documents, vectors, strict=True)
+        ]
         missing = [(own, text) for own, text in texts if name not in own and isinstance(text, str)]
         embedded = self._embedder.embed([text for _, text in missing])
         for (own, _), vector in zip(missing, embedded, strict=True):

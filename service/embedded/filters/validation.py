@@ -9,7 +9,7 @@ from service.embedded.schema import Schema
 from service.indexes.filters import LOGIC, MATCH, check_filter, shown
 
 
-def checked_filter(schema: Schema, filter: Mapping[str, Any] | None) -> None:
+def check_filter_fields(schema: Schema, filter: Mapping[str, Any] | None) -> None:
     """`ValueError` says why a filter can't be used."""
     if filter is None:
         return
@@ -19,13 +19,13 @@ def checked_filter(schema: Schema, filter: Mapping[str, Any] | None) -> None:
             raise ValueError(f"{shown(name)} holds vectors, and no filter can speak of them")
 
 
-def checked_selector(schema: Schema, filter: Mapping[str, Any] | None) -> None:
+def check_selector(schema: Schema, filter: Mapping[str, Any] | None) -> None:
     """Of what is to be changed or deleted. As with Pinecone, texts can't select that."""
     if filter is None:
         return
     if not filter:
         raise ValueError("the filter is empty; to mean everything, say so")
-    checked_filter(schema, filter)
+    check_filter_fields(schema, filter)
     for name, condition in _conditions(filter):
         if isinstance(condition, Mapping) and not MATCH.isdisjoint(condition):
             raise ValueError(

@@ -14,13 +14,13 @@ import numpy as np
 
 from service.embedded.index import EmbeddedIndex
 from service.embedded.pinecone_api.bodies import MAX_TOP_K, Sparse
-from service.embedded.pinecone_api.values import (
-    checked_id,
-    checked_sparse,
-    dense_vector,
+from service.embedded.pinecone_api.validation import (
+    check_id,
+    check_sparse,
+    decode_sparse,
     metric_of,
-    only,
-    sparse_dict,
+    only_field,
+    parse_dense,
 )
 from service.embedded.queries import DenseQuery, IndexQuery, SparseQuery
 from service.embedded.storage.store import Document
@@ -28,50 +28,52 @@ from service.embedded.vectors.sparse import unpack
 
 FIRST, WIDER, WIDEST = 200, 4, MAX_TOP_K
 
-Found = list[tuple[Document, float]]
+Ranked = list[tuple[Document, float]]
 
 
-def by_vectors(
+def queries_by_vectors(
     index: EmbeddedIndex, values: Sequence[float] | None, sparse: Sparse | None
 ) -> list[IndexQuery]:
     """An empty dense vector is none."""
     rankings: list[IndexQuery] = []
     if values:
-        field = only(list(index.dense), "dense")
-        rankings.append(nearness(index, field, values))
+        field = only_field(list(index.dense), "dense")
+        rankings.append(dense_query(index, field, values))
     if sparse is not None:
-        rankings.append(product(only(list(index.sparse), "sparse"), sparse))
+        rankings.append(sparse_query(only_field(list(index.sparse), "sparse"), sparse))
     return rankings
 
 
-def nearness(index: EmbeddedIndex, field: str, values: Sequence[float]) -> DenseQuery:
+def dense_query(index: EmbeddedIndex, field: str, values: Sequence[float]) -> DenseQuery:
     metric = metric_of(index.schema, field)
-    return DenseQuery(field, dense_vector(values, index.dimensions[field], metric))
+    return DenseQuery(field, parse_dense(values, index.dimensions[field], metric))
 
 
-def product(field: str, sparse: Sparse) -> SparseQuery:
-    checked_sparse(sparse)
+def sparse_query(field: str, sparse: Sparse) -> SparseQuery:
+    check_sparse(sparse)
     return SparseQuery(field, sparse.indices, sparse.values)
 
 
-async def by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[IndexQuery]:
+async def queries_by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[IndexQuery]:
     """By the vectors of a record; nothing, if there is no such record."""
-    dense = only(list(index.dense), "dense") if index.dense else None
-    sparse = only(list(index.sparse), "sparse") if index.sparse else None
+    dense = only_field(list(index.dense), "dense") if index.dense else None
+    sparse = only_field(list(index.sparse), "sparse") if index.sparse else None
     if dense is None and sparse is None:
         raise ValueError("this index has no vectors that a record could be compared by")
     if dense is not None and metric_of(index.schema, dense) != "dotproduct":
         sparse = None  # products can't be added to it
     rankings: list[IndexQuery] = []
-    for document in await with_vectors(index, namespace, [checked_id(id)]):
+    for document in await documents_with_vectors(index, namespace, [check_id(id)]):
         if dense is not None and (raw := document.vectors.get(dense)):
             rankings.append(DenseQuery(dense, np.frombuffer(raw, dtype=np.float32)))
         if sparse is not None and (raw := document.vectors.get(sparse)):
-            rankings.append(SparseQuery(sparse, **sparse_dict(raw)))
+            rankings.append(SparseQuery(sparse, **decode_sparse(raw)))
     return rankings
 
 
-async def with_vectors(index: EmbeddedIndex, namespace: str, ids: Sequence[str]) -> list[Document]:
+async def documents_with_vectors(
+    index: EmbeddedIndex, namespace: str, ids: Sequence[str]
+) -> list[Document]:
     """The records with these ids, in the order in which they were asked for."""
 
     def read() -> list[Document]:
@@ -89,7 +91,7 @@ async def search(
     rankings: Sequence[IndexQuery],
     top_k: int,
     filter: Mapping[str, Any] | None,
-) -> Found:
+) -> Ranked:
     """The best documents with their scores; none for no ranking."""
     if not rankings:
         return []
@@ -104,7 +106,7 @@ async def _search_both(
     rankings: Sequence[IndexQuery],
     top_k: int,
     filter: Mapping[str, Any] | None,
-) -> Found:
+) -> Ranked:
     for ranking in rankings:
         if (
             isinstance(ranking, DenseQuery)
@@ -125,8 +127,8 @@ async def _search_both(
 
 
 async def _summed(
-    index: EmbeddedIndex, rankings: Sequence[IndexQuery], lists: Sequence[Found]
-) -> Found:
+    index: EmbeddedIndex, rankings: Sequence[IndexQuery], lists: Sequence[Ranked]
+) -> Ranked:
     documents = {each.docno: each for found in lists for each, _ in found}
     await index.read(lambda store: store.load_vectors(list(documents.values())))
     scored = [

@@ -22,10 +22,10 @@ from service.indexes.filters import shown
 MAX_ID = 512
 MAX_FIELDS_BYTES = 40_960
 DEFAULT_NAMESPACE = "__default__"
-LARGEST = float(np.finfo(np.float32).max)
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def namespace_of(given: str | None) -> str:
+def check_namespace(given: str | None) -> str:
     """The default namespace has two names, and one is enough."""
     name = given or DEFAULT_NAMESPACE
     if not _is_plain(name):
@@ -33,7 +33,7 @@ def namespace_of(given: str | None) -> str:
     return name
 
 
-def checked_id(value: Any) -> str:
+def check_id(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("an id is a text that is not empty")
     if not _is_plain(value):
@@ -43,7 +43,7 @@ def checked_id(value: Any) -> str:
     return value
 
 
-def checked_prefix(value: str | None) -> str:
+def check_prefix(value: str | None) -> str:
     if value is not None and not _is_plain(value):
         raise ValueError(f"a prefix has at most {MAX_ID} ASCII characters, and no NUL")
     return value or ""
@@ -53,7 +53,7 @@ def _is_plain(text: str) -> bool:
     return len(text) <= MAX_ID and text.isascii() and "\0" not in text
 
 
-def checked_fields(schema: Schema, fields: Mapping[str, Any], whose: str) -> None:
+def check_fields(schema: Schema, fields: Mapping[str, Any], whose: str) -> None:
     """Refuse what a filter could not speak of. Texts that are searched may be of any length."""
     for name, value in fields.items():
         if name.startswith("$"):
@@ -80,7 +80,7 @@ def checked_fields(schema: Schema, fields: Mapping[str, Any], whose: str) -> Non
         )
 
 
-def without_nulls(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def drop_nulls(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """As Pinecone writes metadata: a null is left out."""
     return {name: value for name, value in metadata.items() if value is not None}
 
@@ -93,14 +93,14 @@ def _is_value(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def dense_vector(values: Sequence[float], dimension: int, metric: str) -> Vector:
+def parse_dense(values: Sequence[float], dimension: int, metric: str) -> Vector:
     """A vector that the caller brings."""
     if len(values) != dimension:
         raise ValueError(
             f"Vector dimension {len(values)} does not match the dimension of the index {dimension}"
         )
     exact = np.asarray(values, dtype=np.float64)
-    if np.abs(exact).max() > LARGEST:
+    if np.abs(exact).max() > MAX_FLOAT32:
         raise ValueError("the numbers of a vector must fit into 32-bit floats")
     vector: Vector = exact.astype(np.float32)
     if metric == "cosine" and not vector.any():
@@ -108,28 +108,28 @@ def dense_vector(values: Sequence[float], dimension: int, metric: str) -> Vector
     return vector
 
 
-def stored_dense(given: Any, schema: Schema, field: str, dimension: int, whose: str) -> bytes:
+def encode_dense(given: Any, schema: Schema, field: str, dimension: int, whose: str) -> bytes:
     """A dense vector that is written."""
     values = read_value(given, list[float], f"{whose}: {shown(field)}, a dense vector")
-    vector = dense_vector(values, dimension, metric_of(schema, field))
+    vector = parse_dense(values, dimension, metric_of(schema, field))
     if not vector.any():
         raise ValueError(f"{whose}: a dense vector must have a value that is not zero")
     return vector.tobytes()
 
 
-def stored_sparse(given: Any, field: str, whose: str) -> bytes:
+def encode_sparse(given: Any, field: str, whose: str) -> bytes:
     """A sparse vector that is written."""
     sparse = read_value(given, Sparse, f"{whose}: {shown(field)}, a sparse vector")
-    checked_sparse(sparse)
+    check_sparse(sparse)
     return pack(sparse.indices, sparse.values)
 
 
-def checked_sparse(sparse: Sparse) -> None:
+def check_sparse(sparse: Sparse) -> None:
     if len(sparse.indices) != len(sparse.values):
         raise ValueError("a sparse vector has as many values as indices")
     if len(set(sparse.indices)) < len(sparse.indices):
         raise ValueError("the indices of a sparse vector must differ")
-    if max(map(abs, sparse.values)) > LARGEST:
+    if max(map(abs, sparse.values)) > MAX_FLOAT32:
         raise ValueError("the numbers of a vector must fit into 32-bit floats")
 
 
@@ -143,30 +143,30 @@ def raw_vectors(schema: Schema, document: Document) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, raw in document.vectors.items():
         if name in schema.dense_fields:
-            found[name] = dense_list(raw)
+            found[name] = decode_dense(raw)
         elif name in schema.sparse_fields:
-            found[name] = sparse_dict(raw)
+            found[name] = decode_sparse(raw)
     return found
 
 
-def dense_list(raw: bytes) -> list[float]:
+def decode_dense(raw: bytes) -> list[float]:
     values: list[float] = np.frombuffer(raw, dtype=np.float32).tolist()
     return values
 
 
-def sparse_dict(raw: bytes) -> dict[str, Any]:
+def decode_sparse(raw: bytes) -> dict[str, Any]:
     indices, values = unpack(raw)
     return {"indices": indices.tolist(), "values": values.tolist()}
 
 
-def chosen(fields: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+def select_fields(fields: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
     """The fields that were asked for; `*` asks for all of them."""
     if "*" in wanted:
         return fields
     return {name: fields[name] for name in wanted if name in fields}
 
 
-def only(names: Sequence[str], what: str) -> str:
+def only_field(names: Sequence[str], what: str) -> str:
     """The one field that a dialect without field names speaks of."""
     if not names:
         raise ValueError(f"this index has no {what} field")

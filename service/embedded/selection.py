@@ -8,20 +8,20 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from service.embedded.drafts import Draft
 from service.embedded.index import ATTEMPTS, EmbeddedIndex
-from service.embedded.pinecone_api.paging import read_token
+from service.embedded.paging import decode_token
+from service.embedded.pending_documents import PendingDocument
 from service.embedded.storage.store import Document, Store
 from service.embedded.views.view_set import TemporarilyUnavailable
 
 AT_ONCE = 1_000  # documents
 
 
-async def change_where(
+async def update_where(
     index: EmbeddedIndex,
     namespace: str,
     filter: Mapping[str, Any],
-    changed: Callable[[Document], Draft],
+    changed: Callable[[Document], PendingDocument],
 ) -> int:
     """Write anew what a filter selects, a thousand documents at a time; how many it selected."""
     docnos = list(await index.select(namespace, filter))
@@ -39,7 +39,7 @@ async def page_where(
     In the order of ids, which stay while versions come and go: what is written anew meanwhile is
     neither passed over nor found twice.
     """
-    after = read_token(token)
+    after = decode_token(token)
     newest = await index.read(lambda store: store.last_docno())
     found = await index.select(namespace, filter)
     candidates = await index.read(
