@@ -30,6 +30,7 @@ from pinecone.models.response_info import ResponseInfo
 
 from service.embedded.errors import EngineError
 from service.embedded.index import EmbeddedIndex
+from service.embedded.pinecone_api.bodies import error_body
 from service.embedded.pinecone_api.routes import answer
 from service.inference.reranker import Reranker
 
@@ -73,7 +74,9 @@ class EngineHTTPClient(AsyncHTTPClient):
         except TimeoutError as exc:
             raise PineconeTimeoutError(f"there was no answer in {seconds:g} s") from exc
         except EngineError as exc:
-            refusal = httpx.Response(exc.status, headers=JSON, content=orjson.dumps(exc.body))
+            refusal = httpx.Response(
+                exc.status, headers=JSON, content=orjson.dumps(error_body(exc))
+            )
             try:
                 _raise_for_status(refusal)
             except Exception as raised:

@@ -1,37 +1,29 @@
-"""Why a request is not carried out, in the terms of the wire: a status and a sentence."""
+"""The errors of the engine and of its files, as a status and a sentence for the caller."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 from service.embedded.lexical.index import CorruptIndex
 from service.embedded.views.view_set import TemporarilyUnavailable
 from service.indexes.port import OurSentence
 
-# gRPC's, which the data plane answers with
-GRPC_CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
-
 
 class EngineError(OurSentence):
-    """The request is refused with this status."""
+    """An operation failed. `status` is an HTTP status; the message may be shown to the caller."""
 
     def __init__(self, status: int, message: str) -> None:
-        message = message.encode("utf-8", "replace").decode()  # it may quote anything
+        message = message.encode("utf-8", "replace").decode()  # it may quote any input
         super().__init__(message)
         self.status = status
         self.message = message
 
-    @property
-    def body(self) -> dict[str, Any]:
-        return {"code": GRPC_CODES.get(self.status, 13), "message": self.message, "details": []}
-
 
 @contextlib.contextmanager
 def engine_errors() -> Iterator[None]:
-    """Say what the engine raises as a refusal. A mistake of the program's own is none."""
+    """Raise the errors of the engine, the disk and the input as `EngineError`; bugs pass."""
     try:
         yield
     except TemporarilyUnavailable as exc:

@@ -48,7 +48,7 @@ T = TypeVar("T")
 # one is quicker than two. What a filter makes slow has threads of its own and keeps nobody waiting.
 QUICK = max(1, (os.cpu_count() or 1) // 2)
 SLOW, WRITES = 2, 2
-ATTEMPTS = 8  # at a change that others keep overtaking
+MAX_UPDATE_ATTEMPTS = 8  # at a change that others keep overtaking
 
 
 class EmbeddedIndex:
@@ -125,7 +125,7 @@ class EmbeddedIndex:
         self, namespace: str, ids: Sequence[str], changed: Callable[[Document], PendingDocument]
     ) -> int:
         """Write documents anew, as `changed` says, whatever is written meanwhile."""
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_UPDATE_ATTEMPTS):
             puts = await _in(self._writing, lambda: self._changed(namespace, ids, changed))
             try:
                 await self._write(puts)
@@ -172,7 +172,7 @@ class EmbeddedIndex:
         return self._document_embedder.puts(
             namespace,
             [changed(each) for each in documents],
-            expected_docno=[each.docno for each in documents],
+            expected_docnos=[each.docno for each in documents],
         )
 
     # --- reading ---------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""What an index is noted to be made with: vectors of another making can't be compared with ours."""
+"""The schema and the embedder that an index was made with, as stored in it.
+
+Vectors of different embedders can't be compared, so an index opens with its own ones only.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from service.inference.embedder import Embedder
 
 
 class IncompatibleIndex(Exception):
-    """The stored vectors, or the fields, are not those that the index is opened with."""
+    """The index was made with another schema or embedder than it is opened with."""
 
 
 def metadata_of(schema: Schema, embedder: Embedder) -> dict[str, str]:
-    """By name."""
+    """The metadata to store, by name."""
     metadata = {"schema": json.dumps(schema.to_dict())}
     if schema.semantic_fields:
         metadata["embedder"] = embedder.name
@@ -23,9 +26,9 @@ def metadata_of(schema: Schema, embedder: Embedder) -> dict[str, str]:
 
 
 def check_metadata(store: Store, schema: Schema, embedder: Embedder) -> None:
-    """Note them at first, and compare them ever after."""
+    """Store the metadata of a new index; compare those of an existing one."""
     if store.metadata("reembedding") is not None:
-        raise IncompatibleIndex("it was being made anew, and that was cut off")
+        raise IncompatibleIndex("it was being re-embedded, which was interrupted")
     for name, value in metadata_of(schema, embedder).items():
         known = store.metadata(name)
         if known is None:

@@ -1,4 +1,4 @@
-"""Tokens that lead to the next page: opaque to the caller, and checked when they come back."""
+"""Pagination tokens. A token holds the last id of its page, and is opaque to the caller."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def encode_token(last: str) -> str:
-    return base64.urlsafe_b64encode(last.encode()).decode()
+def encode_token(last_id: str) -> str:
+    return base64.urlsafe_b64encode(last_id.encode()).decode()
 
 
 def decode_token(token: str | None) -> str:
-    """What the page that gave it out ended with; nothing for the first page."""
+    """The id after which the page begins; empty for the first page."""
     try:
         return base64.b64decode(token or "", altchars=b"-_", validate=True).decode("ascii")
     except ValueError:
-        raise ValueError("the pagination token is not one that this index has given out") from None
+        raise ValueError("the pagination token is not one that this index has issued") from None
 
 
-def pagination(last: str | None) -> dict[str, Any]:
-    """What an answer says of the next page; nothing on the last one."""
-    return {} if last is None else {"pagination": {"next": encode_token(last)}}
+def pagination(last_id: str | None) -> dict[str, Any]:
+    """The `pagination` part of a response; empty on the last page."""
+    return {} if last_id is None else {"pagination": {"next": encode_token(last_id)}}
 
 
-def page_of_ids(ids: Sequence[str], limit: int) -> tuple[Sequence[str], str | None]:
-    """`ids` is one longer than the page if there is another page."""
+def cut_page(ids: Sequence[str], limit: int) -> tuple[Sequence[str], str | None]:
+    """A page, and its last id if another page follows: then there are `limit + 1` ids."""
     return ids[:limit], ids[limit - 1] if len(ids) > limit else None

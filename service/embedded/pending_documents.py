@@ -1,4 +1,4 @@
-"""From what a caller wants to write to what the store writes: texts embedded, vectors checked."""
+"""Documents that are about to be written, and the embedding of their texts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from service.inference.embedder import Embedder
 
 @dataclass(frozen=True, slots=True)
 class PendingDocument:
-    """A document to be written, with those of its vectors that need no embedding."""
+    """A document that was validated but not written.
+
+    `vectors` are those that the caller provides. `json` is the encoding of `fields`, if there is
+    one already.
+    """
 
     id: str
     fields: Mapping[str, Any]
     vectors: Mapping[str, bytes] = field(default_factory=dict)
+    json: bytes | None = None
 
 
 class DocumentEmbedder:
-    """Embeds the texts of a batch together."""
+    """Embeds the semantic fields of pending documents, those of one batch together."""
 
     def __init__(self, schema: Schema, embedder: Embedder) -> None:
         self._fields = schema.semantic_fields
@@ -31,21 +36,25 @@ class DocumentEmbedder:
         self,
         namespace: str,
         documents: Sequence[PendingDocument],
-        expected_docno: Sequence[int] | None = None,
+        expected_docnos: Sequence[int] | None = None,
     ) -> list[Put]:
-        """With `expected_docno`, each takes the place of that version only."""
+        """The operations that write `documents`, each in place of its expected version if given."""
         vectors = [dict(document.vectors) for document in documents]
         for name in self._fields:
             self._embed(name, documents, vectors)
-        replaced: Sequence[int | None] = expected_docno or [None] * len(documents)
+        expected: Sequence[int | None] = expected_docnos or [None] * len(documents)
         return [
-            Put(namespace, document.id, document.fields, own, docno)
-            for document, own, docno in zip(documents, vectors, replaced, strict=True)
+            Put(namespace, document.id, document.json or document.fields, own, docno)
+            for document, own, docno in zip(documents, vectors, expected, strict=True)
         ]
 
     def _embed(
-        self, name: str, documents: Sequence[PendingDocument], vectors: Sequence[dict[str, bytes]]
+        self,
+        name: str,
+        documents: Sequence[PendingDocument],
+        vectors: Sequence[dict[str, bytes]],
     ) -> None:
+        """Add the missing vectors of one field."""
         texts = [
             (own, document.fields.get(name))
             for document, own in zip(documents, vectors, strict=True)

@@ -1,7 +1,7 @@
-"""What comes in: JSON or parameters, read into the shape that a request must have.
+"""Decoding of request bodies and parameters into typed structs, and the bodies of errors.
 
-`ValueError` says what is wrong with it. Whatever is behind this line is JSON: no NaN, no half of a
-surrogate pair, no key that is not a text.
+`ValueError` says what is wrong with a request. What passes is valid JSON: no NaN, no lone
+surrogates, no keys that are not strings.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from service.embedded.errors import EngineError
+
 ShapeT = TypeVar("ShapeT")
 
 MAX_TOP_K, MAX_IDS, MAX_WRITTEN, PAGE = 10_000, 1_000, 1_000, 100
+MAX_SPARSE_VALUES = 2_048
+GRPC_CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
+GRPC_INTERNAL = 13
 
 TopK = Annotated[int, Meta(ge=1, le=MAX_TOP_K)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_TOP_K)]
@@ -24,15 +29,17 @@ Filter = dict[str, Any]
 
 
 class Sparse(msgspec.Struct):
-    """A sparse vector as it is written."""
+    """A sparse vector."""
 
     indices: Annotated[
-        list[Annotated[int, Meta(ge=0, lt=1 << 32)]], Meta(min_length=1, max_length=2_048)
+        list[Annotated[int, Meta(ge=0, lt=1 << 32)]],
+        Meta(min_length=1, max_length=MAX_SPARSE_VALUES),
     ]
     values: list[float]
 
 
 def read(body: bytes, shape: type[ShapeT]) -> ShapeT:
+    """Decode a JSON body."""
     try:
         return msgspec.json.decode(body, type=shape)
     except RecursionError:
@@ -40,19 +47,25 @@ def read(body: bytes, shape: type[ShapeT]) -> ShapeT:
     except UnicodeError:
         raise ValueError("the body is not UTF-8") from None
     except msgspec.DecodeError as exc:
-        raise ValueError(f"the body can't be used: {exc}") from None
+        raise ValueError(f"the body is invalid: {exc}") from None
 
 
 def read_parameters(given: Mapping[str, Any], shape: type[ShapeT]) -> ShapeT:
-    """Of an address: numbers may be texts there."""
-    return read_value(given, shape, "the parameters can't be used", strict=False)
+    """Convert query parameters, in which numbers may be strings."""
+    return read_value(given, shape, "the parameters are invalid", strict=False)
 
 
 def read_value(given: Any, shape: type[ShapeT], what: str, *, strict: bool = True) -> ShapeT:
-    """A part of a body, whose shape depends on the index."""
+    """Convert a part of a body whose shape depends on the schema."""
     try:
         return msgspec.convert(given, shape, strict=strict)
     except UnicodeError:
         raise ValueError(f"{what}: it is not UTF-8") from None
     except msgspec.ValidationError as exc:
         raise ValueError(f"{what}: {exc}") from None
+
+
+def error_body(error: EngineError) -> dict[str, Any]:
+    """The body of an error response, with a gRPC code."""
+    code = GRPC_CODES.get(error.status, GRPC_INTERNAL)
+    return {"code": code, "message": error.message, "details": []}

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
-from service.embedded.paging import decode_token, page_of_ids, pagination
+from service.embedded.paging import cut_page, decode_token, pagination
 from service.embedded.pinecone_api import similarity
 from service.embedded.pinecone_api.bodies import PAGE, Filter, Ids, Limit, PageSize, TopK, read
 from service.embedded.pinecone_api.clauses import AnyClause, parse_score_by
@@ -80,7 +80,7 @@ async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, 
             raise ValueError("the filter is empty; it needs a condition")
         check_filter_fields(index.schema, asked.filter)
         found, last = await page_where(
-            index, space, asked.filter, asked.pagination_token, asked.limit or PAGE
+            index, space, asked.filter, decode_token(asked.pagination_token), asked.limit or PAGE
         )
     elif asked.pagination_token is not None:
         raise ValueError("a pagination token goes with a filter only")
@@ -105,7 +105,7 @@ async def list_ids(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[st
     space, prefix = check_namespace(namespace), check_prefix(asked.prefix)
     limit, after = asked.limit or PAGE, decode_token(asked.pagination_token)
     ids = await index.read(lambda store: store.list_ids(space, prefix, after, limit + 1))
-    page, last = page_of_ids(ids, limit)
+    page, last = cut_page(ids, limit)
     return {
         "documents": [{"_id": id} for id in page],
         "namespace": namespace,

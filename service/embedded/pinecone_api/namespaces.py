@@ -9,7 +9,7 @@ import msgspec
 
 from service.embedded.errors import EngineError
 from service.embedded.index import EmbeddedIndex
-from service.embedded.paging import decode_token, page_of_ids, pagination
+from service.embedded.paging import cut_page, decode_token, pagination
 from service.embedded.pinecone_api.bodies import PAGE, PageSize, read, read_parameters
 from service.embedded.pinecone_api.validation import (
     DEFAULT_NAMESPACE,
@@ -60,7 +60,7 @@ async def listed(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[st
     prefix, after = check_prefix(asked.prefix), decode_token(asked.pagination_token)
     counts = {name: count for name, count in (await _all(index)).items() if name.startswith(prefix)}
     rest = sorted(name for name in counts if name > after)
-    page, last = page_of_ids(rest[: asked.limit + 1], asked.limit)
+    page, last = cut_page(rest[: asked.limit + 1], asked.limit)
     return {
         "namespaces": [_described(name, counts[name]) for name in page],
         "total_count": len(counts),

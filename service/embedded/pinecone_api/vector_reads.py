@@ -9,7 +9,7 @@ import msgspec
 
 from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
-from service.embedded.paging import decode_token, page_of_ids, pagination
+from service.embedded.paging import cut_page, decode_token, pagination
 from service.embedded.pinecone_api import similarity
 from service.embedded.pinecone_api.bodies import (
     PAGE,
@@ -118,7 +118,7 @@ async def fetch_by_metadata(index: EmbeddedIndex, body: bytes) -> dict[str, Any]
         raise ValueError("the filter is empty; it needs a condition")
     check_filter_fields(index.schema, asked.filter)
     found, last = await page_where(
-        index, namespace, asked.filter, asked.pagination_token, asked.limit
+        index, namespace, asked.filter, decode_token(asked.pagination_token), asked.limit
     )
     await index.read(lambda store: store.load_vectors(found))
     return {**_fetched(index, asked.namespace, found), **pagination(last)}
@@ -129,7 +129,7 @@ async def list_ids(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[
     namespace, prefix = check_namespace(asked.namespace), check_prefix(asked.prefix)
     after = decode_token(asked.pagination_token)
     ids = await index.read(lambda store: store.list_ids(namespace, prefix, after, asked.limit + 1))
-    page, last = page_of_ids(ids, asked.limit)
+    page, last = cut_page(ids, asked.limit)
     return {
         "vectors": [{"id": id} for id in page],
         "namespace": asked.namespace or "",

@@ -20,12 +20,13 @@ REPLACE INTO facts SELECT 'log_starts_after', CAST(max(?, coalesce(
 class Put:
     """Write a record, replacing the one with the same id.
 
-    With `expected_docno`, fail with `VersionConflict` unless that version is the current one.
+    `fields` may be JSON already. With `expected_docno`, fail with `VersionConflict` unless that
+    version is the current one.
     """
 
     namespace: str
     id: str
-    fields: Mapping[str, Any]
+    fields: Mapping[str, Any] | bytes
     vectors: Mapping[str, bytes] = field(default_factory=dict)
     expected_docno: int | None = None
 
@@ -160,9 +161,10 @@ def _delete(connection: sqlite3.Connection, where: str, *values: Any) -> int:
 
 
 def _insert(connection: sqlite3.Connection, put: Put) -> None:
+    fields = put.fields if isinstance(put.fields, bytes) else orjson.dumps(put.fields)
     docno = connection.execute(
         "INSERT INTO documents (namespace, id, fields) VALUES (?, ?, ?)",
-        (put.namespace, put.id, orjson.dumps(put.fields)),
+        (put.namespace, put.id, fields),
     ).lastrowid
     connection.executemany(
         "INSERT INTO vectors VALUES (?, ?, ?)",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.errors import EngineError
+from service.embedded.pinecone_api.bodies import error_body
 from service.embedded.pinecone_api.routes import answer
 from service.embedded.schema import DenseField, Schema, SparseField, TextField
 from tests.embedded.pinecone_api.calls import opened
@@ -181,7 +182,7 @@ async def ask(
         return answered
     assert refusal.status in {400, 404, 409, 501}, refusal
     assert len(refusal.message) > 10
-    orjson.dumps(refusal.body)
+    orjson.dumps(error_body(refusal))
     return None
 
 
