@@ -1,4 +1,4 @@
-"""The filters of requests: checked by the fields that the index has."""
+"""Validation of filters by the schema of an index."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from service.indexes.filters import LOGIC, MATCH, check_filter, shown
 
 
 def check_filter_fields(schema: Schema, filter: Mapping[str, Any] | None) -> None:
-    """`ValueError` says why a filter can't be used."""
+    """Raise `ValueError` if a filter is invalid or compares a vector field."""
     if filter is None:
         return
     check_filter(filter)
     for name, _ in _conditions(filter):
         if name in schema.dense_fields or name in schema.sparse_fields:
-            raise ValueError(f"{shown(name)} holds vectors, and no filter can speak of them")
+            raise ValueError(f"{shown(name)} holds vectors, which can't be filtered by")
 
 
 def check_selector(schema: Schema, filter: Mapping[str, Any] | None) -> None:
-    """Of what is to be changed or deleted. As with Pinecone, texts can't select that."""
+    """Raise `ValueError` if a filter can't select records to update or delete.
+
+    As in Pinecone, it can't search texts.
+    """
     if filter is None:
         return
     if not filter:
-        raise ValueError("the filter is empty; to mean everything, say so")
+        raise ValueError("the filter is empty; give it a condition")
     check_filter_fields(schema, filter)
     for name, condition in _conditions(filter):
         if isinstance(condition, Mapping) and not MATCH.isdisjoint(condition):
             raise ValueError(
-                f"{shown(name)}: words of a text can't select what is changed or deleted"
+                f"{shown(name)}: a text search can't select records to update or delete"
             )
 
 

@@ -1,4 +1,4 @@
-"""A document as it is written in the documents dialect: its vectors stand among its fields."""
+"""Parsing of documents in the documents dialect, where vectors are fields like any other."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def parse_document(
     given: Mapping[str, Any],
     embedded: Mapping[str, bytes] | None = None,
 ) -> PendingDocument:
-    """Checked by the schema. Texts that are `embedded` already are not embedded anew."""
+    """Validate a document by the schema. `embedded` has vectors of its texts, if known."""
     schema = index.schema
     id = check_id(id)
-    whose = f"record {shown(id)}"
+    label = f"record {shown(id)}"
     fields = dict(given)
     vectors = dict(embedded or {})
     for name in schema.dense_fields.keys() & fields.keys():
         dimension = index.dimensions[name]
-        vectors[name] = encode_dense(fields.pop(name), schema, name, dimension, whose)
+        vectors[name] = encode_dense(fields.pop(name), schema, name, dimension, label)
     for name in set(schema.sparse_fields) & fields.keys():
-        vectors[name] = encode_sparse(fields.pop(name), name, whose)
-    check_fields(schema, fields, whose)
+        vectors[name] = encode_sparse(fields.pop(name), name, label)
+    check_fields(schema, fields, label)
     if missing := [name for name in schema.dense_fields if name not in vectors]:
-        raise ValueError(f"{whose} lacks the field {shown(missing[0])}, a dense vector")
+        raise ValueError(f"{label} lacks the field {shown(missing[0])}, a dense vector")
     if missing := [name for name in schema.semantic_fields if name not in fields]:
-        raise ValueError(f"{whose} lacks the field {shown(missing[0])}, a text")
+        raise ValueError(f"{label} lacks the field {shown(missing[0])}, a text")
     if not vectors and not schema.text_fields.keys() & fields.keys():
-        raise ValueError(f"{whose} has none of the fields that can be searched")
+        raise ValueError(f"{label} has none of the fields that can be searched")
     return PendingDocument(id, fields, vectors)

@@ -1,4 +1,4 @@
-"""Reading in the documents dialect: fields of every kind, each searched in its own way."""
+"""Reads in the documents dialect: search, fetch and list."""
 
 from __future__ import annotations
 
@@ -56,74 +56,83 @@ class Listing(msgspec.Struct):
 
 
 async def search(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
-    asked = read(body, Search)
-    check_filter_fields(index.schema, asked.filter)
-    ranking = parse_score_by(index, asked.score_by)
+    request = read(body, Search)
+    check_filter_fields(index.schema, request.filter)
+    query = parse_score_by(index, request.score_by)
     space = check_namespace(namespace)
-    found = await similarity.search(index, space, [ranking], asked.top_k, asked.filter)
-    wanted = asked.include_fields or ()
-    await _with_raw_vectors(index, [each for each, _ in found], wanted)
+    found = await similarity.search(index, space, [query], request.top_k, request.filter)
+    names = request.include_fields or ()
+    await _load_vectors(index, [each for each, _ in found], names)
     matches = [
-        {**_shown(index, each, wanted), "_id": each.id, "_score": score} for each, score in found
+        {**_document_body(index, each, names), "_id": each.id, "_score": score}
+        for each, score in found
     ]
     return {"matches": matches, "namespace": namespace, "usage": USAGE}
 
 
 async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
-    asked = read(body, Fetch)
+    request = read(body, Fetch)
     space = check_namespace(namespace)
-    if (asked.ids is None) == (asked.filter is None):
-        raise ValueError("documents are fetched by ids or by filter: just one of them")
-    last = None
-    if asked.filter is not None:
-        if not asked.filter:
-            raise ValueError("the filter is empty; it needs a condition")
-        check_filter_fields(index.schema, asked.filter)
-        found, last = await page_where(
-            index, space, asked.filter, decode_token(asked.pagination_token), asked.limit or PAGE
+    if (request.ids is None) == (request.filter is None):
+        raise ValueError("give either ids or a filter to fetch documents")
+    last_id = None
+    if request.filter is not None:
+        if not request.filter:
+            raise ValueError("the filter is empty; give it a condition")
+        check_filter_fields(index.schema, request.filter)
+        found, last_id = await page_where(
+            index,
+            space,
+            request.filter,
+            decode_token(request.pagination_token),
+            request.limit or PAGE,
         )
-    elif asked.pagination_token is not None:
-        raise ValueError("a pagination token goes with a filter only")
+    elif request.pagination_token is not None:
+        raise ValueError("a pagination token is valid with a filter only")
     else:
-        ids = list(dict.fromkeys(check_id(id) for id in asked.ids or []))
+        ids = list(dict.fromkeys(check_id(id) for id in request.ids or []))
         by_id = {
             each.id: each for each in await index.read(lambda s: s.documents_by_id(space, ids))
         }
         found = [by_id[id] for id in ids if id in by_id]
-    wanted = asked.include_fields or ["*"]
-    await _with_raw_vectors(index, found, wanted)
+    names = request.include_fields or ["*"]
+    await _load_vectors(index, found, names)
     return {
-        "documents": {each.id: {**_shown(index, each, wanted), "_id": each.id} for each in found},
+        "documents": {
+            each.id: {**_document_body(index, each, names), "_id": each.id} for each in found
+        },
         "namespace": namespace,
         "usage": USAGE,
-        **pagination(last),
+        **pagination(last_id),
     }
 
 
 async def list_ids(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
-    asked = read(body, Listing)
-    space, prefix = check_namespace(namespace), check_prefix(asked.prefix)
-    limit, after = asked.limit or PAGE, decode_token(asked.pagination_token)
+    request = read(body, Listing)
+    space, prefix = check_namespace(namespace), check_prefix(request.prefix)
+    limit, after = request.limit or PAGE, decode_token(request.pagination_token)
     ids = await index.read(lambda store: store.list_ids(space, prefix, after, limit + 1))
-    page, last = cut_page(ids, limit)
+    page, last_id = cut_page(ids, limit)
     return {
         "documents": [{"_id": id} for id in page],
         "namespace": namespace,
         "usage": USAGE,
-        **pagination(last),
+        **pagination(last_id),
     }
 
 
-async def _with_raw_vectors(
-    index: EmbeddedIndex, documents: Sequence[Document], wanted: Sequence[str]
+async def _load_vectors(
+    index: EmbeddedIndex, documents: Sequence[Document], names: Sequence[str]
 ) -> None:
-    brought = {*index.schema.dense_fields, *index.schema.sparse_fields}
-    if brought and ("*" in wanted or not brought.isdisjoint(wanted)):
+    vector_fields = {*index.schema.dense_fields, *index.schema.sparse_fields}
+    if vector_fields and ("*" in names or not vector_fields.isdisjoint(names)):
         await index.read(lambda store: store.load_vectors(documents))
 
 
-def _shown(index: EmbeddedIndex, document: Document, wanted: Sequence[str]) -> Mapping[str, Any]:
-    fields = select_fields(document.fields, wanted)
+def _document_body(
+    index: EmbeddedIndex, document: Document, names: Sequence[str]
+) -> Mapping[str, Any]:
+    fields = select_fields(document.fields, names)
     if not document.vectors:
         return fields
-    return {**fields, **select_fields(raw_vectors(index.schema, document), wanted)}
+    return {**fields, **select_fields(raw_vectors(index.schema, document), names)}

@@ -1,4 +1,4 @@
-"""Writing in the documents dialect: documents are replaced, patched and deleted."""
+"""Writes in the documents dialect: upsert, update and delete."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Delete(msgspec.Struct):
 
 
 class Patch(msgspec.Struct):
-    """What changes in a document."""
+    """The fields of a document to set and to remove."""
 
     fields: dict[str, Any]
     removed: list[str] = []
@@ -55,30 +55,30 @@ async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str,
     documents = [
         parse_document(index, each.pop("_id", None), each) for each in read(body, Upsert).documents
     ]
-    _check_differ([document.id for document in documents])
+    _check_unique([document.id for document in documents])
     await index.upsert(check_namespace(namespace), documents)
     return {"upserted_count": len(documents)}
 
 
 async def update(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
-    asked = read(body, Update)
+    request = read(body, Update)
     space = check_namespace(namespace)
-    if asked.documents is not None:
-        if asked.filter is not None or asked.set_fields or asked.remove_fields:
-            raise ValueError("documents are updated each by its id, or all by a filter")
-        ids = [check_id(each.pop("_id", None)) for each in asked.documents]
-        _check_differ(ids)
-        patches = dict(zip(ids, map(_patch_of, asked.documents), strict=True))
+    if request.documents is not None:
+        if request.filter is not None or request.set_fields or request.remove_fields:
+            raise ValueError("give either documents or a filter to update")
+        ids = [check_id(each.pop("_id", None)) for each in request.documents]
+        _check_unique(ids)
+        patches = dict(zip(ids, map(_patch_of, request.documents), strict=True))
         await index.update(space, ids, lambda each: _patched(index, each, patches[each.id]))
         return {}
-    if asked.filter is None:
-        raise ValueError("documents are updated each by its id, or all by a filter")
-    check_selector(index.schema, asked.filter)
-    patch = _checked(Patch(asked.set_fields or {}, asked.remove_fields or []))
+    if request.filter is None:
+        raise ValueError("give either documents or a filter to update")
+    check_selector(index.schema, request.filter)
+    patch = _checked(Patch(request.set_fields or {}, request.remove_fields or []))
     if not patch.fields and not patch.removed:
-        raise ValueError("an update by filter sets fields, removes fields, or both")
+        raise ValueError("an update by filter needs set_fields, remove_fields or both")
     matched = await update_where(
-        index, space, asked.filter, lambda each: _patched(index, each, patch)
+        index, space, request.filter, lambda each: _patched(index, each, patch)
     )
     return {"matched_records": matched}
 
@@ -88,7 +88,7 @@ def _patch_of(given: dict[str, Any]) -> Patch:
     if removed is None:
         removed = []
     if not isinstance(removed, list) or not all(isinstance(name, str) for name in removed):
-        raise ValueError("_remove_fields is a list of the fields' names")
+        raise ValueError("_remove_fields must be a list of field names")
     return _checked(Patch(given, removed))
 
 
@@ -96,38 +96,38 @@ def _checked(patch: Patch) -> Patch:
     if "_id" in patch.fields or "_id" in patch.removed:
         raise ValueError("the _id of a document can't be changed")
     if both := patch.fields.keys() & set(patch.removed):
-        raise ValueError(f"the field {shown(min(both))} can't be both set and removed")
+        raise ValueError(f"the field {shown(min(both))} can't be set and removed at once")
     return patch
 
 
 def _patched(index: EmbeddedIndex, document: Document, patch: Patch) -> PendingDocument:
     schema = index.schema
-    whole = {**document.fields, **raw_vectors(schema, document), **patch.fields}
-    left = {name: value for name, value in whole.items() if name not in patch.removed}
+    merged = {**document.fields, **raw_vectors(schema, document), **patch.fields}
+    remaining = {name: value for name, value in merged.items() if name not in patch.removed}
     kept = {
         name: document.vectors[name]
         for name in schema.semantic_fields
-        if name in document.vectors and name in left and name not in patch.fields
+        if name in document.vectors and name in remaining and name not in patch.fields
     }
-    return parse_document(index, document.id, left, kept)
+    return parse_document(index, document.id, remaining, kept)
 
 
 async def delete(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
-    asked = read(body, Delete)
+    request = read(body, Delete)
     space = check_namespace(namespace)
-    if (asked.ids is not None) + bool(asked.delete_all) + (asked.filter is not None) != 1:
-        raise ValueError("a delete is by ids, by filter or of all: just one of them")
-    if asked.filter is not None:
-        check_selector(index.schema, asked.filter)
-        return {"matched_records": await index.delete_where(space, asked.filter)}
-    if asked.delete_all:
+    if (request.ids is not None) + bool(request.delete_all) + (request.filter is not None) != 1:
+        raise ValueError("give exactly one of ids, filter and delete_all to delete")
+    if request.filter is not None:
+        check_selector(index.schema, request.filter)
+        return {"matched_records": await index.delete_where(space, request.filter)}
+    if request.delete_all:
         await index.clear_namespace(space)
     else:
-        await index.delete(space, [check_id(id) for id in asked.ids or []])
+        await index.delete(space, [check_id(id) for id in request.ids or []])
     return {}
 
 
-def _check_differ(ids: Sequence[str]) -> None:
+def _check_unique(ids: Sequence[str]) -> None:
     if len(set(ids)) < len(ids):
         twice = next(id for at, id in enumerate(ids) if id in ids[:at])
-        raise ValueError(f"the id {shown(twice)} stands there twice")
+        raise ValueError(f"the id {shown(twice)} is given twice")

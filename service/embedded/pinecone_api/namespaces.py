@@ -1,4 +1,4 @@
-"""Namespaces: created by name or by the first record in them."""
+"""Namespaces, which are created by name or by their first record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.embedded.pinecone_api.validation import (
 
 
 class Create(msgspec.Struct):
-    """The body of a namespace that is created. Every field can be filtered by, schema or not."""
+    """The body of a creation. `schema` has no effect: every field can be filtered by."""
 
     name: str
     schema: dict[str, Any] | None = None
@@ -36,8 +36,8 @@ class Listing(msgspec.Struct, rename="camel"):
 async def create(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     name = check_namespace(read(body, Create).name)
     if name == DEFAULT_NAMESPACE:
-        raise ValueError("a namespace that is created needs a name of its own")
-    if name in await _all(index):
+        raise ValueError("the default namespace can't be created; give another name")
+    if name in await _counts(index):
         raise EngineError(409, f"the namespace {name!r} exists already")
     await index.create_namespace(name)
     return _described(name, 0)
@@ -55,25 +55,27 @@ async def delete(index: EmbeddedIndex, namespace: str) -> dict[str, Any]:
     return {}
 
 
-async def listed(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    asked = read_parameters(parameters, Listing)
-    prefix, after = check_prefix(asked.prefix), decode_token(asked.pagination_token)
-    counts = {name: count for name, count in (await _all(index)).items() if name.startswith(prefix)}
-    rest = sorted(name for name in counts if name > after)
-    page, last = cut_page(rest[: asked.limit + 1], asked.limit)
+async def list_namespaces(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    request = read_parameters(parameters, Listing)
+    prefix, after = check_prefix(request.prefix), decode_token(request.pagination_token)
+    counts = {
+        name: count for name, count in (await _counts(index)).items() if name.startswith(prefix)
+    }
+    following = sorted(name for name in counts if name > after)
+    page, last_id = cut_page(following[: request.limit + 1], request.limit)
     return {
         "namespaces": [_described(name, counts[name]) for name in page],
         "total_count": len(counts),
-        **pagination(last),
+        **pagination(last_id),
     }
 
 
-async def _all(index: EmbeddedIndex) -> dict[str, int]:
+async def _counts(index: EmbeddedIndex) -> dict[str, int]:
     return await index.read(lambda store: store.namespace_counts())
 
 
 async def _count(index: EmbeddedIndex, name: str) -> int:
-    counts = await _all(index)
+    counts = await _counts(index)
     if name not in counts:
         raise EngineError(404, f"there is no namespace {name!r}")
     return counts[name]

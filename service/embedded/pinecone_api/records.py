@@ -1,4 +1,4 @@
-"""The records dialect: texts in, records out. The index embeds."""
+"""The records dialect, in which the index embeds texts."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ MAX_RECORDS, MAX_FIELDS = 96, 100
 
 
 class Inputs(msgspec.Struct):
-    """A text that is searched for."""
+    """The text to search for."""
 
     text: str
 
 
 class Vector(msgspec.Struct):
-    """A vector that is searched for."""
+    """The vector to search for."""
 
     values: list[float] | None = None
     sparse_indices: list[int] | None = None
@@ -43,14 +43,14 @@ class Vector(msgspec.Struct):
 
 
 class MatchTerms(msgspec.Struct):
-    """Words that every hit must have."""
+    """Words that every hit must contain."""
 
     terms: Annotated[list[str], Meta(min_length=1)]
     strategy: Literal["all"] = "all"
 
 
 class Query(msgspec.Struct):
-    """What is searched for."""
+    """The query: by text, by vector or by the id of a record."""
 
     top_k: TopK
     inputs: Inputs | None = None
@@ -61,7 +61,7 @@ class Query(msgspec.Struct):
 
 
 class Rerank(msgspec.Struct):
-    """How the hits are to be put into another order."""
+    """Reranking of the hits."""
 
     model: str
     rank_fields: Annotated[list[str], Meta(min_length=1)]
@@ -78,7 +78,7 @@ class Search(msgspec.Struct):
 
 
 async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
-    """NDJSON: a record in each line."""
+    """Write records, which are NDJSON: one in each line."""
     records = [
         _record(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()
     ]
@@ -96,28 +96,28 @@ def _record(number: int, line: bytes) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"line {number} is not JSON: {exc}") from None
     if not isinstance(record, dict):
         raise ValueError(f"line {number} is not a JSON object")  # noqa: TRY004 - a value in a request
-    also = record.pop("id", None)
-    return record.pop("_id", also), drop_nulls(record)
+    alias = record.pop("id", None)
+    return record.pop("_id", alias), drop_nulls(record)
 
 
 async def search(
     index: EmbeddedIndex, reranker: Reranker | None, namespace: str, body: bytes
 ) -> dict[str, Any]:
-    asked = read(body, Search)
-    query = asked.query
+    request = read(body, Search)
+    query = request.query
     check_filter_fields(index.schema, query.filter)
     space = check_namespace(namespace)
-    if asked.rerank is not None:
-        reranker = _checked_reranker(reranker, asked.rerank, query)
-    rankings = await _rankings(index, space, query)
-    filter = _with_terms(query, rankings)
-    found = await similarity.search(index, space, rankings, query.top_k, filter)
+    if request.rerank is not None:
+        reranker = _checked_reranker(reranker, request.rerank, query)
+    queries = await _rankings(index, space, query)
+    filter = _with_terms(query, queries)
+    found = await similarity.search(index, space, queries, query.top_k, filter)
     usage = {"read_units": 1}
-    if asked.rerank is not None and reranker is not None:
-        found, usage["rerank_units"] = await _reranked(reranker, asked.rerank, query, found)
-    wanted = asked.fields or ["*"]
+    if request.rerank is not None and reranker is not None:
+        found, usage["rerank_units"] = await _reranked(reranker, request.rerank, query, found)
+    names = request.fields or ["*"]
     hits = [
-        {"_id": each.id, "_score": score, "fields": select_fields(each.fields, wanted)}
+        {"_id": each.id, "_score": score, "fields": select_fields(each.fields, names)}
         for each, score in found
     ]
     return {"result": {"hits": hits}, "usage": usage}
@@ -126,11 +126,11 @@ async def search(
 async def _rankings(index: EmbeddedIndex, namespace: str, query: Query) -> Sequence[IndexQuery]:
     given = [each for each in (query.inputs, query.vector, query.id) if each is not None]
     if len(given) != 1:
-        raise ValueError("a search is by inputs, by a vector or by an id: just one of them")
+        raise ValueError("give exactly one of inputs, vector and id")
     if query.inputs is not None:
         return [_by_text(index, query.inputs.text, query.match_terms)]
     if query.match_terms is not None:
-        raise ValueError("match_terms go with inputs only")
+        raise ValueError("match_terms is valid with inputs only")
     if query.id is not None:
         return await similarity.queries_by_record(index, namespace, query.id)
     return _by_vector(index, query.vector or Vector())
@@ -147,50 +147,50 @@ def _by_vector(index: EmbeddedIndex, given: Vector) -> list[IndexQuery]:
     sparse = None
     if given.sparse_indices is not None or given.sparse_values is not None:
         parts = {"indices": given.sparse_indices, "values": given.sparse_values}
-        sparse = read_value(parts, Sparse, "the sparse vector can't be used")
-    rankings = similarity.queries_by_vectors(index, given.values, sparse)
-    if not rankings:
+        sparse = read_value(parts, Sparse, "the sparse vector is invalid")
+    queries = similarity.queries_by_vectors(index, given.values, sparse)
+    if not queries:
         raise ValueError("the vector has neither values nor sparse values")
-    return rankings
+    return queries
 
 
-def _with_terms(query: Query, rankings: Sequence[IndexQuery]) -> Filter | None:
-    """What is ranked by meaning is asked for words by a filter."""
-    if query.match_terms is None or not isinstance(rankings[0], SemanticQuery):
+def _with_terms(query: Query, queries: Sequence[IndexQuery]) -> Filter | None:
+    """A semantic query requires `match_terms` by a filter; a lexical one has them itself."""
+    if query.match_terms is None or not isinstance(queries[0], SemanticQuery):
         return query.filter
-    required = {rankings[0].field: {"$match_all": " ".join(query.match_terms.terms)}}
+    required = {queries[0].field: {"$match_all": " ".join(query.match_terms.terms)}}
     return {"$and": [query.filter, required]} if query.filter else required
 
 
-def _checked_reranker(reranker: Reranker | None, asked: Rerank, query: Query) -> Reranker:
+def _checked_reranker(reranker: Reranker | None, request: Rerank, query: Query) -> Reranker:
     if reranker is None:
-        raise ValueError("this index has no reranker, so it can't rerank inside of a search")
-    if asked.model != reranker.model:
+        raise ValueError("this index has no reranker; leave rerank out")
+    if request.model != reranker.model:
         raise ValueError(
-            f"{asked.model!r} is not the reranker of this index: {reranker.model!r} is"
+            f"{request.model!r} is not the reranker of this index: {reranker.model!r} is"
         )
     if query.top_k > reranker.max_documents:
         raise ValueError(f"{reranker.model} reranks at most {reranker.max_documents} hits")
-    if asked.query is None and query.inputs is None:
-        raise ValueError("rerank needs a query, as the search has no text")
+    if request.query is None and query.inputs is None:
+        raise ValueError("rerank needs a query, because the search has no text")
     return reranker
 
 
 async def _reranked(
-    reranker: Reranker, asked: Rerank, query: Query, found: similarity.Ranked
+    reranker: Reranker, request: Rerank, query: Query, found: similarity.Ranked
 ) -> tuple[similarity.Ranked, int]:
     if not found:
         return found, 0
-    text = asked.query if asked.query is not None else query.inputs.text if query.inputs else ""
+    text = request.query if request.query is not None else query.inputs.text if query.inputs else ""
     texts = [
         "\n".join(
-            value for name in asked.rank_fields if isinstance(value := each.fields.get(name), str)
+            value for name in request.rank_fields if isinstance(value := each.fields.get(name), str)
         )
         for each, _ in found
     ]
     try:
         ranking = await reranker.rerank(text, texts)
-    except (OSError, ValueError) as exc:  # neither our files nor the caller's mistake
+    except (OSError, ValueError) as exc:  # not an error of the files or of the caller
         raise EngineError(503, "the reranker failed") from exc
     best = [(found[at][0], score) for at, score in ranking.order]
-    return best[: asked.top_n or query.top_k], ranking.units
+    return best[: request.top_n or query.top_k], ranking.units

@@ -1,4 +1,4 @@
-"""Which address of the data plane is answered by what."""
+"""Routing of data plane requests by method and path."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BY_BODY: dict[tuple[str, str], ByBody] = {
 BY_PARAMETERS: dict[tuple[str, str], ByParameters] = {
     ("GET", "/vectors/fetch"): vector_reads.fetch,
     ("GET", "/vectors/list"): vector_reads.list_ids,
-    ("GET", "/namespaces"): namespaces.listed,
+    ("GET", "/namespaces"): namespaces.list_namespaces,
 }
 IN_NAMESPACE: dict[tuple[str, str], InNamespace] = {
     ("records", "upsert"): records.upsert,
@@ -48,7 +48,9 @@ IN_NAMESPACE: dict[tuple[str, str], InNamespace] = {
     ("documents", "update"): document_writes.update,
     ("documents", "list"): document_reads.list_ids,
 }
-ADDRESS = re.compile(r"/(records)/namespaces/([^/]+)/(\w+)|/namespaces/([^/]+)/(documents)/(\w+)")
+NAMESPACE_ROUTE = re.compile(
+    r"/(records)/namespaces/([^/]+)/(\w+)|/namespaces/([^/]+)/(documents)/(\w+)"
+)
 NAMESPACE = re.compile(r"/namespaces/([^/]+)")
 
 
@@ -60,17 +62,17 @@ async def answer(
     body: bytes,
     reranker: Reranker | None = None,
 ) -> Answer:
-    """The body of the answer; `EngineError` says why there is none.
+    """The response body; raises `EngineError` if there is none.
 
-    The path is as it is sent, so that a namespace may have a slash in it. `reranker` is for
-    searches that ask for one.
+    `path` is percent-encoded, so that a namespace may contain a slash. `reranker` is for searches
+    that request one.
     """
     with engine_errors():
         if by_body := BY_BODY.get((method, path)):
             return await by_body(index, body)
         if by_parameters := BY_PARAMETERS.get((method, path)):
             return await by_parameters(index, parameters)
-        if method == "POST" and (found := ADDRESS.fullmatch(path)):
+        if method == "POST" and (found := NAMESPACE_ROUTE.fullmatch(path)):
             kind, namespace, verb = found[1] or found[5], found[2] or found[4], found[3] or found[6]
             if (kind, verb) == ("records", "search"):
                 return await records.search(index, reranker, unquote(namespace), body)
@@ -82,5 +84,7 @@ async def answer(
             if method == "DELETE":
                 return await namespaces.delete(index, unquote(found[1]))
         if path.startswith("/bulk/imports"):
-            raise EngineError(501, "this index imports nothing from a bucket; upsert the records")
-        raise EngineError(404, f"{method} {path} is not an address of the data plane")
+            raise EngineError(
+                501, "this index imports nothing from object storage; upsert the records"
+            )
+        raise EngineError(404, f"{method} {path} is not a route of the data plane")

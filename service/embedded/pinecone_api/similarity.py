@@ -1,8 +1,8 @@
-"""What is like a vector, like a sparse one, like both, or like a record.
+"""Search by a dense vector, a sparse vector, both, or the vectors of a record.
 
-Both at once is the sum of both products. The best of either are added up, more and more of them,
-until whatever is further down in both can't come up to the sums that are found; past `WIDEST` of
-each it is good enough.
+The score of a hybrid search is the sum of both dot products. The best hits of each query are summed
+and their number is increased until no other document can exceed the sums found. It ends at
+`MAX_WIDTH` hits of each query, where the result may be approximate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from service.embedded.queries import DenseQuery, IndexQuery, SparseQuery
 from service.embedded.storage.store import Document
 from service.embedded.vectors.sparse import unpack
 
-FIRST, WIDER, WIDEST = 200, 4, MAX_TOP_K
+MIN_WIDTH, WIDENING, MAX_WIDTH = 200, 4, MAX_TOP_K
 
 Ranked = list[tuple[Document, float]]
 
@@ -34,14 +34,14 @@ Ranked = list[tuple[Document, float]]
 def queries_by_vectors(
     index: EmbeddedIndex, values: Sequence[float] | None, sparse: Sparse | None
 ) -> list[IndexQuery]:
-    """An empty dense vector is none."""
-    rankings: list[IndexQuery] = []
+    """The queries of a search by vectors. An empty dense vector counts as not given."""
+    queries: list[IndexQuery] = []
     if values:
         field = only_field(list(index.dense), "dense")
-        rankings.append(dense_query(index, field, values))
+        queries.append(dense_query(index, field, values))
     if sparse is not None:
-        rankings.append(sparse_query(only_field(list(index.sparse), "sparse"), sparse))
-    return rankings
+        queries.append(sparse_query(only_field(list(index.sparse), "sparse"), sparse))
+    return queries
 
 
 def dense_query(index: EmbeddedIndex, field: str, values: Sequence[float]) -> DenseQuery:
@@ -55,26 +55,26 @@ def sparse_query(field: str, sparse: Sparse) -> SparseQuery:
 
 
 async def queries_by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[IndexQuery]:
-    """By the vectors of a record; nothing, if there is no such record."""
+    """The queries of a search by the vectors of a record; none if it does not exist."""
     dense = only_field(list(index.dense), "dense") if index.dense else None
     sparse = only_field(list(index.sparse), "sparse") if index.sparse else None
     if dense is None and sparse is None:
-        raise ValueError("this index has no vectors that a record could be compared by")
+        raise ValueError("this index has no vectors to compare a record by")
     if dense is not None and metric_of(index.schema, dense) != "dotproduct":
-        sparse = None  # products can't be added to it
-    rankings: list[IndexQuery] = []
+        sparse = None  # a dot product can't be added to another metric
+    queries: list[IndexQuery] = []
     for document in await documents_with_vectors(index, namespace, [check_id(id)]):
         if dense is not None and (raw := document.vectors.get(dense)):
-            rankings.append(DenseQuery(dense, np.frombuffer(raw, dtype=np.float32)))
+            queries.append(DenseQuery(dense, np.frombuffer(raw, dtype=np.float32)))
         if sparse is not None and (raw := document.vectors.get(sparse)):
-            rankings.append(SparseQuery(sparse, **decode_sparse(raw)))
-    return rankings
+            queries.append(SparseQuery(sparse, **decode_sparse(raw)))
+    return queries
 
 
 async def documents_with_vectors(
     index: EmbeddedIndex, namespace: str, ids: Sequence[str]
 ) -> list[Document]:
-    """The records with these ids, in the order in which they were asked for."""
+    """The documents with these ids, in the order of the ids."""
 
     def read() -> list[Document]:
         found = index.store.documents_by_id(namespace, ids)
@@ -88,63 +88,60 @@ async def documents_with_vectors(
 async def search(
     index: EmbeddedIndex,
     namespace: str,
-    rankings: Sequence[IndexQuery],
+    queries: Sequence[IndexQuery],
     top_k: int,
     filter: Mapping[str, Any] | None,
 ) -> Ranked:
-    """The best documents with their scores; none for no ranking."""
-    if not rankings:
+    """The best documents with their scores; none without a query."""
+    if not queries:
         return []
-    if len(rankings) > 1:
-        return await _search_both(index, namespace, rankings, top_k, filter)
-    return await index.search(namespace, rankings[0], top_k, filter)
+    if len(queries) > 1:
+        return await _search_hybrid(index, namespace, queries, top_k, filter)
+    return await index.search(namespace, queries[0], top_k, filter)
 
 
-async def _search_both(
+async def _search_hybrid(
     index: EmbeddedIndex,
     namespace: str,
-    rankings: Sequence[IndexQuery],
+    queries: Sequence[IndexQuery],
     top_k: int,
     filter: Mapping[str, Any] | None,
 ) -> Ranked:
-    for ranking in rankings:
-        if (
-            isinstance(ranking, DenseQuery)
-            and metric_of(index.schema, ranking.field) != "dotproduct"
-        ):
-            raise ValueError("only an index with the metric dotproduct takes both kinds of vectors")
-    wide = min(max(FIRST, WIDER * top_k), WIDEST)
+    for query in queries:
+        if isinstance(query, DenseQuery) and metric_of(index.schema, query.field) != "dotproduct":
+            raise ValueError(
+                "only an index with the metric dotproduct takes a dense and a sparse vector"
+            )
+    width = min(max(MIN_WIDTH, WIDENING * top_k), MAX_WIDTH)
     while True:
-        lists = [await index.search(namespace, each, wide, filter) for each in rankings]
-        best = await _summed(index, rankings, lists)
-        unfinished = [found for found in lists if len(found) >= wide]
-        # What is in neither list has no higher sum; without a vector it has 0 for its part.
-        below = sum(max(found[-1][1], 0.0) for found in unfinished)
-        reached = len(best) >= top_k and best[top_k - 1][1] >= below
-        if not unfinished or reached or wide == WIDEST:
-            return best[:top_k]
-        wide = min(wide * WIDER, WIDEST)
+        rankings = [await index.search(namespace, each, width, filter) for each in queries]
+        summed = await _sum_scores(index, queries, rankings)
+        truncated = [found for found in rankings if len(found) >= width]
+        # A document in neither list has no higher sum; one without a vector scores 0 there.
+        bound = sum(max(found[-1][1], 0.0) for found in truncated)
+        is_exact = len(summed) >= top_k and summed[top_k - 1][1] >= bound
+        if not truncated or is_exact or width == MAX_WIDTH:
+            return summed[:top_k]
+        width = min(width * WIDENING, MAX_WIDTH)
 
 
-async def _summed(
-    index: EmbeddedIndex, rankings: Sequence[IndexQuery], lists: Sequence[Ranked]
+async def _sum_scores(
+    index: EmbeddedIndex, queries: Sequence[IndexQuery], rankings: Sequence[Ranked]
 ) -> Ranked:
-    documents = {each.docno: each for found in lists for each, _ in found}
+    documents = {each.docno: each for found in rankings for each, _ in found}
     await index.read(lambda store: store.load_vectors(list(documents.values())))
-    scored = [
-        (each, sum(_score(ranking, each) for ranking in rankings)) for each in documents.values()
-    ]
+    scored = [(each, sum(_score(query, each) for query in queries)) for each in documents.values()]
     return sorted(scored, key=lambda pair: (-pair[1], pair[0].docno))
 
 
-def _score(ranking: IndexQuery, document: Document) -> float:
-    assert isinstance(ranking, DenseQuery | SparseQuery), "nothing else is summed up"  # noqa: S101
-    raw = document.vectors.get(ranking.field)
+def _score(query: IndexQuery, document: Document) -> float:
+    assert isinstance(query, DenseQuery | SparseQuery), "only these are combined"  # noqa: S101
+    raw = document.vectors.get(query.field)
     if not raw:
         return 0.0
-    if isinstance(ranking, DenseQuery):
-        return float(np.frombuffer(raw, dtype=np.float32) @ ranking.vector)
+    if isinstance(query, DenseQuery):
+        return float(np.frombuffer(raw, dtype=np.float32) @ query.vector)
     indices, values = unpack(raw)
-    weights = dict(zip(ranking.indices, ranking.values, strict=True))
+    weights = dict(zip(query.indices, query.values, strict=True))
     own = zip(indices.tolist(), values.tolist(), strict=True)
     return float(sum(weights.get(index, 0.0) * value for index, value in own))

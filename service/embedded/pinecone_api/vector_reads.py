@@ -1,4 +1,4 @@
-"""Reading in the vectors dialect: by id, by likeness and by filter."""
+"""Reads in the vectors dialect: query, fetch, list and statistics."""
 
 from __future__ import annotations
 
@@ -82,68 +82,70 @@ class Stats(msgspec.Struct):
 
 
 async def query(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
-    asked = read(body, Query)
-    namespace = check_namespace(asked.namespace)
-    check_filter_fields(index.schema, asked.filter)
-    if asked.id is None:
-        rankings = similarity.queries_by_vectors(index, asked.vector, asked.sparse_vector)
-        if not rankings:
+    request = read(body, Query)
+    namespace = check_namespace(request.namespace)
+    check_filter_fields(index.schema, request.filter)
+    if request.id is None:
+        queries = similarity.queries_by_vectors(index, request.vector, request.sparse_vector)
+        if not queries:
             raise ValueError("a query needs a vector, a sparse vector or an id")
-    elif asked.vector is None and asked.sparse_vector is None:
-        rankings = await similarity.queries_by_record(index, namespace, asked.id)
+    elif request.vector is None and request.sparse_vector is None:
+        queries = await similarity.queries_by_record(index, namespace, request.id)
     else:
-        raise ValueError("a query is by vector or by id, not by both")
-    found = await similarity.search(index, namespace, rankings, asked.top_k, asked.filter)
-    if asked.include_values:
+        raise ValueError("give a vector or an id to query by, not both")
+    found = await similarity.search(index, namespace, queries, request.top_k, request.filter)
+    if request.include_values:
         await index.read(lambda store: store.load_vectors([each for each, _ in found]))
     matches = []
     for document, score in found:
-        values = _values(index, document) if asked.include_values else {}
-        metadata = _metadata(document) if asked.include_metadata else {}
+        values = _values(index, document) if request.include_values else {}
+        metadata = _metadata(document) if request.include_metadata else {}
         matches.append({"id": document.id, "score": score, **values, **metadata})
-    return {"matches": matches, "namespace": asked.namespace or "", "usage": USAGE}
+    return {"matches": matches, "namespace": request.namespace or "", "usage": USAGE}
 
 
 async def fetch(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    asked = read_parameters(parameters, Fetch)
-    ids = [check_id(id) for id in asked.ids]
-    found = await similarity.documents_with_vectors(index, check_namespace(asked.namespace), ids)
-    return _fetched(index, asked.namespace, found)
+    request = read_parameters(parameters, Fetch)
+    ids = [check_id(id) for id in request.ids]
+    found = await similarity.documents_with_vectors(index, check_namespace(request.namespace), ids)
+    return _fetch_body(index, request.namespace, found)
 
 
 async def fetch_by_metadata(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
-    asked = read(body, FetchWhere)
-    namespace = check_namespace(asked.namespace)
-    if not asked.filter:
-        raise ValueError("the filter is empty; it needs a condition")
-    check_filter_fields(index.schema, asked.filter)
-    found, last = await page_where(
-        index, namespace, asked.filter, decode_token(asked.pagination_token), asked.limit
+    request = read(body, FetchWhere)
+    namespace = check_namespace(request.namespace)
+    if not request.filter:
+        raise ValueError("the filter is empty; give it a condition")
+    check_filter_fields(index.schema, request.filter)
+    found, last_id = await page_where(
+        index, namespace, request.filter, decode_token(request.pagination_token), request.limit
     )
     await index.read(lambda store: store.load_vectors(found))
-    return {**_fetched(index, asked.namespace, found), **pagination(last)}
+    return {**_fetch_body(index, request.namespace, found), **pagination(last_id)}
 
 
 async def list_ids(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    asked = read_parameters(parameters, Listing)
-    namespace, prefix = check_namespace(asked.namespace), check_prefix(asked.prefix)
-    after = decode_token(asked.pagination_token)
-    ids = await index.read(lambda store: store.list_ids(namespace, prefix, after, asked.limit + 1))
-    page, last = cut_page(ids, asked.limit)
+    request = read_parameters(parameters, Listing)
+    namespace, prefix = check_namespace(request.namespace), check_prefix(request.prefix)
+    after = decode_token(request.pagination_token)
+    ids = await index.read(
+        lambda store: store.list_ids(namespace, prefix, after, request.limit + 1)
+    )
+    page, last_id = cut_page(ids, request.limit)
     return {
         "vectors": [{"id": id} for id in page],
-        "namespace": asked.namespace or "",
+        "namespace": request.namespace or "",
         "usage": USAGE,
-        **pagination(last),
+        **pagination(last_id),
     }
 
 
 async def stats(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
-    asked = read(body or b"{}", Stats)
+    request = read(body or b"{}", Stats)
     counts = await index.read(lambda store: store.namespace_counts())
-    if asked.filter:
-        check_filter_fields(index.schema, asked.filter)
-        counts = {name: await index.count(name, asked.filter) for name in counts}
+    if request.filter:
+        check_filter_fields(index.schema, request.filter)
+        counts = {name: await index.count(name, request.filter) for name in counts}
     dense = next(iter(index.dense), None)
     about_dense = (
         {"dimension": index.dimensions[dense], "metric": metric_of(index.schema, dense)}
@@ -159,7 +161,7 @@ async def stats(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     }
 
 
-def _fetched(
+def _fetch_body(
     index: EmbeddedIndex, namespace: str | None, found: Sequence[Document]
 ) -> dict[str, Any]:
     vectors = {
@@ -178,6 +180,6 @@ def _values(index: EmbeddedIndex, document: Document) -> dict[str, Any]:
     values: dict[str, Any] = {"values": decode_dense(document.vectors.get(dense, b""))}
     if raw := document.vectors.get(sparse):
         values["sparseValues"] = decode_sparse(raw)
-    elif not values["values"]:  # the client asks for one of the two
+    elif not values["values"]:  # the client requires one of the two
         values["sparseValues"] = {"indices": [], "values": []}
     return values

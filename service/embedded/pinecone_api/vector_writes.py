@@ -1,4 +1,4 @@
-"""Writing in the vectors dialect: vectors with metadata are replaced, changed and deleted."""
+"""Writes in the vectors dialect: upsert, update and delete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.embedded.storage.store import Document
 
 
 class Item(msgspec.Struct, rename="camel"):
-    """A vector to be written."""
+    """A vector with its metadata."""
 
     id: str
     values: list[float] | None = None
@@ -63,45 +63,45 @@ class Delete(msgspec.Struct, rename="camel"):
 
 
 async def upsert(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
-    """Of several vectors with one id the last one stays."""
-    asked = read(body, Upsert)
-    documents = [_parse_item(index, each) for each in asked.vectors]
-    await index.upsert(check_namespace(asked.namespace), documents)
+    """Write vectors; of several with one id the last one wins."""
+    request = read(body, Upsert)
+    documents = [_parse_item(index, each) for each in request.vectors]
+    await index.upsert(check_namespace(request.namespace), documents)
     return {"upsertedCount": len(documents)}
 
 
 def _parse_item(index: EmbeddedIndex, item: Item) -> PendingDocument:
     id = check_id(item.id)
-    whose = f"vector {id!r}"
+    label = f"vector {id!r}"
     metadata = drop_nulls(item.metadata or {})
-    check_fields(index.schema, metadata, whose)
-    vectors = _vectors(index, item.values, item.sparse_values, whose)
+    check_fields(index.schema, metadata, label)
+    vectors = _vectors(index, item.values, item.sparse_values, label)
     if not vectors:
-        raise ValueError(f"{whose} has neither values nor sparse values")
+        raise ValueError(f"{label} has neither values nor sparse values")
     return PendingDocument(id, metadata, vectors)
 
 
 def _vectors(
-    index: EmbeddedIndex, values: list[float] | None, sparse: Mapping[str, Any] | None, whose: str
+    index: EmbeddedIndex, values: list[float] | None, sparse: Mapping[str, Any] | None, label: str
 ) -> dict[str, bytes]:
     vectors: dict[str, bytes] = {}
     if values:
         field = only_field(list(index.dense), "dense")
         dimension = index.dimensions[field]
-        vectors[field] = encode_dense(values, index.schema, field, dimension, whose)
+        vectors[field] = encode_dense(values, index.schema, field, dimension, label)
     if sparse is not None:
         field = only_field(list(index.sparse), "sparse")
-        vectors[field] = encode_sparse(sparse, field, whose)
+        vectors[field] = encode_sparse(sparse, field, label)
     return vectors
 
 
 async def update(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
-    asked = read(body, Update)
-    namespace = check_namespace(asked.namespace)
-    if (asked.id is None) == (asked.filter is None):
-        raise ValueError("an update is by id or by filter: just one of them")
-    vectors = _vectors(index, asked.values, asked.sparse_values, "the update")
-    fresh = drop_nulls(asked.set_metadata or {})
+    request = read(body, Update)
+    namespace = check_namespace(request.namespace)
+    if (request.id is None) == (request.filter is None):
+        raise ValueError("give either an id or a filter to update")
+    vectors = _vectors(index, request.values, request.sparse_values, "the update")
+    fresh = drop_nulls(request.set_metadata or {})
     check_fields(index.schema, fresh, "the update")
 
     def changed(document: Document) -> PendingDocument:
@@ -110,31 +110,31 @@ async def update(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
         kept = {
             name: raw
             for name, raw in document.vectors.items()
-            if name not in fresh  # a text that changes is embedded anew
+            if name not in fresh  # a changed text is embedded again
         }
         return PendingDocument(document.id, fields, {**kept, **vectors})
 
-    if asked.filter is None:
-        await index.update(namespace, [check_id(asked.id)], changed)
+    if request.filter is None:
+        await index.update(namespace, [check_id(request.id)], changed)
         return {}
     if vectors:
-        raise ValueError("an update by filter changes metadata only")
-    check_selector(index.schema, asked.filter)
-    if asked.dry_run:
-        return {"matchedRecords": await index.count(namespace, asked.filter)}
-    return {"matchedRecords": await update_where(index, namespace, asked.filter, changed)}
+        raise ValueError("an update by filter can set metadata only")
+    check_selector(index.schema, request.filter)
+    if request.dry_run:
+        return {"matchedRecords": await index.count(namespace, request.filter)}
+    return {"matchedRecords": await update_where(index, namespace, request.filter, changed)}
 
 
 async def delete(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
-    asked = read(body, Delete)
-    namespace = check_namespace(asked.namespace)
-    if (asked.ids is not None) + asked.delete_all + (asked.filter is not None) != 1:
-        raise ValueError("a delete is by ids, by filter or of all: just one of them")
-    if asked.delete_all:
+    request = read(body, Delete)
+    namespace = check_namespace(request.namespace)
+    if (request.ids is not None) + request.delete_all + (request.filter is not None) != 1:
+        raise ValueError("give exactly one of ids, filter and deleteAll to delete")
+    if request.delete_all:
         await index.clear_namespace(namespace)
-    elif asked.filter is not None:
-        check_selector(index.schema, asked.filter)
-        await index.delete_where(namespace, asked.filter)
+    elif request.filter is not None:
+        check_selector(index.schema, request.filter)
+        await index.delete_where(namespace, request.filter)
     else:
-        await index.delete(namespace, [check_id(id) for id in asked.ids or []])
+        await index.delete(namespace, [check_id(id) for id in request.ids or []])
     return {}

@@ -144,7 +144,7 @@ async def test_what_the_records_dialect_can_not_do_is_told(tmp_path: Path) -> No
     async with opened(tmp_path / "a", BOTH) as index:
         for records, told in (
             ([{"_id": "a", "other": "x"}], "lacks the field 'chunk_text'"),
-            ([{"_id": "", "chunk_text": "x"}], "not empty"),
+            ([{"_id": "", "chunk_text": "x"}], "non-empty"),
             ([{"_id": "é", "chunk_text": "x"}], "not ASCII"),
             ([{"_id": str(n), "chunk_text": "x"} for n in range(97)], "1 to 96"),
             ([{"_id": "a", "chunk_text": "x", "deep": {"a": 1}}], "'deep' must be a text"),

@@ -410,11 +410,11 @@ async def test_a_record_of_words_alone_can_be_fetched_but_not_compared(tmp_path:
         ({"values": [1e39, 0, 0, 0]}, "32-bit"),
         ({"values": [1, 0, 0, 0], "metadata": {"$a": 1}}, "can't start with \\$"),
         ({"values": [1, 0, 0, 0], "metadata": {"a": "x" * 41_000}}, "40960 are allowed"),
-        ({"values": [1, 0, 0, 0], "metadata": {"embedding": "x"}}, "vectors and nothing else"),
-        ({"sparse_values": {"indices": [1, 1], "values": [1.0, 1.0]}}, "must differ"),
+        ({"values": [1, 0, 0, 0], "metadata": {"embedding": "x"}}, "takes a vector only"),
+        ({"sparse_values": {"indices": [1, 1], "values": [1.0, 1.0]}}, "must be unique"),
         ({"sparse_values": {"indices": [-1], "values": [1.0]}}, ">= 0"),
         ({"sparse_values": {"indices": [], "values": []}}, "length >= 1"),
-        ({"id": "x" * 513, "values": [1, 0, 0, 0]}, "more than 512"),
+        ({"id": "x" * 513, "values": [1, 0, 0, 0]}, "at most 512"),
     ],
 )
 async def test_what_can_not_be_written_is_told_in_a_sentence(
