@@ -37,9 +37,7 @@ def check_id(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("an id must be a non-empty text")
     if not _is_plain(value):
-        raise ValueError(
-            f"the id {shown(value)} must have at most {MAX_ID} characters, all of them ASCII"
-        )
+        raise ValueError(f"the id {shown(value)} is longer than {MAX_ID} characters or not ASCII")
     return value
 
 

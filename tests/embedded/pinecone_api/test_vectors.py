@@ -414,7 +414,7 @@ async def test_a_record_of_words_alone_can_be_fetched_but_not_compared(tmp_path:
         ({"sparse_values": {"indices": [1, 1], "values": [1.0, 1.0]}}, "must be unique"),
         ({"sparse_values": {"indices": [-1], "values": [1.0]}}, ">= 0"),
         ({"sparse_values": {"indices": [], "values": []}}, "length >= 1"),
-        ({"id": "x" * 513, "values": [1, 0, 0, 0]}, "at most 512"),
+        ({"id": "x" * 513, "values": [1, 0, 0, 0]}, "longer than 512"),
     ],
 )
 async def test_what_can_not_be_written_is_told_in_a_sentence(
