@@ -30,22 +30,20 @@ from service.records.importing import Importing
 from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.web import authentication as access
-from service.web import errors
-from service.web import openapi as documentation
-from service.web import request_context as envelope
+from service.web import authentication, errors, openapi, request_context
 from service.web.admission_middleware import AdmissionMiddleware
-from service.web.bodies import request_class
-from service.web.export import routes as export
-from service.web.export.abort import may_break_off
-from service.web.http_connection import HTTPConnection
+from service.web.export.routes import export_blueprint
+from service.web.http_connection import HTTPConnection, request_class
 from service.web.imports import routes as imports
 from service.web.operations import operations_blueprint
 from service.web.proxy_headers import trust_proxies
 from service.web.records import routes as records
-from service.web.search.as_you_type import socket_blueprint
+from service.web.search.as_you_type import websocket_blueprint
 from service.web.search.cursors import Cursors
-from service.web.search.routes import search_blueprint, searchings_of
+from service.web.search.parsing import RequestParser
+from service.web.search.rendering import AnswerRenderer
+from service.web.search.routes import search_blueprint
+from service.web.search.service import SearchService
 from service.web.search.stream import stream_blueprint
 from service.web.websocket_connection import WebSocketRegistry
 
@@ -93,11 +91,13 @@ def create_app(
     keeps = settings.redis_url is not None or settings.web_concurrency == 1
     answers: AnswerCache[Event, Receipt] = AnswerCache(store, settings.cache_ttl if keeps else 0)
     cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
-    cursors = Cursors(store, cursors_ttl, kept=keeps)
+    cursors = Cursors(store, cursors_ttl, enabled=keeps)
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.invalidate)
     admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
-    searchings = searchings_of(settings, backend, answers, cursors)
-    door = AccessPolicy(
+    parser = RequestParser(settings, reranks_by_default=backend.reranks_unasked)
+    renderer = AnswerRenderer(settings.pinecone_text_field, backend)
+    service = SearchService(backend, renderer, answers, cursors)
+    policy = AccessPolicy(
         settings.service_keys, settings.host, settings.trusted_proxy_hops, settings.origins
     )
     jobs = _jobs_for(settings, backend, admission, lifecycle)
@@ -115,17 +115,21 @@ def create_app(
     app.url_map.merge_slashes = False  # a redirect would be to whatever the Host header says
     app.extensions["cascade"] = backend
     app.extensions["cascade.admission"] = admission
-    documentation.install(app)
-    envelope.install(app, lifecycle)
+    openapi.install(app)
+    request_context.install(app, lifecycle)
     errors.install(app)
-    access.install(app, door)
-    app.register_blueprint(operations_blueprint(lifecycle, backend.health))
-    app.register_blueprint(search_blueprint(searchings))
-    app.register_blueprint(stream_blueprint(searchings["cascading"]))
-    app.register_blueprint(socket_blueprint(searchings, admission, settings.typing_pause_ms / 1000))
-    records.install(app, settings, backend, door)
-    imports.install(app, settings, jobs, door)
-    export.install(app, settings, lambda: backend.records)
+    authentication.install(app, policy)
+    typing_pause_s = settings.typing_pause_ms / 1000
+    for blueprint in (
+        operations_blueprint(lifecycle, backend.health),
+        search_blueprint(parser, service),
+        stream_blueprint(parser, service),
+        websocket_blueprint(parser, service, admission, typing_pause_s),
+        records.records_blueprint(settings, backend, policy),
+        imports.imports_blueprint(settings, jobs, policy),
+        export_blueprint(settings, lambda: backend.records),
+    ):
+        app.register_blueprint(blueprint)
 
     resources = contextlib.AsyncExitStack()
 
@@ -144,8 +148,8 @@ def create_app(
         await resources.aclose()
         admission.close()
 
-    gate = AdmissionMiddleware(may_break_off(app.asgi_app), admission, lifecycle)
-    app.asgi_app = trust_proxies(gate, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
+    middleware = AdmissionMiddleware(app.asgi_app, admission, lifecycle)
+    app.asgi_app = trust_proxies(middleware, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
 
 

@@ -1,7 +1,4 @@
-"""The keys of this service, kept as digests, and compared in constant time.
-
-Knows nothing of HTTP, nor of what a key opens.
-"""
+"""API keys, stored as digests and compared in constant time."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ import hmac
 from collections.abc import Iterable
 from hashlib import sha256
 
-NAME_SIZE = 16
+FINGERPRINT_LENGTH = 16
 
 
 class ApiKeys:
-    """The keys that are accepted; none at all is false."""
+    """The valid keys; false if there are none."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = tuple(map(_digest, keys))
@@ -21,15 +18,15 @@ class ApiKeys:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def accept(self, presented: str) -> bool:
-        """Whether it is one of them. Every one is compared, so the time tells nothing."""
-        digest = _digest(presented)
+    def accept(self, sent: str) -> bool:
+        """Compare `sent` with every key, so that the time does not depend on which one matches."""
+        digest = _digest(sent)
         return sum(hmac.compare_digest(known, digest) for known in self._digests) > 0
 
 
 def key_fingerprint(key: str) -> str:
-    """A short name for a key, which does not give it away."""
-    return _digest(key).hex()[:NAME_SIZE]
+    """A short name for a key, from which the key can't be recovered."""
+    return _digest(key).hex()[:FINGERPRINT_LENGTH]
 
 
 def _digest(key: str) -> bytes:

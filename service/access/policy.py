@@ -1,10 +1,10 @@
-"""Who may come in: with keys, whoever has one; without, anybody may search, and nobody may write.
+"""Access rules: which caller may search, write, or open a WebSocket.
 
-Knows nothing of Quart: what has to be known of a request is handed in as text.
-
-One exception makes a laptop convenient: without keys, a service which listens on loopback takes
-writes from the same machine. A web page which is open there could send some too, so what a browser
-adds to a request has to fit.
+With API keys, every caller needs one. Without, everybody may search and nobody may write, with one
+exception for development: a service that listens on loopback accepts writes from the same machine.
+A web page that is open there could send requests too, so the Host and Origin headers, which a
+browser sets itself, have to be those of the service. This prevents cross-site request forgery and
+DNS rebinding.
 """
 
 from __future__ import annotations
@@ -16,33 +16,28 @@ from ipaddress import ip_address
 from service.access.keys import ApiKeys, key_fingerprint
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
-CLOSED = (
-    "This service takes writes only from those who have a key: "
-    "whoever runs it has to set SERVICE_API_KEYS"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a request says of where it comes from."""
+    """Where a request comes from. `is_forwarded` is true if its headers name a proxy."""
 
     address: str | None
     host: str
     origin: str | None
     scheme: str
-    forwarded: bool
-    """Whether it says that it came through a proxy."""
+    is_forwarded: bool
 
     @property
-    def own(self) -> str:
-        """The origin of our own pages, as it sees them."""
+    def same_origin(self) -> str:
+        """The origin that a page of this service would have."""
         return f"{self.scheme}://{self.host}"
 
 
 class AccessPolicy:
-    """`listens_on` is the address that the service is bound to, as far as it knows.
+    """The access rules of a service that is bound to the address `listens_on`.
 
-    `origins` are the web pages, beside our own, that may open WebSockets.
+    `proxies` is the number of trusted proxies in front of it. `origins` are those of the foreign
+    web pages that may open WebSockets.
     """
 
     def __init__(
@@ -54,50 +49,60 @@ class AccessPolicy:
     ) -> None:
         self._keys = ApiKeys(keys)
         self._origins = frozenset(origins)
-        self._at_home = is_loopback(listens_on) and not proxies
+        self._is_local = is_loopback(listens_on) and not proxies
 
     @property
-    def has_lock(self) -> bool:
-        """Whether a key is needed."""
+    def requires_key(self) -> bool:
         return bool(self._keys)
 
-    def check(self, presented: Sequence[str]) -> str:
-        """Whether one of the presented keys opens; returns whose it is, "" without keys."""
+    def authenticate(self, sent_keys: Sequence[str]) -> str:
+        """Return the tenant of the first valid key, or "" if no key is required."""
         if not self._keys:
             return ""
-        if not presented:
-            raise KeyMissing("Send your key as `Authorization: Bearer …` or as `Api-Key: …`")
-        for key in presented:
+        if not sent_keys:
+            raise KeyMissing(
+                "An API key is required; send it as `Authorization: Bearer …` or as `Api-Key: …`"
+            )
+        for key in sent_keys:
             if self._keys.accept(key):
                 return key_fingerprint(key)
-        raise KeyRejected("This key is not one that the service knows")
+        raise KeyRejected("The API key is not valid for this service")
 
-    def check_page(self, caller: Caller) -> None:
-        """Whether a WebSocket may be opened: a browser lets any page try, and read the answers."""
-        if caller.origin not in {None, caller.own, *self._origins}:
-            raise OriginRefused("This web page may not open WebSockets here; see ALLOWED_ORIGINS")
-        if self._at_home and not self._keys and not is_loopback(_name_of(caller.host)):
+    def check_websocket_origin(self, caller: Caller) -> None:
+        """Raise `OriginRefused` for a web page that may not open a WebSocket.
+
+        The same-origin policy of browsers does not cover WebSockets, so the server has to check.
+        """
+        if caller.origin not in {None, caller.same_origin, *self._origins}:
             raise OriginRefused(
-                "Without keys, WebSockets are for this machine alone: "
-                "ask for 127.0.0.1 or localhost"
+                "Web pages of this origin may not open WebSockets; ALLOWED_ORIGINS lists those "
+                "that may"
+            )
+        if self._is_local and not self._keys and not is_loopback(_host_name(caller.host)):
+            raise OriginRefused(
+                "Without API keys, WebSockets are accepted only from this machine; connect to "
+                "127.0.0.1 or localhost"
             )
 
-    def check_write(self, caller: Caller) -> None:
-        """Whether a write may pass that has passed `check`."""
+    def authorize_write(self, caller: Caller) -> None:
+        """Raise an error if an authenticated caller may not write."""
         if self._keys:
             return
-        if not self._at_home or not is_loopback(caller.address or "") or caller.forwarded:
-            raise WritesClosed(CLOSED)
-        if not is_loopback(_name_of(caller.host)):
-            raise OriginRefused(
-                "Without keys, writes are for this machine alone: ask for 127.0.0.1 or localhost"
+        if not self._is_local or not is_loopback(caller.address or "") or caller.is_forwarded:
+            raise WritesClosed(
+                "Writes require an API key, and this service has none; set SERVICE_API_KEYS"
             )
-        if caller.origin not in {None, caller.own}:
-            raise OriginRefused("Without keys, no other web page may write here")
+        if not is_loopback(_host_name(caller.host)):
+            raise OriginRefused(
+                "Without API keys, writes are accepted only from this machine; connect to "
+                "127.0.0.1 or localhost"
+            )
+        if caller.origin not in {None, caller.same_origin}:
+            raise OriginRefused("Without API keys, web pages of other origins may not write")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether it is an address of this machine alone, or its name."""
+    """Whether `host` is a loopback address or "localhost"."""
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:
@@ -106,7 +111,7 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _name_of(host: str) -> str:
+def _host_name(host: str) -> str:
     """The Host header without its port."""
     if host.startswith("["):
         return host.partition("]")[0] + "]"

@@ -87,7 +87,7 @@ class Remote:
     async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:
         """The API's answer, as it came."""
         options: Any = {name: value for name, value in body.items() if name != "text_query"}
-        with self._told(PATHS[mode][0]):
+        with self._told(PATHS[mode]):
             answer = await self._client.search(body["text_query"], mode=mode, **options)
         return dict(answer.raw)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from service.admission.controller import AdmissionController
 from service.lifecycle import Lifecycle
 from service.web.admission_middleware import needs_slot
-from service.web.authentication import FORWARDING
-from service.web.refusal import rejection
+from service.web.authentication import FORWARDING_HEADERS
+from service.web.errors import rejection
 
 _REQUEST = re.compile(
     rb"(?:GET|POST) (/[\w./-]*)(?:\?[!-~]*)? HTTP/1\.1\r\n((?:[\w-]+:[\t -~]*\r\n)+)\r\n(.*)",
@@ -24,7 +24,7 @@ _REQUEST = re.compile(
 )
 _HEADER = re.compile(rb"([\w-]+):([\t -~]*)\r\n")
 _USUAL_WAY = {b"transfer-encoding", b"upgrade", b"expect"}
-_FORWARDING = {name.lower().encode() for name in FORWARDING}
+_FORWARDING = {name.lower().encode() for name in FORWARDING_HEADERS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""The gate in front of the app: it lets in as many requests as are worked on at once.
+"""ASGI middleware that admits a bounded number of requests to the app at once.
 
-The others wait in front of it, or are sent away with 503 and `Retry-After` before anything was done
-for them: through the app, an error costs half as much as a search. It is ASGI, so it is there too
-where the app is mounted in another one. Whoever only asks how things are is never held up.
+The others wait in the admission queue, or are rejected with 503 and `Retry-After` before they
+reach Quart: an error response through the app costs half as much as a search. As the middleware
+wraps the app, it works wherever the app is mounted. Probes and documentation are always admitted.
 """
 
 from __future__ import annotations
@@ -11,195 +11,190 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from service.admission.controller import AdmissionController
 from service.admission.queue import Ticket
 from service.admission.transfer_limit import TransferLimit
 from service.errors import Overloaded
 from service.lifecycle import Lifecycle
-from service.web.refusal import rejection
-from service.web.request_context import QUEUED
+from service.web.asgi import (
+    ASGIApp,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    encode_headers,
+    header_value,
+    route_path,
+)
+from service.web.errors import rejection
+from service.web.request_context import QUEUE_TIME_KEY
 
-WORK = "/api/"
-NO_WORK = {"/api/docs", "/api/openapi.json"}
-LISTENING = ("/api/imports/", "/events")  # an EventSource that is sent away never comes back
-BODY = {b"content-length", b"transfer-encoding"}
-
-LEAVE = "cascade.leave"  # in a scope: `AdmittedRequest.leave` of the request
+API_PREFIX = "/api/"
+DOCUMENTATION = {"/api/docs", "/api/openapi.json"}
+EVENTS = ("/api/imports/", "/events")  # an EventSource does not retry after a 503
+BODY_HEADERS = {b"content-length", b"transfer-encoding"}
+ADMITTED_KEY = "cascade.admitted"  # in the ASGI scope: the `AdmittedRequest`
 
 SLOW_BODY_S = 0.1
-HEARD_BYTES = 65_536  # of a body, while its request waits
-
-App = Callable[[Any, Any, Any], Awaitable[None]]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
+MAX_BUFFERED_BYTES = 65_536  # of a body, while its request is queued
 
 
 def needs_slot(path: str) -> bool:
-    """Whether a request to this path has to be worked on. To listen is none."""
-    if not path.startswith(WORK) or path in NO_WORK:
+    """Whether a request to this path does work, and so needs a slot."""
+    if not path.startswith(API_PREFIX) or path in DOCUMENTATION:
         return False
-    return not (path.startswith(LISTENING[0]) and path.endswith(LISTENING[1]))
+    return not (path.startswith(EVENTS[0]) and path.endswith(EVENTS[1]))
 
 
 class AdmissionMiddleware:
-    """`app`, for as many requests at once as there are admission."""
-
-    def __init__(self, app: App, admission: AdmissionController, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, admission: AdmissionController, lifecycle: Lifecycle) -> None:
         self._app = app
         self._admission = admission
         self._lifecycle = lifecycle
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not needs_slot(_path(scope)):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not needs_slot(route_path(scope)):
             await self._app(scope, receive, send)
             return
-        has_body = any(name in BODY for name, _ in scope["headers"])
+        has_body = any(name in BODY_HEADERS for name, _ in scope["headers"])
         arrived = time.perf_counter()
         try:
             if not self._admission.try_acquire():
-                heard = BufferedReceive(receive)
-                if not await self._turn(heard):
-                    return  # whoever asked has hung up
-                receive = heard.receive
-                scope = {**scope, QUEUED: time.perf_counter() - arrived}
+                buffered = BufferedReceive(receive)
+                if not await self._wait_for_slot(buffered):
+                    return  # the client has disconnected
+                receive = buffered.receive
+                scope = {**scope, QUEUE_TIME_KEY: time.perf_counter() - arrived}
         except Overloaded as error:
             if has_body:
                 await _drain_body(receive)
-            await self._send_away(error, scope, send, time.perf_counter() - arrived)
+            await self._reject(error, scope, send, time.perf_counter() - arrived)
             return
-        visit = AdmittedRequest(self._admission, receive, send)
-        scope[LEAVE] = visit.leave
+        request = AdmittedRequest(self._admission, receive, send)
+        scope[ADMITTED_KEY] = request
         try:
-            await self._app(scope, visit.receive if has_body else receive, visit.send)
+            await self._app(scope, request.receive if has_body else receive, request.send)
         finally:
-            visit.over()
+            request.finish()
 
-    async def _turn(self, heard: BufferedReceive) -> bool:
-        """Whether there is a place now; if not, the client has gone."""
-        turn = self._admission.enqueue()
-        listening = asyncio.create_task(heard.listen(turn, self._admission))
+    async def _wait_for_slot(self, buffered: BufferedReceive) -> bool:
+        """Returns False if the client disconnects first."""
+        ticket = self._admission.enqueue()
+        watcher = asyncio.create_task(buffered.watch_disconnect(ticket, self._admission))
         try:
-            return await turn
+            return await ticket
         except BaseException:
-            self._admission.abandon(turn)
+            self._admission.abandon(ticket)
             raise
         finally:
-            listening.cancel()
-            await asyncio.wait([listening])
+            watcher.cancel()
+            await asyncio.wait([watcher])
 
-    async def _send_away(self, error: Overloaded, scope: Any, send: Send, seconds: float) -> None:
-        given_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin1")
-        headers, body = rejection(error, given_id, seconds, self._lifecycle)
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    async def _reject(self, error: Overloaded, scope: Scope, send: Send, seconds: float) -> None:
+        sent_id = header_value(scope, b"x-request-id")
+        headers, body = rejection(error, sent_id, seconds, self._lifecycle)
+        raw = encode_headers(headers.items())
         await send({"type": "http.response.start", "status": error.status, "headers": raw})
         await send({"type": "http.response.body", "body": body})
 
 
-def leave(scope: Any, transfers: TransferLimit) -> None:
-    """What is begun takes long, and asks for little at a time: it needs no place among others.
+def convert_to_transfer(scope: Scope, transfers: TransferLimit) -> None:
+    """Count the request as a long transfer from now on, and release its slot.
 
-    It is one of `transfers` from now on, until the app is done with the request, however that ends.
-    `Overloaded` where there are enough of them.
+    A transfer takes long but needs little at a time. It is counted until the app has finished the
+    request. Raises `Overloaded` beyond the limit.
     """
-    if (move := scope.get(LEAVE)) is not None:
-        move(transfers)
+    request: AdmittedRequest | None = scope.get(ADMITTED_KEY)
+    if request is not None:
+        request.convert_to_transfer(transfers)
 
 
 class BufferedReceive:
-    """What a client sends while its request waits is heard, and passed on later."""
+    """Receives messages while the request is queued, and replays them later."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._heard: deque[Any] = deque()
+        self._buffer: deque[Message] = deque()
 
-    async def listen(self, turn: Ticket, admission: AdmissionController) -> None:
-        """Leave the line as soon as the client hangs up."""
+    async def watch_disconnect(self, ticket: Ticket, admission: AdmissionController) -> None:
+        """Leave the queue as soon as the client disconnects."""
         size = 0
-        while size < HEARD_BYTES:
+        while size < MAX_BUFFERED_BYTES:
             message = await self._receive()
-            self._heard.append(message)
+            self._buffer.append(message)
             if message["type"] == "http.disconnect":
-                admission.leave_queue(turn)
+                admission.leave_queue(ticket)
                 return
             size += len(message.get("body", b""))
 
-    async def receive(self) -> Any:
-        return self._heard.popleft() if self._heard else await self._receive()
+    async def receive(self) -> Message:
+        return self._buffer.popleft() if self._buffer else await self._receive()
 
 
 class AdmittedRequest:
-    """One request at its place, which it has until it begins to answer, or leaves it before.
+    """A request with a slot, until its response starts or it becomes a transfer.
 
-    While its client is slow to send the body, somebody else may have the place.
+    While the client is slow to send the body, the slot is lent to other requests.
     """
 
     def __init__(self, admission: AdmissionController, receive: Receive, send: Send) -> None:
         self._admission = admission
         self._receive = receive
         self._send = send
-        self._arriving = True
-        self._lent = False
-        self._over = False
-        self._among: TransferLimit | None = None
+        self._body_is_arriving = True
+        self._is_lent = False
+        self._is_released = False
+        self._transfers: TransferLimit | None = None
 
-    async def receive(self) -> Any:
-        """The next message of a client that has a body to send."""
-        if not self._arriving or self._over:
+    async def receive(self) -> Message:
+        if not self._body_is_arriving or self._is_released:
             return await self._receive()
         lending = asyncio.get_running_loop().call_later(SLOW_BODY_S, self._lend)
         try:
             message = await self._receive()
         finally:
             lending.cancel()
-            self._take_back()
-        self._arriving = message.get("more_body", False)
+            self._reclaim()
+        self._body_is_arriving = message.get("more_body", False)
         return message
 
-    async def send(self, message: Any) -> None:
-        self.end()
+    async def send(self, message: Message) -> None:
+        self._release()
         await self._send(message)
 
-    def end(self) -> None:
-        if not self._over:
-            self._over = True
-            if not self._lent:
+    def convert_to_transfer(self, transfers: TransferLimit) -> None:
+        transfers.begin()
+        self._transfers = transfers
+        self._release()
+
+    def finish(self) -> None:
+        self._release()
+        if self._transfers is not None:
+            self._transfers.end()
+
+    def _release(self) -> None:
+        if not self._is_released:
+            self._is_released = True
+            if not self._is_lent:
                 self._admission.release()
 
-    def leave(self, transfers: TransferLimit) -> None:
-        """Go on among those, and leave the place to others."""
-        transfers.begin()
-        self._among = transfers
-        self.end()
-
-    def over(self) -> None:
-        """The app is done with it."""
-        self.end()
-        if self._among is not None:
-            self._among.end()
-
     def _lend(self) -> None:
-        if not self._over:
-            self._lent = self._admission.lend()
+        if not self._is_released:
+            self._is_lent = self._admission.lend()
 
-    def _take_back(self) -> None:
-        if self._lent:
-            self._lent = False
-            self._admission.reclaim(needed=not self._over)
-
-
-def _path(scope: Any) -> str:
-    """The path inside of this app, wherever it is mounted."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    def _reclaim(self) -> None:
+        if self._is_lent:
+            self._is_lent = False
+            self._admission.reclaim(needed=not self._is_released)
 
 
 async def _drain_body(receive: Receive) -> None:
-    """Whoever is interrupted while sending may never read the answer."""
+    """Discard what the client still sends, so that it can read the response."""
     size = 0
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SLOW_BODY_S):
-            while size < HEARD_BYTES and (message := await receive()).get("more_body", False):
+            while size < MAX_BUFFERED_BYTES and (message := await receive()).get(
+                "more_body", False
+            ):
                 size += len(message["body"])

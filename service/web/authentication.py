@@ -1,6 +1,7 @@
-"""The door at the front of every route: which need no key, and where a key stands in a request.
+"""Authentication of requests and WebSockets, by API key.
 
-A key in the URL is never looked for: URLs end up in logs.
+A key is read from a header or from the first WebSocket message, never from the URL: URLs end up in
+logs.
 """
 
 from __future__ import annotations
@@ -8,86 +9,87 @@ from __future__ import annotations
 import asyncio
 
 from pydantic_core import from_json
-from quart import Quart, Response, g, request, websocket
+from quart import Blueprint, Quart, Response, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
 from service.access.policy import AccessPolicy, Caller
 from service.errors import KeyMissing, KeyRejected
 
-PUBLIC = {
+PUBLIC_ENDPOINTS = {
     "openapi",
     "operations.docs",
     "operations.healthz",
     "operations.readyz",
     "operations.root",
 }
-SAFE = {"GET", "HEAD", "OPTIONS"}
-FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+
+HELLO_TIMEOUT_S = 10.0
+POLICY_VIOLATION = 1008  # a close code (RFC 6455, section 7.4.1)
+HELLO_REQUIRED = 'send {"type": "hello", "key": "…"} as the first message'
 
 
-HELLO_S = 10.0
-UNWELCOME = 1008
-SAY_HELLO = 'say {"type": "hello", "key": "..."} first'
-
-
-def install(app: Quart, door: AccessPolicy, hello_s: float = HELLO_S) -> None:
-    """Ask everybody for a key, but for those who come to what is public or not there at all."""
+def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIMEOUT_S) -> None:
+    """Require a key on every route that is not public. Unknown paths get their 404 without one."""
 
     @app.before_request
-    async def at_the_door() -> None:
-        if request.endpoint is not None and request.endpoint not in PUBLIC:
-            g.tenant = door.check(_presented(request) if door.has_lock else ())
+    async def authenticate_request() -> None:
+        if request.endpoint is not None and request.endpoint not in PUBLIC_ENDPOINTS:
+            g.tenant = policy.authenticate(_sent_keys(request) if policy.requires_key else ())
 
     @app.before_websocket
-    async def at_the_sockets_door() -> Response | None:
+    async def authenticate_websocket() -> Response | None:
         if websocket.endpoint is None:
             return None
-        door.check_page(_caller(websocket))
-        presented = _presented(websocket)
+        policy.check_websocket_origin(_caller(websocket))
+        keys = _sent_keys(websocket)
         await websocket.accept(headers={"X-Request-Id": g.request_id})
         try:
-            if door.has_lock and not presented:
-                presented = [await _hello(hello_s)]
-            g.tenant = door.check(presented)
+            if policy.requires_key and not keys:
+                keys = [await _receive_hello(hello_timeout_s)]
+            g.tenant = policy.authenticate(keys)
         except (KeyMissing, KeyRejected) as error:
-            await websocket.close(UNWELCOME, error.detail)
+            await websocket.close(POLICY_VIOLATION, error.detail)
             return Response(status=error.status)
         return None
 
 
-async def _hello(seconds: float) -> str:
-    """The key in the first message: a browser can't send it any other way."""
+def authorize_writes(blueprint: Blueprint, policy: AccessPolicy) -> None:
+    """Check before each request to the blueprint that may change something."""
+
+    @blueprint.before_request
+    async def authorize_write() -> None:
+        if request.method not in SAFE_METHODS:
+            policy.authorize_write(_caller(request))
+
+
+async def _receive_hello(timeout_s: float) -> str:
+    """The key in the first message: browsers can't send headers with a WebSocket handshake."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(timeout_s):
             message = from_json(await websocket.receive())
     except (TimeoutError, ValueError):
-        raise KeyMissing(SAY_HELLO) from None
+        raise KeyMissing(HELLO_REQUIRED) from None
     if not isinstance(message, dict) or message.get("type") != "hello":
-        raise KeyMissing(SAY_HELLO)
+        raise KeyMissing(HELLO_REQUIRED)
     key = message.get("key")
     if not isinstance(key, str) or not key:
-        raise KeyMissing(SAY_HELLO)
+        raise KeyMissing(HELLO_REQUIRED)
     return key
 
 
-async def check_write(door: AccessPolicy) -> None:
-    """Before a request to a blueprint that writes: may this one?"""
-    if request.method not in SAFE:
-        door.check_write(_caller(request))
-
-
-def _caller(asking: BaseRequestWebsocket) -> Caller:
+def _caller(request: BaseRequestWebsocket) -> Caller:
     return Caller(
-        address=asking.remote_addr,
-        host=asking.headers.get("Host", ""),
-        origin=asking.headers.get("Origin"),
-        scheme={"ws": "http", "wss": "https"}.get(asking.scheme, asking.scheme),
-        forwarded=any(name in asking.headers for name in FORWARDING),
+        address=request.remote_addr,
+        host=request.headers.get("Host", ""),
+        origin=request.headers.get("Origin"),
+        scheme={"ws": "http", "wss": "https"}.get(request.scheme, request.scheme),
+        is_forwarded=any(name in request.headers for name in FORWARDING_HEADERS),
     )
 
 
-def _presented(request: BaseRequestWebsocket) -> list[str]:
-    """The keys that a request shows, in either of the two ways."""
+def _sent_keys(request: BaseRequestWebsocket) -> list[str]:
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     bearer = credentials.strip() if scheme.lower() == "bearer" else ""
     return [key for key in (bearer, request.headers.get("Api-Key", "").strip()) if key]

@@ -1,40 +1,47 @@
-"""Bodies that are taken piece by piece, no faster than somebody works them off.
+"""Quart's HTTP connection and request, with back-pressure and with responses that can abort.
 
-Quart hears a whole body as quickly as it comes, whether anybody reads it or not. For the paths that
-are streamed, the next piece is asked for only when there is room, so a client that is faster than
-the disk is held up by TCP, and never by our memory. Knows nothing of what is in a body.
+Quart receives a whole request body as fast as the client sends it, read or not. On paths whose
+bodies are streamed, the next message is received only while there is room in a small buffer. A
+client that is faster than the disk is then slowed down by TCP flow control, and its body never
+fills the memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 
-from service.errors import BodyTimeout
+from service.web.asgi import Message, Receive
 
-ROOM = 262_144  # bytes that may wait to be worked off
-MIN_BYTES_PER_S = 1_000  # bytes a second: fewer than any line carries over which one would upload
-HEAR_OUT_S = 2.0
-QUIET_S = 0.2  # after which nobody is in the middle of sending
+BUFFER_BYTES = 262_144
+
+
+class ResponseAborted(Exception):
+    """Raised in a streamed response that can't be completed; the cause is logged already.
+
+    The status was sent long before, so the only sign of failure is a response without its end.
+    The server then closes the connection without the last chunk, which every HTTP client reports
+    as an error.
+    """
 
 
 class StreamedBody(Body):
-    """Has to be iterated over: as a whole it would never come."""
+    """A request body to iterate over. It can't be awaited: a full buffer would never be emptied."""
 
-    def __init__(self, expected: int | None, most: int | None) -> None:
-        super().__init__(expected, most)
+    def __init__(self, expected_bytes: int | None) -> None:
+        super().__init__(expected_bytes, None)
         self._room = asyncio.Event()
         self._room.set()
 
     def append(self, data: bytes) -> None:
         super().append(data)
-        if len(self._data) >= ROOM:
+        if len(self._data) >= BUFFER_BYTES:
             self._room.clear()
 
     async def __anext__(self) -> bytes:
@@ -42,52 +49,47 @@ class StreamedBody(Body):
         self._room.set()
         return data
 
-    async def has_room(self) -> None:
+    async def wait_for_room(self) -> None:
         await self._room.wait()
 
 
 class HTTPConnection(ASGIHTTPConnection):
-    """Hears a paced body at its pace, and any other as Quart does."""
+    async def __call__(self, receive: Any, send: Any) -> None:
+        with contextlib.suppress(ResponseAborted):
+            await super().__call__(receive, send)
 
     async def handle_messages(self, request: Request, receive: Any) -> None:
         body = request.body
-        if not isinstance(body, StreamedBody):
-            await super().handle_messages(request, receive)
-            return
-
-        async def receive_at_its_pace() -> Any:
-            await body.has_room()
-            return await receive()
-
-        await super().handle_messages(request, receive_at_its_pace)
+        if isinstance(body, StreamedBody):
+            receive = _receive_with_back_pressure(body, receive)
+        await super().handle_messages(request, receive)
 
 
-async def read_chunks(request: Request, patience_s: float) -> AsyncIterator[bytes]:
-    """The body as it comes; `BodyTimeout` if nothing comes for so long, or too little.
+def _receive_with_back_pressure(body: StreamedBody, receive: Receive) -> Receive:
+    async def receive_next() -> Message:
+        await body.wait_for_room()
+        return await receive()
 
-    Only waiting for the client uses up patience, and never what is done with a piece. Each byte
-    gives some of it back, so who keeps to the least pace may go on for ever.
+    return receive_next
+
+
+def request_class(max_bytes: Mapping[str, int], streamed: Collection[str]) -> type[Request]:
+    """A request class with other body limits than `MAX_CONTENT_LENGTH`, by path.
+
+    The bodies of the `streamed` paths have no limit here; their readers count.
     """
-    body, left, now = aiter(request.body), patience_s, asyncio.get_running_loop().time
-    while True:
-        asked_at = now()
-        try:
-            async with asyncio.timeout(left):
-                piece = await anext(body)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise BodyTimeout(
-                f"The body came too slowly: less than {MIN_BYTES_PER_S} bytes a second "
-                f"for {patience_s:g} s or more"
-            ) from None
-        left = min(patience_s, left - (now() - asked_at) + len(piece) / MIN_BYTES_PER_S)
-        yield piece
 
+    class CascadeRequest(Request):
+        def __init__(self, *args: Any, max_content_length: int | None = None, **named: Any) -> None:
+            path: str = args[2]
+            limit = max_bytes.get(path, max_content_length)
+            super().__init__(*args, max_content_length=limit, **named)
+            if path in streamed:
+                self.body = StreamedBody(self.content_length)
 
-async def drain_body(request: Request) -> None:
-    """Take what still comes, for a moment: who is interrupted while sending may miss the answer."""
-    with contextlib.suppress(BodyTimeout, TimeoutError):
-        async with asyncio.timeout(HEAR_OUT_S):
-            async for _ in read_chunks(request, QUIET_S):
-                pass
+        @property
+        def blueprints(self) -> list[str]:
+            """Quart reads this three times per request. Our blueprints are not nested."""
+            return [self.blueprint] if self.blueprint else []
+
+    return CascadeRequest

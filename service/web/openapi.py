@@ -1,4 +1,4 @@
-"""The OpenAPI document: made once, in the order of the code."""
+"""The OpenAPI document, built once per process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import orjson
+from pydantic import BaseModel
 from quart import Quart, Response
 from quart_schema import (
     Info,
@@ -24,47 +25,50 @@ from service.web.errors import ErrorResponse
 
 DESCRIPTION = "Semantic, lexical and cascading search over your records."
 TAGS: list[Tag | dict[Any, Any]] = [
-    Tag("search", description="One search, three ways of looking; each by GET or by POST."),
-    Tag("records", description="What is searched: write it, read it, list it, delete it."),
-    Tag("imports", description="Many records, written in the background."),
-    Tag("operations", description="For whoever runs the service."),
+    Tag("search", description="Search records by meaning, by words, or by both at once."),
+    Tag("records", description="Write, read, list, delete, count and export records."),
+    Tag("imports", description="Write many records in the background."),
+    Tag("operations", description="Health checks."),
 ]
+
+ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 
 class Provider(OpenAPIProvider):
-    """Headers of an answer where OpenAPI has them, and no JSON where there is none.
+    """Documents response headers where OpenAPI has them, and media types other than JSON.
 
-    A model of something else than JSON says so with a class variable: `media_type` if it is an
-    answer, `media_types` if it is what is sent, in one of them.
+    A model sets its media types with a class variable `media_types`.
     """
 
     def build_request_body(self, model: Any, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         body, definitions = super().build_request_body(model, source)
         if media_types := getattr(model, "media_types", None):
-            (given,) = body["content"].values()
-            body["content"] = dict.fromkeys(media_types, given)
+            (content,) = body["content"].values()
+            body["content"] = dict.fromkeys(media_types, content)
         return body, definitions
 
     def build_response_object(
         self, model: Any, headers_model: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        answer, definitions = super().build_response_object(model, headers_model)
-        if headers := answer["content"].pop("headers", None):
-            answer["headers"] = headers
-        if media_type := getattr(model, "media_type", None):
-            answer["content"] = {media_type: answer["content"]["application/json"]}
+        response, definitions = super().build_response_object(model, headers_model)
+        if headers := response["content"].pop("headers", None):
+            response["headers"] = headers
+        if media_types := getattr(model, "media_types", None):
+            content = response["content"]["application/json"]
+            response["content"] = dict.fromkeys(media_types, content)
         if not model.model_fields:
-            del answer["content"]
-        return answer, definitions
+            del response["content"]
+        return response, definitions
 
 
 class CachedSchema(QuartSchema):
-    """Making the document takes 30 ms, and it does not change while the process lives."""
+    """Building the document takes 30 ms, and its content never changes."""
 
     def init_app(self, app: Quart) -> None:
         make_response = app.make_response
         super().init_app(app)
-        app.make_response = make_response  # type: ignore[method-assign]  # ours need no converting
+        # Our views return responses; without this, Quart-Schema would try to convert each.
+        app.make_response = make_response  # type: ignore[method-assign]
 
     @cached_property
     def _document(self) -> bytes:
@@ -80,26 +84,29 @@ class CachedSchema(QuartSchema):
         return Response(self._document, content_type="application/json")
 
 
-ViewT = TypeVar("ViewT", bound=Callable[..., Any])
-
-
 def documented(
-    group: str, name: str, answer: type, errors: Sequence[int], status: int = 200
+    group: str,
+    name: str,
+    response: type[BaseModel],
+    errors: Sequence[int],
+    *,
+    status: int = 200,
+    headers: type[BaseModel] | None = None,
 ) -> Callable[[ViewT], ViewT]:
-    """What a view answers, and with which statuses it fails."""
+    """Document a view: its tag, its operation id, its response, and the statuses of its errors."""
 
-    def told(view: ViewT) -> ViewT:
+    def decorate(view: ViewT) -> ViewT:
         view = tag([group])(operation_id(name)(view))
-        view = document_response(answer, status)(view)
-        for each in errors:
-            view = document_response(ErrorResponse, each)(view)
+        view = document_response(response, status, headers)(view)
+        for error in errors:
+            view = document_response(ErrorResponse, error)(view)
         return view
 
-    return told
+    return decorate
 
 
 def install(app: Quart) -> None:
-    """Serve the document at /api/openapi.json; the page that shows it is ours."""
+    """Serve the document at /api/openapi.json. The page that shows it is in `operations`."""
     CachedSchema(
         app,
         info=Info(title="Cascade", version=VERSION, description=DESCRIPTION),

@@ -1,4 +1,4 @@
-"""What whoever runs the service needs: is it alive, is it ready, what can it do."""
+"""Health checks, and the page that shows the API documentation."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from quart_schema import document_response, hide, tag
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.lifecycle import Lifecycle
-from service.web.search.rendering import json_response
+from service.web.responses import json_response
 
-DOCS = Path(__file__).parent / "ui" / "docs.html"
-PAGE_POLICY = (
+DOCS_PAGE = Path(__file__).parent / "ui" / "docs.html"
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
 class Liveness(BaseModel):
-    """The process lives."""
+    """The process is running."""
 
     status: Literal["ok"]
 
 
 class Readiness(BaseModel):
-    """Whether searches would be answered just now."""
+    """Whether the service can answer searches."""
 
     status: Literal["ready", "not ready", "draining"]
     indexes: dict[str, str] = Field(
-        description="Per index: ok, the code of its error, or how far its rebuild is."
+        description="The state of each index: `ok`, an error code, or the progress of its rebuild."
     )
 
 
 class Health(Protocol):
-    """Whether one index answers; `error` is a code, or says how far a rebuild is."""
+    """The state of an index; `error` is an error code, or the progress of a rebuild."""
 
     @property
     def index(self) -> str: ...
@@ -49,14 +49,13 @@ class Health(Protocol):
 def operations_blueprint(
     lifecycle: Lifecycle, health: Callable[[], Awaitable[Sequence[Health]]]
 ) -> Blueprint:
-    """Probes, and the way to the documentation."""
     blueprint = Blueprint("operations", __name__)
 
     @blueprint.get("/healthz")
     @tag(["operations"])
     @document_response(Liveness, 200)
     async def healthz() -> Response:
-        """The process lives. Asks nobody."""
+        """Check that the process is running. Does not contact any index."""
         return json_response({"status": "ok"})
 
     @blueprint.get("/readyz")
@@ -64,13 +63,13 @@ def operations_blueprint(
     @document_response(Readiness, 200)
     @document_response(Readiness, 503)
     async def readyz() -> Response:
-        """Every index answers, and the process is not on its way out."""
+        """Check that every index answers, and that the service is not shutting down."""
         if lifecycle.draining:
             return json_response({"status": "draining", "indexes": {}}, 503)
         indexes = {each.index: each.error or "ok" for each in await health()}
-        ready = bool(indexes) and set(indexes.values()) == {"ok"}
-        status = "ready" if ready else "not ready"
-        return json_response({"status": status, "indexes": indexes}, 200 if ready else 503)
+        is_ready = bool(indexes) and set(indexes.values()) == {"ok"}
+        status = "ready" if is_ready else "not ready"
+        return json_response({"status": status, "indexes": indexes}, 200 if is_ready else 503)
 
     @blueprint.get("/")
     @hide
@@ -80,11 +79,11 @@ def operations_blueprint(
     @blueprint.get("/api/docs")
     @hide
     async def docs() -> Response:
-        """The documentation as a page of our own: it works without a network."""
+        """Serve our own page rather than Swagger UI, which loads its code from a CDN."""
         return Response(
-            DOCS.read_bytes(),
+            DOCS_PAGE.read_bytes(),
             content_type="text/html; charset=utf-8",
-            headers={"Content-Security-Policy": PAGE_POLICY},
+            headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
         )
 
     return blueprint

@@ -1,38 +1,34 @@
-"""Believe exactly as many proxies as are trusted, and no forwarded header otherwise.
+"""Client address and scheme from the forwarded headers of a fixed number of trusted proxies.
 
-Hypercorn has a middleware for this; it copies the scope deeply, which fails where the scope's state
-holds anything that can't be copied, a lock say.
+Each proxy appends to `X-Forwarded-For`, so with N trusted proxies only the Nth value from the end
+is reliable: everything before it was sent by the client. Hypercorn's own middleware deep-copies the
+scope, which fails if the scope's state holds a lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-App = Callable[[Any, Any, Any], Awaitable[None]]
+from service.web.asgi import ASGIApp, Receive, Scope, Send, header_value
 
 
-def trust_proxies(app: App, hops: int) -> App:
-    """Wrap `app` so that it sees the client and scheme which the outermost trusted proxy saw."""
+def trust_proxies(app: ASGIApp, hops: int) -> ASGIApp:
+    """Wrap `app` so that it sees the client and scheme that the outermost trusted proxy saw."""
     if hops == 0:
         return app
 
-    async def trusting(scope: Any, receive: Any, send: Any) -> None:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in {"http", "websocket"}:
             scope = dict(scope)
-            if client := _from_the_end(scope, b"x-forwarded-for", hops):
+            if client := _nth_from_end(scope, b"x-forwarded-for", hops):
                 scope["client"] = (client, 0)
-            if scheme := _from_the_end(scope, b"x-forwarded-proto", hops):
-                secure = scheme.lower() in {"https", "wss"}
-                plain, tls = ("ws", "wss") if scope["type"] == "websocket" else ("http", "https")
-                scope["scheme"] = tls if secure else plain
+            if scheme := _nth_from_end(scope, b"x-forwarded-proto", hops):
+                is_secure = scheme.lower() in {"https", "wss"}
+                plain, secure = ("ws", "wss") if scope["type"] == "websocket" else ("http", "https")
+                scope["scheme"] = secure if is_secure else plain
         await app(scope, receive, send)
 
-    return trusting
+    return middleware
 
 
-def _from_the_end(scope: Any, name: bytes, hops: int) -> str | None:
-    """What the trusted proxy `hops` away wrote; what the client itself sent stands before it."""
-    lines = [value.decode("latin1") for key, value in scope["headers"] if key.lower() == name]
-    values = [value.strip() for line in lines for value in line.split(",")]
-    return values[-hops] if len(values) >= hops else None
+def _nth_from_end(scope: Scope, name: bytes, n: int) -> str | None:
+    values = [value.strip() for value in header_value(scope, name).split(",")]
+    return values[-n] if len(values) >= n else None

@@ -1,4 +1,4 @@
-"""What every response carries, and the one line that the log has of each request."""
+"""Request ids, response headers, and the access log: what all requests have in common."""
 
 from __future__ import annotations
 
@@ -11,42 +11,110 @@ from quart import Quart, Response, g, request, websocket
 
 from service.lifecycle import Lifecycle
 from service.logs import request_id_var
-from service.web.bodies import raw_header
-from service.web.search.rendering import server_timing
+from service.retrieval.receipt import Receipt, StageReceipt
+from service.web.asgi import header_value
 
 logger = logging.getLogger("service.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-QUIET = {"/healthz", "/readyz"}
-SWITCHING = 101
-QUEUED = "cascade.queued_s"  # in a scope: how long the request has waited before it was begun
+PROBES = {"/healthz", "/readyz"}  # logged at level DEBUG
+SWITCHING_PROTOCOLS = 101
+QUEUE_TIME_KEY = "cascade.queue_s"  # in the ASGI scope: seconds in the admission queue
 
 
-def request_id(given: str) -> str:
-    """The id that the caller gave, if it can do no harm, or a new one."""
-    return given if REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
+def choose_request_id(sent: str) -> str:
+    """Return the id that the client sent if it is safe to log and return, or a random one."""
+    return sent if REQUEST_ID.fullmatch(sent) else f"{getrandbits(128):032x}"
 
 
-def headers(request_id: str, seconds: float, stages: str, lifecycle: Lifecycle) -> dict[str, str]:
-    """The headers of every response; `stages` is where its time went, as far as that is known."""
-    carried = {
+def response_headers(
+    request_id: str, seconds: float, stage_timings: str, lifecycle: Lifecycle
+) -> dict[str, str]:
+    """The headers of every response. `stage_timings` precede the total in `Server-Timing`."""
+    headers = {
         "X-Request-Id": request_id,
         "X-Process-Time": f"{seconds:.6f}",
         "X-Content-Type-Options": "nosniff",
-        "Server-Timing": f"{stages}total;dur={seconds * 1000:.1f}",
+        "Server-Timing": f"{stage_timings}total;dur={seconds * 1000:.1f}",
     }
     if lifecycle.draining:
-        carried["Connection"] = "close"
-    return carried
+        headers["Connection"] = "close"
+    return headers
 
 
-def log(
+def install(app: Quart, lifecycle: Lifecycle) -> None:
+    """Register the hooks for requests and WebSockets."""
+    _install_request_hooks(app, lifecycle)
+    _install_websocket_hooks(app, lifecycle)
+
+
+def _install_request_hooks(app: Quart, lifecycle: Lifecycle) -> None:
+    @app.before_request
+    async def start_request() -> None:
+        g.queue_s = request.scope.get(QUEUE_TIME_KEY, 0.0)
+        g.started = time.perf_counter() - g.queue_s
+        g.request_id = choose_request_id(header_value(request.scope, b"x-request-id"))
+        request_id_var.set(g.request_id)
+
+    @app.after_request
+    async def finish_request(response: Response) -> Response:
+        seconds = time.perf_counter() - g.started
+        timings = f"queue;dur={g.queue_s * 1000:.1f}, " if g.queue_s else ""
+        if "receipt" in g:
+            timings += server_timing(g.receipt) + ", "
+        headers = response_headers(g.request_id, seconds, timings, lifecycle)
+        response.headers.extend(headers)
+        _log_request(
+            request.method,
+            request.path,
+            response.status_code,
+            request.remote_addr,
+            seconds,
+            headers["Server-Timing"],
+        )
+        return response
+
+
+def _install_websocket_hooks(app: Quart, lifecycle: Lifecycle) -> None:
+    @app.before_websocket
+    async def start_websocket() -> None:
+        g.started = time.perf_counter()
+        g.request_id = choose_request_id(header_value(websocket.scope, b"x-request-id"))
+        request_id_var.set(g.request_id)
+
+    @app.after_websocket  # type: ignore[type-var]  # Quart's type leaves out None
+    async def finish_handshake(response: Response | None) -> Response | None:
+        """There is a response only if the handshake was rejected, or the handler failed."""
+        if response is not None:
+            g.status = response.status_code
+            seconds = time.perf_counter() - g.started
+            response.headers.extend(response_headers(g.request_id, seconds, "", lifecycle))
+        return response
+
+    @app.teardown_websocket
+    async def log_websocket(_: BaseException | None) -> None:
+        """Log one line per connection."""
+        status = g.get("status", SWITCHING_PROTOCOLS)
+        seconds = time.perf_counter() - g.started
+        _log_request("GET", websocket.path, status, websocket.remote_addr, seconds, "")
+
+
+def server_timing(receipt: Receipt) -> str:
+    """The stages of a search as `Server-Timing` metrics."""
+    return ", ".join(map(_stage_timing, receipt.stages))
+
+
+def _stage_timing(stage: StageReceipt) -> str:
+    timing = f"{stage.stage};dur={stage.ms:.1f}"
+    return timing if stage.status == "ok" else f"{timing};desc={stage.status}"
+
+
+def _log_request(
     method: str, path: str, status: int, client: str | None, seconds: float, timing: str
 ) -> None:
-    """The one line of a request."""
-    level = logging.DEBUG if path in QUIET else logging.INFO
+    level = logging.DEBUG if path in PROBES else logging.INFO
     if logger.isEnabledFor(level):
-        told = {
+        fields = {
             "method": method,
             "path": path,
             "status": status,
@@ -54,62 +122,4 @@ def log(
             "client": client,
             "timing": timing,
         }
-        logger.log(level, "%s %s %s", method, path, status, extra=told)
-
-
-def install(app: Quart, lifecycle: Lifecycle) -> None:
-    """Register the hooks."""
-    _install_for_requests(app, lifecycle)
-    _install_for_sockets(app, lifecycle)
-
-
-def _install_for_requests(app: Quart, lifecycle: Lifecycle) -> None:
-
-    @app.before_request
-    async def begin() -> None:
-        g.queued = request.scope.get(QUEUED, 0.0)
-        g.started = time.perf_counter() - g.queued
-        g.request_id = request_id(raw_header(request, b"x-request-id"))
-        request_id_var.set(g.request_id)
-
-    @app.after_request
-    async def finish(response: Response) -> Response:
-        seconds = time.perf_counter() - g.started
-        stages = f"queue;dur={g.queued * 1000:.1f}, " if g.queued else ""
-        if "receipt" in g:
-            stages += server_timing(g.receipt) + ", "
-        carried = headers(g.request_id, seconds, stages, lifecycle)
-        response.headers.extend(carried)
-        log(
-            request.method,
-            request.path,
-            response.status_code,
-            request.remote_addr,
-            seconds,
-            carried["Server-Timing"],
-        )
-        return response
-
-
-def _install_for_sockets(app: Quart, lifecycle: Lifecycle) -> None:
-    @app.before_websocket
-    async def begin() -> None:
-        g.started = time.perf_counter()
-        g.request_id = request_id(raw_header(websocket, b"x-request-id"))
-        request_id_var.set(g.request_id)
-
-    @app.after_websocket  # type: ignore[type-var]  # nothing is a response, too
-    async def refuse(response: Response | None) -> Response | None:
-        """Only a handshake that is refused, and what has failed, comes to a response."""
-        if response is not None:
-            g.status = response.status_code
-            carried = headers(g.request_id, time.perf_counter() - g.started, "", lifecycle)
-            response.headers.extend(carried)
-        return response
-
-    @app.teardown_websocket
-    async def tell(_: BaseException | None) -> None:
-        """One line for all that was said over it."""
-        status = g.get("status", SWITCHING)
-        seconds = time.perf_counter() - g.started
-        log("GET", websocket.path, status, websocket.remote_addr, seconds, "")
+        logger.log(level, "%s %s %s", method, path, status, extra=fields)

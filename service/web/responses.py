@@ -1,37 +1,56 @@
-"""Server-sent events: how one is written, and the response that they leave in.
-
-Knows nothing of what they tell. A stream's time is bounded by whoever makes the events; a client
-that does not read is let go by the server (http1.py).
-"""
+"""Response bodies: JSON, and server-sent events."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
+import orjson
 from quart import Response, request
 
-MEDIA_TYPE = "text/event-stream"
-HEARTBEAT = b": still here\n\n"
-HEARTBEAT_S = 15.0  # proxies give up on what is silent for 30 to 60 s
+from service.errors import UpstreamGarbled
+
+EVENT_STREAM = "text/event-stream"
+HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT_S = 15.0  # proxies close connections that are silent for 30 to 60 s
 
 
-def event(name: str, data: bytes, id: int | None = None) -> bytes:
-    """One event; `data` is JSON, which has no line breaks in it."""
+def json_response(body: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status, content_type="application/json")
+
+
+def encode_records(body: Any) -> bytes:
+    """Encode a body with records as JSON; raises `UpstreamGarbled` if a record does not allow it.
+
+    orjson rejects integers of more than 64 bits and values that are nested too deeply.
+    """
+    try:
+        return orjson.dumps(body)
+    except TypeError as exc:
+        raise UpstreamGarbled("A record cannot be represented as JSON") from exc
+
+
+def encode_event(name: str, data: bytes, id: int | None = None) -> bytes:
+    """Encode a server-sent event; `data` is JSON in one line."""
     head = b"" if id is None else b"id: %d\n" % id
     return b"%bevent: %b\ndata: %b\n\n" % (head, name.encode(), data)
 
 
 def event_response(events: AsyncIterator[bytes]) -> Response:
-    """The response to somebody who listens. Who asks by HEAD does not: nothing is waited for."""
+    """A stream of events. `events` must end by itself: the response has no timeout.
+
+    A HEAD request gets the headers at once. The server closes the connection of a client that does
+    not read.
+    """
     response = Response(
-        _none() if request.method == "HEAD" else events,
-        content_type=f"{MEDIA_TYPE}; charset=utf-8",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},  # nginx passes it on
+        _empty() if request.method == "HEAD" else events,
+        content_type=f"{EVENT_STREAM}; charset=utf-8",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},  # nginx: do not buffer
     )
-    response.timeout = None  # there is no telling how long it takes
+    response.timeout = None
     return response
 
 
-async def _none() -> AsyncIterator[bytes]:
+async def _empty() -> AsyncIterator[bytes]:
     return
     yield b""

@@ -1,31 +1,28 @@
-"""What was given, held against a strict model; what is wrong with it, in sentences.
-
-Knows nothing of what a model is for.
-"""
+"""Validation against strict pydantic models, with error messages for people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import BadRequest, InvalidField, InvalidRequest, RequestError
 
-MAX_PARAMETERS = 64
-MAX_FAULTS = 20
-SENTENCES = {
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_parsing_size": "must be a whole number",
+MAX_REPORTED_FIELDS = 20
+MAX_NAME_LENGTH = 100  # of a field, in an error
+MESSAGES = {
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
+    "int_parsing_size": "must be an integer",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "dict_type": "must be a JSON object",
-    "list_type": "must be a list of texts",
+    "list_type": "must be a list of strings",
+    "missing": "is required",
 }
 LENGTHS = {
     "string_too_short": ("at least", "min_length", "character"),
@@ -36,72 +33,65 @@ LENGTHS = {
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def validated(model: type[ModelT], given: bytes | dict[str, Any]) -> ModelT:
-    """The model of a JSON body or of parameters, or the error that says what is wrong."""
+class StrictModel(BaseModel):
+    """A model that converts no types and allows no unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+def validate(model: type[ModelT], data: bytes | dict[str, Any]) -> ModelT:
+    """Validate a JSON body (bytes) or parameters (a dictionary)."""
     try:
-        if isinstance(given, bytes):
-            return model.model_validate_json(given)
-        return model.model_validate(given)
+        if isinstance(data, bytes):
+            return model.model_validate_json(data)
+        return model.model_validate(data)
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_input=False)
-        raise _error(errors, model) from None
+        raise _request_error(errors, model) from None
 
 
-def query_pairs(query_string: bytes) -> list[tuple[str, str]]:
-    """The names and values of a query string, which is UTF-8 and not endless."""
-    try:
-        return parse_qsl(
-            query_string.decode(),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAX_PARAMETERS,
-        )
-    except UnicodeDecodeError:
-        raise BadRequest("The query string is not valid UTF-8") from None
-    except ValueError:
-        raise BadRequest(f"The query string has more than {MAX_PARAMETERS} parameters") from None
+def invalid_field(name: str | int, msg: str) -> InvalidRequest:
+    """The error for one field: `msg` says what is wrong with it, or what is allowed."""
+    return _invalid_fields([InvalidField((name,), msg)])
 
 
-def invalid(*faults: InvalidField) -> InvalidRequest:
-    """One error for what is wrong with these fields."""
-    sentences = [f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults]
-    return InvalidRequest("; ".join(sentences), invalid_fields=faults)
+def uncapitalize(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
-def given_twice(name: str) -> InvalidRequest:
-    return invalid(InvalidField((name[:100],), "is given more than once"))
+def _invalid_fields(fields: Sequence[InvalidField]) -> InvalidRequest:
+    sentences = [f"{'.'.join(map(str, field.loc))}: {field.msg}" for field in fields]
+    return InvalidRequest("; ".join(sentences), invalid_fields=fields)
 
 
-def _error(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> RequestError:
+def _request_error(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> RequestError:
     first = errors[0]
     if first["type"] == "json_invalid":
-        why = first["msg"].removeprefix("Invalid JSON: ")
-        return BadRequest(f"The body is not valid JSON: {lowered(why)}")
+        reason = uncapitalize(first["msg"].removeprefix("Invalid JSON: "))
+        return BadRequest(f"The body is not valid JSON: {reason}")
     if not first["loc"]:
         if first["type"] == "value_error":
             return InvalidRequest(first["msg"].removeprefix("Value error, "))
         return BadRequest("The body must be a JSON object")
-    faults = [InvalidField(_place(error), _message(error, model)) for error in errors[:MAX_FAULTS]]
-    return invalid(*faults)
+    return _invalid_fields(
+        [
+            InvalidField(_location(error), _message(error, model))
+            for error in errors[:MAX_REPORTED_FIELDS]
+        ]
+    )
 
 
-def _place(error: ErrorDetails) -> tuple[str | int, ...]:
-    return tuple(part if isinstance(part, int) else part[:100] for part in error["loc"])
+def _location(error: ErrorDetails) -> tuple[str | int, ...]:
+    return tuple(part if isinstance(part, int) else part[:MAX_NAME_LENGTH] for part in error["loc"])
 
 
 def _message(error: ErrorDetails, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
-        return f"is not a parameter; there are {', '.join(model.model_fields)}"
-    if error["type"] == "missing":
-        return "must be given"
-    if error["type"] in SENTENCES:
-        return SENTENCES[error["type"]]
+        return f"is not a parameter; the parameters are {', '.join(model.model_fields)}"
+    if error["type"] in MESSAGES:
+        return MESSAGES[error["type"]]
     if error["type"] in LENGTHS:
         bound, name, unit = LENGTHS[error["type"]]
         length = error["ctx"][name]
         return f"must have {bound} {length} {unit}{'' if length == 1 else 's'}"
-    return lowered(error["msg"].removeprefix("Value error, ").replace("Input should", "must"))
-
-
-def lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return uncapitalize(error["msg"].removeprefix("Value error, ").replace("Input should", "must"))

@@ -1,8 +1,7 @@
-"""How WebSockets come into the app and leave it, whatever is said over them.
+"""Quart's WebSocket connection, with limits and with an orderly close.
 
-There are no more than a number of them; of the messages of each, a few wait to be read, and the
-rest waits on the other side of the wire. Whoever is in the app when the process has to stop is told
-so. Knows nothing of who may come in, nor of messages.
+The number of connections is limited, and so is the number of messages that wait to be read: the
+rest waits in the client, by TCP flow control. On shutdown, each connection is closed with 1001.
 """
 
 from __future__ import annotations
@@ -18,129 +17,135 @@ from quart.typing import ResponseTypes
 
 from service.errors import Overloaded, Unavailable
 from service.lifecycle import Lifecycle
-from service.web.refusal import rejection
+from service.web.asgi import RawHeaders, encode_headers, header_value
+from service.web.errors import rejection
 
-MOST = 2_000
-RETRY_S = 5.0
-UNREAD = 8  # messages
-GOODBYE_S = 1.0  # for the other side to close, too
+MAX_CONNECTIONS = 2_000
+RETRY_AFTER_S = 5.0
+MAX_UNREAD_MESSAGES = 8
+CLOSE_TIMEOUT_S = 1.0  # for the close frame of the client
 
-FAILED, LEAVING, DONE = 1011, 1001, 1000
+# Close codes (RFC 6455, section 7.4.1).
+NORMAL, GOING_AWAY, INTERNAL_ERROR = 1000, 1001, 1011
 
 
 class WebSocketRegistry:
-    """Those that are open in an app."""
+    """The open connections of an app."""
 
-    def __init__(self, lifecycle: Lifecycle, most: int = MOST) -> None:
+    def __init__(self, lifecycle: Lifecycle, max_connections: int = MAX_CONNECTIONS) -> None:
         self.lifecycle = lifecycle
-        self._most = most
+        self._max_connections = max_connections
         self._open: set[WebSocketConnection] = set()
-        lifecycle.when_draining(self._send_home)
+        lifecycle.when_draining(self._close_all)
 
     def connection(self, app: Quart, scope: Any) -> WebSocketConnection:
-        """What takes the place of Quart's own class for it."""
+        """A factory to use as `Quart.asgi_websocket_class`."""
         return WebSocketConnection(app, scope, self)
 
-    def check(self) -> None:
-        """Raise where there is no room for one more."""
+    def check_capacity(self) -> None:
+        """Raise `Unavailable` while draining, or `Overloaded` at the limit."""
         if self.lifecycle.draining:
-            raise Unavailable("The service is stopping; try again shortly", retry_after=RETRY_S)
-        if len(self._open) >= self._most:
+            raise Unavailable(
+                "The service is stopping; try again shortly", retry_after=RETRY_AFTER_S
+            )
+        if len(self._open) >= self._max_connections:
             raise Overloaded(
-                f"{self._most} WebSockets are open here, and no more; try again later",
-                retry_after=RETRY_S,
+                f"{self._max_connections} WebSocket connections are open, which is the limit; "
+                f"try again in {RETRY_AFTER_S:g} s",
+                retry_after=RETRY_AFTER_S,
             )
 
     @contextlib.contextmanager
-    def entered(self, socket: WebSocketConnection) -> Iterator[None]:
-        self._open.add(socket)
+    def registered(self, connection: WebSocketConnection) -> Iterator[None]:
+        self._open.add(connection)
         try:
             yield
         finally:
-            self._open.discard(socket)
+            self._open.discard(connection)
 
-    def _send_home(self) -> None:
-        for socket in self._open:
-            socket.send_home()
+    def _close_all(self) -> None:
+        for connection in self._open:
+            connection.go_away()
 
 
 class WebSocketConnection(ASGIWebsocketConnection):
-    """One WebSocket's way through the app."""
-
-    def __init__(self, app: Quart, scope: Any, sockets: WebSocketRegistry) -> None:
+    def __init__(self, app: Quart, scope: Any, registry: WebSocketRegistry) -> None:
         super().__init__(app, scope)
-        self.queue = asyncio.Queue(UNREAD)
-        self._sockets = sockets
+        self.queue = asyncio.Queue(MAX_UNREAD_MESSAGES)
+        self._registry = registry
         self._handler: asyncio.Task[Any] | None = None
-        self._leaving = False
-        self._gone = False
+        self._is_going_away = False
+        self._is_disconnected = False
 
     async def __call__(self, receive: Any, send: Any) -> None:
         try:
-            self._sockets.check()
+            self._registry.check_capacity()
         except Unavailable as error:
-            await self._send_away(error, send)
+            await self._reject(error, send)
             return
         try:
-            with self._sockets.entered(self):
+            with self._registry.registered(self):
                 await super().__call__(receive, send)
-                await self._leave(receive, send)
+                await self._close(receive, send)
         finally:
             if self._handler is not None:
                 self._handler.cancel()
-            self._handler = None  # which has us in its hands
+            self._handler = None  # break the reference cycle
 
-    def send_home(self) -> None:
-        """The process has to stop."""
-        self._leaving = True
+    def go_away(self) -> None:
+        """End the handler; the connection is then closed with 1001."""
+        self._is_going_away = True
         if self._handler is not None:
             self._handler.cancel()
 
     async def handle_messages(self, receive: Any) -> None:
         await super().handle_messages(receive)
-        self._gone = True
+        self._is_disconnected = True
 
     async def handle_websocket(self, websocket: Any, send: Any) -> None:
-        """As Quart does, but that a failure is not the same as an end."""
+        """Like Quart's, but closes with 1011 instead of 1000 if the handler failed."""
         self._handler = asyncio.current_task()
         response = await self.app.handle_websocket(websocket)
         if not self._accepted:
-            await self._refuse(response, send)
+            await self._reject_with(response, send)
         elif not self._closed:
-            await self.close_connection(send, DONE if response is None else FAILED, "")
+            code = NORMAL if response is None else INTERNAL_ERROR
+            await self.close_connection(send, code, "")
 
-    async def _leave(self, receive: Any, send: Any) -> None:
-        """Say goodbye, and hear the other side say it: what it still sends would undo ours."""
-        if self._leaving and not self._accepted:
-            await self._send_away(Unavailable("The service is stopping", retry_after=RETRY_S), send)
+    async def _close(self, receive: Any, send: Any) -> None:
+        """Send our close frame if none was sent, and wait for the client's.
+
+        Without the wait, data that the client is still sending would reset the connection, and
+        our last messages would be lost.
+        """
+        if self._is_going_away and not self._accepted:
+            error = Unavailable("The service is stopping", retry_after=RETRY_AFTER_S)
+            await self._reject(error, send)
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
-                if self._leaving and not self._closed:
-                    await self.close_connection(send, LEAVING, "the service is stopping")
-                while self._closed and not self._gone:
-                    self._gone = (await receive())["type"] == "websocket.disconnect"
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                if self._is_going_away and not self._closed:
+                    await self.close_connection(send, GOING_AWAY, "the service is stopping")
+                while self._closed and not self._is_disconnected:
+                    self._is_disconnected = (await receive())["type"] == "websocket.disconnect"
 
-    async def _send_away(self, error: Unavailable, send: Any) -> None:
-        given_id = dict(self.scope["headers"]).get(b"x-request-id", b"").decode("latin1")
-        headers, body = rejection(error, given_id, 0.0, self._sockets.lifecycle)
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        await self._answer(error.status, raw, body, send)
+    async def _reject(self, error: Unavailable, send: Any) -> None:
+        sent_id = header_value(self.scope, b"x-request-id")
+        headers, body = rejection(error, sent_id, 0.0, self._registry.lifecycle)
+        await self._respond(error.status, encode_headers(headers.items()), body, send)
 
-    async def _refuse(self, response: ResponseTypes | None, send: Any) -> None:
-        if response is None:  # nobody said anything
-            await send({"type": "websocket.close", "code": DONE})
+    async def _reject_with(self, response: ResponseTypes | None, send: Any) -> None:
+        if response is None:  # the handler neither accepted nor responded
+            await send({"type": "websocket.close", "code": NORMAL})
             return
-        raw = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
-        body: Any = await response.get_data(as_text=False)  # type: ignore[misc]  # Quart's own
-        await self._answer(response.status_code, raw, body, send)
+        body: Any = await response.get_data(as_text=False)  # type: ignore[misc]  # Quart's types
+        headers = encode_headers(response.headers.items())
+        await self._respond(response.status_code, headers, body, send)
 
-    async def _answer(
-        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Any
-    ) -> None:
-        """In place of a handshake, where the server is able to."""
+    async def _respond(self, status: int, headers: RawHeaders, body: bytes, send: Any) -> None:
+        """Answer the handshake with an HTTP response, if the server supports the extension."""
         if "websocket.http.response" not in (self.scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": DONE})
+            await send({"type": "websocket.close", "code": NORMAL})
             return
         start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
         await send(start)

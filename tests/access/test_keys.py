@@ -32,15 +32,15 @@ def test_each_key_is_accepted_and_nothing_else() -> None:
     assert not ApiKeys([]).accept("")
 
 
-def test_a_door_with_keys_wants_one_from_everybody() -> None:
-    door = AccessPolicy([KEY], "127.0.0.1", 0)
+def test_a_policy_with_keys_wants_one_from_everybody() -> None:
+    policy = AccessPolicy([KEY], "127.0.0.1", 0)
     with pytest.raises(KeyMissing):
-        door.check([])
+        policy.authenticate([])
     with pytest.raises(KeyRejected) as rejected:
-        door.check([OTHER])
+        policy.authenticate([OTHER])
     assert OTHER not in rejected.value.detail
-    door.check([OTHER, KEY])
-    door.check_write(caller(address="203.0.113.9", host="example.org", origin="http://x"))
+    policy.authenticate([OTHER, KEY])
+    policy.authorize_write(caller(address="203.0.113.9", host="example.org", origin="http://x"))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_door_with_keys_wants_one_from_everybody() -> None:
 )
 def test_loopback(host: str) -> None:
     assert is_loopback(host)
-    AccessPolicy([], host, 0).check_write(caller(host="localhost:8000"))
+    AccessPolicy([], host, 0).authorize_write(caller(host="localhost:8000"))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_loopback(host: str) -> None:
 def test_not_loopback(host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(WritesClosed, match="SERVICE_API_KEYS"):
-        AccessPolicy([], host, 0).check_write(caller())
+        AccessPolicy([], host, 0).authorize_write(caller())
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,15 @@ def test_not_loopback(host: str) -> None:
     ],
 )
 def test_who_may_write_without_a_key(who: Caller, error: type[Exception] | None) -> None:
-    door = AccessPolicy([], "127.0.0.1", 0)
-    door.check([])
+    policy = AccessPolicy([], "127.0.0.1", 0)
+    policy.authenticate([])
     if error is None:
-        door.check_write(who)
+        policy.authorize_write(who)
     else:
         with pytest.raises(error):
-            door.check_write(who)
+            policy.authorize_write(who)
 
 
 def test_behind_a_proxy_nobody_is_on_this_machine() -> None:
     with pytest.raises(WritesClosed):
-        AccessPolicy([], "127.0.0.1", 1).check_write(caller())
+        AccessPolicy([], "127.0.0.1", 1).authorize_write(caller())

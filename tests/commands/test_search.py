@@ -95,7 +95,7 @@ def test_json_is_the_apis_answer(command: Command, data_dir: Path) -> None:
         (
             ["x", "--lexical-weight", "1", "--mode", "lexical"],
             1,
-            "lexical_weight: is for cascading",
+            "lexical_weight: is supported only by cascading",
         ),
     ],
 )

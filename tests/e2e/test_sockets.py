@@ -159,7 +159,7 @@ async def test_a_message_that_is_too_large_closes_with_its_code(where: str) -> N
 async def test_what_is_no_text_closes_with_its_code(where: str) -> None:
     async with connected(where) as wire:
         await wire.send(b"{}")
-        assert await closed(wire) == (1003, "messages are text")
+        assert await closed(wire) == (1003, "only text messages are supported")
     for spoiled, code in ((b"\x81\x82\0\0\0\0\xff\xff", 1007), (b"\xf1\x80\0\0\0\0", 1002)):
         reader, writer = await raw(where, HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")

@@ -13,7 +13,7 @@ from service.ingest import delimited, jsonl
 from service.ingest.cells import typed, written
 from service.ingest.items import Record, Rules
 from service.records.checking import check
-from service.web.export.formats import Spool, csv_header, csv_rows, ndjson
+from service.web.export.formats import RecordSpool, csv_encoder, csv_header, ndjson_encoder
 
 TEXT = "chunk_text"
 RULES = Rules(TEXT)
@@ -50,13 +50,13 @@ def same(found: Any, records: list[dict[str, Any]]) -> None:
 @given(st.lists(RECORDS, min_size=1, max_size=4, unique_by=lambda record: record["_id"]))
 def test_any_record_comes_back_from_ndjson_and_csv(records: list[dict[str, Any]]) -> None:
     assert check(records, TEXT)[1] == []  # each of them can be written
-    lines = ndjson(None)(records)
+    lines = ndjson_encoder(None)(records)
     same(jsonl.parse(io.BytesIO(lines), "a", RULES), records)
 
-    spool = Spool(TEXT)
+    spool = RecordSpool(TEXT)
     spool.add(records)
     table = csv_header(spool.columns)
-    table += b"".join(csv_rows(spool.columns, TEXT)(page) for page in spool.pages())
+    table += b"".join(csv_encoder(spool.columns, TEXT)(page) for page in spool.pages())
     spool.close()
     same(delimited.parse(io.BytesIO(table), "a", RULES, delimited.Dialect()), records)
 

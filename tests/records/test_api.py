@@ -124,14 +124,14 @@ async def test_deleting_by_ids_by_filter_and_all(api: httpx.AsyncClient) -> None
 
 
 MISTAKES: list[tuple[Any, str]] = [
-    ({}, "exactly one of ids, filter or all"),
+    ({}, "exactly one of ids, filter and all"),
     ({"ids": ["a"], "all": True}, "exactly one"),
     ({"ids": ["a"], "filter": {"n": 1}}, "exactly one"),
     ({"all": False}, "all"),
     ({"all": 1}, "all"),
     ({"ids": []}, "at least 1"),
     ({"ids": ["ü"]}, "ASCII"),
-    ({"ids": "a"}, "list of texts"),
+    ({"ids": "a"}, "list of strings"),
     ({"filter": {}}, '{"all": true}'),
     ({"filter": {"n": {"$like": 1}}}, "not an operator"),
     ({"everything": True}, "there are ids, filter, all"),

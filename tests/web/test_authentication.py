@@ -11,7 +11,7 @@ from quart import Quart
 from quart.testing.connections import WebsocketDisconnectError
 
 from service.app import create_app
-from service.web.authentication import PUBLIC
+from service.web.authentication import PUBLIC_ENDPOINTS
 from tests.conftest import MakeSettings, calling
 from tests.upstream import Upstream
 
@@ -48,14 +48,14 @@ async def test_every_route_is_public_or_needs_a_key(make_settings: MakeSettings)
             values = dict.fromkeys(rule.arguments, "x")
             _, path = rule.build(values) or ("", "")
             if rule.websocket:
-                assert rule.endpoint not in PUBLIC
+                assert rule.endpoint not in PUBLIC_ENDPOINTS
                 assert await closed_to(app, path, b"{}") == 1008, rule
                 asked += 1
                 continue
             assert rule.methods
             for method in rule.methods - {"OPTIONS"}:
                 response = await client.request(method, path)
-                if rule.endpoint in PUBLIC:
+                if rule.endpoint in PUBLIC_ENDPOINTS:
                     assert response.status_code in {200, 302}, rule
                 else:
                     assert response.status_code == 401, rule

@@ -16,7 +16,8 @@ async def seen(hops: int, headers: list[tuple[bytes, bytes]], kind: str = "http"
         met.update(scope)
 
     scope = {"type": kind, "client": ("10.0.0.9", 1), "scheme": "http", "headers": headers}
-    await trust_proxies(app, hops)(scope, None, None)
+    middleware: Any = trust_proxies(app, hops)
+    await middleware(scope, None, None)
     assert scope["client"] == ("10.0.0.9", 1), "the server's own scope is left as it is"
     return met
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from service.errors import BodyTimeout
-from service.web.http_connection import MIN_BYTES_PER_S, StreamedBody, read_chunks
+from service.web.bodies import MIN_BYTES_PER_S, read_chunks
+from service.web.http_connection import StreamedBody
 
 PATIENCE_S = 0.4
 
@@ -19,7 +20,7 @@ class Client:
     """Sends a body in steps that a test chooses."""
 
     def __init__(self) -> None:
-        self._body = StreamedBody(None, None)
+        self._body = StreamedBody(None)
         request: Any = SimpleNamespace(body=self._body)
         self.pieces: AsyncIterator[bytes] = read_chunks(request, PATIENCE_S)
 
@@ -60,7 +61,9 @@ async def test_a_body_that_trickles_is_given_up_though_it_never_stops() -> None:
     assert await anext(client.pieces) == b"x"
     assert await anext(client.pieces) == b"x"
     async with asyncio.timeout(20):
-        with pytest.raises(BodyTimeout, match=r"less than 1000 bytes a second for 0\.4 s or more"):
+        with pytest.raises(
+            BodyTimeout, match=r"less than 1000 bytes per second for 0\.4 s or more"
+        ):
             await the_rest(client)
     sending.cancel()
 

@@ -15,9 +15,7 @@ from service.access.policy import AccessPolicy
 from service.app import create_app
 from service.indexes.pinecone import open_lane
 from service.lifecycle import Lifecycle
-from service.web import authentication as access
-from service.web import errors
-from service.web import request_context as envelope
+from service.web import authentication, errors, request_context
 from service.web.search.as_you_type import PATH
 from service.web.websocket_connection import WebSocketRegistry
 from tests.conftest import MakeSettings
@@ -85,7 +83,8 @@ async def test_where_there_is_no_websocket_there_is_an_error(
         assert body.keys() == {"detail", "code", "request_id"}
         response = await app.test_client().get(PATH, headers={"Api-Key": KEY})
         assert response.status_code == 400
-        assert "WebSockets" in (await response.get_json())["detail"]
+        detail = (await response.get_json())["detail"]
+        assert detail == "This endpoint accepts WebSocket connections only"
 
 
 @pytest.mark.parametrize(
@@ -144,13 +143,13 @@ async def test_a_tenants_answers_are_its_own(make_settings: MakeSettings) -> Non
     assert caches == ["miss", "miss", "hit"]
 
 
-def small_app(sockets: WebSocketRegistry, door: AccessPolicy, hello_s: float = 10.0) -> Quart:
+def small_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float = 10.0) -> Quart:
     """An app with one WebSocket, which says what it hears."""
     app = Quart("service", static_folder=None)
     app.asgi_websocket_class = sockets.connection  # type: ignore[assignment]
-    envelope.install(app, sockets.lifecycle)
+    request_context.install(app, sockets.lifecycle)
     errors.install(app)
-    access.install(app, door, hello_s)
+    authentication.install(app, policy, hello_s)
 
     @app.websocket("/echo")
     async def echo() -> None:
@@ -173,7 +172,7 @@ async def test_who_says_nothing_is_not_waited_for_long() -> None:
 
 
 async def test_there_is_room_for_so_many_and_no_more() -> None:
-    app = small_app(WebSocketRegistry(Lifecycle(), most=2), OPEN)
+    app = small_app(WebSocketRegistry(Lifecycle(), max_connections=2), OPEN)
     client = app.test_client()
     async with client.websocket("/echo") as first, client.websocket("/echo") as second:
         for wire in (first, second):

@@ -1,1 +1,1 @@
-"""`/api/export`: a streamed export of records."""
+"""`/api/export`: all records, or those that match a filter, as one streamed file."""

@@ -1,6 +1,6 @@
-"""The body of an export: chunks of about the same size, made in threads from pages of records.
+"""The body of an export, made in threads from pages of records.
 
-Knows nothing of HTTP. Nothing is held but a page or two, and a chunk.
+At most two pages and one chunk are in memory at a time.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from dataclasses import dataclass
 
 from service.errors import RequestError
 from service.indexes.writes import Record
-from service.web.export.abort import BrokenOff
 from service.web.export.formats import (
+    Encoder,
     Format,
-    Gzip,
-    Plain,
-    Rows,
-    Spool,
+    GzipCompressor,
+    NoCompressor,
+    RecordSpool,
+    csv_encoder,
     csv_header,
-    csv_rows,
-    ndjson,
+    ndjson_encoder,
 )
+from service.web.http_connection import ResponseAborted
 
 logger = logging.getLogger(__name__)
 
-SMALLEST = 16 * 1024
-LARGEST = 64 * 1024
+MIN_CHUNK_BYTES = 16 * 1024
+MAX_CHUNK_BYTES = 64 * 1024
 
 Pages = AsyncGenerator[Sequence[Record]]
 Chunks = AsyncGenerator[bytes]
+Compress = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """How records are to be written."""
+class ExportOptions:
+    """How to write records; `fields` is None for all."""
 
     format: Format
     fields: Sequence[str] | None
@@ -44,81 +45,86 @@ class Shape:
     gzip: bool
 
 
-async def chunks(pages: Pages, shape: Shape) -> Chunks:
-    """The bytes of an export, as they become ready; whoever stops early has to close it."""
-    packer = Gzip() if shape.gzip else Plain()
-    held = bytearray()
-    enough = 1  # so that it begins when the first page is there
-    async with contextlib.aclosing(_pieces(pages, shape, packer.pack)) as pieces:
+async def export_chunks(pages: Pages, options: ExportOptions) -> Chunks:
+    """Yield the file in chunks of about the same size; close it when stopping early.
+
+    The first chunk may be small, so that the response starts with the first page.
+    """
+    compressor = GzipCompressor() if options.gzip else NoCompressor()
+    buffer = bytearray()
+    min_bytes = 1
+    async with contextlib.aclosing(_pieces(pages, options, compressor.compress)) as pieces:
         async for piece in pieces:
-            held += piece
-            while len(held) > LARGEST:
-                yield bytes(held[:LARGEST])
-                del held[:LARGEST]
-            if len(held) >= enough:
-                yield bytes(held)
-                held.clear()
-                enough = SMALLEST
-    held += packer.end()
-    for start in range(0, len(held), LARGEST):
-        yield bytes(held[start : start + LARGEST])
+            buffer += piece
+            while len(buffer) > MAX_CHUNK_BYTES:
+                yield bytes(buffer[:MAX_CHUNK_BYTES])
+                del buffer[:MAX_CHUNK_BYTES]
+            if len(buffer) >= min_bytes:
+                yield bytes(buffer)
+                buffer.clear()
+                min_bytes = MIN_CHUNK_BYTES
+    buffer += compressor.flush()
+    for start in range(0, len(buffer), MAX_CHUNK_BYTES):
+        yield bytes(buffer[start : start + MAX_CHUNK_BYTES])
 
 
-async def _pieces(pages: Pages, shape: Shape, pack: Callable[[bytes], bytes]) -> Chunks:
+async def _pieces(pages: Pages, options: ExportOptions, compress: Compress) -> Chunks:
     async with contextlib.aclosing(pages):
-        if shape.format == "ndjson":
-            rows = ndjson(shape.fields)
-        elif shape.fields is not None:
-            yield pack(csv_header(shape.fields))
-            rows = csv_rows(shape.fields, shape.text_field)
+        if options.format == "ndjson":
+            encode = ndjson_encoder(options.fields)
+        elif options.fields is not None:
+            yield compress(csv_header(options.fields))
+            encode = csv_encoder(options.fields, options.text_field)
         else:
-            async with contextlib.aclosing(_spooled(pages, shape.text_field, pack)) as pieces:
+            spooled = _spooled_csv(pages, options.text_field, compress)
+            async with contextlib.aclosing(spooled) as pieces:
                 async for piece in pieces:
                     yield piece
             return
         async for page in pages:
-            yield await asyncio.to_thread(_packed, page, rows, pack)
+            yield await asyncio.to_thread(_encode_page, page, encode, compress)
 
 
-async def _spooled(pages: Pages, text_field: str, pack: Callable[[bytes], bytes]) -> Chunks:
-    """Its columns have to be known before its first row is written."""
-    spool = await asyncio.to_thread(Spool, text_field)
+async def _spooled_csv(pages: Pages, text_field: str, compress: Compress) -> Chunks:
+    """Store all records on disk first, to find the columns for the header."""
+    spool = await asyncio.to_thread(RecordSpool, text_field)
     try:
         async for page in pages:
             await asyncio.to_thread(spool.add, page)
         columns = spool.columns
-        yield pack(csv_header(columns))
-        rows, again = csv_rows(columns, text_field), spool.pages()
-        while (piece := await asyncio.to_thread(_next_packed, again, rows, pack)) is not None:
+        yield compress(csv_header(columns))
+        encode, stored = csv_encoder(columns, text_field), spool.pages()
+        while (
+            piece := await asyncio.to_thread(_encode_next, stored, encode, compress)
+        ) is not None:
             yield piece
     finally:
         spool.close()
 
 
-def _packed(page: Sequence[Record], rows: Rows, pack: Callable[[bytes], bytes]) -> bytes:
-    return pack(rows(page))
+def _encode_page(page: Sequence[Record], encode: Encoder, compress: Compress) -> bytes:
+    return compress(encode(page))
 
 
-def _next_packed(
-    pages: Iterator[Sequence[Record]], rows: Rows, pack: Callable[[bytes], bytes]
+def _encode_next(
+    pages: Iterator[Sequence[Record]], encode: Encoder, compress: Compress
 ) -> bytes | None:
     page = next(pages, None)
-    return None if page is None else pack(rows(page))
+    return None if page is None else compress(encode(page))
 
 
-async def begun(body: Chunks) -> Begun:
-    """A body that has its first chunk: what goes wrong before that is an error like any other."""
-    return Begun(await anext(body, b""), body)
-
-
-class Begun:
-    """The body of a response. What goes wrong in its midst is logged, and breaks it off."""
+class ExportBody:
+    """A response body whose first chunk is there. A later error is logged, and aborts it."""
 
     def __init__(self, first: bytes, rest: Chunks) -> None:
         self._first: bytes | None = first
         self._rest = rest
 
-    def __aiter__(self) -> Begun:
+    @classmethod
+    async def start(cls, chunks: Chunks) -> ExportBody:
+        return cls(await anext(chunks, b""), chunks)
+
+    def __aiter__(self) -> ExportBody:
         return self
 
     async def __anext__(self) -> bytes:
@@ -130,11 +136,11 @@ class Begun:
         except StopAsyncIteration:
             raise
         except RequestError as exc:
-            logger.error("an export broke off: %s (%s)", exc.detail, exc.code)  # noqa: TRY400
-            raise BrokenOff from exc
+            logger.error("export aborted: %s (%s)", exc.detail, exc.code)  # noqa: TRY400
+            raise ResponseAborted from exc
         except Exception as exc:
-            logger.exception("an export broke off in a way that nobody foresaw")
-            raise BrokenOff from exc
+            logger.exception("export aborted by an unexpected exception")
+            raise ResponseAborted from exc
 
     async def aclose(self) -> None:
         await self._rest.aclose()

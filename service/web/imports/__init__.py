@@ -1,1 +1,1 @@
-"""`/api/imports`: uploads, and the jobs that load them."""
+"""`/api/imports`: uploads, and the jobs that write their records."""

@@ -1,65 +1,55 @@
-"""The progress of an import as server-sent events, to however many listen."""
+"""The progress of an import as server-sent events."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 import orjson
 from quart import Response, g
 
 from service.errors import RequestError, TooSlow
 from service.jobs.job import Job
+from service.jobs.jobs import Jobs
+from service.web.errors import error_body
 from service.web.imports.schemas import job_body
-from service.web.responses import HEARTBEAT, HEARTBEAT_S, event, event_response
-from service.web.search.rendering import error_body
+from service.web.responses import HEARTBEAT, HEARTBEAT_S, encode_event, event_response
 
-# Said when the service is stopping: come back, and somebody else will answer, or we again.
-COME_BACK = b"retry: 1000\n\n"
-
-
-class Watched(Protocol):
-    async def get(self, id: str) -> Job: ...
-
-    def watch(
-        self, id: str, after: int | None, *, beat_s: float | None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Job]]: ...
+# Sent when the service is stopping: the client reconnects, to this service or to another process.
+RECONNECT = b"retry: 1000\n\n"
 
 
-async def events_response(jobs: Watched, id: str, last_event_id: str) -> Response:
-    """The stream from after the last event that is known to the one who asks."""
+async def events_response(jobs: Jobs, id: str, last_event_id: str) -> Response:
+    """The events after `last_event_id`."""
     after = int(last_event_id) if re.fullmatch(r"[0-9]{1,18}", last_event_id) else None
     job = await jobs.get(id)
     if job.ended and after is not None and after >= job.revision:
-        return Response(status=204)  # which keeps an EventSource from asking again
+        return Response(status=204)  # tells an EventSource not to reconnect
     return event_response(_events(jobs, id, after, g.request_id))
 
 
-async def _events(
-    jobs: Watched, id: str, after: int | None, request_id: str
-) -> AsyncIterator[bytes]:
+async def _events(jobs: Jobs, id: str, after: int | None, request_id: str) -> AsyncIterator[bytes]:
     seen, last = -1 if after is None else after, None
     try:
-        async with jobs.watch(id, after, beat_s=HEARTBEAT_S) as moments:
-            async for job in moments:
+        async with jobs.watch(id, after, beat_s=HEARTBEAT_S) as states:
+            async for job in states:
                 last = job
                 if job.revision <= seen and not job.ended:
                     yield HEARTBEAT
                 else:
                     seen = job.revision
-                    # Who has the id of the end has heard `done`, and need not come back for it.
-                    yield event("progress", _data(job), None if job.ended else seen)
+                    # The last `progress` has no id. A client that is disconnected before `done`
+                    # then reconnects with an older id, and gets `done`.
+                    yield encode_event("progress", _data(job), None if job.ended else seen)
     except TooSlow:
-        return  # it reads nothing, so there is nothing to be told
+        return  # the client does not read, so it would not read an error
     except RequestError as exc:
-        yield event("error", orjson.dumps(error_body(exc, request_id)))
+        yield encode_event("error", orjson.dumps(error_body(exc, request_id)))
         return
     if last is None or not last.ended:
-        yield COME_BACK
+        yield RECONNECT
     else:
-        yield event("done", _data(last), last.revision)
+        yield encode_event("done", _data(last), last.revision)
 
 
 def _data(job: Job) -> bytes:

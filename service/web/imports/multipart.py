@@ -1,4 +1,4 @@
-"""A file out of a form, piece by piece. Knows nothing of what is in the file."""
+"""A file in a multipart form, read chunk by chunk."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from werkzeug.sansio.multipart import (
 from service.errors import BadRequest, InvalidRequest
 
 MEDIA_TYPE = "multipart/form-data"
-HEAD_BYTES = 65_536  # before the file begins
-BAD_FORM = "The body is not a form as its Content-Type says"
-ONE_FILE = "Send one file in the form, and everything else as parameters in the URL"
+MAX_HEAD_BYTES = 65_536  # before the content of the file
+MALFORMED = "The body is not a valid multipart form"
+ONE_FILE = "The form must have exactly one file; send parameters in the URL"
 
 
 class FormFile:
-    """The one file of a form. `begin` tells what it is called; iterated over, it gives the rest."""
+    """The only file of a form. Call `read_head` first, then iterate over the content."""
 
     def __init__(self, request: Request, body: AsyncIterator[bytes]) -> None:
         _, options = parse_options_header(request.headers.get("Content-Type", ""))
         boundary = options.get("boundary", "")
         if not boundary or not boundary.isascii():
-            raise BadRequest(f"{BAD_FORM}: it has no boundary")
+            raise BadRequest(f"{MALFORMED}: its Content-Type has no boundary")
         self._decoder = MultipartDecoder(boundary.encode())
         self._body = body
 
-    async def begin(self) -> File:
-        """The head of the file."""
-        heard = 0
+    async def read_head(self) -> File:
+        """The name and the headers of the file."""
+        size = 0
         while True:
-            event = self._event()
+            event = self._next_event()
             if isinstance(event, File):
                 return event
             if isinstance(event, Field | Epilogue):
                 raise InvalidRequest(ONE_FILE)
             if isinstance(event, NeedData):
-                heard += await self._hear()
-                if heard > HEAD_BYTES:
-                    raise BadRequest(BAD_FORM)
+                size += await self._feed()
+                if size > MAX_HEAD_BYTES:
+                    raise BadRequest(f"{MALFORMED}: its headers are larger than 64 KiB")
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """What is in it; then the end of the form is waited for."""
+        """Yield the content of the file, and then read to the end of the form."""
         while True:
-            event = self._event()
+            event = self._next_event()
             if isinstance(event, Data):
                 if event.data:
                     yield event.data
@@ -62,16 +62,16 @@ class FormFile:
             elif isinstance(event, Epilogue):
                 return
             elif isinstance(event, NeedData):
-                await self._hear()
+                await self._feed()
 
-    def _event(self) -> Event:
+    def _next_event(self) -> Event:
         try:
             return self._decoder.next_event()
         except (ValueError, HTTPException) as exc:
-            raise BadRequest(BAD_FORM) from exc
+            raise BadRequest(MALFORMED) from exc
 
-    async def _hear(self) -> int:
-        """Feed the decoder; how much that was."""
-        piece = await anext(self._body, None)
-        self._decoder.receive_data(piece)
-        return len(piece or b"")
+    async def _feed(self) -> int:
+        """Pass the next chunk to the decoder; returns its size."""
+        chunk = await anext(self._body, None)
+        self._decoder.receive_data(chunk)
+        return len(chunk or b"")

@@ -1,92 +1,67 @@
-"""Imports over HTTP: upload, look, listen, cancel."""
+"""Imports over HTTP: upload, list, watch and cancel."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
-
-from quart import Blueprint, Quart, Request, Response, request
+from quart import Blueprint, Request, Response, request
 from quart_schema import document_querystring, document_request, document_response
 
 from service.access.policy import AccessPolicy
 from service.admission.transfer_limit import TransferLimit
 from service.errors import BodyTimeout, BodyTooLarge, InvalidRequest, RequestError
-from service.jobs.job import Job, JobPage, Plan, Status
-from service.jobs.upload import Upload
+from service.jobs.job import Job, Plan
+from service.jobs.jobs import Jobs
 from service.settings import Settings
-from service.web.admission_middleware import leave
-from service.web.authentication import check_write
-from service.web.http_connection import drain_body
+from service.web.admission_middleware import convert_to_transfer
+from service.web.authentication import authorize_writes
+from service.web.bodies import drain_body
 from service.web.imports.events import events_response
 from service.web.imports.schemas import (
-    EndKnown,
     ImportBody,
-    ImportEvents,
+    ImportEvent,
     ImportJob,
     ImportList,
     ImportParameters,
-    ListImports,
+    ListImportsParameters,
+    NoMoreEvents,
     job_body,
 )
-from service.web.imports.uploads import format_of, sent
+from service.web.imports.uploads import choose_format, receive_upload
 from service.web.openapi import documented
-from service.web.records.reading import read_parameters
-from service.web.search.rendering import json_response
+from service.web.parameters import read_parameters
+from service.web.responses import json_response
 
 PATH = "/api/imports"
-LISTED = 20
-READS = (400, 401, 422, 500, 503)
+DEFAULT_PAGE = 20
+READ_ERRORS = (400, 401, 422, 500, 503)
 ACCEPTED = 202
-EMPTY = "There is nothing in the upload"
 
 
-class ImportJobs(Protocol):
-    """What this face needs to have behind it."""
-
-    def receive(self, plan: Plan, expected: int) -> AbstractAsyncContextManager[Upload]: ...
-
-    async def get(self, id: str) -> Job: ...
-
-    async def list(self, limit: int, cursor: str | None, status: Status | None) -> JobPage: ...
-
-    async def cancel(self, id: str) -> Job: ...
-
-    def watch(
-        self, id: str, after: int | None, *, beat_s: float | None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Job]]: ...
-
-
-def install(app: Quart, settings: Settings, jobs: ImportJobs, door: AccessPolicy) -> None:
-    """The routes of /api/imports; whoever may not write is stopped before them."""
-    blueprint = imports_blueprint(settings, jobs)
-
-    @blueprint.before_request
-    async def at_the_door() -> None:
-        await check_write(door)
-
-    app.register_blueprint(blueprint)
-
-
-def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
-    """The routes alone."""
+def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> Blueprint:
     blueprint = Blueprint("imports", __name__)
+    authorize_writes(blueprint, policy)
     uploads = TransferLimit("uploads", settings.max_transfers)
 
     @blueprint.post(PATH)
-    @documented("imports", "import", ImportJob, (*READS, 403, 408, 413, 415, 507), status=ACCEPTED)
+    @documented(
+        "imports",
+        "import",
+        ImportJob,
+        (*READ_ERRORS, 403, 408, 413, 415, 507),
+        status=ACCEPTED,
+    )
     @document_querystring(ImportParameters)
     @document_request(ImportBody)
     async def begin_import() -> Response:
-        """Upload records to be written in the background.
+        """Upload records to write in the background.
 
-        The body is NDJSON, CSV or TSV, packed with gzip or not, or a form with one such file. It is
-        kept on disk, and answered when all of it is there; then its records are written.
+        The body is NDJSON, CSV or TSV, optionally compressed with gzip, or a form with one such
+        file. The response is sent when the upload is complete and stored; then its records are
+        written.
         """
         parameters = read_parameters(ImportParameters, request.query_string)
         try:
-            leave(request.scope, uploads)  # it may come for hours
-            job = await _received(request, parameters, settings, jobs)
+            convert_to_transfer(request.scope, uploads)  # an upload may take hours
+            job = await _store_upload(request, parameters, settings, jobs)
         except BodyTimeout:
             raise
         except RequestError:
@@ -97,57 +72,64 @@ def imports_blueprint(settings: Settings, jobs: ImportJobs) -> Blueprint:
         return response
 
     @blueprint.get(PATH)
-    @documented("imports", "imports", ImportList, READS)
-    @document_querystring(ListImports)
+    @documented("imports", "imports", ImportList, READ_ERRORS)
+    @document_querystring(ListImportsParameters)
     async def list_imports() -> Response:
         """List imports, newest first."""
-        asked = read_parameters(ListImports, request.query_string)
-        page = await jobs.list(asked.limit or LISTED, asked.cursor, asked.status)
+        parameters = read_parameters(ListImportsParameters, request.query_string)
+        page = await jobs.list(
+            parameters.limit or DEFAULT_PAGE, parameters.cursor, parameters.status
+        )
         return json_response(
             {"imports": [job_body(job) for job in page.jobs], "cursor": page.cursor}
         )
 
     @blueprint.get(f"{PATH}/<import_id>")
-    @documented("imports", "import", ImportJob, (*READS, 404))
+    @documented("imports", "import", ImportJob, (*READ_ERRORS, 404))
     async def get_import(import_id: str) -> Response:
-        """How far an import has come."""
+        """Read the state of an import."""
         return json_response(job_body(await jobs.get(import_id)))
 
     @blueprint.delete(f"{PATH}/<import_id>")
-    @documented("imports", "import", ImportJob, (*READS, 403, 404))
+    @documented("imports", "import", ImportJob, (*READ_ERRORS, 403, 404))
     async def cancel_import(import_id: str) -> Response:
-        """Stop an import; what was written stays. One that has ended is answered as it is."""
+        """Cancel an import. Records that are already written stay.
+
+        Has no effect on an import that has ended.
+        """
         return json_response(job_body(await jobs.cancel(import_id)))
 
     @blueprint.get(f"{PATH}/<import_id>/events")
-    @documented("imports", "import_events", ImportEvents, (*READS, 404))
-    @document_response(EndKnown, 204)
-    async def listen_to_import(import_id: str) -> Response:
-        """Server-sent events: `progress` with the import at each change, `done` at the end.
+    @documented("imports", "import_events", ImportEvent, (*READ_ERRORS, 404))
+    @document_response(NoMoreEvents, 204)
+    async def import_events(import_id: str) -> Response:
+        """Watch an import as a stream of server-sent events.
 
-        `Last-Event-ID` leads on from there. To one who knows the end already, the answer is 204.
+        Each change of the import is a `progress` event, and its end is a `done` event. Send
+        `Last-Event-ID` to continue after an event. The response is 204 if that was `done`.
         """
-        last = request.headers.get("Last-Event-ID", "")
-        return await events_response(jobs, import_id, last)
+        last_event_id = request.headers.get("Last-Event-ID", "")
+        return await events_response(jobs, import_id, last_event_id)
 
     return blueprint
 
 
-async def _received(
-    request: Request, parameters: ImportParameters, settings: Settings, jobs: ImportJobs
+async def _store_upload(
+    request: Request, parameters: ImportParameters, settings: Settings, jobs: Jobs
 ) -> Job:
-    """The job of an upload, once all of it has come."""
+    """Receive the upload, and return its job."""
     length = request.content_length
     if length is not None and length > settings.max_import_bytes:
         raise BodyTooLarge(
-            f"An import has at most {settings.max_import_bytes} bytes (MAX_IMPORT_BYTES)"
+            f"The upload has {length} bytes; the limit is {settings.max_import_bytes} bytes "
+            "(MAX_IMPORT_BYTES)"
         )
-    upload = await sent(request, settings.body_timeout_s)
+    upload = await receive_upload(request, settings.body_timeout_s)
     name = parameters.name or upload.name
     plan = Plan(
         namespace=parameters.namespace or settings.pinecone_namespace,
         name=name,
-        format=format_of(parameters.format, name, upload),
+        format=choose_format(parameters.format, name, upload),
         on_error=parameters.on_error,
         text_field=parameters.text_field,
         id_column=parameters.id_column,
@@ -157,9 +139,9 @@ async def _received(
     )
     async with jobs.receive(plan, length or 0) as file:
         size = 0
-        async for piece in upload.chunks:
-            size += len(piece)
-            await file.write(piece)
+        async for chunk in upload.chunks:
+            size += len(chunk)
+            await file.write(chunk)
         if not size:
-            raise InvalidRequest(EMPTY)
+            raise InvalidRequest("The upload is empty; send at least one record")
         return await file.keep()

@@ -1,4 +1,4 @@
-"""What goes in and out of /api/imports, as types: they validate, and they are the documentation."""
+"""The schemas of /api/imports: they validate, and they document."""
 
 from __future__ import annotations
 
@@ -6,65 +6,66 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BaseModel, Field, RootModel
 
 from service.ingest.delimited import is_delimiter
 from service.jobs.job import Format, Job, OnError, Status
-from service.web.records.schemas import NAMESPACE, Parameters
-from service.web.responses import MEDIA_TYPE
+from service.web.parameters import NAMESPACE, NamespaceParameters
+from service.web.responses import EVENT_STREAM
+from service.web.validation import StrictModel
 
-MAX_NAME = 255
-MAX_COLUMN = 512
-MAX_LISTED = 100
+MAX_NAME_LENGTH = 255
+MAX_COLUMN_LENGTH = 512
+MAX_PAGE = 100
 
 
-def _name(value: str) -> str:
+def _check_name(value: str) -> str:
     if not value.isprintable():
-        raise ValueError("has to be printable")
+        raise ValueError("must have printable characters only")
     return value
 
 
-def _delimiter(value: str) -> str:
+def _check_delimiter(value: str) -> str:
     value = "\t" if value == "tab" else value
     if not is_delimiter(value):
-        raise ValueError("must be one character, or tab")
+        raise ValueError("must be one character, or `tab`")
     return value
 
 
-class ImportParameters(Parameters):
-    """What is uploaded, and how it is to be read."""
-
+class ImportParameters(NamespaceParameters):
     format: Format | None = Field(
-        None, description="Without: as the Content-Type, or the file's name, says."
+        None, description="The format. Defaults to that of the Content-Type or of the file name."
     )
     on_error: OnError = Field(
-        "skip", description="Leave out what can't be written and go on, or stop there."
+        "skip", description="Whether to skip invalid records, or to stop at the first one."
     )
     text_field: str | None = Field(
         None,
         min_length=1,
-        max_length=MAX_COLUMN,
-        description="The field that has the text; PINECONE_TEXT_FIELD without.",
+        max_length=MAX_COLUMN_LENGTH,
+        description="The field with the text. Defaults to `PINECONE_TEXT_FIELD`.",
     )
     id_column: str | None = Field(
         None,
         min_length=1,
-        max_length=MAX_COLUMN,
-        description="The field that has the id; `_id` or `id` without. A record that has none gets "
-        "an id made from what it says.",
+        max_length=MAX_COLUMN_LENGTH,
+        description="The field with the id. Defaults to `_id` or `id`. A record without an id gets "
+        "one that is derived from its content.",
     )
-    flatten: bool = Field(False, description='{"a": {"b": 1}} becomes a field a.b.')
-    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = Field(
-        None, description="Of CSV: one character, or `tab`."
+    flatten: bool = Field(
+        False, description='Flatten nested objects: `{"a": {"b": 1}}` becomes a field `a.b`.'
     )
-    strings: bool = Field(False, description="Every cell of a CSV is a text.")
-    name: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_name)] | None = Field(
-        None, description="What the import is called; without, as the file."
+    delimiter: Annotated[str, AfterValidator(_check_delimiter)] | None = Field(
+        None, description="The delimiter of a CSV file: one character, or `tab`."
+    )
+    strings: bool = Field(False, description="Import every cell of a CSV file as a string.")
+    name: Annotated[str, Field(max_length=MAX_NAME_LENGTH), AfterValidator(_check_name)] | None = (
+        Field(None, description="A name for the import. Defaults to the name of the file.")
     )
 
 
 class ImportBody(RootModel[bytes]):
-    """NDJSON, CSV or TSV, packed with gzip or not, or a form with one such file."""
+    """NDJSON, CSV or TSV, optionally compressed with gzip, or a form with one such file."""
 
     media_types: ClassVar[Sequence[str]] = (
         "application/x-ndjson",
@@ -75,25 +76,23 @@ class ImportBody(RootModel[bytes]):
     )
 
 
-class ListImports(BaseModel):
-    """Which imports, and how many of them."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    limit: int | None = Field(None, ge=1, le=MAX_LISTED, description="How many; 20 without.")
-    cursor: str | None = Field(None, description="`cursor` of the page before.")
-    status: Status | None = Field(None, description="Only those that are in this state.")
+class ListImportsParameters(StrictModel):
+    limit: int | None = Field(
+        None, ge=1, le=MAX_PAGE, description="The maximum number of imports. Defaults to 20."
+    )
+    cursor: str | None = Field(None, description="The `cursor` of the previous page.")
+    status: Status | None = Field(None, description="Return only imports with this status.")
 
 
-class LineFault(BaseModel):
-    """Something that could not be written."""
+class LineError(BaseModel):
+    """An invalid record or line."""
 
-    line: int | None = Field(description="The line on which it begins, from 1.")
-    detail: str = Field(description="Why.")
+    line: int | None = Field(description="The line on which it starts, from 1.")
+    detail: str = Field(description="A human-readable explanation of the error.")
 
 
 class ImportJob(BaseModel):
-    """An import, at one moment."""
+    """The state of an import."""
 
     id: str
     status: Status
@@ -101,41 +100,43 @@ class ImportJob(BaseModel):
     name: str | None
     format: Format
     on_error: OnError
-    bytes: int = Field(description="How large the upload is, as it came.")
-    bytes_read: int = Field(description="How much of it has been dealt with.")
+    bytes: int = Field(description="The size of the upload.")
+    bytes_read: int = Field(description="How many of its bytes have been processed.")
     progress: float | None = Field(description="From 0 to 1.")
-    written: int = Field(description="Records that every index took.")
-    failed: int = Field(description="Records, or lines, that could not be written.")
-    retries: int = Field(description="Batches that were sent again.")
-    rate: float = Field(description="Records a second: lately, or, at the end, on the whole.")
-    eta_s: float | None = Field(description="Seconds that are left, as far as can be seen.")
-    errors: list[LineFault] = Field(description="The first 100; `failed` counts all of them.")
-    detail: str | None = Field(description="Why it failed, if it did.")
-    revision: int = Field(description="Grows with each change; the id of its event.")
+    written: int = Field(description="The number of records that every index has written.")
+    failed: int = Field(description="The number of records and lines that failed.")
+    retries: int = Field(description="The number of batches that were sent again.")
+    rate: float = Field(
+        description="Records per second: recently, or on average once the import has ended."
+    )
+    eta_s: float | None = Field(description="The estimated seconds until the end.")
+    errors: list[LineError] = Field(description="The first 100 errors.")
+    detail: str | None = Field(description="Why the import failed.")
+    revision: int = Field(description="Grows with every change. The id of an event.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
 
-class ImportEvents(ImportJob):
-    """Events named `progress` and `done`; what is described here is an event's `data`."""
+class ImportEvent(ImportJob):
+    """The data of a `progress` or `done` event."""
 
-    media_type: ClassVar[str] = MEDIA_TYPE
+    media_types: ClassVar[Sequence[str]] = (EVENT_STREAM,)
 
 
-class EndKnown(BaseModel):
-    """To a `Last-Event-ID` that is the one of `done`: nothing more comes."""
+class NoMoreEvents(BaseModel):
+    """`Last-Event-ID` is the id of `done`, after which there are no events."""
 
 
 class ImportList(BaseModel):
-    """Some imports, newest first."""
+    """A page of imports, newest first."""
 
     imports: list[ImportJob]
-    cursor: str | None = Field(description="Where the next page begins; null on the last one.")
+    cursor: str | None = Field(description="The cursor of the next page; null on the last page.")
 
 
 def job_body(job: Job) -> dict[str, Any]:
-    """A job as its JSON."""
+    """The JSON of an `ImportJob`."""
     plan = job.plan
     return {
         "id": job.id,
@@ -155,11 +156,11 @@ def job_body(job: Job) -> dict[str, Any]:
         "errors": [{"line": each.line, "detail": each.detail} for each in job.errors],
         "detail": job.detail,
         "revision": job.revision,
-        "created_at": _time(job.created_at),
-        "started_at": _time(job.started_at),
-        "finished_at": _time(job.finished_at),
+        "created_at": _iso_time(job.created_at),
+        "started_at": _iso_time(job.started_at),
+        "finished_at": _iso_time(job.finished_at),
     }
 
 
-def _time(at: datetime | None) -> str | None:
+def _iso_time(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

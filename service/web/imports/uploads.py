@@ -1,7 +1,4 @@
-"""What is uploaded: which format it has, and its bytes as they come.
-
-Knows nothing of what becomes of them.
-"""
+"""Uploads: their format, and their content as it arrives."""
 
 from __future__ import annotations
 
@@ -11,13 +8,12 @@ from typing import NamedTuple
 
 from quart import Request
 
-from service.errors import InvalidField, UnsupportedMediaType
+from service.errors import UnsupportedMediaType
 from service.jobs.job import Format
-from service.web.bodies import is_json
-from service.web.http_connection import read_chunks
-from service.web.imports import multipart as forms
-from service.web.imports.schemas import MAX_NAME
-from service.web.validation import invalid
+from service.web.bodies import is_json, read_chunks
+from service.web.imports import multipart
+from service.web.imports.schemas import MAX_NAME_LENGTH
+from service.web.validation import invalid_field
 
 MEDIA_TYPES: dict[str, Format] = {
     "application/x-ndjson": "ndjson",
@@ -37,56 +33,63 @@ SUFFIXES: dict[str, Format] = {
     ".tsv": "tsv",
     ".tab": "tsv",
 }
-# Which say nothing of what is in them.
-OPAQUE = {"", "application/gzip", "application/x-gzip", "application/octet-stream"}
-GZIP = {"gzip", "x-gzip"}  # which is seen from the bytes themselves
-SEND = (
+# These say nothing about the format of the records.
+OPAQUE_TYPES = {"", "application/gzip", "application/x-gzip", "application/octet-stream"}
+GZIP_ENCODINGS = {"gzip", "x-gzip"}  # gzip is recognized from the content
+ACCEPTED = (
     "Send NDJSON (Content-Type: application/x-ndjson), CSV (text/csv) or TSV "
-    "(text/tab-separated-values), packed with gzip or not, or one such file in a form"
+    "(text/tab-separated-values), optionally compressed with gzip, or a form with one such file"
 )
 
 
-class Sent(NamedTuple):
-    """One upload; `format` and `name` as far as it tells."""
+class ReceivedUpload(NamedTuple):
+    """The content of an upload, and the format and name that its headers give, if any."""
 
     format: Format | None
     name: str | None
     chunks: AsyncIterator[bytes]
 
 
-async def sent(request: Request, patience_s: float) -> Sent:
-    """The upload in a request, or the error that says how to send one."""
-    if request.headers.get("Content-Encoding", "identity").lower() not in {"identity", *GZIP}:
-        raise UnsupportedMediaType(f"{SEND}; no other Content-Encoding is understood")
+async def receive_upload(request: Request, patience_s: float) -> ReceivedUpload:
+    """Read the upload up to its content; raises an error for types that are not supported."""
+    if request.headers.get("Content-Encoding", "identity").lower() not in {
+        "identity",
+        *GZIP_ENCODINGS,
+    }:
+        raise UnsupportedMediaType(f"{ACCEPTED}; other Content-Encodings are not supported")
     body = read_chunks(request, patience_s)
     media_type = request.mimetype
-    if media_type == forms.MEDIA_TYPE:
-        file = forms.FormFile(request, body)
-        head = await file.begin()
-        name = _base(head.filename)
-        inner = head.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Sent(MEDIA_TYPES.get(inner) or _by_suffix(name), name, aiter(file))
+    if media_type == multipart.MEDIA_TYPE:
+        file = multipart.FormFile(request, body)
+        head = await file.read_head()
+        name = _clean_name(head.filename)
+        part_type = head.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return ReceivedUpload(
+            MEDIA_TYPES.get(part_type) or _format_by_suffix(name), name, aiter(file)
+        )
     if is_json(media_type):
-        raise UnsupportedMediaType(f"{SEND}. A JSON array of records is for /api/records")
-    if media_type not in MEDIA_TYPES and media_type not in OPAQUE:
-        raise UnsupportedMediaType(SEND)
-    return Sent(MEDIA_TYPES.get(media_type), None, body)
+        raise UnsupportedMediaType(f"{ACCEPTED}. Send a JSON array of records to /api/records")
+    if media_type not in MEDIA_TYPES and media_type not in OPAQUE_TYPES:
+        raise UnsupportedMediaType(ACCEPTED)
+    return ReceivedUpload(MEDIA_TYPES.get(media_type), None, body)
 
 
-def format_of(given: Format | None, name: str | None, upload: Sent) -> Format:
-    """What the parameters say, else the upload, else its name."""
-    found = given or upload.format or _by_suffix(name)
-    if found is None:
-        raise invalid(InvalidField(("format",), "must be given where nothing else says what it is"))
-    return found
+def choose_format(requested: Format | None, name: str | None, upload: ReceivedUpload) -> Format:
+    """The requested format, or that of the upload's headers, or that of its name."""
+    format = requested or upload.format or _format_by_suffix(name)
+    if format is None:
+        raise invalid_field(
+            "format", "is required, because neither the Content-Type nor the file name gives it"
+        )
+    return format
 
 
-def _base(filename: str) -> str | None:
-    """Without folders, as either kind of system has them, and fit to be shown."""
+def _clean_name(filename: str) -> str | None:
+    """Remove folders, of POSIX and of Windows, and characters that are not printable."""
     name = PureWindowsPath(PurePosixPath(filename).name).name
-    return "".join(filter(str.isprintable, name))[:MAX_NAME] or None
+    return "".join(filter(str.isprintable, name))[:MAX_NAME_LENGTH] or None
 
 
-def _by_suffix(name: str | None) -> Format | None:
+def _format_by_suffix(name: str | None) -> Format | None:
     path = PurePosixPath((name or "").lower())
     return SUFFIXES.get(PurePosixPath(path.stem).suffix if path.suffix == ".gz" else path.suffix)

@@ -1,1 +1,1 @@
-"""`/api/records` and `/api/stats`: read, write and delete records."""
+"""`/api/records` and `/api/stats`."""

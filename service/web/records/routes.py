@@ -1,212 +1,182 @@
-"""Records over HTTP: write, list, read, delete, count.
+"""Records over HTTP: write, list, read, delete and count.
 
-A request is answered with 200 if at least one record was written, and then names those that were
-not. With the error of the backend, if none was written because of it. With 422, if none is valid.
+An upsert is answered with 200 if at least one record was written, and the response lists the
+others. If none was written, the response is 422 if no record was valid, or else the error of the
+backend.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from quart import Blueprint, Quart, Response, request
+from quart import Blueprint, Response, request
+from quart.blueprints import BlueprintSetupState
 from quart_schema import document_querystring, document_request
 from werkzeug.routing import BaseConverter
 
 from service.access.policy import AccessPolicy
-from service.errors import InvalidField, UpstreamGarbled
-from service.indexes.writes import MAX_PAGE, Page, Record, Selection
-from service.records.records import IndexStats, Written
+from service.indexes.writes import MAX_PAGE, Selection
+from service.records.records import IndexStats, Records, Written
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
-from service.web.authentication import check_write
+from service.web.authentication import authorize_writes
 from service.web.bodies import NDJSON, read_body
 from service.web.openapi import documented
-from service.web.records.reading import read_parameters, read_records
+from service.web.parameters import NamespaceParameters, read_parameters
+from service.web.records.parsing import parse_records
 from service.web.records.schemas import (
-    DeletedAnswer,
     DeleteRequest,
-    ListAnswer,
+    DeleteResponse,
     ListParameters,
-    ReadParameters,
+    Record,
+    RecordIds,
     RecordsBody,
-    StatsAnswer,
+    StatsResponse,
+    UpsertResponse,
     WriteParameters,
-    WrittenAnswer,
     check_id,
 )
-from service.web.records.schemas import Record as RecordAnswer
-from service.web.search.rendering import json_response
-from service.web.validation import invalid, validated
+from service.web.responses import encode_records, json_response
+from service.web.validation import invalid_field, validate
 
 PATH = "/api/records"
-READS = (400, 401, 422, 500, 502, 503, 504)
-WRITES = (*READS, 403)
-BODIES = (*WRITES, 408, 413, 415)
+READ_ERRORS = (400, 401, 422, 500, 502, 503, 504)
+WRITE_ERRORS = (*READ_ERRORS, 403)
+BODY_ERRORS = (*WRITE_ERRORS, 408, 413, 415)
 
 
-class Id(BaseConverter):
-    """An id in a path: whatever is left of it, slashes and line breaks with it."""
+class RecordIdConverter(BaseConverter):
+    """Matches the rest of the path: ids may have slashes and line breaks."""
 
     part_isolating = False
     regex = r"[\s\S]+"
     weight = 200
 
 
-class Store(Protocol):
-    """What this face needs to have behind it."""
+class SupportsRecords(Protocol):
+    """The part of the backend that these routes need; `records` is there while it is open."""
 
     @property
-    def can_show(self) -> bool: ...
-
-    async def upsert(
-        self, namespace: str, records: Sequence[Any], deadline: Deadline, *, visible: bool
-    ) -> Written: ...
-
-    async def get(self, namespace: str, id: str, deadline: Deadline) -> Record: ...
-
-    async def list_ids(
-        self,
-        namespace: str,
-        prefix: str | None,
-        limit: int | None,
-        cursor: str | None,
-        deadline: Deadline,
-    ) -> Page: ...
-
-    async def delete(
-        self, namespace: str, selection: Selection, deadline: Deadline, *, visible: bool
-    ) -> int | None: ...
-
-
-class Stores(Protocol):
-    """Where the records are, while the service is open."""
-
-    @property
-    def records(self) -> Store: ...
+    def records(self) -> Records: ...
 
     async def stats(self, deadline: Deadline) -> Mapping[str, IndexStats]: ...
 
 
-def install(app: Quart, settings: Settings, stores: Stores, door: AccessPolicy) -> None:
-    """The routes of /api/records and /api/stats; whoever may not write is stopped before them."""
-    app.url_map.converters["id"] = Id
-    blueprint = records_blueprint(settings, stores)
-
-    @blueprint.before_request
-    async def at_the_door() -> None:
-        await check_write(door)
-
-    app.register_blueprint(blueprint)
-
-
-def records_blueprint(settings: Settings, stores: Stores) -> Blueprint:
-    """The routes alone."""
+def records_blueprint(
+    settings: Settings, backend: SupportsRecords, policy: AccessPolicy
+) -> Blueprint:
     blueprint = Blueprint("records", __name__)
+    blueprint.record(_add_converter)
+    authorize_writes(blueprint, policy)
 
     def deadline() -> Deadline:
         return Deadline(settings.records_timeout_ms / 1000)
 
-    def namespace(parameters: ReadParameters | WriteParameters | ListParameters) -> str:
+    def namespace(parameters: NamespaceParameters) -> str:
         return parameters.namespace or settings.pinecone_namespace
 
-    def visible(parameters: WriteParameters, store: Store) -> bool:
-        if parameters.wait and not store.can_show:
-            raise invalid(InvalidField(("wait",), "Pinecone does not say when a write is visible"))
+    def waits_for_visibility(parameters: WriteParameters) -> bool:
+        if parameters.wait and not backend.records.can_show:
+            raise invalid_field(
+                "wait", "is supported only by the embedded engine; leave it out with Pinecone"
+            )
         return parameters.wait is not None
 
     @blueprint.post(PATH)
-    @documented("records", "records", WrittenAnswer, BODIES)
+    @documented("records", "records", UpsertResponse, BODY_ERRORS)
     @document_querystring(WriteParameters)
     @document_request(RecordsBody)
     async def upsert_records() -> Response:
-        """Write records; one that is there with the same id is replaced."""
+        """Write records. A record with the id of an existing one replaces it."""
         parameters = read_parameters(WriteParameters, request.query_string)
-        store = stores.records
-        wait = visible(parameters, store)
+        visible = waits_for_visibility(parameters)
         ndjson = request.mimetype == NDJSON
-        body = await read_body(request, "records", ndjson=True)
-        records = await asyncio.to_thread(read_records, body, ndjson=ndjson)
-        written = await store.upsert(namespace(parameters), records, deadline(), visible=wait)
-        return json_response(_written(written))
+        body = await read_body(request, "records", allow_ndjson=True)
+        records = await asyncio.to_thread(parse_records, body, ndjson=ndjson)
+        written = await backend.records.upsert(
+            namespace(parameters), records, deadline(), visible=visible
+        )
+        return json_response(_upsert_body(written))
 
     @blueprint.get(PATH)
-    @documented("records", "records", ListAnswer, READS)
+    @documented("records", "records", RecordIds, READ_ERRORS)
     @document_querystring(ListParameters)
     async def list_records() -> Response:
-        """List ids, in order, a page at a time."""
-        asked = read_parameters(ListParameters, request.query_string)
-        page = await stores.records.list_ids(
-            namespace(asked),
-            asked.prefix or None,
-            asked.limit or MAX_PAGE,
-            asked.cursor,
+        """List the ids of the records, page by page."""
+        parameters = read_parameters(ListParameters, request.query_string)
+        page = await backend.records.list_ids(
+            namespace(parameters),
+            parameters.prefix or None,
+            parameters.limit or MAX_PAGE,
+            parameters.cursor,
             deadline(),
         )
         return json_response({"ids": page.ids, "cursor": page.cursor})
 
     @blueprint.get(f"{PATH}/<id:record_id>")
-    @documented("records", "record", RecordAnswer, (*READS, 404))
-    @document_querystring(ReadParameters)
+    @documented("records", "record", Record, (*READ_ERRORS, 404))
+    @document_querystring(NamespaceParameters)
     async def get_record(record_id: str) -> Response:
-        """Read one record, as it was written."""
-        parameters = read_parameters(ReadParameters, request.query_string)
+        """Read a record."""
+        parameters = read_parameters(NamespaceParameters, request.query_string)
         id = _checked_id(record_id)
-        record = await stores.records.get(namespace(parameters), id, deadline())
-        try:
-            return json_response({**record})
-        except TypeError as exc:  # a number of more than 64 bits, or a field nested without end
-            raise UpstreamGarbled("The record can't be written as JSON") from exc
+        record = await backend.records.get(namespace(parameters), id, deadline())
+        return Response(encode_records({**record}), content_type="application/json")
 
     @blueprint.delete(f"{PATH}/<id:record_id>")
-    @documented("records", "record", DeletedAnswer, WRITES)
+    @documented("records", "record", DeleteResponse, WRITE_ERRORS)
     @document_querystring(WriteParameters)
     async def delete_record(record_id: str) -> Response:
-        """Delete one record; that there is none is no error."""
+        """Delete a record. Succeeds if there is no such record."""
         parameters = read_parameters(WriteParameters, request.query_string)
-        selection = Selection(ids=(_checked_id(record_id),))
-        return await delete(parameters, selection)
+        return await delete(parameters, Selection(ids=(_checked_id(record_id),)))
 
     @blueprint.delete(PATH)
-    @documented("records", "records", DeletedAnswer, BODIES)
+    @documented("records", "records", DeleteResponse, BODY_ERRORS)
     @document_querystring(WriteParameters)
     @document_request(DeleteRequest)
     async def delete_records() -> Response:
-        """Delete records: by id, by filter, or all of a namespace."""
+        """Delete records by their ids, by a filter, or all of a namespace."""
         parameters = read_parameters(WriteParameters, request.query_string)
         body = await read_body(request, "what to delete")
-        return await delete(parameters, validated(DeleteRequest, body).to_selection())
+        return await delete(parameters, validate(DeleteRequest, body).to_selection())
 
     async def delete(parameters: WriteParameters, selection: Selection) -> Response:
-        store = stores.records
-        wait = visible(parameters, store)
-        count = await store.delete(namespace(parameters), selection, deadline(), visible=wait)
+        visible = waits_for_visibility(parameters)
+        count = await backend.records.delete(
+            namespace(parameters), selection, deadline(), visible=visible
+        )
         return json_response({"deleted": count})
 
     @blueprint.get("/api/stats")
-    @documented("records", "stats", StatsAnswer, READS)
+    @documented("records", "stats", StatsResponse, READ_ERRORS)
     async def stats() -> Response:
-        """How many records each index has, by namespace."""
-        indexes = await stores.stats(deadline())
+        """Count the records of each index, by namespace."""
+        indexes = await backend.stats(deadline())
         return json_response(
             {
                 "backend": settings.backend,
-                "indexes": {name: _stats(each) for name, each in indexes.items()},
+                "indexes": {name: _stats_body(each) for name, each in indexes.items()},
             }
         )
 
     return blueprint
 
 
+def _add_converter(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["id"] = RecordIdConverter
+
+
 def _checked_id(id: str) -> str:
     try:
         return check_id(id)
     except ValueError as exc:
-        raise invalid(InvalidField(("_id",), str(exc))) from None
+        raise invalid_field("_id", str(exc)) from None
 
 
-def _written(written: Written) -> dict[str, Any]:
+def _upsert_body(written: Written) -> dict[str, Any]:
     return {
         "written": written.written,
         "failed": [
@@ -216,7 +186,7 @@ def _written(written: Written) -> dict[str, Any]:
     }
 
 
-def _stats(stats: IndexStats) -> dict[str, Any]:
+def _stats_body(stats: IndexStats) -> dict[str, Any]:
     return {
         "records": stats.records,
         "dimension": stats.dimension,

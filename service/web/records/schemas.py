@@ -1,4 +1,4 @@
-"""What goes in and out of /api/records, as types: they validate, and they are the documentation."""
+"""The schemas of /api/records and /api/stats: they validate, and they document."""
 
 from __future__ import annotations
 
@@ -8,136 +8,122 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, mo
 
 from service.indexes.filters import check_filter
 from service.indexes.writes import MAX_ID, MAX_PAGE, Selection, is_id
-from service.settings import check_namespace
+from service.web.parameters import NamespaceParameters
+from service.web.validation import StrictModel
 
 MAX_RECORDS = 10_000
-NAMESPACE = "The records' namespace; PINECONE_NAMESPACE if empty or not given."
-WAIT = "`visible`: answer when searches see the change. Embedded engine only."
-
-
-def _namespace(value: str) -> str:
-    return check_namespace(value) if value else value
+MAX_CURSOR_LENGTH = 4096
 
 
 def check_id(value: str) -> str:
-    """One id, with the sentence that says what an id is."""
     if not is_id(value):
-        raise ValueError(f"an id has 1 to {MAX_ID} ASCII characters, none of them NUL")
+        raise ValueError(f"must have 1 to {MAX_ID} ASCII characters, without NUL")
     return value
 
 
-def _prefix(value: str) -> str:
+def _check_prefix(value: str) -> str:
     if value and not is_id(value):
-        raise ValueError(f"a prefix has up to {MAX_ID} ASCII characters, none of them NUL")
+        raise ValueError(f"must have up to {MAX_ID} ASCII characters, without NUL")
     return value
 
 
-def _filter(value: dict[str, Any]) -> dict[str, Any]:
+def _check_delete_filter(value: dict[str, Any]) -> dict[str, Any]:
     if not value:
-        raise ValueError('an empty filter selects nothing; to delete everything, say {"all": true}')
+        raise ValueError('must not be empty; send {"all": true} to delete all records')
     check_filter(value)
     return value
 
 
-def _true(value: bool) -> bool:
+def _check_true(value: bool) -> bool:
     if not value:
-        raise ValueError("is true, or is not given")
+        raise ValueError("must be true or left out")
     return value
 
 
-class Parameters(BaseModel):
-    """Where: the same for all."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    namespace: Annotated[str, AfterValidator(_namespace)] | None = Field(
-        None, max_length=MAX_ID, description=NAMESPACE
+class WriteParameters(NamespaceParameters):
+    wait: Literal["visible"] | None = Field(
+        None,
+        description="`visible`: respond when searches see the change. Embedded engine only.",
     )
 
 
-class ReadParameters(Parameters):
-    """Where a record is."""
-
-
-class WriteParameters(Parameters):
-    """Where to write, and when to answer."""
-
-    wait: Literal["visible"] | None = Field(None, description=WAIT)
-
-
-class ListParameters(Parameters):
-    """Which ids, and how many of them."""
-
-    prefix: Annotated[str, AfterValidator(_prefix)] | None = Field(
-        None, description="Only ids that begin so."
+class ListParameters(NamespaceParameters):
+    prefix: Annotated[str, AfterValidator(_check_prefix)] | None = Field(
+        None, description="Return only ids that start with this prefix."
     )
-    limit: int | None = Field(None, ge=1, le=MAX_PAGE, description="How many; 100 without.")
+    limit: int | None = Field(
+        None, ge=1, le=MAX_PAGE, description="The maximum number of ids. Defaults to 100."
+    )
     cursor: str | None = Field(
-        None, min_length=1, max_length=4096, description="`cursor` of the page before."
+        None,
+        min_length=1,
+        max_length=MAX_CURSOR_LENGTH,
+        description="The `cursor` of the previous page.",
     )
 
 
 class Record(BaseModel):
-    """A record: `_id`, its text, and any other fields beside them."""
+    """A record: an id, a text, and any other fields."""
 
     model_config = ConfigDict(extra="allow")
 
     id: str = Field(
-        alias="_id", description="1 to 512 ASCII characters. `id` will do, too.", examples=["tea-1"]
+        alias="_id",
+        description="1 to 512 ASCII characters. `id` is accepted in place of `_id`.",
+        examples=["tea-1"],
     )
     chunk_text: str = Field(
         examples=["Green tea tastes best a little below boiling."],
-        description="What is searched; called as PINECONE_TEXT_FIELD says. Other fields are "
-        "texts, numbers, true, false or lists of texts.",
+        description="The text to search. `PINECONE_TEXT_FIELD` sets the name of this field. Other "
+        "fields are strings, numbers, booleans or lists of strings.",
     )
 
 
 class RecordsBody(RootModel[list[Record]]):
-    """Records to write: an array of them. One object alone will do, or NDJSON, a record a line."""
+    """The records to write: an array, a single object, or NDJSON with one record per line."""
 
 
 class FailedRecord(BaseModel):
     """A record that was not written."""
 
-    index: int = Field(description="Its place in the request, from 0; of NDJSON, its line.")
-    id: str | None = Field(alias="_id", description="Its id, where it has one.")
-    code: str = Field(description="A stable name, as in an error.")
-    detail: str = Field(description="What is wrong with it, or who refused it.")
+    index: int = Field(description="The position in the request, from 0; with NDJSON, of the line.")
+    id: str | None = Field(alias="_id", description="The id of the record, if it has one.")
+    code: str = Field(description="A stable error code.")
+    detail: str = Field(description="A human-readable explanation of the error.")
 
 
-class WrittenAnswer(BaseModel):
-    """How many records every index took, and those that it did not."""
+class UpsertResponse(BaseModel):
+    """The number of records that every index has written, and the records that failed."""
 
     written: int
     failed: list[FailedRecord]
 
 
-class ListAnswer(BaseModel):
+class RecordIds(BaseModel):
     """A page of ids, in order."""
 
     ids: list[str]
-    cursor: str | None = Field(description="Where the next page begins; null on the last one.")
+    cursor: str | None = Field(description="The cursor of the next page; null on the last page.")
 
 
-class DeleteRequest(BaseModel):
-    """Which records to delete: exactly one of the three."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+class DeleteRequest(StrictModel):
+    """The records to delete, by exactly one of the fields."""
 
     ids: list[Annotated[str, AfterValidator(check_id)]] | None = Field(
-        None, min_length=1, max_length=MAX_RECORDS
+        None, min_length=1, max_length=MAX_RECORDS, description="Delete the records with these ids."
     )
-    filter: Annotated[dict[str, Any], AfterValidator(_filter)] | None = Field(
-        None, description="A condition in Pinecone's filter language."
+    filter: Annotated[dict[str, Any], AfterValidator(_check_delete_filter)] | None = Field(
+        None,
+        description="Delete the records that match this condition, in Pinecone's filter language.",
     )
-    all: Annotated[bool, AfterValidator(_true)] | None = Field(
-        None, description="True: every record of the namespace."
+    all: Annotated[bool, AfterValidator(_check_true)] | None = Field(
+        None, description="Delete every record of the namespace."
     )
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> DeleteRequest:
+    def _check_exactly_one(self) -> DeleteRequest:
         if [self.ids, self.filter, self.all].count(None) != 2:  # noqa: PLR2004 - of three
-            raise ValueError("Say which records to delete by exactly one of ids, filter or all")
+            raise ValueError("Send exactly one of ids, filter and all")
         return self
 
     def to_selection(self) -> Selection:
@@ -145,10 +131,10 @@ class DeleteRequest(BaseModel):
         return Selection(ids, self.filter, bool(self.all))
 
 
-class DeletedAnswer(BaseModel):
-    """What is known of a deletion."""
-
-    deleted: int | None = Field(description="How many records, where the backend says it.")
+class DeleteResponse(BaseModel):
+    deleted: int | None = Field(
+        description="The number of deleted records; null if the backend does not report it."
+    )
 
 
 class NamespaceStats(BaseModel):
@@ -156,7 +142,7 @@ class NamespaceStats(BaseModel):
 
 
 class IndexStats(BaseModel):
-    """One index."""
+    """The size of one index."""
 
     records: int
     dimension: int | None
@@ -164,8 +150,8 @@ class IndexStats(BaseModel):
     namespaces: dict[str, NamespaceStats]
 
 
-class StatsAnswer(BaseModel):
-    """How much is in each index. Pinecone counts with a delay."""
+class StatsResponse(BaseModel):
+    """The size of each index. The numbers of Pinecone are eventually consistent."""
 
     backend: Literal["pinecone", "embedded"]
     indexes: dict[str, IndexStats]

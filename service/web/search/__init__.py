@@ -1,1 +1,1 @@
-"""The search endpoints: JSON, server-sent events and WebSocket."""
+"""The search endpoints, over JSON, server-sent events and WebSocket."""

@@ -1,14 +1,13 @@
-"""Search as you type: a WebSocket over which one search follows the other.
+"""Search as you type: a WebSocket on which each search replaces the previous one.
 
-Each newer search takes the place of the one before, which is given up, down to the calls upstream
-that nobody else waits for. A search that is followed by another one within a moment is not begun at
-all. Knows nothing of who may come in, nor of how a connection is kept.
+A replaced search is cancelled, down to its upstream calls, unless another client waits for the same
+answer. A search that is replaced within a short pause is never started.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Protocol
 
@@ -16,35 +15,33 @@ from quart import Blueprint, g
 from quart.globals import websocket_ctx
 
 from service.admission.controller import AdmissionController
-from service.errors import InvalidField, RequestError
+from service.errors import RequestError
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Mode
-from service.web.search.as_you_type_messages import (
+from service.web.search.caching import DEFAULT_DIRECTIVES
+from service.web.search.messages import (
     PONG,
     Message,
+    decode_message,
     error_message,
-    mode_of,
-    read_message,
+    read_mode,
+    read_search,
+    read_seq,
     results_message,
-    search_of,
-    seq_of,
 )
-from service.web.search.caching import DEFAULT_DIRECTIVES
-from service.web.search.parsing import ParsedSearch
+from service.web.search.parsing import ParsedSearch, RequestParser
 from service.web.search.progress import ProgressEncoder
 from service.web.search.service import SearchService
-from service.web.validation import invalid
+from service.web.validation import invalid_field
 
 PATH = "/api/search/ws"
-MOST_BAD = 20  # messages, one after the other, that are not understood
-IDLE_S = 3600.0  # without any search
+MAX_CONSECUTIVE_ERRORS = 20
+IDLE_TIMEOUT_S = 3600.0  # without a search
 
-DONE, NOT_TEXT, UNWELCOME = 1000, 1003, 1008
+# Close codes (RFC 6455, section 7.4.1).
+NORMAL, UNSUPPORTED_DATA, POLICY_VIOLATION = 1000, 1003, 1008
 
 
-class Wire(Protocol):
-    """What a session needs of its WebSocket."""
-
+class SupportsWebSocket(Protocol):
     async def receive(self) -> str | bytes: ...
 
     async def send(self, data: str) -> None: ...
@@ -52,134 +49,132 @@ class Wire(Protocol):
     async def close(self, code: int, reason: str = "") -> None: ...
 
 
-def socket_blueprint(
-    searchings: Mapping[Mode, SearchService], admission: AdmissionController, pause_s: float
+def websocket_blueprint(
+    parser: RequestParser, service: SearchService, admission: AdmissionController, pause_s: float
 ) -> Blueprint:
-    """The route of searches as one types."""
     blueprint = Blueprint("socket", __name__)
 
     @blueprint.websocket(PATH)
     async def search() -> None:
-        wire = websocket_ctx.websocket
-        await SearchSession(wire, searchings, admission, pause_s, g.get("tenant", "")).run()
+        websocket, tenant = websocket_ctx.websocket, g.get("tenant", "")
+        await SearchSession(websocket, parser, service, admission, pause_s, tenant).run()
 
     return blueprint
 
 
 class SearchSession:
-    """One connection: it is read here, while at most one search speaks."""
+    """One connection: a loop that reads messages, and at most one task that searches."""
 
     def __init__(
         self,
-        wire: Wire,
-        searchings: Mapping[Mode, SearchService],
+        websocket: SupportsWebSocket,
+        parser: RequestParser,
+        service: SearchService,
         admission: AdmissionController,
         pause_s: float,
         tenant: str,
-        idle_s: float = IDLE_S,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
-        self._wire = wire
-        self._searchings = searchings
+        self._websocket = websocket
+        self._parser = parser
+        self._service = service
         self._admission = admission
         self._pause_s = pause_s
         self._tenant = tenant
-        self._idle_s = idle_s
+        self._idle_timeout_s = idle_timeout_s
         self._last_seq = -1
-        self._searching: asyncio.Task[None] | None = None
-        self._does: dict[str, Callable[[Message], Awaitable[None]]] = {
-            "search": self._search,
-            "cancel": self._cancel,
-            "ping": self._pong,
-            "hello": self._hello,
+        self._search: asyncio.Task[None] | None = None
+        self._handlers: dict[str, Callable[[Message], Awaitable[None]]] = {
+            "search": self._on_search,
+            "cancel": self._on_cancel,
+            "ping": self._on_ping,
+            "hello": self._on_hello,
         }
 
     async def run(self) -> None:
-        """Until either side has enough of it."""
-        async with asyncio.TaskGroup() as self._tasks:  # a search that fails ends all of it
+        """Serve the connection until either side closes it."""
+        async with asyncio.TaskGroup() as self._tasks:  # an exception in a search ends the session
             try:
-                code, reason = await self._listen()
+                code, reason = await self._read_messages()
             finally:
-                await self._give_up()
-            await self._wire.close(code, reason)
+                await self._cancel_search()
+            await self._websocket.close(code, reason)
 
-    async def _listen(self) -> tuple[int, str]:
-        """Do as is said, until there is a reason to close."""
-        now = asyncio.get_running_loop().time
-        self._searched_at = now()
-        bad = 0
-        while bad < MOST_BAD:
+    async def _read_messages(self) -> tuple[int, str]:
+        """Handle messages until there is a reason to close."""
+        self._searched_at = asyncio.get_running_loop().time()
+        errors = 0
+        while errors < MAX_CONSECUTIVE_ERRORS:
             try:
-                async with asyncio.timeout_at(self._searched_at + self._idle_s):
-                    text = await self._wire.receive()
+                async with asyncio.timeout_at(self._searched_at + self._idle_timeout_s):
+                    text = await self._websocket.receive()
             except TimeoutError:
-                return DONE, "nothing was searched for in a long time"
+                return NORMAL, "the connection was idle for too long"
             if not isinstance(text, str):
-                return NOT_TEXT, "messages are text"
-            bad = 0 if await self._hear(text) else bad + 1
-        return UNWELCOME, "too many messages were not understood"
+                return UNSUPPORTED_DATA, "only text messages are supported"
+            errors = 0 if await self._handle(text) else errors + 1
+        return POLICY_VIOLATION, "too many invalid messages in a row"
 
-    async def _hear(self, text: str) -> bool:
-        """Whether the message was understood."""
+    async def _handle(self, text: str) -> bool:
+        """Returns whether the message was valid."""
         message: Message = {}
         try:
-            message = read_message(text)
-            do = self._does.get(str(message.get("type")))
-            if do is None:
-                raise invalid(InvalidField(("type",), f"must be one of {', '.join(self._does)}"))
-            await do(message)
+            message = decode_message(text)
+            handler = self._handlers.get(str(message.get("type")))
+            if handler is None:
+                raise invalid_field("type", f"must be one of {', '.join(self._handlers)}")
+            await handler(message)
         except RequestError as error:
-            await self._say(error_message(error, message))
+            await self._send(error_message(error, message))
             return False
         return True
 
-    async def _search(self, message: Message) -> None:
-        seq = seq_of(message)
+    async def _on_search(self, message: Message) -> None:
+        seq = read_seq(message)
         if seq <= self._last_seq:
-            fault = f"must be greater than the last one, which was {self._last_seq}"
-            raise invalid(InvalidField(("seq",), fault))
+            raise invalid_field("seq", f"must be greater than the previous one, {self._last_seq}")
         self._last_seq = seq
         self._searched_at = asyncio.get_running_loop().time()
-        await self._give_up()
-        searching = self._searchings[mode_of(message)]
-        asked = searching.asking.understand(search_of(message))
-        searching.asking.check(asked)
-        self._searching = self._tasks.create_task(self._tell(seq, searching, asked))
+        await self._cancel_search()
+        search = self._parser.resolve(read_mode(message), read_search(message))
+        self._service.check_support(search)
+        self._search = self._tasks.create_task(self._run_search(seq, search))
 
-    async def _cancel(self, message: Message) -> None:
-        """One that is over, or that another one has taken the place of, is cancelled already."""
-        if seq_of(message) == self._last_seq:
-            await self._give_up()
+    async def _on_cancel(self, message: Message) -> None:
+        """Ignores searches that have ended or were replaced."""
+        if read_seq(message) == self._last_seq:
+            await self._cancel_search()
 
-    async def _pong(self, _: Message) -> None:
-        await self._say(PONG)
+    async def _on_ping(self, _: Message) -> None:
+        await self._send(PONG)
 
-    async def _hello(self, _: Message) -> None:
-        """Whoever is in here was let in; that may have been without."""
+    async def _on_hello(self, _: Message) -> None:
+        """Ignored: the client is authenticated already, or no key is required."""
 
-    async def _give_up(self) -> None:
-        """See to it that nothing more is said of the search that is under way, if one is."""
-        if self._searching is not None:
-            self._searching.cancel()
-            await asyncio.wait([self._searching])
-            self._searching = None
+    async def _cancel_search(self) -> None:
+        """Once this returns, no more results of the current search are sent."""
+        if self._search is not None:
+            self._search.cancel()
+            await asyncio.wait([self._search])
+            self._search = None
 
-    async def _tell(self, seq: int, searching: SearchService, asked: ParsedSearch) -> None:
-        """Search, unless something newer comes in a moment, and tell how it gets on."""
+    async def _run_search(self, seq: int, search: ParsedSearch) -> None:
+        """Search after the pause, and send the results of each stage."""
         await asyncio.sleep(self._pause_s)
-        deadline = Deadline(asked.timeout_ms / 1000)
-        progress = ProgressEncoder(searching, asked.query)
+        deadline = Deadline(search.timeout_ms / 1000)
+        encoder = ProgressEncoder(self._service.renderer, search)
         try:
             with closing(
-                searching.follow(asked, self._tenant, deadline, DEFAULT_DIRECTIVES)
-            ) as news:
-                async with self._admission.slot():  # as a request has it: until there is an answer
-                    first = await anext(news)
-                await self._say(results_message(seq, progress.told(first)[1]))
-                async for each in news:
-                    await self._say(results_message(seq, progress.told(each)[1]))
+                self._service.subscribe(search, self._tenant, deadline, DEFAULT_DIRECTIVES)
+            ) as subscription:
+                async with self._admission.slot():  # until the first results, like a request
+                    first = await anext(subscription)
+                await self._send(results_message(seq, encoder.encode(first)[1]))
+                async for item in subscription:
+                    await self._send(results_message(seq, encoder.encode(item)[1]))
         except RequestError as error:
-            await self._say(error_message(error, {"seq": seq}))
+            await self._send(error_message(error, {"seq": seq}))
 
-    async def _say(self, message: bytes) -> None:
-        """Returns when there is room for more, so that at most one message waits for that."""
-        await self._wire.send(message.decode())
+    async def _send(self, message: bytes) -> None:
+        """Returns when the connection has room for more, so at most one message waits here."""
+        await self._websocket.send(message.decode())

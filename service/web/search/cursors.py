@@ -1,8 +1,8 @@
-"""From one page of a ranking to the next: what a cursor is, and what it leads to.
+"""Cursors: later pages of a ranking, as it was when the search ran.
 
-A ranking that goes on after its first page is frozen: kept as it is, for a while. A cursor names it
-and a place in it, and nothing else: with the same ranking, it is the same cursor. It leads back for
-the search and for the tenant alone that it was made for.
+A ranking with more than one page is stored for a while. A cursor is the digest of the ranking and
+an offset, so equal rankings have equal cursors. It is valid only for the mode and the tenant of its
+search, because both are part of the key under which the ranking is stored.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from service.caching.store import CacheStore
 from service.errors import CursorExpired
 from service.retrieval.query import Explanations, Mode, Query, Result
 
-NAME_BYTES = 12
-PLACE_BYTES = 3
+DIGEST_BYTES = 12
+OFFSET_BYTES = 3
 KEY_BYTES = 16
-EXPIRED = "This cursor leads nowhere any more, or never did; search again without it"
+EXPIRED = "cursor is invalid or has expired; run the search again"
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What comes after the first page of an answer, and what it is the answer to."""
+    """The results after the first page, and the query that they answer."""
 
     query: Query
     missing: list[str]
@@ -34,74 +34,73 @@ class Ranking:
 
 
 class Cursors:
-    """Frozen rankings in a store. Where `kept` is false, none is frozen."""
+    """Rankings in a store; none are stored unless `enabled`."""
 
-    def __init__(self, store: CacheStore, ttl_s: float, *, kept: bool) -> None:
+    def __init__(self, store: CacheStore, ttl_s: float, *, enabled: bool) -> None:
         self._store = store
         self._ttl_s = ttl_s
-        self._kept = kept
+        self._enabled = enabled
         self._decoder = msgspec.msgpack.Decoder(Ranking)
 
-    def freeze(self, mode: Mode, tenant: str, ranking: Ranking) -> str | None:
-        """A cursor to the page after the first one, if there is one and it can be kept."""
-        if not self._kept or not ranking.results:
+    def store(self, mode: Mode, tenant: str, ranking: Ranking) -> str | None:
+        """Store a ranking; returns the cursor of the second page, or None without one."""
+        if not self._enabled or not ranking.results:
             return None
         try:
             value = msgspec.msgpack.encode(ranking)
-        except (TypeError, ValueError, OverflowError, RecursionError):  # nor could it be as JSON
+        except (TypeError, ValueError, OverflowError, RecursionError):  # JSON can't hold it either
             return None
-        name = sha256(value).digest()[:NAME_BYTES]
-        if not self._store.put(_key(mode, tenant, name), value, self._ttl_s):
+        digest = sha256(value).digest()[:DIGEST_BYTES]
+        if not self._store.put(_store_key(mode, tenant, digest), value, self._ttl_s):
             return None
-        return _cursor(name, 0)
+        return _encode_cursor(digest, 0)
 
-    async def follow(self, mode: Mode, tenant: str, cursor: str) -> Page:
-        """Where the cursor leads, or `CursorExpired`."""
-        name, place = _parts(cursor)
-        value = await self._store.get(_key(mode, tenant, name))
+    async def load(self, mode: Mode, tenant: str, cursor: str) -> RankingPage:
+        """Return the page at the cursor; raises `CursorExpired`."""
+        digest, offset = _decode_cursor(cursor)
+        value = await self._store.get(_store_key(mode, tenant, digest))
         if value is None:
             raise CursorExpired(EXPIRED)
         try:
             ranking = self._decoder.decode(value)
-        except msgspec.MsgspecError as exc:  # it was frozen by another version of the service
+        except msgspec.MsgspecError as exc:  # stored by another version of the service
             raise CursorExpired(EXPIRED) from exc
-        if place >= len(ranking.results):
+        if offset >= len(ranking.results):
             raise CursorExpired(EXPIRED)
-        return Page(ranking, name, place)
+        return RankingPage(ranking, digest, offset)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A place in a frozen ranking."""
+class RankingPage:
+    """A stored ranking from an offset on."""
 
     ranking: Ranking
-    name: bytes
-    place: int
+    digest: bytes
+    offset: int
 
     def results(self, count: int) -> list[Result]:
-        return self.ranking.results[self.place : self.place + count]
+        return self.ranking.results[self.offset : self.offset + count]
 
-    def next(self, count: int) -> str | None:
-        """The cursor to what comes after so many results, if anything does."""
-        place = self.place + count
-        return _cursor(self.name, place) if place < len(self.ranking.results) else None
-
-
-def _key(mode: Mode, tenant: str, name: bytes) -> str:
-    """Where a ranking is kept: elsewhere for any other search, and for any other tenant."""
-    return blake2b(name, key=f"{mode} {tenant}".encode(), digest_size=KEY_BYTES).hexdigest()
+    def next_cursor(self, count: int) -> str | None:
+        """The cursor of the page after `count` results, or None at the end."""
+        offset = self.offset + count
+        return _encode_cursor(self.digest, offset) if offset < len(self.ranking.results) else None
 
 
-def _cursor(name: bytes, place: int) -> str:
-    return base64.urlsafe_b64encode(name + place.to_bytes(PLACE_BYTES)).decode()
+def _store_key(mode: Mode, tenant: str, digest: bytes) -> str:
+    return blake2b(digest, key=f"{mode} {tenant}".encode(), digest_size=KEY_BYTES).hexdigest()
 
 
-def _parts(cursor: str) -> tuple[bytes, int]:
-    """Its name and place; what is no cursor at all has expired as well, as far as anybody knows."""
+def _encode_cursor(digest: bytes, offset: int) -> str:
+    return base64.urlsafe_b64encode(digest + offset.to_bytes(OFFSET_BYTES)).decode()
+
+
+def _decode_cursor(cursor: str) -> tuple[bytes, int]:
+    """A malformed cursor raises `CursorExpired`, too: clients handle both in the same way."""
     try:
         decoded = base64.b64decode(cursor, altchars=b"-_", validate=True)
     except ValueError:
         decoded = b""
-    if len(decoded) != NAME_BYTES + PLACE_BYTES:
+    if len(decoded) != DIGEST_BYTES + OFFSET_BYTES:
         raise CursorExpired(EXPIRED)
-    return decoded[:NAME_BYTES], int.from_bytes(decoded[NAME_BYTES:])
+    return decoded[:DIGEST_BYTES], int.from_bytes(decoded[DIGEST_BYTES:])

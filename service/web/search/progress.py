@@ -1,8 +1,4 @@
-"""How a search gets on, as the faces tell it that speak while it runs.
-
-After each stage: the best results so far, as many as were asked for, and what has moved among them
-since the stage before. At the end: all that a JSON answer has. Knows nothing of how it is sent.
-"""
+"""Encoding of a search in progress: the best results after each stage, and how ranks changed."""
 
 from __future__ import annotations
 
@@ -12,10 +8,11 @@ from typing import Any
 import msgspec
 
 from service.caching.answer_cache import Answer
-from service.retrieval.query import Event, Query
+from service.retrieval.query import Event
 from service.retrieval.receipt import Stopwatch
-from service.web.search.rendering import json_of
-from service.web.search.service import Found, SearchService, receipt_for
+from service.web.responses import encode_records
+from service.web.search.parsing import ParsedSearch
+from service.web.search.rendering import AnswerRenderer, SearchAnswer, answer_receipt
 
 
 class _Result(msgspec.Struct):
@@ -30,39 +27,40 @@ _PAYLOAD = msgspec.json.Decoder(_Payload)
 
 
 class ProgressEncoder:
-    """One search, as one listener has seen it."""
+    """Encodes the events of one search for one client, which starts with no results."""
 
-    def __init__(self, searching: SearchService, query: Query) -> None:
-        self._searching = searching
-        self._query = query
+    def __init__(self, renderer: AnswerRenderer, search: ParsedSearch) -> None:
+        self._renderer = renderer
+        self._search = search
         self._watch = Stopwatch()
         self._ranks: dict[str, int] = {}
 
-    def told(self, news: Event | Found) -> tuple[str, bytes]:
-        """The name of the stage that has ended, and what to say of it, as JSON."""
-        if isinstance(news, Answer):
-            return "done", self._done(news)
-        found = news.results[: self._query.top_k]
-        body: dict[str, Any] = {"stage": news.stage}
-        if news.leg is not None:
-            body["leg"] = news.leg
-        body["results"] = self._searching.results(self._query, found)
-        body["moved"] = self._moved([result.id for result in found])
-        return news.stage, json_of(body)
+    def encode(self, item: Event | SearchAnswer) -> tuple[str, bytes]:
+        """Return the name of the stage, and its data as JSON in the shape of `SearchEvent`."""
+        if isinstance(item, Answer):
+            return "done", self._encode_answer(item)
+        query = self._search.query
+        results = item.results[: query.top_k]
+        body: dict[str, Any] = {"stage": item.stage}
+        if item.leg is not None:
+            body["leg"] = item.leg
+        body["results"] = self._renderer.results(self._search.mode, query, results)
+        body["moved"] = self._rank_changes([result.id for result in results])
+        return item.stage, encode_records(body)
 
-    def _done(self, found: Found) -> bytes:
-        """The payload stays as it is: those who got it as JSON have the same bytes."""
-        ids = [result.id for result in _PAYLOAD.decode(found.payload).results]
-        head = json_of({"stage": "done", "moved": self._moved(ids)})
-        receipt = json_of(receipt_for(found, self._watch))
-        return b'%b,%b,"receipt":%b}' % (head[:-1], found.payload[1:-1], receipt)
+    def _encode_answer(self, answer: SearchAnswer) -> bytes:
+        """Splice the payload in, so that its bytes are the same as in a JSON response."""
+        ids = [result.id for result in _PAYLOAD.decode(answer.payload).results]
+        head = encode_records({"stage": "done", "moved": self._rank_changes(ids)})
+        receipt = encode_records(answer_receipt(answer, self._watch))
+        return b'%b,%b,"receipt":%b}' % (head[:-1], answer.payload[1:-1], receipt)
 
-    def _moved(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """What is on another rank than before, from 1; null is the rank of what is not shown."""
+    def _rank_changes(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Ranks count from 1; the rank of a record that is not among the results is null."""
         before, self._ranks = self._ranks, {id: rank for rank, id in enumerate(ids, 1)}
-        gone = [id for id in before if id not in self._ranks]
+        removed = [id for id in before if id not in self._ranks]
         return [
             {"_id": id, "from": before.get(id), "to": self._ranks.get(id)}
-            for id in [*self._ranks, *gone]
+            for id in [*self._ranks, *removed]
             if before.get(id) != self._ranks.get(id)
         ]

@@ -1,87 +1,83 @@
-"""From an event to a response: JSON, in the shapes of the schemas."""
+"""Search results and receipts as JSON, for every protocol."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
-import orjson
-from quart import Response
+from service.caching.answer_cache import Answer
+from service.retrieval.query import Explanations, Highlighter, Mode, Query, Result
+from service.retrieval.receipt import Receipt, Stopwatch
+from service.web.responses import encode_records
 
-from service.errors import RequestError, UpstreamGarbled
-from service.retrieval.query import Explanations, Highlighter, Query, Result
-from service.retrieval.receipt import Receipt, StageReceipt
-
-UNAUTHORIZED = 401
+SearchAnswer = Answer[Receipt]
 
 
-def json_response(body: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(body), status, content_type="application/json")
+class SupportsHighlight(Protocol):
+    @property
+    def highlighter(self) -> Highlighter | None: ...
 
 
-def results_of(
-    found: Sequence[Result],
-    query: Query,
-    text_field: str,
-    highlighter: Highlighter | None,
-    cascading: bool,
-) -> list[dict[str, Any]]:
-    """Results as they are in every answer, without explanations."""
-    results = [_result(result, query, text_field, cascading) for result in found]
-    if highlighter is not None:
-        for body, result in zip(results, found, strict=True):
-            text = result.fields.get(text_field)
-            body["highlights"] = highlighter(query.text, text) if isinstance(text, str) else []
-    return results
+class AnswerRenderer:
+    """Renders results in the shape of `SearchResult`."""
+
+    def __init__(self, text_field: str, backend: SupportsHighlight) -> None:
+        self._text_field = text_field
+        self._backend = backend
+
+    def results(self, mode: Mode, query: Query, results: Sequence[Result]) -> list[dict[str, Any]]:
+        """Results without explanations."""
+        bodies = [self._result(mode, query, result) for result in results]
+        if query.highlight and (highlighter := self._backend.highlighter) is not None:
+            for body, result in zip(bodies, results, strict=True):
+                text = result.fields.get(self._text_field)
+                body["highlights"] = highlighter(query.text, text) if isinstance(text, str) else []
+        return bodies
+
+    def payload(
+        self,
+        mode: Mode,
+        query: Query,
+        results: Sequence[Result],
+        explanations: Explanations | None,
+        *,
+        degraded: bool,
+        cursor: str | None,
+    ) -> bytes:
+        """Everything but the receipt: the part of an answer that can be cached and shared."""
+        bodies = self.results(mode, query, results)
+        if explanations is not None:
+            for body, result in zip(bodies, results, strict=True):
+                body["explain"] = asdict(explanations[result.id])
+        return encode_records({"results": bodies, "degraded": degraded, "cursor": cursor})
+
+    def _result(self, mode: Mode, query: Query, result: Result) -> dict[str, Any]:
+        body: dict[str, Any] = {"_id": result.id, "score": result.score}
+        if query.fields is None:
+            body["chunk_text"] = result.fields.get(self._text_field)
+        else:
+            names = result.fields if query.fields == ("*",) else query.fields
+            body.update({name: result.fields[name] for name in names if name in result.fields})
+            body.update(_id=result.id, score=result.score)  # even if a field has such a name
+        if mode == "cascading":
+            body["found_by"] = result.found_by
+        return body
 
 
-def payload_of(
-    results: Sequence[dict[str, Any]],
-    found: Sequence[Result],
-    explanations: Explanations | None,
-    degraded: bool,
-    cursor: str | None,
-) -> bytes:
-    """The part of an answer that is the same for all who ask: everything but the receipt."""
-    if explanations is not None:
-        for body, result in zip(results, found, strict=True):
-            body["explain"] = asdict(explanations[result.id])
-    return json_of({"results": results, "degraded": degraded, "cursor": cursor})
+def add_receipt(payload: bytes, receipt: Mapping[str, Any]) -> bytes:
+    """Insert the receipt as the last member of the payload's JSON object."""
+    return b'%b,"receipt":%b}' % (payload[:-1], encode_records(receipt))
 
 
-def with_receipt(payload: bytes, receipt: Mapping[str, Any]) -> bytes:
-    """A whole answer: the receipt is the last of its members."""
-    return b'%b,"receipt":%b}' % (payload[:-1], json_of(receipt))
-
-
-def json_of(found: Mapping[str, Any]) -> bytes:
-    """As JSON, if what was found can be written as that."""
-    try:
-        return orjson.dumps(found)
-    except TypeError as exc:  # a number of more than 64 bits, or a field nested without end
-        raise UpstreamGarbled("A record that was found can't be written as JSON") from exc
-
-
-def _result(result: Result, query: Query, text_field: str, cascading: bool) -> dict[str, Any]:
-    body: dict[str, Any] = {"_id": result.id, "score": result.score}
-    if query.fields is None:
-        body["chunk_text"] = result.fields.get(text_field)
-    else:
-        wanted = result.fields if query.fields == ("*",) else query.fields
-        body.update({name: result.fields[name] for name in wanted if name in result.fields})
-        body.update(_id=result.id, score=result.score)  # whatever the record's fields are called
-    if cascading:
-        body["found_by"] = result.found_by
-    return body
-
-
-def receipt_of(receipt: Receipt, cache: str) -> dict[str, Any]:
-    """The receipt of a search that was run just now."""
+def answer_receipt(answer: SearchAnswer, watch: Stopwatch) -> dict[str, Any]:
+    """The receipt for a client whose request started with the watch."""
+    if answer.receipt is None:
+        return cached_receipt(watch.ms, answer.source, age_ms=answer.age_s * 1000)
+    receipt = answer.receipt
     return {
         "ms": round(receipt.ms, 3),
-        "cache": cache,
+        "cache": answer.source,
         "missing": receipt.missing,
         "stages": [
             {
@@ -99,42 +95,9 @@ def receipt_of(receipt: Receipt, cache: str) -> dict[str, Any]:
     }
 
 
-def kept_receipt(
+def cached_receipt(
     ms: float, cache: str, *, missing: Sequence[str] = (), age_ms: float | None = None
 ) -> dict[str, Any]:
-    """The receipt of an answer for which nothing was run."""
+    """The receipt of an answer for which no stage was run."""
     age = {} if age_ms is None else {"age_ms": round(age_ms, 3)}
     return {"ms": round(ms, 3), "cache": cache, **age, "missing": missing, "stages": []}
-
-
-def server_timing(receipt: Receipt) -> str:
-    """The receipt's stages as a Server-Timing header."""
-    return ", ".join(map(_timing, receipt.stages))
-
-
-def _timing(stage: StageReceipt) -> str:
-    timing = f"{stage.stage};dur={stage.ms:.1f}"
-    return timing if stage.status == "ok" else f"{timing};desc={stage.status}"
-
-
-def error_body(error: RequestError, request_id: str) -> dict[str, Any]:
-    """The one shape of every error."""
-    body: dict[str, Any] = {
-        "detail": error.detail,
-        "code": error.code,
-        "request_id": request_id,
-    }
-    if error.invalid_fields:
-        body["errors"] = [{"loc": fault.loc, "msg": fault.msg} for fault in error.invalid_fields]
-    return body
-
-
-def error_response(error: RequestError, request_id: str) -> Response:
-    """An error as the answer to a request."""
-    response = json_response(error_body(error, request_id), error.status)
-    response.headers["Cache-Control"] = "no-store"
-    if error.status == UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="cascade"'
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return response

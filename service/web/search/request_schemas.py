@@ -1,125 +1,138 @@
-"""What is asked of a search over HTTP, as types: they validate, and they are the documentation.
-
-Strict: a number is a number, an unknown name is a mistake, and each message says what is allowed.
-"""
+"""The schema of a search request: it validates, and it documents."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from service.indexes.filters import check_filter
 from service.retrieval.query import ALL_FIELDS, Fusion, Query, RerankMode
-from service.settings import check_namespace
+from service.web.parameters import MAX_NAMESPACE_LENGTH, Filter, Namespace
+from service.web.validation import StrictModel
 
-MAX_TEXT = 100_000
+MAX_TEXT_LENGTH = 100_000
 MAX_TOP_K = 10_000
 MAX_DEPTH = 1_000
-MAX_NAME = 512
-PAGING = {"cursor", "top_k", "timeout_ms"}
-TEXT_QUERY = "What to search for, as a person would write it. Required, but for a `cursor`."
-TOP_K = "How many results to answer with; PINECONE_TOP_K without. At most 200 or 100 if reranked."
-NAMESPACE = "Where to search; PINECONE_NAMESPACE if empty or not given."
-FILTER = "A condition in Pinecone's filter language, as a JSON object."
-RERANK = (
-    "Rerank the union of all legs once, inside each leg, or not at all. "
-    "Without: `union` for cascading retrieval, `none` for the other two."
-)
-FUSION = (
-    "Cascading retrieval: how scores of different legs become one; SEARCH_FUSION without. "
-    "Not with rerank=per-leg, which makes them comparable."
-)
-LEXICAL_WEIGHT = (
-    "Cascading retrieval: how much the lexical leg counts, from 0 to 1; the semantic one has the "
-    "rest. SEARCH_LEXICAL_WEIGHT without. Not with rerank=per-leg."
-)
-EXPLAIN = "Answer with each result's place at each stage, and with its rank without that stage."
-MATCH_TERMS = "Lexical search only: every result has all of these words in its text."
-TYPOS = "Also find words that are off by a letter or two. Embedded engine; not for semantic search."
-HIGHLIGHT = (
-    "Answer with the places of the query's words in each text. "
-    "Embedded engine; not for semantic search."
-)
-TIMEOUT = "By when the answer is due; SEARCH_TIMEOUT_MS without, SEARCH_TIMEOUT_MAX_MS at most."
-DEPTH = (
-    "How many records each leg looks for at least, and so how far cursors lead. "
-    "SEARCH_DEPTH without."
-)
-CURSOR = (
-    "The `cursor` of the page before, for the next one of the same ranking. "
-    "Alone, with another `top_k`, or with the same parameters as before."
-)
+MAX_FIELDS = 100
+MAX_TERMS = 32
+MAX_NAME_LENGTH = 512
+RESULT_KEYS = {"_id", "_score", "score", "found_by"}
+PAGING = {"cursor", "top_k", "timeout_ms"}  # what a request for a later page may repeat
 
 
-def _no_nul(value: str) -> str:
+def _check_text(value: str) -> str:
     if "\0" in value:
-        raise ValueError("must not contain the character NUL")
+        raise ValueError("must not contain the NUL character")
     return value
 
 
-def _namespace(value: str) -> str:
-    return check_namespace(value) if value else value
+def _check_fields(names: list[str]) -> list[str]:
+    for name in names:
+        if not 0 < len(name) <= MAX_NAME_LENGTH or "\0" in name:
+            raise ValueError(f"each field name must have 1 to {MAX_NAME_LENGTH} characters")
+        if name in RESULT_KEYS:
+            raise ValueError(f"{name!r} is not a field; every result has it without being asked")
+    return names
 
 
-def _field_names(value: list[str]) -> list[str]:
-    for name in value:
-        if not 0 < len(name) <= MAX_NAME or "\0" in name:
-            raise ValueError("each name has 1 to 512 characters")
-        if name in {"_id", "_score", "score", "found_by"}:
-            raise ValueError(f"{name!r} is not a field; it is in every answer")
-    return value
+def _check_terms(terms: list[str]) -> list[str]:
+    for term in terms:
+        if not term.strip() or len(term) > MAX_NAME_LENGTH or "\0" in term:
+            raise ValueError(f"each term must have 1 to {MAX_NAME_LENGTH} characters")
+    return terms
 
 
-def _terms(value: list[str]) -> list[str]:
-    for term in value:
-        if not term.strip() or len(term) > MAX_NAME or "\0" in term:
-            raise ValueError("each term has 1 to 512 characters")
-    return value
+class SearchRequest(StrictModel):
+    """A search, or with `cursor` the next page of one. Requires one of both."""
 
-
-def checked_filter(value: dict[str, Any]) -> dict[str, Any]:
-    check_filter(value)
-    return value
-
-
-class SearchRequest(BaseModel):
-    """One search, or with `cursor` the next page of one. Only one of the two is required."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    text_query: Annotated[str, AfterValidator(_no_nul)] = Field(
-        "", max_length=MAX_TEXT, description=TEXT_QUERY, examples=["how do I keep bread fresh"]
+    text_query: Annotated[str, AfterValidator(_check_text)] = Field(
+        "",
+        max_length=MAX_TEXT_LENGTH,
+        description="The text to search for. Required unless `cursor` is given.",
+        examples=["how do I keep bread fresh"],
     )
-    top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description=TOP_K)
-    namespace: Annotated[str, AfterValidator(_namespace)] | None = Field(
-        None, max_length=MAX_NAME, description=NAMESPACE
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOP_K,
+        description="The maximum number of results. Defaults to `PINECONE_TOP_K`. With a rerank, "
+        "the limit of the reranker applies.",
     )
-    filter: Annotated[dict[str, Any], AfterValidator(checked_filter)] | None = Field(
-        None, description=FILTER
+    namespace: Namespace | None = Field(
+        None,
+        max_length=MAX_NAMESPACE_LENGTH,
+        description="The namespace to search. Defaults to `PINECONE_NAMESPACE`.",
     )
-    fields: Annotated[list[str], AfterValidator(_field_names)] | None = Field(
+    filter: Filter | None = Field(
+        None,
+        description="Return only records that match this condition, in Pinecone's filter language.",
+    )
+    fields: Annotated[list[str], AfterValidator(_check_fields)] | None = Field(
         None,
         min_length=1,
-        max_length=100,
-        description='Which fields to answer with; ["*"] for all of them. Without, chunk_text.',
+        max_length=MAX_FIELDS,
+        description="The record fields to return; `*` returns all. Defaults to `chunk_text`.",
     )
-    match_terms: Annotated[list[str], AfterValidator(_terms)] | None = Field(
-        None, min_length=1, max_length=32, description=MATCH_TERMS
+    match_terms: Annotated[list[str], AfterValidator(_check_terms)] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_TERMS,
+        description="Return only records whose text contains all of these words. Lexical search "
+        "only.",
     )
-    typos: bool = Field(False, description=TYPOS)
-    highlight: bool = Field(False, description=HIGHLIGHT)
-    rerank: RerankMode | None = Field(None, description=RERANK)
-    fusion: Fusion | None = Field(None, description=FUSION)
-    lexical_weight: float | None = Field(None, ge=0, le=1, description=LEXICAL_WEIGHT)
-    explain: bool = Field(False, description=EXPLAIN)
-    depth: int | None = Field(None, ge=1, le=MAX_DEPTH, description=DEPTH)
-    cursor: str | None = Field(None, description=CURSOR)
-    timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)
+    typos: bool = Field(
+        False,
+        description="Also match words with one or two wrong letters. Lexical and cascading search "
+        "on the embedded engine only.",
+    )
+    highlight: bool = Field(
+        False,
+        description="Return where the words of the query occur in each text. Lexical and cascading "
+        "search on the embedded engine only.",
+    )
+    rerank: RerankMode | None = Field(
+        None,
+        description="Whether to rerank the union of both legs, the results of each leg, or "
+        "nothing. Defaults to `union` for cascading retrieval and to `none` for the other "
+        "searches.",
+    )
+    fusion: Fusion | None = Field(
+        None,
+        description="How to combine the scores of both legs. Defaults to `SEARCH_FUSION`. "
+        "Cascading retrieval only; not allowed with `rerank=per-leg`.",
+    )
+    lexical_weight: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The weight of the lexical leg; the semantic leg has the rest. Defaults to "
+        "`SEARCH_LEXICAL_WEIGHT`. Cascading retrieval only; not allowed with `rerank=per-leg`.",
+    )
+    explain: bool = Field(
+        False, description="Return the rank and score of each result at each stage of the search."
+    )
+    depth: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_DEPTH,
+        description="The minimum number of candidates from each leg, which bounds how far cursors "
+        "lead. Defaults to `SEARCH_DEPTH`.",
+    )
+    cursor: str | None = Field(
+        None,
+        description="The `cursor` of the previous page. Send it alone, with another `top_k`, or "
+        "with the parameters of the original search.",
+    )
+    timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        description="The time limit in milliseconds. Defaults to `SEARCH_TIMEOUT_MS`; at most "
+        "`SEARCH_TIMEOUT_MAX_MS`.",
+    )
 
     @property
-    def asks_anything(self) -> bool:
-        """Whether it says more than which page is wanted."""
+    def has_search_options(self) -> bool:
+        """Whether it has more than what asks for a page."""
         return not self.model_dump(exclude_defaults=True).keys() <= PAGING
 
     def to_query(
@@ -132,7 +145,7 @@ class SearchRequest(BaseModel):
         lexical_weight: float | None,
         depth: int,
     ) -> Query:
-        """The query, with the given defaults where the request is silent."""
+        """The query, with the given defaults for what the request leaves out."""
         fields = tuple(self.fields) if self.fields is not None else None
         return Query(
             text=self.text_query,
@@ -149,29 +162,3 @@ class SearchRequest(BaseModel):
             explain=self.explain,
             depth=self.depth or depth,
         )
-
-
-class SearchParameters(BaseModel):
-    """The same search as query parameters, for the documentation."""
-
-    text_query: str = Field(
-        "", max_length=MAX_TEXT, description=TEXT_QUERY, examples=["how do I keep bread fresh"]
-    )
-    top_k: int | None = Field(None, ge=1, le=MAX_TOP_K, description=TOP_K)
-    namespace: str | None = Field(None, max_length=MAX_NAME, description=NAMESPACE)
-    filter: str | None = Field(None, description=f"{FILTER} Percent-encoded in a URL.")
-    fields: str | None = Field(
-        None, description="Which fields to answer with, separated by commas; * for all of them."
-    )
-    match_terms: str | None = Field(
-        None, description=f"{MATCH_TERMS} Up to 32, separated by commas."
-    )
-    typos: bool = Field(False, description=TYPOS)
-    highlight: bool = Field(False, description=HIGHLIGHT)
-    rerank: RerankMode | None = Field(None, description=RERANK)
-    fusion: Fusion | None = Field(None, description=FUSION)
-    lexical_weight: float | None = Field(None, ge=0, le=1, description=LEXICAL_WEIGHT)
-    explain: bool = Field(False, description=EXPLAIN)
-    depth: int | None = Field(None, ge=1, le=MAX_DEPTH, description=DEPTH)
-    cursor: str | None = Field(None, description=CURSOR)
-    timeout_ms: int | None = Field(None, ge=1, description=TIMEOUT)

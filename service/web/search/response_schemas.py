@@ -1,97 +1,141 @@
-"""What a search over HTTP is answered with, as types, for the documentation."""
+"""The schemas of search responses and events, for the OpenAPI document."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.retrieval.receipt import Status
+from service.web.responses import EVENT_STREAM
 
 CACHE = (
-    "hit: it was kept (`Cache-Control: no-cache` searches anew); shared: the same search was under "
-    "way; miss: it was searched for; bypass: you asked for that; off: nothing is kept here; "
-    "frozen: a later page."
+    "Where the answer came from. `hit`: the cache, which `Cache-Control: no-cache` bypasses. "
+    "`shared`: an identical search in progress. `miss`: a new search. `bypass`: a new search, as "
+    "requested. `off`: a new search, because caching is disabled. `frozen`: the stored ranking of "
+    "a cursor."
 )
 
 
 class StageRank(BaseModel):
-    """Where a stage put a record."""
+    """The rank and score of a record at one stage."""
 
-    rank: int = Field(description="From 1.")
-    score: float = Field(description="As that stage counts; not comparable with other stages'.")
+    rank: int = Field(description="The rank, from 1.")
+    score: float = Field(description="The score. Not comparable with scores of other stages.")
 
 
 class ResultExplanation(BaseModel):
-    """Why a record stands where it stands, from what the search has fetched anyway."""
+    """Why a record has its rank."""
 
     legs: dict[str, StageRank | None] = Field(
-        description="Each leg that answered; null where it did not find the record. "
-        "With rerank=per-leg, a leg's order is the reranked one."
+        description="The rank in each leg; null if the leg did not find the record. With "
+        "`rerank=per-leg`, the rank after the rerank."
     )
-    fused: StageRank | None = Field(description="Among what several legs found.")
-    reranked: StageRank | None = Field(description="With rerank=union, if the reranker answered.")
+    fused: StageRank | None = Field(description="The rank after fusion, with several legs.")
+    reranked: StageRank | None = Field(description="The rank after the rerank of the union.")
     rank_without: dict[str, int | None] = Field(
-        description="Its rank without that leg, or without the rerank, though it may be beyond "
-        "top_k; null where nothing that is left found the record."
+        description="The rank that the record would have without a leg or without the rerank. It "
+        "may exceed `top_k`; null if the record would not be found."
     )
 
 
 class SearchResult(BaseModel):
-    """One record. With `fields`, those fields stand here beside `_id` and `score`."""
+    """A record. Has the requested `fields` beside `_id` and `score`."""
 
     model_config = ConfigDict(extra="allow")
 
-    id: str = Field(alias="_id", description="The record's id.")
-    score: float = Field(description="Higher is better; from 0 to 1 where it was reranked.")
-    chunk_text: str | None = Field(None, description="The record's text.")
-    found_by: list[str] | None = Field(None, description="Cascading retrieval: legs that found it.")
+    id: str = Field(alias="_id", description="The id of the record.")
+    score: float = Field(description="The score; higher is better. From 0 to 1 after a rerank.")
+    chunk_text: str | None = Field(None, description="The text of the record.")
+    found_by: list[str] | None = Field(
+        None, description="The legs that found the record. Cascading retrieval only."
+    )
     highlights: list[list[int]] | None = Field(
-        None, description="With `highlight`: from which to which character of its text."
+        None,
+        description="Start and end of each match in the text, in characters. With `highlight`.",
     )
     explain: ResultExplanation | None = Field(None, description="With `explain`.")
 
 
 class Stage(BaseModel):
-    """What became of one stage."""
+    """The outcome of one stage."""
 
-    stage: str = Field(description="semantic, lexical, fuse or rerank.")
+    stage: str = Field(description="`semantic`, `lexical`, `fuse` or `rerank`.")
     status: Status
-    ms: float = Field(description="How long it took.")
-    candidates: int = Field(description="How many records it found or ordered.")
-    usage: dict[str, int] = Field(description="The units that Pinecone counted.")
-    error: str | None = Field(None, description="Why it is missing: an error's code, or no_time.")
-    attempts: int = Field(description="How many calls were made for it.")
-    fallback: str | None = Field(None, description="What stands in for it, if it is missing.")
+    ms: float = Field(description="The duration in milliseconds.")
+    candidates: int = Field(description="How many records the stage found or ordered.")
+    usage: dict[str, int] = Field(description="The units that Pinecone charged.")
+    error: str | None = Field(
+        None, description="Why the stage is missing: an error code, or `no_time`."
+    )
+    attempts: int = Field(description="How many calls were made.")
+    fallback: str | None = Field(None, description="What was used in place of a missing stage.")
 
 
 class SearchReceipt(BaseModel):
-    """What became of each stage, and which stages are missing from the answer."""
+    """What the search did."""
 
-    ms: float = Field(description="How long the whole search took, or the look into the cache.")
+    ms: float = Field(
+        description="The duration of the search, or of the cache lookup, in milliseconds."
+    )
     cache: Literal["hit", "shared", "miss", "bypass", "off", "frozen"] = Field(description=CACHE)
-    age_ms: float | None = Field(None, description="With a hit: how old the answer is.")
-    missing: list[str] = Field(description="The stages which the answer had to do without.")
+    age_ms: float | None = Field(
+        None, description="The age of a cached answer in milliseconds. With `hit` only."
+    )
+    missing: list[str] = Field(description="The stages that failed or were late.")
     stages: list[Stage]
 
 
 class SearchResponse(BaseModel):
-    """The results, best first. `degraded` says that a stage is missing; the receipt says which."""
+    """The best results, in order."""
 
     results: list[SearchResult]
-    degraded: bool = Field(description="Whether a stage is missing.")
-    cursor: str | None = Field(description="Asks for the next page; null where there is none.")
+    degraded: bool = Field(
+        description="True if a stage is missing from the answer; `receipt.missing` names it."
+    )
+    cursor: str | None = Field(description="The cursor of the next page; null on the last page.")
     receipt: SearchReceipt
 
 
 class SearchHeaders(BaseModel):
-    """What an answer to a search says of itself."""
-
-    etag: str = Field(alias="ETag", description="Another one for other results.")
-    cache_control: str = Field(alias="Cache-Control", description="private, no-cache")
+    etag: str = Field(alias="ETag", description="A weak validator: equal results, equal ETags.")
+    cache_control: str = Field(alias="Cache-Control", description="`private, no-cache`")
     x_cache: str = Field(alias="X-Cache", description=CACHE)
-    age: int = Field(alias="Age", description="With a hit: how old the answer is, in seconds.")
+    age: int = Field(
+        alias="Age", description="The age of a cached answer in seconds. With `hit` only."
+    )
 
 
 class NotModified(BaseModel):
-    """To a GET with `If-None-Match`: what you have is what you would get."""
+    """The results are those of the ETag in `If-None-Match`."""
+
+
+class RankChange(BaseModel):
+    """A record whose rank changed since the previous event."""
+
+    id: str = Field(alias="_id", description="The id of the record.")
+    from_: int | None = Field(
+        alias="from", description="The previous rank, from 1; null if the record is new."
+    )
+    to: int | None = Field(description="The new rank, from 1; null if the record was removed.")
+
+
+class SearchEvent(BaseModel):
+    """The data of an event: `leg`, `fused`, `reranked` or `done`.
+
+    `done` is the last event and has everything that the JSON response has. If the search fails
+    after the first event, the last event is `error`, with the data of an error response.
+    """
+
+    media_types: ClassVar[Sequence[str]] = (EVENT_STREAM,)
+
+    stage: Literal["leg", "fused", "reranked", "done"] = Field(description="The event's name.")
+    leg: str | None = Field(None, description="The leg that has answered. With `leg` only.")
+    results: list[SearchResult] = Field(description="The best results so far.")
+    moved: list[RankChange] = Field(description="The rank changes since the previous event.")
+    degraded: bool | None = Field(None, description="As in the JSON response. With `done` only.")
+    cursor: str | None = Field(None, description="As in the JSON response. With `done` only.")
+    receipt: SearchReceipt | None = Field(
+        None, description="As in the JSON response. With `done` only."
+    )

@@ -1,16 +1,18 @@
-"""One of the three searches, as all of its faces have it: what is asked, and what is answered.
+"""The search service behind every protocol.
 
-JSON, server-sent events and WebSockets go through here, so that each of them gives the same results
-in the same words. Knows nothing of any one request.
+JSON, server-sent events and WebSockets search through here, so that they share answers, and return
+the same results in the same words:
+
+    SearchRequest → RequestParser → ParsedSearch → SearchService → Answer → the view of a protocol
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from service.caching.answer_cache import (
-    Answer,
     AnswerCache,
     AnswerSubscription,
     ComputeAnswer,
@@ -18,95 +20,151 @@ from service.caching.answer_cache import (
 )
 from service.caching.single_flight import Publish
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Event, Explanations, Mode, Query, RerankMode, Result
-from service.retrieval.receipt import Receipt, Stopwatch
-from service.settings import Settings
+from service.retrieval.query import Event, Highlighter, Mode, Query
+from service.retrieval.receipt import Receipt
 from service.web.search.caching import CacheDirectives
 from service.web.search.cursors import Cursors, Ranking
-from service.web.search.parsing import ParsedSearch, RequestParser, SupportsSearch
-from service.web.search.rendering import kept_receipt, payload_of, receipt_of, results_of
+from service.web.search.parsing import ParsedSearch
+from service.web.search.rendering import AnswerRenderer, SearchAnswer
+from service.web.validation import invalid_field
 
-Found = Answer[Receipt]
+
+class SupportsSearch(Protocol):
+    """The part of the search backend that the service needs."""
+
+    @property
+    def max_reranked(self) -> int:
+        """How many results a rerank can order; 0 without a reranker."""
+        ...
+
+    @property
+    def forgives_typos(self) -> bool:
+        """Whether the lexical index can match misspelled words."""
+        ...
+
+    @property
+    def highlighter(self) -> Highlighter | None: ...
+
+    def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]: ...
+
+
+class LaterPage(NamedTuple):
+    """A page after the first one, and the stages that were missing from its search."""
+
+    payload: bytes
+    missing: list[str]
 
 
 class SearchService:
-    """First pages are searched for; later ones are in `cursors`.
-
-    `rerank` is how it reranks where a request is silent on that.
-    """
-
     def __init__(
         self,
-        mode: Mode,
-        rerank: RerankMode,
-        settings: Settings,
-        searches: SupportsSearch,
+        backend: SupportsSearch,
+        renderer: AnswerRenderer,
         answers: AnswerCache[Event, Receipt],
         cursors: Cursors,
     ) -> None:
-        self.mode = mode
-        self.asking = RequestParser(mode, rerank, settings, searches)
-        self.cursors = cursors
-        self._text_field = settings.pinecone_text_field
-        self._searches = searches
+        self.renderer = renderer
+        self._backend = backend
         self._answers = answers
+        self._cursors = cursors
 
-    async def answer(
-        self, asked: ParsedSearch, tenant: str, deadline: Deadline, wish: CacheDirectives
-    ) -> Found:
-        """The first page."""
-        self.asking.check(asked)
-        make = self._make(asked.query, tenant, deadline, wish)
-        key = asked.key + tenant
-        return await self._answers.get(asked.query.namespace, key, make, fresh=wish.fresh)
+    async def search(
+        self, search: ParsedSearch, tenant: str, deadline: Deadline, directives: CacheDirectives
+    ) -> SearchAnswer:
+        """Return the first page, from the cache or from a search."""
+        self.check_support(search)
+        compute = self._compute(search, tenant, deadline, directives)
+        key = search.cache_key + tenant
+        return await self._answers.get(search.query.namespace, key, compute, fresh=directives.fresh)
 
-    def follow(
-        self, asked: ParsedSearch, tenant: str, deadline: Deadline, wish: CacheDirectives
+    def subscribe(
+        self, search: ParsedSearch, tenant: str, deadline: Deadline, directives: CacheDirectives
     ) -> AnswerSubscription[Event, Receipt]:
-        """The same with all that leads to it, to be closed by whoever follows."""
-        self.asking.check(asked)
-        make = self._make(asked.query, tenant, deadline, wish)
-        key = asked.key + tenant
-        return self._answers.subscribe(asked.query.namespace, key, make, fresh=wish.fresh)
+        """Like `search`, with the events of the search before the answer. Close the result."""
+        self.check_support(search)
+        compute = self._compute(search, tenant, deadline, directives)
+        key = search.cache_key + tenant
+        return self._answers.subscribe(search.query.namespace, key, compute, fresh=directives.fresh)
 
-    def results(self, query: Query, found: Sequence[Result]) -> list[dict[str, Any]]:
-        """Results as they are in an answer, without explanations."""
-        highlighter = self._searches.highlighter if query.highlight else None
-        cascading = self.mode == "cascading"
-        return results_of(found, query, self._text_field, highlighter, cascading)
+    async def later_page(self, search: ParsedSearch, tenant: str) -> LaterPage:
+        """Return the page that the cursor of the request leads to, from a stored ranking."""
+        request, mode = search.request, search.mode
+        page = await self._cursors.load(mode, tenant, request.cursor or "")
+        ranking = page.ranking
+        query = ranking.query
+        if request.has_search_options and replace(search.query, top_k=query.top_k) != query:
+            raise invalid_field(
+                "cursor",
+                "belongs to another search; send it alone, or with the parameters of that search",
+            )
+        top_k = request.top_k or query.top_k
+        payload = self.renderer.payload(
+            mode,
+            query,
+            page.results(top_k),
+            ranking.explanations,
+            degraded=bool(ranking.missing),
+            cursor=page.next_cursor(top_k),
+        )
+        return LaterPage(payload, ranking.missing)
 
-    def payload(
-        self,
-        query: Query,
-        found: Sequence[Result],
-        explanations: Explanations | None,
-        degraded: bool,
-        cursor: str | None,
-    ) -> bytes:
-        """All of an answer that is the same for all who ask: everything but the receipt."""
-        return payload_of(self.results(query, found), found, explanations, degraded, cursor)
+    def check_support(self, search: ParsedSearch) -> None:
+        """Raise `InvalidRequest` for an option that the mode or the backend does not support."""
+        self._check_rerank(search.query)
+        self._check_word_options(search.mode, search.query)
+        self._check_fusion_options(search)
 
-    def _make(
-        self, query: Query, tenant: str, deadline: Deadline, wish: CacheDirectives
+    def _compute(
+        self, search: ParsedSearch, tenant: str, deadline: Deadline, directives: CacheDirectives
     ) -> ComputeAnswer[Event, Receipt]:
-        """The search, to run as a task for all who ask the same."""
+        mode, query = search.mode, search.query
 
-        async def make(publish: Publish[Event]) -> ComputedAnswer[Receipt]:
-            async for event in self._searches.search(self.mode, query, deadline):
+        async def compute(publish: Publish[Event]) -> ComputedAnswer[Receipt]:
+            async for event in self._backend.search(mode, query, deadline):
                 if event.stage != "done":
                     publish(event)
             results, receipt, explanations = event.results, event.receipt, event.explanations
-            beyond = Ranking(query, receipt.missing, results[query.top_k :], explanations)
-            cursor = self.cursors.freeze(self.mode, tenant, beyond)
-            first = results[: query.top_k]
-            payload = self.payload(query, first, explanations, receipt.degraded, cursor)
-            return ComputedAnswer(payload, wish.may_keep and not receipt.degraded, receipt)
+            rest = Ranking(query, receipt.missing, results[query.top_k :], explanations)
+            payload = self.renderer.payload(
+                mode,
+                query,
+                results[: query.top_k],
+                explanations,
+                degraded=receipt.degraded,
+                cursor=self._cursors.store(mode, tenant, rest),
+            )
+            is_cacheable = directives.may_store and not receipt.degraded
+            return ComputedAnswer(payload, is_cacheable, receipt)
 
-        return make
+        return compute
 
+    def _check_rerank(self, query: Query) -> None:
+        if query.rerank == "none":
+            return
+        limit = self._backend.max_reranked
+        if not limit:
+            raise invalid_field("rerank", "must be none, because no rerank model is configured")
+        if query.top_k > limit:
+            raise invalid_field("top_k", f"must be at most {limit}, unless rerank is none")
 
-def receipt_for(found: Found, watch: Stopwatch) -> dict[str, Any]:
-    """What is said of how it was found, to somebody who asked when the watch was started."""
-    if found.receipt is None:
-        return kept_receipt(watch.ms, found.source, age_ms=found.age_s * 1000)
-    return receipt_of(found.receipt, found.source)
+    def _check_word_options(self, mode: Mode, query: Query) -> None:
+        embedded_only = "is supported only by lexical and cascading search on the embedded engine"
+        if query.match_terms and mode != "lexical":
+            raise invalid_field("match_terms", "is supported only by lexical search")
+        if query.typos and (mode == "semantic" or not self._backend.forgives_typos):
+            raise invalid_field("typos", embedded_only)
+        if query.highlight and (mode == "semantic" or self._backend.highlighter is None):
+            raise invalid_field("highlight", embedded_only)
+
+    def _check_fusion_options(self, search: ParsedSearch) -> None:
+        for name in ("fusion", "lexical_weight"):
+            if getattr(search.request, name) is None:
+                continue
+            if search.mode != "cascading":
+                raise invalid_field(name, "is supported only by cascading retrieval")
+            if search.request.rerank == "per-leg":
+                raise invalid_field(
+                    name,
+                    "is not allowed with rerank=per-leg, which makes the scores of the legs "
+                    "comparable",
+                )

@@ -1,8 +1,8 @@
-"""Cascading retrieval as server-sent events: what is found so far, after each stage.
+"""Cascading retrieval as server-sent events: the results so far, after each stage.
 
-The search runs up to its first event before the response begins. So whatever keeps it from finding
-anything is an error like any other, and until then it has a place at the gate. Nothing is silent
-for longer than the search may take, which is less than what proxies wait for.
+The search runs up to its first event before the response starts. An error until then is an ordinary
+error response, and until then the request holds its slot. The stream needs no heartbeat: the
+timeout of a search is shorter than those of proxies.
 """
 
 from __future__ import annotations
@@ -13,91 +13,90 @@ from collections.abc import AsyncGenerator
 import orjson
 from quart import Blueprint, Request, Response, g
 from quart.globals import request_ctx
-from quart_schema import (
-    document_querystring,
-    document_request,
-    document_response,
-    operation_id,
-    tag,
-)
+from quart_schema import document_querystring, document_request, document_response
 
 from service.caching.answer_cache import AnswerSubscription
 from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
-from service.web.errors import ErrorResponse, internal_error
-from service.web.responses import event, event_response
+from service.web.errors import ErrorResponse, error_body, internal_error
+from service.web.openapi import documented
+from service.web.parameters import query_model
+from service.web.responses import encode_event, event_response
 from service.web.search.caching import cache_directives
-from service.web.search.parsing import at
+from service.web.search.parsing import RequestParser, receive_search
 from service.web.search.progress import ProgressEncoder
-from service.web.search.reading import read_raw
-from service.web.search.rendering import error_body
-from service.web.search.request_schemas import SearchParameters, SearchRequest
-from service.web.search.routes import ERRORS, OF_BODIES, PATHS, View
+from service.web.search.request_schemas import SearchRequest
+from service.web.search.response_schemas import SearchEvent
+from service.web.search.routes import BODY_ERRORS, ERRORS, PATHS, View
 from service.web.search.service import SearchService
-from service.web.search.stream_schemas import SearchEvent
+from service.web.validation import invalid_field
 
-PATH = f"{PATHS['cascading'][0]}/stream"
+PATH = f"{PATHS['cascading']}/stream"
 
 
-def stream_blueprint(searching: SearchService) -> Blueprint:
-    """The route of a cascade that tells how it gets on."""
+def stream_blueprint(parser: RequestParser, service: SearchService) -> Blueprint:
     blueprint = Blueprint("stream", __name__)
-    get = document_querystring(SearchParameters)(_documented(searching))
-    post = document_request(SearchRequest)(_documented(searching))
-    for status in OF_BODIES:
+    view = StreamView(parser, service)
+    parameters = query_model(SearchRequest, without={"cursor"})
+    get = document_querystring(parameters)(_view_function(view))
+    post = document_request(SearchRequest)(_view_function(view))
+    for status in BODY_ERRORS:
         post = document_response(ErrorResponse, status)(post)
     blueprint.get(PATH, endpoint="get")(get)
     blueprint.post(PATH, endpoint="post")(post)
     return blueprint
 
 
-async def stream(searching: SearchService, request: Request, tenant: str) -> Response:
-    """The response, whose first event is there."""
-    asked = searching.asking.read(await read_raw(request))
-    if asked.search.cursor:
-        raise at("cursor", f"is for {PATHS['cascading'][0]}: a later page is there at once")
-    deadline = Deadline(asked.timeout_ms / 1000, spent=g.queued)
-    news = searching.follow(asked, tenant, deadline, cache_directives(request))
-    _close_with_request(news)
-    progress = ProgressEncoder(searching, asked.query)
-    first = event(*progress.told(await anext(news)))
-    return event_response(_events(first, news, progress, g.request_id))
+class StreamView:
+    def __init__(self, parser: RequestParser, service: SearchService) -> None:
+        self._parser = parser
+        self._service = service
+
+    async def respond(self, request: Request, tenant: str) -> Response:
+        search = self._parser.parse(await receive_search("cascading", request))
+        if search.request.cursor:
+            raise invalid_field(
+                "cursor", f"is not supported by the stream; send it to {PATHS['cascading']}"
+            )
+        deadline = Deadline(search.timeout_ms / 1000, spent=g.queue_s)
+        directives = cache_directives(request)
+        subscription = self._service.subscribe(search, tenant, deadline, directives)
+        _close_with_request(subscription)
+        encoder = ProgressEncoder(self._service.renderer, search)
+        first = encode_event(*encoder.encode(await anext(subscription)))
+        return event_response(_events(first, subscription, encoder, g.request_id))
 
 
-def _close_with_request(news: AnswerSubscription[Event, Receipt]) -> None:
-    """Whatever becomes of the request, which may be over before its response has begun."""
+def _close_with_request(subscription: AnswerSubscription[Event, Receipt]) -> None:
+    """Close it even if the request is cancelled before its response has started."""
     task = asyncio.current_task()
-    assert task is not None, "requests are tasks"  # noqa: S101
-    task.add_done_callback(lambda _: news.close())
+    assert task is not None, "a request runs in a task"  # noqa: S101
+    task.add_done_callback(lambda _: subscription.close())
 
 
 async def _events(
     first: bytes,
-    news: AnswerSubscription[Event, Receipt],
-    progress: ProgressEncoder,
+    subscription: AnswerSubscription[Event, Receipt],
+    encoder: ProgressEncoder,
     request_id: str,
 ) -> AsyncGenerator[bytes]:
     yield first
     try:
-        async for each in news:
-            yield event(*progress.told(each))
+        async for item in subscription:
+            yield encode_event(*encoder.encode(item))
     except Exception as exc:
         error = exc if isinstance(exc, RequestError) else internal_error(exc)
-        yield event("error", orjson.dumps(error_body(error, request_id)))
+        yield encode_event("error", orjson.dumps(error_body(error, request_id)))
 
 
-def _documented(searching: SearchService) -> View:
-    """A function of its own for each method: the documentation is kept on the function."""
+def _view_function(view: StreamView) -> View:
+    """A new function for each method, because Quart-Schema stores documentation on functions."""
 
-    async def view() -> Response:
-        return await stream(searching, request_ctx.request, g.get("tenant", ""))
+    async def function() -> Response:
+        return await view.respond(request_ctx.request, g.get("tenant", ""))
 
-    view.__doc__ = "Cascading retrieval, told while it runs, as server-sent events."
-    documented: View = tag(["search"])(operation_id("cascading_stream")(view))
-    documented = document_response(SearchEvent, 200)(documented)
-    for status in ERRORS:
-        if status != CursorExpired.status:
-            documented = document_response(ErrorResponse, status)(documented)
-    return documented
+    function.__doc__ = "Cascading retrieval as a stream of server-sent events, one for each stage."
+    errors = [status for status in ERRORS if status != CursorExpired.status]
+    return documented("search", "cascading_stream", SearchEvent, errors)(function)

@@ -153,7 +153,7 @@ async def test_what_is_wrong_with_an_upload_is_said_and_nothing_stays(
     refused(await post(url, content=b"x", headers=brotli), 415, "unsupported_media_type")
     opaque = {"Content-Type": "application/octet-stream"}
     refused(await post(url, content=LINES, headers=opaque), 422, "invalid_request", "format")
-    refused(await post(url, content=b"", headers=NDJSON), 422, "invalid_request", "nothing")
+    refused(await post(url, content=b"", headers=NDJSON), 422, "invalid_request", "upload is empty")
     for query in ("format=xml", "on_error=maybe", "flatten=1", "delimiter=ab", "namespace=a/b"):
         refused(await post(f"{url}?{query}", content=LINES, headers=NDJSON), 422, "invalid_request")
     named = await post(f"{url}?name={'n' * 256}", content=LINES, headers=NDJSON)

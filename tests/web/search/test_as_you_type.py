@@ -17,7 +17,7 @@ from quart.testing.connections import WebsocketDisconnectError
 from service.app import create_app
 from service.retrieval.query import Mode
 from service.settings import Settings, load_settings
-from service.web.search.as_you_type import MOST_BAD, PATH, SearchSession
+from service.web.search.as_you_type import MAX_CONSECUTIVE_ERRORS, PATH, SearchSession
 from service.web.search.routes import PATHS
 from tests.caller import Caller
 from tests.conftest import MakeSettings
@@ -89,7 +89,7 @@ async def test_each_stage_of_each_search_is_told(app: Quart, talk: Talk) -> None
         )
         check_moves(told)
         asked["text_query"] = "the road before the winter"
-        answer = await posted(app, PATHS[mode][0], asked)
+        answer = await posted(app, PATHS[mode], asked)
         done = told[-1]
         for name in ("results", "degraded", "cursor"):
             assert done[name] == answer[name]
@@ -106,7 +106,7 @@ async def test_it_works_on_the_embedded_engine(tmp_path: Path) -> None:
         told = await talk.hear_all()
         assert {each["seq"] for each in told} == {len(text)}
         asked = {"text_query": text, "highlight": True, "top_k": 3}
-        answer = await posted(app, PATHS["cascading"][0], asked)
+        answer = await posted(app, PATHS["cascading"], asked)
         assert told[-1]["results"] == answer["results"]
 
 
@@ -289,11 +289,11 @@ async def test_a_search_that_is_not_understood_takes_the_place_of_the_older_one_
 
 
 async def test_who_is_not_understood_again_and_again_is_sent_away(talk: Talk) -> None:
-    for _ in range(MOST_BAD - 1):
+    for _ in range(MAX_CONSECUTIVE_ERRORS - 1):
         await talk.say("?")
         assert (await talk.hear())["type"] == "error"
     await talk.ping()
-    for _ in range(MOST_BAD):
+    for _ in range(MAX_CONSECUTIVE_ERRORS):
         await talk.say("?")
     assert await closed(talk) == 1008
 
@@ -360,5 +360,7 @@ class Silent:
 async def test_a_connection_that_searches_for_nothing_has_an_end(app: Quart) -> None:
     wire = Silent()
     admission = app.extensions["cascade.admission"]
-    await SearchSession(wire, {}, admission, 0.0, "", idle_s=0.01).run()
-    assert wire.closed == (1000, "nothing was searched for in a long time")
+    parser: Any = None
+    service: Any = None
+    await SearchSession(wire, parser, service, admission, 0.0, "", idle_timeout_s=0.01).run()
+    assert wire.closed == (1000, "the connection was idle for too long")

@@ -13,7 +13,7 @@ from quart import Quart
 from service.app import create_app
 from service.retrieval.query import Query
 from service.settings import load_settings
-from service.web.search.cache_keys import CacheKeys
+from service.web.search.caching import CacheKeys
 from service.web.search.request_schemas import SearchRequest
 from tests.caller import Caller
 from tests.conftest import MakeSettings, calling

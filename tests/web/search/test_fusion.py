@@ -84,7 +84,7 @@ async def test_settings_of_fusion_leave_alone_what_is_not_fused(
     assert reranked == {id: rerank_score(QUERY, RECORDS[id]) for id in reranked}
 
 
-FOR_CASCADES = "is for cascading retrieval"
+FOR_CASCADES = "is supported only by cascading retrieval"
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ FOR_CASCADES = "is for cascading retrieval"
         ("/api/lexical-search", "fusion=z-score", FOR_CASCADES),
         ("/api/semantic-search", "lexical_weight=0", FOR_CASCADES),
         ("/api/lexical-search", "lexical_weight=1", FOR_CASCADES),
-        (CASCADE, "fusion=rrf&rerank=per-leg", "can't go with rerank=per-leg"),
-        (CASCADE, "lexical_weight=0&rerank=per-leg", "can't go with rerank=per-leg"),
+        (CASCADE, "fusion=rrf&rerank=per-leg", "is not allowed with rerank=per-leg"),
+        (CASCADE, "lexical_weight=0&rerank=per-leg", "is not allowed with rerank=per-leg"),
         (CASCADE, "fusion=sum", "must be 'z-score', 'min-max' or 'rrf'"),
         (CASCADE, "lexical_weight=-0.1", "must be greater than or equal to 0"),
         (CASCADE, "lexical_weight=1.01", "must be less than or equal to 1"),
@@ -103,7 +103,7 @@ FOR_CASCADES = "is for cascading retrieval"
         (CASCADE, "lexical_weight=nan", "must be a number"),
         (CASCADE, "lexical_weight=1e-1", "must be a number"),
         (CASCADE, "lexical_weight=", "must be a number"),
-        (CASCADE, "lexical_weight=0.5&lexical_weight=0.6", "more than once"),
+        (CASCADE, "lexical_weight=0.5&lexical_weight=0.6", "only once"),
         (CASCADE, "explain=1", "must be true or false"),
     ],
 )

@@ -22,10 +22,12 @@ from service.lifecycle import Lifecycle
 from service.retrieval.query import Event
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.web import errors
-from service.web import request_context as envelope
+from service.web import errors, request_context
 from service.web.search.cursors import Cursors
-from service.web.search.routes import search_blueprint, searchings_of
+from service.web.search.parsing import RequestParser
+from service.web.search.rendering import AnswerRenderer
+from service.web.search.routes import search_blueprint
+from service.web.search.service import SearchService
 from tests.conftest import Client, MakeSettings, calling
 from tests.upstream import Upstream
 from tests.web.search.test_validation import fault
@@ -69,8 +71,12 @@ async def test_terms_that_must_be_there_are_a_filter_of_a_document_index(
 @pytest.mark.parametrize(
     ("path", "query", "hint"),
     [
-        (CASCADE, "match_terms=cat", "match_terms: is for lexical search"),
-        ("/api/semantic-search", "match_terms=cat", "match_terms: is for lexical search"),
+        (CASCADE, "match_terms=cat", "match_terms: is supported only by lexical search"),
+        (
+            "/api/semantic-search",
+            "match_terms=cat",
+            "match_terms: is supported only by lexical search",
+        ),
         (LEXICAL, "match_terms=", "1 to 512 characters"),
         (LEXICAL, "match_terms=a,,b", "1 to 512 characters"),
         (LEXICAL, "match_terms=" + ",".join("a" * 33), "32"),
@@ -122,10 +128,13 @@ def create_highlighting(settings: Settings) -> Quart:
     answers: AnswerCache[Event, Receipt] = AnswerCache(store := MemoryStore(2**20, 0), 0)
     backend = Backend(Highlighting(sources_for(settings)), 1, store.invalidate)
     app = Quart("service", static_folder=None)
-    envelope.install(app, Lifecycle())
+    request_context.install(app, Lifecycle())
     errors.install(app)
-    cursors = Cursors(store, 60, kept=True)
-    app.register_blueprint(search_blueprint(searchings_of(settings, backend, answers, cursors)))
+    cursors = Cursors(store, 60, enabled=True)
+    parser = RequestParser(settings, reranks_by_default=backend.reranks_unasked)
+    renderer = AnswerRenderer(settings.pinecone_text_field, backend)
+    service = SearchService(backend, renderer, answers, cursors)
+    app.register_blueprint(search_blueprint(parser, service))
     stack = contextlib.AsyncExitStack()
 
     @app.before_serving
