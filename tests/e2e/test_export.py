@@ -65,7 +65,7 @@ def broken_off(raw: bytes) -> bool:
 
 
 def of_exports(log: str) -> list[str]:
-    return [line for line in log.splitlines() if "export broke off" in line]
+    return [line for line in log.splitlines() if "export aborted" in line]
 
 
 def curl(address: str) -> subprocess.CompletedProcess[bytes]:

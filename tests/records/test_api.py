@@ -134,7 +134,7 @@ MISTAKES: list[tuple[Any, str]] = [
     ({"ids": "a"}, "list of strings"),
     ({"filter": {}}, '{"all": true}'),
     ({"filter": {"n": {"$like": 1}}}, "not an operator"),
-    ({"everything": True}, "there are ids, filter, all"),
+    ({"everything": True}, "the parameters are ids, filter, all"),
 ]
 
 
