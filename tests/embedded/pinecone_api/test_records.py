@@ -154,7 +154,7 @@ async def test_what_the_records_dialect_can_not_do_is_told(tmp_path: Path) -> No
         good: dict[str, Any] = {"namespace": NS, "top_k": 1}
         for asked, told in (
             ({"inputs": {"text": 5}}, "inputs.text"),
-            ({"inputs": {"text": "x"}, "id": "a"}, "just one of them"),
+            ({"inputs": {"text": "x"}, "id": "a"}, "exactly one of"),
             ({"inputs": {"text": "x"}, "fields": ["a"] * 101}, "fields"),
             ({"vector": {}}, "neither values"),
             ({"vector": {"sparse_indices": [1]}}, "sparse vector"),
