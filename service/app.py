@@ -27,7 +27,7 @@ from service.indexes.pinecone import OpenLane, open_lane
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
 from service.records.importing import Importing
-from service.retrieval.query import Event
+from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.web import authentication, errors, openapi, request_context
@@ -89,7 +89,9 @@ def create_app(
     store = _store_for(settings)
     # Of several processes, each has to know what the others keep, and what they wrote.
     keeps = settings.redis_url is not None or settings.web_concurrency == 1
-    answers: AnswerCache[Event, Receipt] = AnswerCache(store, settings.cache_ttl if keeps else 0)
+    answers: AnswerCache[StageEvent, Receipt] = AnswerCache(
+        store, settings.cache_ttl if keeps else 0
+    )
     cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
     cursors = Cursors(store, cursors_ttl, enabled=keeps)
     backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.invalidate)

@@ -18,11 +18,10 @@ from service.embedded.index import EmbeddedIndex
 from service.embedded.schema import LANGUAGES, Schema, TextField
 from service.errors import StartupFailed
 from service.indexes.documents_dialect import DocumentsDialect
-from service.indexes.pinecone import Kind
-from service.indexes.pool import Pool
+from service.indexes.index import Index, Kind
+from service.indexes.pool import LanePool
 from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import Direct
-from service.indexes.registry import Index
+from service.indexes.reads import DirectReads
 from service.inference.models import max_reranked_documents, open_embedder, open_reranker
 from service.inference.reranker import Reranker
 from service.settings import Settings
@@ -82,7 +81,7 @@ def _opened(client: EmbeddedAsyncIndex, field: str, reranker: Reranker | None) -
     assert index.lexical is not None, "the schema has words"  # noqa: S101
     words = index.lexical
     meaning = DocumentsDialect("embed", field, max_records=UPSERT)
-    forgiving = DocumentsDialect("text", field, forgives_typos=True, max_records=UPSERT)
+    forgiving = DocumentsDialect("text", field, supports_typos=True, max_records=UPSERT)
     return Opened(
         _index("dense", client, meaning, index.dense_rebuild_progress),
         _index("sparse", client, forgiving, index.lexical_rebuild_progress),
@@ -104,8 +103,10 @@ def _index(
     rebuilding: Callable[[], float | None],
 ) -> Index:
     """One way of asking the one index. The pool has nothing of its own to close."""
-    pool = Pool[AsyncIndexPort](f"the {kind} index", lambda: client, lanes=1, calls=EMBEDDED_CALLS)
-    return Index(kind, str(client.embedded.folder), dialect, pool, Direct(pool), rebuilding)
+    pool = LanePool[AsyncIndexPort](
+        f"the {kind} index", lambda: client, lanes=1, calls=EMBEDDED_CALLS
+    )
+    return Index(kind, str(client.embedded.folder), dialect, pool, DirectReads(pool), rebuilding)
 
 
 async def _load_samples(client: EmbeddedAsyncIndex, settings: Settings) -> None:

@@ -14,16 +14,15 @@ from dataclasses import dataclass, replace
 
 from service.backends import Opened, Sources
 from service.errors import RequestError, Unavailable, UpstreamTimeout
-from service.indexes.pinecone import ping
-from service.indexes.registry import Index
+from service.indexes.index import Index, ping
 from service.records.finishing import Wrote
 from service.records.records import IndexStats, Records
 from service.records.sending import Target
 from service.retrieval.cascade import cascade
 from service.retrieval.deadline import Deadline
 from service.retrieval.legs import Leg
-from service.retrieval.query import Event, Highlighter, Mode, Query
-from service.retrieval.rerank import Reranking
+from service.retrieval.query import Highlighter, Mode, SearchQuery, StageEvent
+from service.retrieval.rerank import TimedReranker
 
 NOT_OPEN = "The service is not open; it is starting, stopping, or misassembled"
 READY_TIMEOUT_S = 3.0
@@ -52,7 +51,7 @@ class Backend:
         self._wrote = wrote
         self._opened: Opened | None = None
         self._records: Records | None = None
-        self._reranking: Reranking | None = None
+        self._reranking: TimedReranker | None = None
         self._legs: dict[Mode, tuple[Leg, ...]] = {}
         self._health: tuple[float, list[Health]] = (0.0, [])
         self._asking = asyncio.Lock()
@@ -73,7 +72,7 @@ class Backend:
                     replace(lexical, weight=opened.lexical_weight, candidates=opened.candidates),
                 ),
             }
-            self._reranking = Reranking(opened.reranker) if opened.reranker else None
+            self._reranking = TimedReranker(opened.reranker) if opened.reranker else None
             self._opened = opened
             self._records = self._open_records(opened)
             try:
@@ -101,8 +100,8 @@ class Backend:
         return self._records
 
     @property
-    def forgives_typos(self) -> bool:
-        return self._opened is not None and self._opened.sparse.dialect.forgives_typos
+    def supports_typos(self) -> bool:
+        return self._opened is not None and self._opened.sparse.dialect.supports_typos
 
     @property
     def highlighter(self) -> Highlighter | None:
@@ -116,7 +115,9 @@ class Backend:
         by_host = dict(zip(hosts, await records.stats(deadline), strict=True))
         return {index.name: by_host[index.host] for index in (opened.dense, opened.sparse)}
 
-    def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]:
+    def search(
+        self, mode: Mode, query: SearchQuery, deadline: Deadline
+    ) -> AsyncIterator[StageEvent]:
         """The events of one search, the last of which has the answer."""
         if self._opened is None:
             raise Unavailable(NOT_OPEN)
@@ -151,7 +152,7 @@ def _leg(name: str, index: Index, opened: Opened) -> Leg:
 
 
 async def _check(index: Index) -> Health:
-    if (done := index.rebuilding()) is not None:
+    if (done := index.rebuild_progress()) is not None:
         return Health(index.name, f"rebuilding, {done:.0%} done")
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 
 from service.backends.protocol import Opened
 from service.errors import StartupFailed
-from service.indexes.pinecone import IndexSpec, Kind, OpenLane
-from service.indexes.pool import opened
-from service.indexes.registry import Registry
+from service.indexes.index import Kind
+from service.indexes.pinecone import IndexSpec, OpenLane
+from service.indexes.pool import closing
+from service.indexes.registry import IndexRegistry
 from service.inference.pinecone_reranker import (
     MAX_DOCUMENTS,
     PineconeReranker,
@@ -35,7 +36,7 @@ class PineconeSources:
             )
         self._settings = settings
         self._api_key = api_key
-        self._registry = Registry(
+        self._registry = IndexRegistry(
             [_spec(settings, "dense"), _spec(settings, "sparse")],
             api_key=api_key,
             controller_host=settings.pinecone_controller_host,
@@ -62,7 +63,7 @@ class PineconeSources:
                 settings.pinecone_lanes,
                 settings.pinecone_lane_calls,
             )
-            await stack.enter_async_context(opened(lanes))
+            await stack.enter_async_context(closing(lanes))
             reranker = PineconeReranker(settings.pinecone_rerank_model, lanes)
             yield Opened(
                 dense := indexes["dense"],

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.indexes.registry import Index
+from service.indexes.index import Index
 from service.inference.reranker import Reranker
 from service.records.records import Show
 from service.retrieval.query import Highlighter

@@ -11,7 +11,7 @@ from service.backends import sources_for
 from service.commands.interrupt import run
 from service.commands.terminal import Style
 from service.errors import RequestError
-from service.indexes.registry import Index
+from service.indexes.index import Index
 from service.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A question to an index and its answer, and what every way of talking to one can do.
+"""A query to an index and its answer, and what every way of talking to one can do.
 
 Knows nothing of the wordings: those of the records calls are in `records_dialect.py`, those of the
 documents calls in `documents_dialect.py`. Above them there are only questions, answers and records.
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import Page, Record, RecordPage, Selection
+from service.indexes.writes import IdPage, Record, RecordPage, Selection
 
-NO_LIMIT = math.inf  # seconds
+NO_TIMEOUT = math.inf  # seconds
 
 
 class Hit(NamedTuple):
@@ -26,7 +26,7 @@ class Hit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Rerank:
+class InlineRerank:
     """The order to rerank inside of the search itself."""
 
     model: str
@@ -34,7 +34,7 @@ class Rerank:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class IndexQuery:
     """What a leg asks its index. `fields` of None asks for all of them."""
 
     text: str
@@ -47,14 +47,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class IndexResponse:
     """What the index found, best first, and the units that it used up."""
 
     hits: list[Hit]
     usage: Mapping[str, int]
 
 
-def used(read: int, embed: int | None = None, rerank: int | None = None) -> dict[str, int]:
+def usage_of(read: int, embed: int | None = None, rerank: int | None = None) -> dict[str, int]:
     """The units of an answer, as far as the index has counted them."""
     units = {"read_units": read, "embed_total_tokens": embed, "rerank_units": rerank}
     return {name: count for name, count in units.items() if count is not None}
@@ -64,12 +64,12 @@ class Dialect(Protocol):
     """A way of asking an index, and of writing to it."""
 
     @property
-    def reranks(self) -> bool:
+    def supports_rerank(self) -> bool:
         """Whether `ask` can rerank inside of the search."""
         ...
 
     @property
-    def forgives_typos(self) -> bool:
+    def supports_typos(self) -> bool:
         """Whether `ask` can let words pass that are off by a letter."""
         ...
 
@@ -78,8 +78,10 @@ class Dialect(Protocol):
         """How many records one `upsert` takes; its JSON has at most MAX_UPSERT_BYTES."""
         ...
 
-    async def ask(self, index: AsyncIndexPort, question: Question, rerank: Rerank | None) -> Answer:
-        """Takes as long as it takes: whoever asks has a deadline."""
+    async def search(
+        self, index: AsyncIndexPort, query: IndexQuery, rerank: InlineRerank | None
+    ) -> IndexResponse:
+        """Has no timeout of its own; the caller applies a deadline."""
         ...
 
     async def upsert(
@@ -112,7 +114,7 @@ class Dialect(Protocol):
         limit: int | None,
         cursor: str | None,
         timeout: float,
-    ) -> Page: ...
+    ) -> IdPage: ...
 
     async def delete(
         self, index: AsyncIndexPort, namespace: str, selection: Selection, timeout: float

@@ -7,9 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from service.indexes.dialect import NO_LIMIT, Answer, Hit, Question, Rerank, used
+from service.indexes.dialect import (
+    NO_TIMEOUT,
+    Hit,
+    IndexQuery,
+    IndexResponse,
+    InlineRerank,
+    usage_of,
+)
 from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import EMBEDDED_AT_ONCE, Page, Record, RecordPage, Selection
+from service.indexes.writes import EMBEDDED_AT_ONCE, IdPage, Record, RecordPage, Selection
 
 DenseClause = Literal["embed"]
 SparseClause = Literal["sparse_embed", "text"]
@@ -21,42 +28,44 @@ class DocumentsDialect:
 
     clause: DenseClause | SparseClause
     field: str
-    forgives_typos: bool = False
+    supports_typos: bool = False
     max_records: int = EMBEDDED_AT_ONCE
 
     @property
-    def reranks(self) -> bool:
+    def supports_rerank(self) -> bool:
         return False
 
-    async def ask(self, index: AsyncIndexPort, question: Question, rerank: Rerank | None) -> Answer:
+    async def search(
+        self, index: AsyncIndexPort, query: IndexQuery, rerank: InlineRerank | None
+    ) -> IndexResponse:
         assert rerank is None, "the documents call can't rerank"  # noqa: S101 - our own contract
         response = await index.documents.search(
-            namespace=question.namespace,
-            score_by=[self._clause(question)],
-            top_k=question.top_k,
-            include_fields=["*"] if question.fields is None else question.fields,
-            filter=self._filter(question),
-            timeout=NO_LIMIT,
+            namespace=query.namespace,
+            score_by=[self._clause(query)],
+            top_k=query.top_k,
+            include_fields=["*"] if query.fields is None else query.fields,
+            filter=self._filter(query),
+            timeout=NO_TIMEOUT,
         )
         usage = response.usage
-        return Answer(
+        return IndexResponse(
             hits=[_document_hit(match.to_dict()) for match in response.matches],
-            usage=used(usage.read_units, usage.embed_total_tokens) if usage else {},
+            usage=usage_of(usage.read_units, usage.embed_total_tokens) if usage else {},
         )
 
-    def _clause(self, question: Question) -> dict[str, Any]:
-        clause: dict[str, Any] = {"type": self.clause, "query": question.text}
-        if question.typos and self.forgives_typos:
+    def _clause(self, query: IndexQuery) -> dict[str, Any]:
+        clause: dict[str, Any] = {"type": self.clause, "query": query.text}
+        if query.typos and self.supports_typos:
             clause["typos"] = True
         return clause | (
             {"fields": [self.field]} if self.clause == "text" else {"field": self.field}
         )
 
-    def _filter(self, question: Question) -> Mapping[str, Any] | None:
-        if not question.match_terms:
-            return question.filter
-        terms = {self.field: {"$match_all": " ".join(question.match_terms)}}
-        return {"$and": [question.filter, terms]} if question.filter else terms
+    def _filter(self, query: IndexQuery) -> Mapping[str, Any] | None:
+        if not query.match_terms:
+            return query.filter
+        terms = {self.field: {"$match_all": " ".join(query.match_terms)}}
+        return {"$and": [query.filter, terms]} if query.filter else terms
 
     async def upsert(
         self, index: AsyncIndexPort, namespace: str, records: Sequence[Record], timeout: float
@@ -96,7 +105,7 @@ class DocumentsDialect:
         limit: int | None,
         cursor: str | None,
         timeout: float,
-    ) -> Page:
+    ) -> IdPage:
         listing = index.documents.list(
             namespace=namespace,
             prefix=prefix,
@@ -106,7 +115,7 @@ class DocumentsDialect:
         )
         async with contextlib.aclosing(listing.pages()) as pages:
             page = await anext(pages)
-        return Page([item.id for item in page.items], page.pagination_token)
+        return IdPage([item.id for item in page.items], page.pagination_token)
 
     async def delete(
         self, index: AsyncIndexPort, namespace: str, selection: Selection, timeout: float

@@ -1,7 +1,6 @@
-"""Opens the real thing: lanes of `pinecone.AsyncIndex`. Nobody else makes one.
+"""Opens Pinecone indexes: resolves names, detects dialects, makes lanes of `pinecone.AsyncIndex`.
 
-Knows nothing of searching. What goes wrong here goes wrong at start-up, and is said in the words
-of the settings.
+Errors here happen at start-up, and name the setting to correct.
 """
 
 from __future__ import annotations
@@ -19,21 +18,20 @@ from pinecone.models.indexes.schema import StringField
 from service.errors import RequestError, StartupFailed, UpstreamKeyRejected
 from service.indexes.dialect import Dialect
 from service.indexes.documents_dialect import DocumentsDialect, SparseClause
-from service.indexes.pool import Pool
+from service.indexes.index import Kind, ping
+from service.indexes.pool import LanePool
 from service.indexes.port import AsyncIndexPort
 from service.indexes.records_dialect import RecordsDialect
-from service.indexes.transport import lean
+from service.indexes.transport import pooled_http_client
 
 SOURCE_TAG = "cascade"
-PING_TIMEOUT_S = 5.0
 
-Kind = Literal["dense", "sparse"]
 OpenLane = Callable[[str, str, int], AsyncIndexPort]
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """One index as the settings give it: by host or by name, with a dialect or `auto`."""
+    """The settings of one index: a host or a name, and a dialect or `auto`."""
 
     kind: Kind
     host: str | None
@@ -45,35 +43,30 @@ class IndexSpec:
 
     @property
     def setting(self) -> str:
-        """The setting that names this index, for sentences about it."""
+        """The name of the setting that identifies this index, for error messages."""
         return f"PINECONE_{self.kind.upper()}_INDEX" + ("" if self.name else "_HOST")
 
 
 def open_lane(host: str, api_key: str, connections: int) -> AsyncIndexPort:
-    """One AsyncIndex. Nothing is sent yet."""
+    """Make a client of one index; it connects on the first call."""
     index = AsyncIndex(host=host, api_key=api_key, source_tag=SOURCE_TAG)
-    index._http = lean(index._http, connections)
+    index._http = pooled_http_client(index._http, connections)
     return index
 
 
 def open_pool(
     spec: IndexSpec, host: str, api_key: str, lanes: int, calls: int, open_lane: OpenLane
-) -> Pool[AsyncIndexPort]:
-    """The pool of one index. Nothing is sent yet."""
+) -> LanePool[AsyncIndexPort]:
+    """Make the pool of one index; its lanes connect on the first call."""
     try:
         opener = partial(open_lane, host, api_key, calls)
-        return Pool[AsyncIndexPort](f"the {spec.kind} index", opener, lanes=lanes, calls=calls)
+        return LanePool[AsyncIndexPort](f"the {spec.kind} index", opener, lanes=lanes, calls=calls)
     except PineconeError as exc:
-        raise StartupFailed(f"{_blame(exc, spec)}: {exc}") from exc
+        raise StartupFailed(f"{_setting_at_fault(exc, spec)}: {exc}") from exc
 
 
-async def ping(index: AsyncIndexPort) -> None:
-    """Have one lane connect, and be answered."""
-    await index.describe_index_stats(timeout=PING_TIMEOUT_S)
-
-
-async def check(pool: Pool[AsyncIndexPort], spec: IndexSpec, host: str) -> None:
-    """Ping at start-up: an index that doesn't answer is a setting to be put right."""
+async def check(pool: LanePool[AsyncIndexPort], spec: IndexSpec, host: str) -> None:
+    """Ping every lane at start-up; a failure names the setting to correct."""
     try:
         await pool.ping(ping)
     except UpstreamKeyRejected as exc:
@@ -88,7 +81,7 @@ async def check(pool: Pool[AsyncIndexPort], spec: IndexSpec, host: str) -> None:
 
 
 async def resolve(spec: IndexSpec, control: AsyncPinecone) -> tuple[str, Dialect]:
-    """The host of an index and the dialect it speaks; asks Pinecone only for what isn't given."""
+    """Return the host and the dialect of an index; calls Pinecone only for what is not set."""
     if spec.name is None:
         assert spec.host, "an index has a host or a name"  # noqa: S101 - Settings sees to it
         return spec.host, _dialect_as_set(spec)
@@ -102,7 +95,7 @@ async def resolve(spec: IndexSpec, control: AsyncPinecone) -> tuple[str, Dialect
         ) from exc
     except (PineconeError, LookupError, TypeError, ValueError) as exc:
         raise StartupFailed(
-            f"{spec.setting}: Pinecone can't be asked where {spec.name!r} is ({exc}); "
+            f"{spec.setting}: the host of {spec.name!r} could not be looked up ({exc}); "
             "check PINECONE_CONTROLLER_HOST and the network"
         ) from exc
     if not model.host:
@@ -120,7 +113,7 @@ def _dialect_as_set(spec: IndexSpec) -> Dialect:
 
 
 def _dialect_of(model: IndexModel, spec: IndexSpec) -> Dialect:
-    """The dialect that an index's schema calls for, unless a setting has decided."""
+    """The dialect that fits the schema of the index, unless a setting chooses one."""
     if spec.dialect != "auto":
         return _dialect_as_set(spec)
     strings = {
@@ -138,11 +131,11 @@ def _dialect_of(model: IndexModel, spec: IndexSpec) -> Dialect:
         fields = sorted({name for name, _ in found})
         raise StartupFailed(
             f"PINECONE_{spec.kind.upper()}_FIELD: {spec.field!r} is not a searchable field of "
-            f"{model.name!r}; there are {fields}"
+            f"{model.name!r}; use one of {fields}"
         )
     name, clause = wanted[0]
     return DocumentsDialect(cast("SparseClause", clause), name)
 
 
-def _blame(exc: PineconeError, spec: IndexSpec) -> str:
+def _setting_at_fault(exc: PineconeError, spec: IndexSpec) -> str:
     return "PINECONE_API_KEY" if "key" in str(exc).lower() else spec.setting

@@ -1,10 +1,8 @@
-"""A pool: several lanes to one index, each a client with a small connection pool of its own.
+"""A pool of lanes to one index. A lane is a client with a small connection pool of its own.
 
-Knows nothing of what is asked through it, nor which client its lanes hold.
-
-A lane is a unit of failure: what goes wrong in one client's connections stays in its lane, and a
-second try can go where the first one did not (docs/decisions/0002). No lane carries more calls than
-it has connections; who comes when all are busy waits here, in order, and not inside of a client.
+A lane is a unit of failure: a fault in the connections of one client stays in its lane, and a
+second attempt can use another lane (docs/decisions/0002). A lane carries no more calls than it has
+connections; further calls queue here in order of arrival, not inside a client.
 """
 
 from __future__ import annotations
@@ -18,9 +16,11 @@ from typing import Generic, Protocol, TypeVar
 from pinecone.errors import PineconeError
 
 from service.errors import RequestError
-from service.indexes.faults import STRAY, translate
+from service.indexes.error_mapping import UNTYPED_ERRORS, map_error
 
 logger = logging.getLogger(__name__)
+
+MAX_LOGGED_CHARS = 500
 
 
 class Closable(Protocol):
@@ -28,11 +28,11 @@ class Closable(Protocol):
 
 
 ClientT = TypeVar("ClientT", bound=Closable)
-AnswerT = TypeVar("AnswerT")
+ValueT = TypeVar("ValueT")
 
 
 class Lane(Generic[ClientT]):
-    """One client, and how many calls it is carrying."""
+    """One client, and its number of calls in flight."""
 
     __slots__ = ("client", "in_flight")
 
@@ -41,8 +41,8 @@ class Lane(Generic[ClientT]):
         self.in_flight = 0
 
 
-class Pool(Generic[ClientT]):
-    """Lanes to one index, each of which carries `calls` at once."""
+class LanePool(Generic[ClientT]):
+    """`lanes` clients, each of which carries at most `calls` calls at once."""
 
     def __init__(
         self, name: str, open_client: Callable[[], ClientT], *, lanes: int, calls: int
@@ -56,24 +56,27 @@ class Pool(Generic[ClientT]):
         return sum(lane.in_flight for lane in self._lanes)
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         return self._free.locked()
 
     async def call(
         self,
-        ask: Callable[[ClientT], Awaitable[AnswerT]],
+        operation: Callable[[ClientT], Awaitable[ValueT]],
         *,
         avoid: Lane[ClientT] | None = None,
-    ) -> AnswerT:
-        """Ask a free lane; failures come out as `RequestError`s."""
-        lane = await self.take(avoid)
-        try:
-            return await self.on(lane, ask)
-        finally:
-            self.give_back(lane)
+    ) -> ValueT:
+        """Run `operation` on a lane, another one than `avoid` if possible.
 
-    async def take(self, avoid: Lane[ClientT] | None = None) -> Lane[ClientT]:
-        """The lane with the fewest calls in flight, with a place on it, to be given back."""
+        Every failure of the client is raised as a `RequestError`.
+        """
+        lane = await self.acquire(avoid)
+        try:
+            return await self.call_on(lane, operation)
+        finally:
+            self.release(lane)
+
+    async def acquire(self, avoid: Lane[ClientT] | None = None) -> Lane[ClientT]:
+        """The lane with the fewest calls in flight, once the pool has room; pair with `release`."""
         await self._free.acquire()
         lanes = self._lanes
         if avoid is not None and len(lanes) > 1:
@@ -82,41 +85,42 @@ class Pool(Generic[ClientT]):
         lane.in_flight += 1
         return lane
 
-    def give_back(self, lane: Lane[ClientT]) -> None:
+    def release(self, lane: Lane[ClientT]) -> None:
         lane.in_flight -= 1
         self._free.release()
 
-    async def on(
-        self, lane: Lane[ClientT], ask: Callable[[ClientT], Awaitable[AnswerT]]
-    ) -> AnswerT:
-        """Ask a lane that was taken.
+    async def call_on(
+        self, lane: Lane[ClientT], operation: Callable[[ClientT], Awaitable[ValueT]]
+    ) -> ValueT:
+        """Run `operation` on a lane that was acquired.
 
-        `ask` should also read the answer: one that can't be read is then a fault of the upstream.
+        `operation` should parse the response, too: one that is malformed is then reported as a
+        fault of the upstream.
         """
         try:
-            return await self._ask(lane, ask)
+            return await self._run(lane, operation)
         except RequestError as exc:
-            logger.warning("%s: %s", self.name, _words(exc.__cause__))
+            logger.warning("%s: %s", self.name, _for_log(exc.__cause__))
             raise
 
     async def ping(self, check: Callable[[ClientT], Awaitable[object]]) -> None:
-        """Check every lane: the first one alone, so that a failure is met once and not 16 times."""
+        """Check every lane; the first one alone, so that a failure is reported once."""
         first, *others = self._lanes
-        await self._ask(first, check)
-        await asyncio.gather(*(self._ask(lane, check) for lane in others))
+        await self._run(first, check)
+        await asyncio.gather(*(self._run(lane, check) for lane in others))
 
     async def close(self) -> None:
-        """Close every lane, whatever the closing of another one does."""
+        """Close every lane, even if one of them fails to close."""
         lanes, self._lanes = self._lanes, []
         await asyncio.gather(*(self._close(lane) for lane in lanes))
 
-    async def _ask(
-        self, lane: Lane[ClientT], ask: Callable[[ClientT], Awaitable[AnswerT]]
-    ) -> AnswerT:
+    async def _run(
+        self, lane: Lane[ClientT], operation: Callable[[ClientT], Awaitable[ValueT]]
+    ) -> ValueT:
         try:
-            return await ask(lane.client)
-        except (PineconeError, *STRAY) as exc:
-            raise translate(exc, self.name) from exc
+            return await operation(lane.client)
+        except (PineconeError, *UNTYPED_ERRORS) as exc:
+            raise map_error(exc, self.name) from exc
 
     async def _close(self, lane: Lane[ClientT]) -> None:
         try:
@@ -129,14 +133,14 @@ def _in_flight(lane: Lane[ClientT]) -> int:
     return lane.in_flight
 
 
-def _words(cause: BaseException | None) -> str:
-    """What the upstream said, on one line of bounded length: it is for the log."""
-    return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
+def _for_log(cause: BaseException | None) -> str:
+    """The upstream's error on one line of bounded length."""
+    return " ".join(f"{type(cause).__name__}: {cause}".split())[:MAX_LOGGED_CHARS]
 
 
 @contextlib.asynccontextmanager
-async def opened(pool: Pool[ClientT]) -> AsyncIterator[Pool[ClientT]]:
-    """Close the pool on the way out."""
+async def closing(pool: LanePool[ClientT]) -> AsyncIterator[LanePool[ClientT]]:
+    """Close the pool at the end of the block."""
     try:
         yield pool
     finally:

@@ -1,7 +1,7 @@
-"""What Cascade asks of an index: the part of `pinecone.AsyncIndex` that it calls.
+"""The protocol of an index client: the part of `pinecone.AsyncIndex` that Cascade calls.
 
-Names, arguments and answers are the client's own, so a real `AsyncIndex` satisfies the port with no
-adapter in between, and whatever else does (the embedded engine) is a drop-in for it.
+Names, arguments and responses are the client's own, so a real `AsyncIndex` satisfies it without an
+adapter, and another implementation (the embedded engine) is a drop-in replacement.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pinecone.models.vectors.responses import (
 from pinecone.models.vectors.search import SearchRecordsResponse
 
 
-class OurSentence(Exception):
-    """The cause of a client's exception whose sentence is ours, and so fit to be shown."""
+class PublicDetail(Exception):
+    """The cause of a client exception whose message is our own, so it may be shown to callers."""
 
 
 class DocumentsPort(Protocol):

@@ -1,14 +1,14 @@
-"""How something is asked of an index: by a deadline, not where it is down, and twice if that helps.
+"""Reads with a deadline: direct ones, or hedged ones behind a circuit breaker.
 
-Knows nothing of what is asked, but that to ask it twice is the same as to ask it once; so this is
-not for writes. An index in this process is asked `directly`. One behind a network is asked
-`carefully`:
+Only for idempotent calls, so not for writes. `DirectReads` is for an index in this process.
+`HedgedReads` is for an upstream behind a network:
 
-- A circuit keeps calls away from an upstream that is down.
-- A second try goes to another lane, where the first one has failed in a way that may pass, or takes
-  much longer than usual. The first answer wins; the other try is cancelled.
-- Second tries are at most one for each call, and one for every eighteen altogether: an upstream
-  in trouble must not get twice the work.
+- A circuit breaker rejects calls while the upstream is down.
+- A second attempt is made on another lane if the first one fails with a transient error, or takes
+  much longer than usual (a hedged request). The first response wins; the other attempt is
+  cancelled.
+- There is at most one second attempt per call, and a retry budget over all calls, so that an
+  upstream in trouble does not get twice the load (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -29,233 +29,233 @@ from service.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from service.indexes.circuit import PROBE_S, Circuit
-from service.indexes.latencies import Latencies
-from service.indexes.pool import ClientT, Lane, Pool
+from service.indexes.circuit_breaker import PROBE_INTERVAL_S, CircuitBreaker
+from service.indexes.latency_tracker import LatencyTracker
+from service.indexes.pool import ClientT, Lane, LanePool
 
-AnswerT = TypeVar("AnswerT")
-AnswerT_co = TypeVar("AnswerT_co", covariant=True)
+ValueT = TypeVar("ValueT")
+ValueT_co = TypeVar("ValueT_co", covariant=True)
 ClientT_co = TypeVar("ClientT_co", covariant=True)
 
-SHARE = 0.055  # of all calls, which a second try may be made for: one in twenty may be slow
-MOST_SAVED = 10.0
-SAVED_AT_START = 2.0
-PAUSE_S = 0.03  # about, before what has failed is tried again
-UNKNOWN_IS_FAIR_S = 1.0
+EARNED_PER_CALL = 0.055  # second attempts: enough for the one call in twenty beyond the p95
+MAX_BUDGET = 10.0
+INITIAL_BUDGET = 2.0
+RETRY_DELAY_S = 0.03  # on average
+DEFAULT_FAIR_S = 1.0
 CANCEL_GRACE_S = 0.05
 
-PASSING = (UpstreamUnavailable, UpstreamUnreachable)
-DOWN = (*PASSING, UpstreamRateLimited, UpstreamGarbled, UpstreamTimeout)
+TRANSIENT = (UpstreamUnavailable, UpstreamUnreachable)
+UPSTREAM_DOWN = (*TRANSIENT, UpstreamRateLimited, UpstreamGarbled, UpstreamTimeout)
 
 
-class Asked(NamedTuple, Generic[AnswerT_co]):
-    """An answer, and how many tries it took."""
+class ReadResult(NamedTuple, Generic[ValueT_co]):
+    """A value, and the number of attempts that it took."""
 
-    answer: AnswerT_co
+    value: ValueT_co
     tries: int
 
 
 class Reads(Protocol[ClientT_co]):
-    """A way of asking an index."""
+    """A way to call an index for reading."""
 
-    async def ask(
-        self, ask: Callable[[ClientT_co], Awaitable[AnswerT]], seconds: float
-    ) -> Asked[AnswerT]:
-        """An answer within so many seconds, or a `RequestError` that knows of the tries."""
+    async def call(
+        self, operation: Callable[[ClientT_co], Awaitable[ValueT]], timeout_s: float
+    ) -> ReadResult[ValueT]:
+        """Run `operation` within `timeout_s`; a `RequestError` has the number of attempts."""
         ...
 
 
-class Direct(Generic[ClientT]):
-    """Asks once."""
+class DirectReads(Generic[ClientT]):
+    """One attempt per call."""
 
-    def __init__(self, pool: Pool[ClientT]) -> None:
+    def __init__(self, pool: LanePool[ClientT]) -> None:
         self._pool = pool
 
-    async def ask(
-        self, ask: Callable[[ClientT], Awaitable[AnswerT]], seconds: float
-    ) -> Asked[AnswerT]:
+    async def call(
+        self, operation: Callable[[ClientT], Awaitable[ValueT]], timeout_s: float
+    ) -> ReadResult[ValueT]:
         try:
-            async with asyncio.timeout(seconds):
-                return Asked(await self._pool.call(ask), 1)
+            async with asyncio.timeout(timeout_s):
+                return ReadResult(await self._pool.call(operation), 1)
         except TimeoutError:
-            raise late(self._pool.name, seconds) from None
+            raise deadline_exceeded(self._pool.name, timeout_s) from None
 
 
-class Budget:
-    """What is saved up for second tries, a little by each call."""
+class RetryBudget:
+    """A token bucket for second attempts, filled a little by each call."""
 
     def __init__(self) -> None:
-        self._saved = SAVED_AT_START
+        self._tokens = INITIAL_BUDGET
 
     def earn(self) -> None:
-        self._saved = min(self._saved + SHARE, MOST_SAVED)
+        self._tokens = min(self._tokens + EARNED_PER_CALL, MAX_BUDGET)
 
     def spend(self) -> bool:
-        if self._saved < 1:
+        if self._tokens < 1:
             return False
-        self._saved -= 1
+        self._tokens -= 1
         return True
 
 
-class Careful(Generic[ClientT]):
-    """Asks where it is worth it, and a second time where that may help."""
+class HedgedReads(Generic[ClientT]):
+    """Up to two attempts per call, behind a circuit breaker."""
 
-    def __init__(self, pool: Pool[ClientT]) -> None:
+    def __init__(self, pool: LanePool[ClientT]) -> None:
         self._pool = pool
-        self._circuit = Circuit()
-        self._latencies = Latencies()
-        self._budget = Budget()
+        self._circuit = CircuitBreaker()
+        self._latencies = LatencyTracker()
+        self._budget = RetryBudget()
 
-    async def ask(
-        self, ask: Callable[[ClientT], Awaitable[AnswerT]], seconds: float
-    ) -> Asked[AnswerT]:
-        if not self._circuit.admits():
+    async def call(
+        self, operation: Callable[[ClientT], Awaitable[ValueT]], timeout_s: float
+    ) -> ReadResult[ValueT]:
+        if not self._circuit.allows_call():
             raise UpstreamCircuitOpen(
-                f"{self._pool.name} has failed again and again, and is left alone for a moment",
-                retry_after=PROBE_S,
+                f"{self._pool.name} has failed repeatedly and is not called for a moment; "
+                "try again shortly",
+                retry_after=PROBE_INTERVAL_S,
                 tries=0,
             )
         self._budget.earn()
-        call = _Call(self._pool, ask, self._budget, self._patience_s())
+        call = _HedgedCall(self._pool, operation, self._budget, self._hedge_delay_s())
         try:
-            answer = await call.answer(seconds)
-        except DOWN:
-            self._circuit.failed()
+            value = await call.run(timeout_s)
+        except UPSTREAM_DOWN:
+            self._circuit.record_failure()
             raise
         except RequestError:
-            self._circuit.answered()
+            self._circuit.record_success()
             raise
         except (TimeoutError, asyncio.CancelledError) as exc:
             if call.elapsed_s >= self._fair_s():
-                self._circuit.failed()
+                self._circuit.record_failure()
             if isinstance(exc, TimeoutError):
-                raise late(self._pool.name, seconds, call.tries) from None
+                raise deadline_exceeded(self._pool.name, timeout_s, call.tries) from None
             raise
-        self._circuit.answered()
+        self._circuit.record_success()
         self._latencies.add(call.elapsed_s)
-        return Asked(answer, call.tries)
+        return ReadResult(value, call.tries)
 
-    def _patience_s(self) -> float | None:
-        """When a call takes longer than it should; None where nobody can tell.
+    def _hedge_delay_s(self) -> float | None:
+        """The p95 latency, after which a call is hedged; None while it is unknown.
 
-        That is what only one call in twenty takes longer than. But where about one in twenty is
-        slow, it is by chance that this is either short or long: so it is held to between two and
-        three times what is usual.
+        If about one call in twenty is slow, the p95 is short or long by chance, so it is clamped
+        to between two and three times the median.
         """
-        usual, long = self._latencies.p50, self._latencies.p95
-        if usual is None or long is None:
+        p50, p95 = self._latencies.p50, self._latencies.p95
+        if p50 is None or p95 is None:
             return None
-        return min(max(long, 2 * usual), 3 * usual)
+        return min(max(p95, 2 * p50), 3 * p50)
 
     def _fair_s(self) -> float:
-        """Who was given as long as this, and did not answer, may be down."""
-        long = self._latencies.p95
-        return UNKNOWN_IS_FAIR_S if long is None else 2 * long
+        """A call that was given up sooner than this says nothing about the upstream's health."""
+        p95 = self._latencies.p95
+        return DEFAULT_FAIR_S if p95 is None else 2 * p95
 
 
-class _Call(Generic[ClientT, AnswerT]):
-    """One call, with its second try if there is one.
+class _HedgedCall(Generic[ClientT, ValueT]):
+    """One call, with its second attempt if there is one.
 
-    The first try is made by the caller's own task, since most calls need no other: a second try
-    that is answered ends the first by moving up the caller's timeout.
+    The first attempt runs in the caller's task, since most calls need no other. If the second one
+    succeeds first, it interrupts the caller by rescheduling the timeout to now.
     """
 
     def __init__(
         self,
-        pool: Pool[ClientT],
-        ask: Callable[[ClientT], Awaitable[AnswerT]],
-        budget: Budget,
-        patience_s: float | None,
+        pool: LanePool[ClientT],
+        operation: Callable[[ClientT], Awaitable[ValueT]],
+        budget: RetryBudget,
+        hedge_delay_s: float | None,
     ) -> None:
         self.tries = 1
         self._pool = pool
-        self._ask = ask
+        self._operation = operation
         self._budget = budget
-        self._patience_s = patience_s
-        self._sent: float | None = None
+        self._hedge_delay_s = hedge_delay_s
+        self._sent_at: float | None = None
         self._lane: Lane[ClientT] | None = None
-        self._second: asyncio.Task[AnswerT] | None = None
-        self._limit: asyncio.Timeout | None = None
+        self._second: asyncio.Task[ValueT] | None = None
+        self._timeout: asyncio.Timeout | None = None
 
     @property
     def elapsed_s(self) -> float:
-        """Since it was sent: to wait for a free lane is no fault of the upstream."""
-        return 0.0 if self._sent is None else time.monotonic() - self._sent
+        """Seconds since the call was sent; the time in the pool's queue does not count."""
+        return 0.0 if self._sent_at is None else time.monotonic() - self._sent_at
 
-    async def answer(self, seconds: float) -> AnswerT:
-        """Raises `TimeoutError` when the time is up."""
+    async def run(self, timeout_s: float) -> ValueT:
+        """Raises `TimeoutError` at the deadline."""
         try:
-            async with asyncio.timeout(seconds) as self._limit:
-                return await self._tried()
+            async with asyncio.timeout(timeout_s) as self._timeout:
+                return await self._attempts()
         except TimeoutError:
-            if (second := self._answered()) is not None:
+            if (second := self._successful_second()) is not None:
                 return second.result()
             raise
         except RequestError as exc:
             exc.tries = self.tries
             raise
         finally:
-            self._limit = None
+            self._timeout = None
             if self._second is not None:
                 self._second.cancel()
                 await asyncio.wait({self._second}, timeout=CANCEL_GRACE_S)
 
-    async def _tried(self) -> AnswerT:
+    async def _attempts(self) -> ValueT:
         try:
-            return await self._first_try()
+            return await self._first_attempt()
         except RequestError as exc:
             if self._second is not None:
-                return await self._second  # which is under way
-            if not isinstance(exc, PASSING) or not self._may_try_again():
+                return await self._second
+            if not isinstance(exc, TRANSIENT) or not self._may_try_again():
                 raise
-        await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311 - it hides nothing
-        return await self._elsewhere()
+        await asyncio.sleep(RETRY_DELAY_S * random.uniform(0.5, 1.5))  # noqa: S311 - only jitter
+        return await self._second_attempt()
 
-    async def _first_try(self) -> AnswerT:
+    async def _first_attempt(self) -> ValueT:
         timer = None
-        self._lane = await self._pool.take()
-        self._sent = time.monotonic()
+        self._lane = await self._pool.acquire()
+        self._sent_at = time.monotonic()
         try:
-            if self._patience_s is not None:
+            if self._hedge_delay_s is not None:
                 loop = asyncio.get_running_loop()
-                timer = loop.call_later(self._patience_s, self._overtake)
-            return await self._pool.on(self._lane, self._ask)
+                timer = loop.call_later(self._hedge_delay_s, self._hedge)
+            return await self._pool.call_on(self._lane, self._operation)
         finally:
-            self._pool.give_back(self._lane)
+            self._pool.release(self._lane)
             if timer is not None:
                 timer.cancel()
 
-    def _overtake(self) -> None:
-        """The first try is slow: start another one beside it."""
+    def _hedge(self) -> None:
+        """Start a second attempt beside the first one, which is slow."""
         if self._may_try_again():
-            self._second = asyncio.create_task(self._elsewhere(), name="second try")
-            self._second.add_done_callback(self._on_second)
+            self._second = asyncio.create_task(self._second_attempt(), name="hedged request")
+            self._second.add_done_callback(self._on_second_done)
 
     def _may_try_again(self) -> bool:
-        """A pool without a free place has enough to do."""
-        if self._pool.full or not self._budget.spend():
+        """A full pool has enough to do without second attempts."""
+        if self._pool.is_full or not self._budget.spend():
             return False
         self.tries += 1
         return True
 
-    async def _elsewhere(self) -> AnswerT:
-        return await self._pool.call(self._ask, avoid=self._lane)
+    async def _second_attempt(self) -> ValueT:
+        return await self._pool.call(self._operation, avoid=self._lane)
 
-    def _on_second(self, second: asyncio.Task[AnswerT]) -> None:
+    def _on_second_done(self, second: asyncio.Task[ValueT]) -> None:
         if second.cancelled() or second.exception() is not None:
             return
-        if self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(asyncio.get_running_loop().time())
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
-    def _answered(self) -> asyncio.Task[AnswerT] | None:
+    def _successful_second(self) -> asyncio.Task[ValueT] | None:
         second = self._second
         if second is None or not second.done() or second.cancelled() or second.exception():
             return None
         return second
 
 
-def late(name: str, seconds: float, tries: int = 1) -> DeadlineExceeded:
-    """What is told of an upstream that did not answer by the deadline."""
+def deadline_exceeded(name: str, seconds: float, tries: int = 1) -> DeadlineExceeded:
+    """The error for an upstream that did not answer in time."""
     return DeadlineExceeded(
         f"{name} did not answer within {seconds * 1000:.0f} ms; try again", tries=tries
     )

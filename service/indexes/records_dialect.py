@@ -12,9 +12,16 @@ from urllib.parse import quote
 
 from pinecone.models.vectors.vector import Vector
 
-from service.indexes.dialect import NO_LIMIT, Answer, Hit, Question, Rerank, used
+from service.indexes.dialect import (
+    NO_TIMEOUT,
+    Hit,
+    IndexQuery,
+    IndexResponse,
+    InlineRerank,
+    usage_of,
+)
 from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import EMBEDDED_AT_ONCE, Page, Record, RecordPage, Selection
+from service.indexes.writes import EMBEDDED_AT_ONCE, IdPage, Record, RecordPage, Selection
 
 MAX_URL_BYTES = 6_000  # of ids; servers refuse lines of more than 8 kB altogether
 
@@ -22,25 +29,27 @@ MAX_URL_BYTES = 6_000  # of ids; servers refuse lines of more than 8 kB altogeth
 class RecordsDialect:
     """`index.search`: the index embeds the text by the model that it was made for."""
 
-    reranks = True
-    forgives_typos = False
+    supports_rerank = True
+    supports_typos = False
     max_records = EMBEDDED_AT_ONCE
 
-    async def ask(self, index: AsyncIndexPort, question: Question, rerank: Rerank | None) -> Answer:
+    async def search(
+        self, index: AsyncIndexPort, query: IndexQuery, rerank: InlineRerank | None
+    ) -> IndexResponse:
         response = await index.search(
-            namespace=question.namespace,
-            top_k=question.top_k,
-            inputs={"text": question.text},
-            filter=question.filter,
-            fields=question.fields,
+            namespace=query.namespace,
+            top_k=query.top_k,
+            inputs={"text": query.text},
+            filter=query.filter,
+            fields=query.fields,
             rerank={"model": rerank.model, "rank_fields": [rerank.field]} if rerank else None,
-            match_terms=_all_of(question.match_terms) if question.match_terms else None,
-            timeout=NO_LIMIT,
+            match_terms=_all_of(query.match_terms) if query.match_terms else None,
+            timeout=NO_TIMEOUT,
         )
         usage = response.usage
-        return Answer(
+        return IndexResponse(
             hits=[Hit(hit.id_, hit.score_, hit.fields) for hit in response.result.hits],
-            usage=used(usage.read_units, usage.embed_total_tokens, usage.rerank_units),
+            usage=usage_of(usage.read_units, usage.embed_total_tokens, usage.rerank_units),
         )
 
     async def upsert(
@@ -87,7 +96,7 @@ class RecordsDialect:
         limit: int | None,
         cursor: str | None,
         timeout: float,
-    ) -> Page:
+    ) -> IdPage:
         answer = await index.list_paginated(
             prefix=prefix,
             limit=limit,
@@ -96,7 +105,7 @@ class RecordsDialect:
             timeout=timeout,
         )
         ids = [item.id for item in answer.vectors if item.id is not None]
-        return Page(ids, answer.pagination.next if answer.pagination else None)
+        return IdPage(ids, answer.pagination.next if answer.pagination else None)
 
     async def delete(
         self, index: AsyncIndexPort, namespace: str, selection: Selection, timeout: float

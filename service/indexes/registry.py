@@ -1,39 +1,20 @@
-"""The per-app registry: a pool per logical index, opened together and closed in reverse.
-
-Knows nothing of Quart. `opened` is an async context manager, and its one promise is that whatever
-happens on the way in or out, every pool that was opened is closed.
-"""
+"""The open Pinecone indexes of an app, opened together and closed in reverse order."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 
 from pinecone import AsyncPinecone
 
-from service.indexes.dialect import Dialect
+from service.indexes.index import Index
 from service.indexes.pinecone import IndexSpec, OpenLane, check, open_pool, resolve
-from service.indexes.pool import Pool, opened
-from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import Careful, Reads
+from service.indexes.pool import closing
+from service.indexes.reads import HedgedReads
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
-    """One open index: where it is, how it is spoken to, and the lanes that lead to it."""
-
-    name: str
-    host: str
-    dialect: Dialect
-    pool: Pool[AsyncIndexPort]
-    reads: Reads[AsyncIndexPort]
-    rebuilding: Callable[[], float | None] = lambda: None
-    """How much is done, from 0 to 1, of a rebuild before which it can't answer."""
-
-
-class Registry:
-    """The open indexes by their logical names: `dense`, `sparse`, and whatever else is given."""
+class IndexRegistry:
+    """The indexes by logical name: `dense` and `sparse`."""
 
     def __init__(
         self,
@@ -51,24 +32,24 @@ class Registry:
         self._lanes = lanes
         self._calls = calls
         self._open_lane = open_lane
-        self._open: dict[str, Index] = {}
+        self._indexes: dict[str, Index] = {}
 
     def __getitem__(self, name: str) -> Index:
-        return self._open[name]
+        return self._indexes[name]
 
     @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncIterator[Registry]:
-        """Resolve, open and ping each index in turn; close them in reverse."""
+    async def opened(self) -> AsyncIterator[IndexRegistry]:
+        """Resolve, open and ping each index in turn; if one fails, the others are closed."""
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self._open.clear)
+            stack.callback(self._indexes.clear)
             for spec in self._specs:
-                self._open[spec.kind] = await self._open_index(spec, stack)
+                self._indexes[spec.kind] = await self._open_index(spec, stack)
             yield self
 
     async def _open_index(self, spec: IndexSpec, stack: contextlib.AsyncExitStack) -> Index:
         async with AsyncPinecone(self._api_key, host=self._controller_host) as control:
             host, dialect = await resolve(spec, control)
         pool = open_pool(spec, host, self._api_key, self._lanes, self._calls, self._open_lane)
-        await stack.enter_async_context(opened(pool))
+        await stack.enter_async_context(closing(pool))
         await check(pool, spec, host)
-        return Index(spec.kind, host, dialect, pool, Careful(pool))
+        return Index(spec.kind, host, dialect, pool, HedgedReads(pool))

@@ -22,7 +22,7 @@ MAX_ID = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class IdPage:
     """Some of a namespace's ids, in order, and the cursor of those that follow."""
 
     ids: list[str]

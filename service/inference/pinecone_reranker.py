@@ -10,9 +10,9 @@ from pinecone import AsyncPinecone
 
 from service.errors import StartupFailed
 from service.indexes.pinecone import SOURCE_TAG
-from service.indexes.pool import Pool
-from service.indexes.reads import Careful
-from service.indexes.transport import lean
+from service.indexes.pool import LanePool
+from service.indexes.reads import HedgedReads
+from service.indexes.transport import pooled_http_client
 from service.inference.reranker import RerankResult
 
 LONGEST_S = 30.0  # whoever has less time gives the call up
@@ -23,10 +23,10 @@ MAX_DOCUMENTS = {"cohere-rerank-3.5": 200, "bge-reranker-v2-m3": 100, "pinecone-
 class PineconeReranker:
     """Reranks through `AsyncPinecone.inference`."""
 
-    def __init__(self, model: str, pool: Pool[AsyncPinecone]) -> None:
+    def __init__(self, model: str, pool: LanePool[AsyncPinecone]) -> None:
         self.model = model
         self.max_documents = MAX_DOCUMENTS[model]
-        self._reads = Careful(pool)
+        self._reads = HedgedReads(pool)
 
     async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
         async def ask(client: AsyncPinecone) -> RerankResult:
@@ -42,8 +42,8 @@ class PineconeReranker:
                 raise ValueError("the reranker did not rank each document once")
             return RerankResult(order, result.usage.rerank_units)
 
-        asked = await self._reads.ask(ask, LONGEST_S)
-        return replace(asked.answer, tries=asked.tries)
+        asked = await self._reads.call(ask, LONGEST_S)
+        return replace(asked.value, tries=asked.tries)
 
 
 def check_model(model: str) -> None:
@@ -55,13 +55,13 @@ def check_model(model: str) -> None:
 
 def reranker_pool(
     api_key: str, controller_host: str | None, lanes: int, calls: int
-) -> Pool[AsyncPinecone]:
+) -> LanePool[AsyncPinecone]:
     """Lanes to the inference API. Nothing is sent yet: the first rerank connects."""
     opener = partial(_open_client, api_key, controller_host, calls)
-    return Pool("the reranker", opener, lanes=lanes, calls=calls)
+    return LanePool("the reranker", opener, lanes=lanes, calls=calls)
 
 
 def _open_client(api_key: str, controller_host: str | None, connections: int) -> AsyncPinecone:
     client = AsyncPinecone(api_key, host=controller_host, source_tag=SOURCE_TAG)
-    client.inference._http = lean(client.inference._http, connections)
+    client.inference._http = pooled_http_client(client.inference._http, connections)
     return client

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from service.errors import RequestError
-from service.indexes.reads import late
+from service.indexes.reads import deadline_exceeded
 from service.indexes.writes import MAX_IDS, Selection
 from service.records.outcomes import half_deleted
 from service.records.sending import NET_S, Target
@@ -62,4 +62,4 @@ async def _delete_part(
                 lambda index: target.dialect.delete(index, namespace, part, left)
             )
     except TimeoutError:
-        raise late(target.name, deadline.seconds) from None
+        raise deadline_exceeded(target.name, deadline.seconds) from None

@@ -17,7 +17,7 @@ from service.backoff import Backoff
 from service.errors import DeadlineExceeded, Unavailable, UpstreamGarbled
 from service.indexes.dialect import Dialect
 from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import MAX_PAGE, Page, Record, RecordPage
+from service.indexes.writes import MAX_PAGE, IdPage, Record, RecordPage
 from service.records.sending import NET_S, Target
 from service.retrieval.deadline import Deadline
 
@@ -77,7 +77,7 @@ class ReadingAll:
             lambda dialect, index, left: dialect.fetch(index, self._namespace, ids, left)
         )
 
-    async def _page_of_ids(self, cursor: str | None) -> Page:
+    async def _page_of_ids(self, cursor: str | None) -> IdPage:
         return await self._read(
             lambda dialect, index, left: dialect.list_ids(
                 index, self._namespace, None, MAX_PAGE, cursor, left
@@ -110,11 +110,11 @@ class ReadingAll:
 
 async def read(target: Target, deadline: Deadline, ask: Ask[AnswerT]) -> AnswerT:
     """Ask one index in its dialect; `ask` is told for how long its call may take."""
-    asked = await target.reads.ask(
+    asked = await target.reads.call(
         lambda index: ask(target.dialect, index, deadline.remaining() + NET_S),
         deadline.remaining(),
     )
-    return asked.answer
+    return asked.value
 
 
 async def ahead(items: AsyncGenerator[ItemT]) -> AsyncGenerator[ItemT]:

@@ -22,7 +22,7 @@ from service.errors import (
 )
 from service.indexes.dialect import Dialect
 from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import Page, Record, Selection
+from service.indexes.writes import IdPage, Record, Selection
 from service.records.checking import Failure, check
 from service.records.deleting import delete
 from service.records.finishing import Finishing, Wrote
@@ -122,7 +122,7 @@ class Records:
         limit: int | None,
         cursor: str | None,
         deadline: Deadline,
-    ) -> Page:
+    ) -> IdPage:
         """A page of ids. Every index has the same ones, so one is asked."""
         try:
             return await read(

@@ -21,7 +21,7 @@ from service.errors import (
     UpstreamUnreachable,
 )
 from service.indexes.dialect import Dialect
-from service.indexes.pool import Pool
+from service.indexes.pool import LanePool
 from service.indexes.port import AsyncIndexPort
 from service.indexes.reads import Reads
 from service.indexes.writes import MAX_UPSERT_BYTES
@@ -42,7 +42,7 @@ class Target:
     """One index that is written to."""
 
     dialect: Dialect
-    pool: Pool[AsyncIndexPort]
+    pool: LanePool[AsyncIndexPort]
     reads: Reads[AsyncIndexPort]
 
     @property

@@ -15,11 +15,11 @@ from service.errors import DeadlineExceeded, NoLegAnswered, RequestError
 from service.indexes.dialect import Hit
 from service.retrieval.deadline import Deadline
 from service.retrieval.explain import explain
-from service.retrieval.fusion import Found, fuse
+from service.retrieval.fusion import HitsByLeg, fuse
 from service.retrieval.legs import Leg, LegReport
-from service.retrieval.query import Event, Query, Result
-from service.retrieval.receipt import FUSED, Receipt, StageReceipt, Stopwatch, failed
-from service.retrieval.rerank import Reranking
+from service.retrieval.query import RankedRecord, SearchQuery, StageEvent
+from service.retrieval.receipt import FUSED, Receipt, StageReceipt, Stopwatch, failed_stage
+from service.retrieval.rerank import TimedReranker
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +29,13 @@ LEAST_KEPT_S = 0.02  # ... beside what it takes: the event loop has other things
 
 
 async def cascade(
-    query: Query, legs: Sequence[Leg], reranker: Reranking | None, deadline: Deadline
-) -> AsyncIterator[Event]:
+    query: SearchQuery, legs: Sequence[Leg], reranker: TimedReranker | None, deadline: Deadline
+) -> AsyncIterator[StageEvent]:
     """Search with every leg at once; raise only when none of them has an answer."""
     receipt = Receipt()
     reports: list[LegReport] = []
     found: dict[str, Sequence[Hit]] = {}
-    results: list[Result] = []
+    results: list[RankedRecord] = []
     comparable = query.rerank == "per-leg"  # scores of one reranker, where each leg has them
     async for report in _run(legs, query, reranker, deadline):
         reports.append(report)
@@ -48,17 +48,17 @@ async def cascade(
             watch = Stopwatch()
             results = _fused(found, query, legs, comparable)
             fusing_ms = watch.ms
-            yield Event("leg", results, receipt, report.stage.stage)
+            yield StageEvent("leg", results, receipt, report.stage.stage)
     if not found:
         raise _no_answer(reports, deadline)
 
     if len(legs) > 1:
         receipt.add(StageReceipt("fuse", "ok", fusing_ms, len(results)))
-        yield Event("fused", results, receipt)
+        yield StageEvent("fused", results, receipt)
     fused = results
     if query.rerank == "union" and results and reranker is not None:
         results = await _rerank(query, results, legs[0].text_field, reranker, deadline, receipt)
-        yield Event("reranked", results, receipt)
+        yield StageEvent("reranked", results, receipt)
     reranked = results if results is not fused else None  # a failed rerank leaves what was fused
     explanations = None
     if query.explain:
@@ -66,11 +66,11 @@ async def cascade(
         explanations = explain(
             results, in_order, fused, reranked, lambda left: _fused(left, query, legs, comparable)
         )
-    yield Event("done", results, receipt, explanations=explanations)
+    yield StageEvent("done", results, receipt, explanations=explanations)
 
 
 async def _run(
-    legs: Sequence[Leg], query: Query, reranker: Reranking | None, deadline: Deadline
+    legs: Sequence[Leg], query: SearchQuery, reranker: TimedReranker | None, deadline: Deadline
 ) -> AsyncIterator[LegReport]:
     """Each leg's report as it comes in, and a late one for each that is waited for no longer.
 
@@ -104,7 +104,7 @@ async def _run(
                 yield report
         for task in pending:
             leg, error = tasks[task], _late(deadline)
-            yield LegReport(failed(leg.name, watch, error, _others(leg, legs)), error=error)
+            yield LegReport(failed_stage(leg.name, watch, error, _others(leg, legs)), error=error)
     finally:
         if pending:
             await _abandon(pending)
@@ -115,7 +115,7 @@ def _others(leg: Leg, legs: Sequence[Leg]) -> str | None:
     return ", ".join(other.name for other in legs if other is not leg) or None
 
 
-def _kept_for(reranker: Reranking | None, deadline: Deadline) -> float:
+def _kept_for(reranker: TimedReranker | None, deadline: Deadline) -> float:
     """Seconds that a reranker should be left with: all that it may have, where none is known."""
     if reranker is None:
         return 0.0
@@ -132,7 +132,9 @@ async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
         logger.error("%s does not end although it was cancelled", task.get_name())
 
 
-def _fused(found: Found, query: Query, legs: Sequence[Leg], comparable: bool) -> list[Result]:
+def _fused(
+    found: HitsByLeg, query: SearchQuery, legs: Sequence[Leg], comparable: bool
+) -> list[RankedRecord]:
     return fuse(
         {leg.name: found[leg.name] for leg in legs if leg.name in found},
         method="best" if comparable else query.fusion,
@@ -141,7 +143,7 @@ def _fused(found: Found, query: Query, legs: Sequence[Leg], comparable: bool) ->
     )
 
 
-def _weights(query: Query, legs: Sequence[Leg]) -> dict[str, float]:
+def _weights(query: SearchQuery, legs: Sequence[Leg]) -> dict[str, float]:
     """The query's, where it says; else each leg's own."""
     lexical = query.lexical_weight
     if lexical is None:
@@ -150,13 +152,13 @@ def _weights(query: Query, legs: Sequence[Leg]) -> dict[str, float]:
 
 
 async def _rerank(
-    query: Query,
-    results: list[Result],
+    query: SearchQuery,
+    results: list[RankedRecord],
     text_field: str,
-    reranker: Reranking,
+    reranker: TimedReranker,
     deadline: Deadline,
     receipt: Receipt,
-) -> list[Result]:
+) -> list[RankedRecord]:
     """The reranked results, or the fused ones where the reranker fails, is late, or would be."""
     watch = Stopwatch()
     if deadline.remaining() < (reranker.latencies.p50 or 0.0):
@@ -167,7 +169,7 @@ async def _rerank(
     try:
         reranked, ranking = await reranker.rank(query.text, results, text_field, deadline)
     except RequestError as exc:
-        receipt.add(failed("rerank", watch, exc, FUSED))
+        receipt.add(failed_stage("rerank", watch, exc, FUSED))
         return results
     usage = {"rerank_units": ranking.units}
     candidates = min(len(results), reranker.max_documents)

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from service.indexes.dialect import Hit
-from service.retrieval.fusion import Found
-from service.retrieval.query import Explanation, Place, Result
+from service.retrieval.fusion import HitsByLeg
+from service.retrieval.query import Explanation, RankedPosition, RankedRecord
 
-Fuse = Callable[[Found], list[Result]]
+Fuse = Callable[[HitsByLeg], list[RankedRecord]]
 
 
 def explain(
-    results: Iterable[Result],
-    found: Found,
-    fused: Sequence[Result],
-    reranked: Sequence[Result] | None,
+    results: Iterable[RankedRecord],
+    found: HitsByLeg,
+    fused: Sequence[RankedRecord],
+    reranked: Sequence[RankedRecord] | None,
     fuse: Fuse,
 ) -> dict[str, Explanation]:
     """The explanation of each of `results`, by its id.
@@ -48,11 +48,13 @@ def explain(
     }
 
 
-def _places(ranking: Sequence[Hit | Result]) -> dict[str, Place]:
-    return {item.id: Place(rank, item.score) for rank, item in enumerate(ranking, 1)}
+def _places(ranking: Sequence[Hit | RankedRecord]) -> dict[str, RankedPosition]:
+    return {item.id: RankedPosition(rank, item.score) for rank, item in enumerate(ranking, 1)}
 
 
-def _without(leg: str, found: Found, reranked: Sequence[Result] | None, fuse: Fuse) -> list[Result]:
+def _without(
+    leg: str, found: HitsByLeg, reranked: Sequence[RankedRecord] | None, fuse: Fuse
+) -> list[RankedRecord]:
     left = fuse({other: hits for other, hits in found.items() if other != leg})
     if reranked is None:
         return left

@@ -26,36 +26,36 @@ from statistics import fmean
 from typing import Literal
 
 from service.indexes.dialect import Hit
-from service.retrieval.query import Fusion, Result
+from service.retrieval.query import Fusion, RankedRecord
 
 RRF_K = 10  # less than the usual 60: lists here are short (docs/decisions/0010)
 
-Found = Mapping[str, Sequence[Hit]]
+HitsByLeg = Mapping[str, Sequence[Hit]]
 """What each leg found, best first, by the leg's name."""
 
 
 def fuse(
-    found: Found, *, method: Fusion | Literal["best"], weights: Mapping[str, float], asked: int
-) -> list[Result]:
+    found: HitsByLeg, *, method: Fusion | Literal["best"], weights: Mapping[str, float], asked: int
+) -> list[RankedRecord]:
     """One ranking of every record that any leg found, each record once.
 
     `asked` is how many hits each leg was asked for. One leg alone keeps its scores.
     """
     if len(found) == 1:
         ((leg, alone),) = found.items()
-        return [Result(hit.id, hit.score, hit.fields, (leg,)) for hit in alone]
+        return [RankedRecord(hit.id, hit.score, hit.fields, (leg,)) for hit in alone]
     hits = _deduped(found, weights)
     found_by = _found_by(found)
     if method == "best":
         scores = _best_scores(found)
     else:
         scores = _weighted_means(found, hits, SCALES[method], weights, asked)
-    results = [Result(id, scores[id], hit.fields, found_by[id]) for id, hit in hits.items()]
+    results = [RankedRecord(id, scores[id], hit.fields, found_by[id]) for id, hit in hits.items()]
     results.sort(key=attrgetter("score"), reverse=True)  # stable: a tie keeps `_deduped`'s order
     return results
 
 
-def _deduped(found: Found, weights: Mapping[str, float]) -> dict[str, Hit]:
+def _deduped(found: HitsByLeg, weights: Mapping[str, float]) -> dict[str, Hit]:
     """Each record once, the heaviest leg's first: a leg with all the weight keeps its order."""
     hits: dict[str, Hit] = {}
     for leg in sorted(found, key=weights.__getitem__, reverse=True):
@@ -64,7 +64,7 @@ def _deduped(found: Found, weights: Mapping[str, float]) -> dict[str, Hit]:
     return hits
 
 
-def _found_by(found: Found) -> dict[str, tuple[str, ...]]:
+def _found_by(found: HitsByLeg) -> dict[str, tuple[str, ...]]:
     found_by: dict[str, tuple[str, ...]] = {}
     for leg, hits in found.items():
         by_it = (leg,)
@@ -73,7 +73,7 @@ def _found_by(found: Found) -> dict[str, tuple[str, ...]]:
     return found_by
 
 
-def _best_scores(found: Found) -> dict[str, float]:
+def _best_scores(found: HitsByLeg) -> dict[str, float]:
     best: dict[str, float] = {}
     for hits in found.values():
         for hit in hits:
@@ -86,7 +86,7 @@ Scale = Callable[[Sequence[Hit], bool, Collection[str]], list[float]]
 
 
 def _weighted_means(
-    found: Found, ids: Collection[str], scale: Scale, weights: Mapping[str, float], asked: int
+    found: HitsByLeg, ids: Collection[str], scale: Scale, weights: Mapping[str, float], asked: int
 ) -> dict[str, float]:
     total = dict.fromkeys(ids, 0.0)
     share = sum(weights[leg] for leg in found)

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from service.errors import RequestError
-from service.indexes.dialect import Answer, Dialect, Question, Rerank
+from service.indexes.dialect import Dialect, IndexQuery, IndexResponse, InlineRerank
 from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import Asked, Reads
+from service.indexes.reads import ReadResult, Reads
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import ALL_FIELDS, Query
-from service.retrieval.receipt import FUSED, StageReceipt, Stopwatch, failed
-from service.retrieval.rerank import Reranking
+from service.retrieval.query import ALL_FIELDS, SearchQuery
+from service.retrieval.receipt import FUSED, StageReceipt, Stopwatch, failed_stage
+from service.retrieval.rerank import TimedReranker
 
 
 class LegReport(NamedTuple):
     """How a leg ended: an answer, or the error that it ended in."""
 
     stage: StageReceipt
-    answer: Answer | None = None
+    answer: IndexResponse | None = None
     error: RequestError | None = None
     lost: StageReceipt | None = None  # of the reranker, where the answer had to do without
 
@@ -40,20 +40,24 @@ class Leg:
     weight: float = 0.5
     candidates: int = 0
 
-    def asks_for(self, query: Query) -> int:
+    def asks_for(self, query: SearchQuery) -> int:
         return max(query.top_k, self.candidates, query.depth)
 
     async def search(
-        self, query: Query, reranker: Reranking | None, deadline: Deadline, fallback: str | None
+        self,
+        query: SearchQuery,
+        reranker: TimedReranker | None,
+        deadline: Deadline,
+        fallback: str | None,
     ) -> LegReport:
         """Search and report. A `RequestError` is reported too: the other leg may have an answer."""
         watch = Stopwatch()
         try:
             answer, tries = await self._ask(query, reranker, deadline)
         except RequestError as exc:
-            return LegReport(failed(self.name, watch, exc, fallback), error=exc)
+            return LegReport(failed_stage(self.name, watch, exc, fallback), error=exc)
         lost = None
-        if query.rerank == "per-leg" and reranker is not None and not self.dialect.reranks:
+        if query.rerank == "per-leg" and reranker is not None and not self.dialect.supports_rerank:
             answer, lost = await self._reranked(answer, query, reranker, deadline)
         stage = StageReceipt(
             self.name, "ok", watch.ms, len(answer.hits), answer.usage, attempts=tries
@@ -61,29 +65,29 @@ class Leg:
         return LegReport(stage, answer, lost=lost)
 
     async def _ask(
-        self, query: Query, reranker: Reranking | None, deadline: Deadline
-    ) -> Asked[Answer]:
+        self, query: SearchQuery, reranker: TimedReranker | None, deadline: Deadline
+    ) -> ReadResult[IndexResponse]:
         question, inside = self._question(query), None
-        if query.rerank == "per-leg" and reranker is not None and self.dialect.reranks:
+        if query.rerank == "per-leg" and reranker is not None and self.dialect.supports_rerank:
             question = replace(question, top_k=min(question.top_k, reranker.max_documents))
-            inside = Rerank(reranker.model, self.text_field)
-        return await self.reads.ask(
-            lambda index: self.dialect.ask(index, question, inside), deadline.remaining()
+            inside = InlineRerank(reranker.model, self.text_field)
+        return await self.reads.call(
+            lambda index: self.dialect.search(index, question, inside), deadline.remaining()
         )
 
     async def _reranked(
-        self, answer: Answer, query: Query, reranker: Reranking, deadline: Deadline
-    ) -> tuple[Answer, StageReceipt | None]:
+        self, answer: IndexResponse, query: SearchQuery, reranker: TimedReranker, deadline: Deadline
+    ) -> tuple[IndexResponse, StageReceipt | None]:
         """The answer in the reranker's order; or as it is, and what became of the reranker."""
         watch = Stopwatch()
         try:
             hits, ranking = await reranker.rank(query.text, answer.hits, self.text_field, deadline)
         except RequestError as exc:
-            return answer, failed("rerank", watch, exc, FUSED)
+            return answer, failed_stage("rerank", watch, exc, FUSED)
         usage = {**answer.usage, "rerank_units": ranking.units}
         return replace(answer, hits=hits, usage=usage), None
 
-    def _question(self, query: Query) -> Question:
+    def _question(self, query: SearchQuery) -> IndexQuery:
         fields = query.fields
         if fields is None:
             fields = (self.text_field,)
@@ -91,7 +95,7 @@ class Leg:
             fields = None
         elif self.text_field not in fields and (query.rerank != "none" or query.highlight):
             fields = (*fields, self.text_field)  # the reranker reads it, or the highlighter
-        return Question(
+        return IndexQuery(
             query.text,
             self.asks_for(query),
             query.namespace,

@@ -19,7 +19,7 @@ ALL_FIELDS = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class SearchQuery:
     """One search. `fields` of None stands for the text alone, `("*",)` for every field.
 
     `match_terms` and `typos` are for words: a leg that searches by meaning passes them by.
@@ -42,7 +42,7 @@ class Query:
     depth: int = 0
 
 
-class Result(NamedTuple):
+class RankedRecord(NamedTuple):
     """One record in the answer, with the legs that found it."""
 
     id: str
@@ -52,7 +52,7 @@ class Result(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankedPosition:
     """Where a stage put a record, from 1, and with which score."""
 
     rank: int
@@ -67,9 +67,9 @@ class Explanation:
     not have.
     """
 
-    legs: Mapping[str, Place | None]
-    fused: Place | None
-    reranked: Place | None
+    legs: Mapping[str, RankedPosition | None]
+    fused: RankedPosition | None
+    reranked: RankedPosition | None
     rank_without: Mapping[str, int | None]
 
 
@@ -77,14 +77,14 @@ Explanations = Mapping[str, Explanation]
 """By the ids of the records that they are about."""
 
 
-class Event(NamedTuple):
+class StageEvent(NamedTuple):
     """How far a search has come: the best results so far, and the receipt so far.
 
     The last one explains its results, by their ids, if that was asked for.
     """
 
     stage: StageName
-    results: list[Result]
+    results: list[RankedRecord]
     receipt: Receipt
     leg: str | None = None
     explanations: Explanations | None = None

@@ -71,7 +71,9 @@ class Receipt:
         return bool(self.missing)
 
 
-def failed(stage: str, watch: Stopwatch, error: RequestError, fallback: str | None) -> StageReceipt:
+def failed_stage(
+    stage: str, watch: Stopwatch, error: RequestError, fallback: str | None
+) -> StageReceipt:
     """What is left of a stage that ended in `error`."""
     status: Status = "late" if isinstance(error, DeadlineExceeded) else "failed"
     return StageReceipt(

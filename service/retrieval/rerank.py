@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from service.indexes.dialect import Hit
-from service.indexes.latencies import Latencies
-from service.indexes.reads import late
+from service.indexes.latency_tracker import LatencyTracker
+from service.indexes.reads import deadline_exceeded
 from service.inference.reranker import Reranker, RerankResult
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Result
+from service.retrieval.query import RankedRecord
 from service.retrieval.receipt import Stopwatch
 
-ScoredT = TypeVar("ScoredT", Hit, Result)
+ScoredT = TypeVar("ScoredT", Hit, RankedRecord)
 
 
-class Reranking:
+class TimedReranker:
     """A reranker, and what is known of how long it takes."""
 
     def __init__(self, reranker: Reranker) -> None:
         self.model = reranker.model
         self.max_documents = reranker.max_documents
-        self.latencies = Latencies()
+        self.latencies = LatencyTracker()
         self._reranker = reranker
 
     async def rank(
@@ -46,7 +46,7 @@ class Reranking:
             async with asyncio.timeout(deadline.remaining()):
                 ranking = await self._reranker.rerank(query, texts)
         except TimeoutError:
-            raise late("the reranker", deadline.seconds) from None
+            raise deadline_exceeded("the reranker", deadline.seconds) from None
         self.latencies.add(watch.ms / 1000)
         scores: dict[int, float] = {id(readable[index]): score for index, score in ranking.order}
         unread: list[ScoredT] = [item for item in found if id(item) not in scores]
@@ -57,10 +57,10 @@ class Reranking:
         return reranked, ranking
 
 
-def _text(item: Hit | Result, field: str) -> str:
+def _text(item: Hit | RankedRecord, field: str) -> str:
     text = item.fields.get(field)
     return text if isinstance(text, str) else ""
 
 
-def _by_score(item: Hit | Result) -> float:
+def _by_score(item: Hit | RankedRecord) -> float:
     return item.score

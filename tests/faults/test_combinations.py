@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.indexes.latencies import ENOUGH
+from service.indexes.latency_tracker import MIN_SAMPLES
 from tests.conftest import Client, MakeSettings
 from tests.faults.combinations import COMBINATIONS, FAULTS, STAGES, wrong_with
 from tests.upstream import Delay, Flaky, Hang, Status, Upstream
@@ -49,7 +49,7 @@ async def test_a_reranker_that_would_be_late_is_not_asked(
     with upstream.behaving(Delay(0.6), "control/rerank"):
         known = [
             ask(client, "semantic-search", rerank="union", text_query=f"cat {n}")
-            for n in range(ENOUGH)
+            for n in range(MIN_SAMPLES)
         ]
         await asyncio.gather(*known)
     upstream.behave(Delay(0.5), "dense")

@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import UpstreamGarbled
 from service.indexes.pinecone import open_lane
-from service.indexes.pool import Pool
+from service.indexes.pool import LanePool
 from service.indexes.port import AsyncIndexPort
 from tests.upstream import API_KEY, Delay, Upstream
 
@@ -35,7 +35,7 @@ class Stubborn(Client):
 async def test_calls_go_to_the_lane_with_the_fewest_in_flight() -> None:
     clients = [Client() for _ in range(4)]
     remaining = list(clients)
-    pool = Pool("test", remaining.pop, lanes=4, calls=8)
+    pool = LanePool("test", remaining.pop, lanes=4, calls=8)
     all_busy, release = asyncio.Event(), asyncio.Event()
     busy: Counter[int] = Counter()
 
@@ -57,7 +57,7 @@ async def test_calls_go_to_the_lane_with_the_fewest_in_flight() -> None:
 
 
 async def test_no_more_calls_are_under_way_than_the_lanes_carry() -> None:
-    pool = Pool("test", Client, lanes=2, calls=3)
+    pool = LanePool("test", Client, lanes=2, calls=3)
     now, most = 0, 0
 
     async def work(_: Client) -> None:
@@ -79,13 +79,13 @@ async def test_a_lane_that_does_not_close_keeps_no_other_from_closing() -> None:
         made.append(Stubborn() if not made else Client())
         return made[-1]
 
-    pool = Pool("test", make, lanes=3, calls=1)
+    pool = LanePool("test", make, lanes=3, calls=1)
     await pool.close()
     assert [client.closed for client in made[1:]] == [True, True]
 
 
 async def test_an_answer_that_trips_the_reader_is_a_fault_of_the_upstream() -> None:
-    pool = Pool("the dense index", Client, lanes=1, calls=1)
+    pool = LanePool("the dense index", Client, lanes=1, calls=1)
 
     async def ask(_: Client) -> str:
         return {"hits": 1}["matches"]  # type: ignore[return-value]
@@ -101,7 +101,7 @@ async def search(index: AsyncIndexPort) -> object:
 
 async def test_ten_thousand_cancelled_calls_leave_the_pool_whole(upstream: Upstream) -> None:
     """At every moment of a call: before it is sent, while it connects, waits, and reads."""
-    pool = Pool("dense", lambda: open_lane(upstream.host("dense"), API_KEY, 4), **SIZE)
+    pool = LanePool("dense", lambda: open_lane(upstream.host("dense"), API_KEY, 4), **SIZE)
     upstream.behave(Delay(0.002), "dense")
     rng = random.Random(4711)
     outcomes: Counter[str] = Counter()

@@ -15,12 +15,19 @@ from service.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from service.indexes.circuit import FAILURES
-from service.indexes.latencies import ENOUGH
+from service.indexes.circuit_breaker import FAILURE_THRESHOLD
+from service.indexes.latency_tracker import MIN_SAMPLES
 from service.indexes.pinecone import open_lane
-from service.indexes.pool import Pool, opened
+from service.indexes.pool import LanePool, closing
 from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import MOST_SAVED, SAVED_AT_START, SHARE, Budget, Careful, Direct
+from service.indexes.reads import (
+    EARNED_PER_CALL,
+    INITIAL_BUDGET,
+    MAX_BUDGET,
+    DirectReads,
+    HedgedReads,
+    RetryBudget,
+)
 from tests.upstream import API_KEY, Flaky, Garbage, Hang, Reset, Status, Upstream
 
 LONG, SHORT = 20.0, 0.3
@@ -31,56 +38,56 @@ async def search(index: AsyncIndexPort) -> Any:
 
 
 @pytest.fixture
-async def pool(upstream: Upstream) -> AsyncIterator[Pool[AsyncIndexPort]]:
+async def pool(upstream: Upstream) -> AsyncIterator[LanePool[AsyncIndexPort]]:
     def open_one() -> AsyncIndexPort:
         return open_lane(upstream.host("dense"), API_KEY, 16)
 
-    async with opened(Pool("the dense index", open_one, lanes=4, calls=16)) as pool:
+    async with closing(LanePool("the dense index", open_one, lanes=4, calls=16)) as pool:
         yield pool
 
 
 @pytest.fixture
-def reads(pool: Pool[AsyncIndexPort]) -> Careful[AsyncIndexPort]:
-    return Careful(pool)
+def reads(pool: LanePool[AsyncIndexPort]) -> HedgedReads[AsyncIndexPort]:
+    return HedgedReads(pool)
 
 
-async def learn(reads: Careful[AsyncIndexPort]) -> None:
+async def learn(reads: HedgedReads[AsyncIndexPort]) -> None:
     """How long an answer usually takes."""
-    for _ in range(ENOUGH):
-        await reads.ask(search, LONG)
+    for _ in range(MIN_SAMPLES):
+        await reads.call(search, LONG)
 
 
 @pytest.mark.parametrize("passing", [Status(503), Status(500), Reset()])
 async def test_what_passes_is_tried_a_second_time(
-    reads: Careful[AsyncIndexPort], upstream: Upstream, passing: Any
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream, passing: Any
 ) -> None:
     upstream.behave(Flaky(passing, 1), "dense")
-    asked = await reads.ask(search, LONG)
-    assert asked.answer.result.hits
+    asked = await reads.call(search, LONG)
+    assert asked.value.result.hits
     assert asked.tries == len(upstream.searches()) == 2
 
 
 @pytest.mark.parametrize("lasting", [Status(400), Status(401), Status(429), Garbage()])
 async def test_what_does_not_pass_is_tried_once(
-    reads: Careful[AsyncIndexPort], upstream: Upstream, lasting: Any
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream, lasting: Any
 ) -> None:
     upstream.behave(lasting, "dense")
     with pytest.raises(RequestError) as caught:
-        await reads.ask(search, LONG)
+        await reads.call(search, LONG)
     assert caught.value.tries == len(upstream.searches()) == 1
 
 
 async def test_a_second_failure_is_the_answer(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     upstream.behave(Status(503), "dense")
     with pytest.raises(UpstreamUnavailable) as caught:
-        await reads.ask(search, LONG)
+        await reads.call(search, LONG)
     assert caught.value.tries == len(upstream.searches()) == 2
 
 
 async def test_a_slow_call_is_overtaken_on_another_lane_and_given_up(
-    reads: Careful[AsyncIndexPort], pool: Pool[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], pool: LanePool[AsyncIndexPort], upstream: Upstream
 ) -> None:
     await learn(reads)
     upstream.calls.clear()
@@ -91,8 +98,8 @@ async def test_a_slow_call_is_overtaken_on_another_lane_and_given_up(
         asked_of.append(index)
         return await search(index)
 
-    asked = await reads.ask(search_by, LONG)
-    assert asked.answer.result.hits
+    asked = await reads.call(search_by, LONG)
+    assert asked.value.result.hits
     assert asked.tries == 2
     assert asked_of[0] is not asked_of[1]
     await upstream.until(lambda: [call.abandoned for call in upstream.searches()] == [True, False])
@@ -100,7 +107,7 @@ async def test_a_slow_call_is_overtaken_on_another_lane_and_given_up(
 
 
 async def test_the_slow_call_may_still_be_the_first_to_answer(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     """Then the second one is given up."""
     await learn(reads)
@@ -117,11 +124,11 @@ async def test_the_slow_call_may_still_be_the_first_to_answer(
         return "second"
 
     second = asyncio.Event()
-    assert await reads.ask(slow_then_hanging, LONG) == ("first", 2)
+    assert await reads.call(slow_then_hanging, LONG) == ("first", 2)
 
 
 async def test_a_second_try_that_fails_leaves_the_first_alone(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     await learn(reads)
     failed = asyncio.Event()
@@ -136,38 +143,38 @@ async def test_a_second_try_that_fails_leaves_the_first_alone(
         failed.set()
         raise UpstreamUnavailable("no")
 
-    assert await reads.ask(slow_beside_failing, LONG) == ("first", 2)
+    assert await reads.call(slow_beside_failing, LONG) == ("first", 2)
 
 
 async def test_nobody_overtakes_before_it_is_known_what_is_usual(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), "dense")
     with pytest.raises(DeadlineExceeded) as caught:
-        await reads.ask(search, SHORT)
+        await reads.call(search, SHORT)
     assert caught.value.tries == len(upstream.searches()) == 1
 
 
 async def test_the_time_is_up_for_both_tries_at_once(
-    reads: Careful[AsyncIndexPort], pool: Pool[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], pool: LanePool[AsyncIndexPort], upstream: Upstream
 ) -> None:
     await learn(reads)
     upstream.calls.clear()
     upstream.behave(Hang(), "dense")
     with pytest.raises(DeadlineExceeded) as caught:
-        await reads.ask(search, SHORT)
+        await reads.call(search, SHORT)
     assert caught.value.tries == 2
     await upstream.until(lambda: [call.abandoned for call in upstream.searches()] == [True, True])
     assert pool.in_flight == 0
 
 
 async def test_whoever_gives_up_gives_up_both_tries(
-    reads: Careful[AsyncIndexPort], pool: Pool[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], pool: LanePool[AsyncIndexPort], upstream: Upstream
 ) -> None:
     await learn(reads)
     upstream.calls.clear()
     upstream.behave(Hang(), "dense")
-    asking = asyncio.create_task(reads.ask(search, LONG))
+    asking = asyncio.create_task(reads.call(search, LONG))
     await upstream.until(lambda: len(upstream.searches()) == 2)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -177,26 +184,26 @@ async def test_whoever_gives_up_gives_up_both_tries(
 
 
 async def test_second_tries_are_few_however_slow_the_upstream_is(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     await learn(reads)
     upstream.calls.clear()
     upstream.behave(Hang(), "dense")
-    calls = [reads.ask(search, SHORT) for _ in range(40)]
+    calls = [reads.call(search, SHORT) for _ in range(40)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(outcome, DeadlineExceeded) for outcome in outcomes)
-    most = SAVED_AT_START + SHARE * (ENOUGH + 40)
+    most = INITIAL_BUDGET + EARNED_PER_CALL * (MIN_SAMPLES + 40)
     assert 40 < len(upstream.searches()) <= 40 + most
 
 
 async def test_an_upstream_that_is_down_is_left_alone(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     upstream.behave(Reset(), "dense")
     errors = []
     for _ in range(100):
         with pytest.raises(RequestError) as caught:
-            await reads.ask(search, LONG)
+            await reads.call(search, LONG)
         errors.append(caught.value)
     shunned = [error for error in errors if isinstance(error, UpstreamCircuitOpen)]
     assert len(shunned) > 50
@@ -205,76 +212,76 @@ async def test_an_upstream_that_is_down_is_left_alone(
 
 
 async def test_it_is_found_when_it_is_back(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     upstream.behave(Reset(), "dense")
-    for _ in range(2 * FAILURES):
+    for _ in range(2 * FAILURE_THRESHOLD):
         with pytest.raises(RequestError):
-            await reads.ask(search, LONG)
+            await reads.call(search, LONG)
     upstream.behave(None, "dense")
     async with asyncio.timeout(20):
         while True:
             try:
-                await reads.ask(search, LONG)
+                await reads.call(search, LONG)
                 break
             except UpstreamCircuitOpen:
                 await asyncio.sleep(0.05)
     for _ in range(10):
-        await reads.ask(search, LONG)
+        await reads.call(search, LONG)
 
 
 async def test_one_that_hangs_is_left_alone_too(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     """Whether the deadline ended the calls, or those who waited for them."""
     await learn(reads)
     upstream.behave(Hang(), "dense")
-    calls = [asyncio.create_task(reads.ask(search, SHORT)) for _ in range(FAILURES)]
+    calls = [asyncio.create_task(reads.call(search, SHORT)) for _ in range(FAILURE_THRESHOLD)]
     await asyncio.wait(calls)
     assert all(isinstance(call.exception(), DeadlineExceeded) for call in calls)
     with pytest.raises(UpstreamCircuitOpen):
-        await reads.ask(search, SHORT)
+        await reads.call(search, SHORT)
 
 
 async def test_a_caller_in_a_hurry_does_not_shut_the_upstream_for_others(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), "dense")
-    for _ in range(3 * FAILURES):
+    for _ in range(3 * FAILURE_THRESHOLD):
         with pytest.raises(DeadlineExceeded):
-            await reads.ask(search, 0.01)
+            await reads.call(search, 0.01)
     upstream.behave(None, "dense")
-    assert (await reads.ask(search, LONG)).tries == 1
+    assert (await reads.call(search, LONG)).tries == 1
 
 
 async def test_a_caller_with_bad_requests_does_not_shut_the_upstream_for_others(
-    reads: Careful[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
 ) -> None:
     upstream.behave(Status(400), "dense")
-    for _ in range(3 * FAILURES):
+    for _ in range(3 * FAILURE_THRESHOLD):
         with pytest.raises(UpstreamRefused):
-            await reads.ask(search, LONG)
+            await reads.call(search, LONG)
     upstream.behave(None, "dense")
-    await reads.ask(search, LONG)
+    await reads.call(search, LONG)
 
 
-async def test_directly_is_once(pool: Pool[AsyncIndexPort], upstream: Upstream) -> None:
-    direct = Direct(pool)
-    assert (await direct.ask(search, LONG)).tries == 1
+async def test_directly_is_once(pool: LanePool[AsyncIndexPort], upstream: Upstream) -> None:
+    direct = DirectReads(pool)
+    assert (await direct.call(search, LONG)).tries == 1
     for behaviour, error in ((Status(503), UpstreamUnavailable), (Hang(), DeadlineExceeded)):
         upstream.calls.clear()
         upstream.behave(behaviour, "dense")
-        for _ in range(2 * FAILURES):
+        for _ in range(2 * FAILURE_THRESHOLD):
             with pytest.raises(error):
-                await direct.ask(search, 0.05 if error is DeadlineExceeded else LONG)
-        assert len(upstream.searches()) == 2 * FAILURES
+                await direct.call(search, 0.05 if error is DeadlineExceeded else LONG)
+        assert len(upstream.searches()) == 2 * FAILURE_THRESHOLD
 
 
 def test_a_budget_saves_up_to_a_limit() -> None:
-    budget = Budget()
+    budget = RetryBudget()
     for _ in range(10_000):
         budget.earn()
-    assert sum(budget.spend() for _ in range(100)) == MOST_SAVED
+    assert sum(budget.spend() for _ in range(100)) == MAX_BUDGET
     for _ in range(100):
         budget.earn()
     assert sum(budget.spend() for _ in range(100)) in {4, 5}  # as far as floats can count

@@ -10,7 +10,7 @@ import pytest
 from pinecone import AsyncIndex, AsyncPinecone
 from pinecone.errors import ApiError, PineconeConnectionError, PineconeError, PineconeTimeoutError
 
-from service.indexes.transport import lean
+from service.indexes.transport import pooled_http_client
 from tests.upstream import API_KEY, Garbage, Hang, Reset, Status, Truncate, Upstream, Wrong
 
 Outcome = tuple[str, Any, Any]
@@ -21,7 +21,7 @@ NO_RETRIES = [400, 401, 402, 403, 404, 409, 412, 413, 418, 422, 501]
 def pair(upstream: Upstream, index: str = "dense") -> list[AsyncIndex]:
     """The stock client, and the same one over aiohttp."""
     stock, ours = (AsyncIndex(host=upstream.host(index), api_key=API_KEY) for _ in range(2))
-    ours._http = lean(ours._http, 4)
+    ours._http = pooled_http_client(ours._http, 4)
     return [stock, ours]
 
 
@@ -153,7 +153,7 @@ async def test_nothing_is_tried_again(upstream: Upstream) -> None:
 
 async def test_nobody_listening_is_a_connection_error(unused_tcp_port: int) -> None:
     index = AsyncIndex(host=f"http://127.0.0.1:{unused_tcp_port}", api_key=API_KEY)
-    index._http = lean(index._http, 4)
+    index._http = pooled_http_client(index._http, 4)
     with pytest.raises(PineconeConnectionError):
         await stats(index)
     await index.close()
@@ -164,7 +164,7 @@ async def test_reranking_goes_the_same_way(upstream: Upstream) -> None:
     for over_aiohttp in (False, True):
         async with AsyncPinecone(API_KEY, host=upstream.host("control")) as client:
             if over_aiohttp:
-                client.inference._http = lean(client.inference._http, 4)
+                client.inference._http = pooled_http_client(client.inference._http, 4)
             result = await client.inference.rerank(
                 "bge-reranker-v2-m3", "cat", ["a dog", "a cat"], return_documents=False
             )

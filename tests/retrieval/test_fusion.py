@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.indexes.dialect import Hit
 from service.retrieval.fusion import fuse as fuse_weighted
-from service.retrieval.query import Fusion, Result
+from service.retrieval.query import Fusion, RankedRecord
 
 Method = Fusion | Literal["best"]
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
@@ -24,12 +24,12 @@ def fuse(
     *,
     asked: int = 3,
     lexical_weight: float = 0.5,
-) -> list[Result]:
+) -> list[RankedRecord]:
     weights = {"semantic": 1 - lexical_weight, "lexical": lexical_weight}
     return fuse_weighted(legs, method=method, weights=weights, asked=asked)
 
 
-def ids(results: list[Result]) -> list[str]:
+def ids(results: list[RankedRecord]) -> list[str]:
     return [result.id for result in results]
 
 

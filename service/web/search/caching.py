@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from quart import Request, Response
 
-from service.retrieval.query import Mode, Query
+from service.retrieval.query import Mode, SearchQuery
 from service.settings import Settings
 from service.version import VERSION
 from service.web.asgi import header_value
@@ -32,7 +32,7 @@ class CacheKeys:
         }
         self._salt = blake2b(orjson.dumps([VERSION, values]), digest_size=KEY_BYTES).digest()
 
-    def key(self, mode: Mode, query: Query, timeout_ms: int) -> str:
+    def key(self, mode: Mode, query: SearchQuery, timeout_ms: int) -> str:
         """A digest of everything that an answer depends on, except for the tenant."""
         content = orjson.dumps((mode, query, timeout_ms), option=orjson.OPT_SORT_KEYS)
         return blake2b(content, digest_size=KEY_BYTES, key=self._salt).hexdigest()

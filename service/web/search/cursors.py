@@ -15,7 +15,7 @@ import msgspec
 
 from service.caching.store import CacheStore
 from service.errors import CursorExpired
-from service.retrieval.query import Explanations, Mode, Query, Result
+from service.retrieval.query import Explanations, Mode, RankedRecord, SearchQuery
 
 DIGEST_BYTES = 12
 OFFSET_BYTES = 3
@@ -27,9 +27,9 @@ EXPIRED = "cursor is invalid or has expired; run the search again"
 class Ranking:
     """The results after the first page, and the query that they answer."""
 
-    query: Query
+    query: SearchQuery
     missing: list[str]
-    results: list[Result]
+    results: list[RankedRecord]
     explanations: Explanations | None = None
 
 
@@ -78,7 +78,7 @@ class RankingPage:
     digest: bytes
     offset: int
 
-    def results(self, count: int) -> list[Result]:
+    def results(self, count: int) -> list[RankedRecord]:
         return self.ranking.results[self.offset : self.offset + count]
 
     def next_cursor(self, count: int) -> str | None:

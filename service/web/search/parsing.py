@@ -8,7 +8,7 @@ from typing import NamedTuple
 from quart import Request
 
 from service.errors import EmptyQuery, InvalidField, InvalidRequest
-from service.retrieval.query import Mode, Query, RerankMode
+from service.retrieval.query import Mode, RerankMode, SearchQuery
 from service.settings import Settings
 from service.web.bodies import read_body
 from service.web.parameters import convert_parameters
@@ -39,7 +39,7 @@ class ParsedSearch(NamedTuple):
 
     mode: Mode
     request: SearchRequest
-    query: Query
+    query: SearchQuery
     timeout_ms: int
     cache_key: str
 

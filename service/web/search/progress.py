@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from service.caching.answer_cache import Answer
-from service.retrieval.query import Event
+from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Stopwatch
 from service.web.responses import encode_records
 from service.web.search.parsing import ParsedSearch
@@ -35,7 +35,7 @@ class ProgressEncoder:
         self._watch = Stopwatch()
         self._ranks: dict[str, int] = {}
 
-    def encode(self, item: Event | SearchAnswer) -> tuple[str, bytes]:
+    def encode(self, item: StageEvent | SearchAnswer) -> tuple[str, bytes]:
         """Return the name of the stage, and its data as JSON in the shape of `SearchEvent`."""
         if isinstance(item, Answer):
             return "done", self._encode_answer(item)

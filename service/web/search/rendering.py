@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from service.caching.answer_cache import Answer
-from service.retrieval.query import Explanations, Highlighter, Mode, Query, Result
+from service.retrieval.query import Explanations, Highlighter, Mode, RankedRecord, SearchQuery
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.web.responses import encode_records
 
@@ -26,7 +26,9 @@ class AnswerRenderer:
         self._text_field = text_field
         self._backend = backend
 
-    def results(self, mode: Mode, query: Query, results: Sequence[Result]) -> list[dict[str, Any]]:
+    def results(
+        self, mode: Mode, query: SearchQuery, results: Sequence[RankedRecord]
+    ) -> list[dict[str, Any]]:
         """Results without explanations."""
         bodies = [self._result(mode, query, result) for result in results]
         if query.highlight and (highlighter := self._backend.highlighter) is not None:
@@ -38,8 +40,8 @@ class AnswerRenderer:
     def payload(
         self,
         mode: Mode,
-        query: Query,
-        results: Sequence[Result],
+        query: SearchQuery,
+        results: Sequence[RankedRecord],
         explanations: Explanations | None,
         *,
         degraded: bool,
@@ -52,7 +54,7 @@ class AnswerRenderer:
                 body["explain"] = asdict(explanations[result.id])
         return encode_records({"results": bodies, "degraded": degraded, "cursor": cursor})
 
-    def _result(self, mode: Mode, query: Query, result: Result) -> dict[str, Any]:
+    def _result(self, mode: Mode, query: SearchQuery, result: RankedRecord) -> dict[str, Any]:
         body: dict[str, Any] = {"_id": result.id, "score": result.score}
         if query.fields is None:
             body["chunk_text"] = result.fields.get(self._text_field)

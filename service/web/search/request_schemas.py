@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from service.retrieval.query import ALL_FIELDS, Fusion, Query, RerankMode
+from service.retrieval.query import ALL_FIELDS, Fusion, RerankMode, SearchQuery
 from service.web.parameters import MAX_NAMESPACE_LENGTH, Filter, Namespace
 from service.web.validation import StrictModel
 
@@ -144,10 +144,10 @@ class SearchRequest(StrictModel):
         fusion: Fusion,
         lexical_weight: float | None,
         depth: int,
-    ) -> Query:
+    ) -> SearchQuery:
         """The query, with the given defaults for what the request leaves out."""
         fields = tuple(self.fields) if self.fields is not None else None
-        return Query(
+        return SearchQuery(
             text=self.text_query,
             top_k=self.top_k or top_k,
             namespace=self.namespace or namespace,

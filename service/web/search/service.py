@@ -20,7 +20,7 @@ from service.caching.answer_cache import (
 )
 from service.caching.single_flight import Publish
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Event, Highlighter, Mode, Query
+from service.retrieval.query import Highlighter, Mode, SearchQuery, StageEvent
 from service.retrieval.receipt import Receipt
 from service.web.search.caching import CacheDirectives
 from service.web.search.cursors import Cursors, Ranking
@@ -38,14 +38,16 @@ class SupportsSearch(Protocol):
         ...
 
     @property
-    def forgives_typos(self) -> bool:
+    def supports_typos(self) -> bool:
         """Whether the lexical index can match misspelled words."""
         ...
 
     @property
     def highlighter(self) -> Highlighter | None: ...
 
-    def search(self, mode: Mode, query: Query, deadline: Deadline) -> AsyncIterator[Event]: ...
+    def search(
+        self, mode: Mode, query: SearchQuery, deadline: Deadline
+    ) -> AsyncIterator[StageEvent]: ...
 
 
 class LaterPage(NamedTuple):
@@ -60,7 +62,7 @@ class SearchService:
         self,
         backend: SupportsSearch,
         renderer: AnswerRenderer,
-        answers: AnswerCache[Event, Receipt],
+        answers: AnswerCache[StageEvent, Receipt],
         cursors: Cursors,
     ) -> None:
         self.renderer = renderer
@@ -79,7 +81,7 @@ class SearchService:
 
     def subscribe(
         self, search: ParsedSearch, tenant: str, deadline: Deadline, directives: CacheDirectives
-    ) -> AnswerSubscription[Event, Receipt]:
+    ) -> AnswerSubscription[StageEvent, Receipt]:
         """Like `search`, with the events of the search before the answer. Close the result."""
         self.check_support(search)
         compute = self._compute(search, tenant, deadline, directives)
@@ -116,10 +118,10 @@ class SearchService:
 
     def _compute(
         self, search: ParsedSearch, tenant: str, deadline: Deadline, directives: CacheDirectives
-    ) -> ComputeAnswer[Event, Receipt]:
+    ) -> ComputeAnswer[StageEvent, Receipt]:
         mode, query = search.mode, search.query
 
-        async def compute(publish: Publish[Event]) -> ComputedAnswer[Receipt]:
+        async def compute(publish: Publish[StageEvent]) -> ComputedAnswer[Receipt]:
             async for event in self._backend.search(mode, query, deadline):
                 if event.stage != "done":
                     publish(event)
@@ -138,7 +140,7 @@ class SearchService:
 
         return compute
 
-    def _check_rerank(self, query: Query) -> None:
+    def _check_rerank(self, query: SearchQuery) -> None:
         if query.rerank == "none":
             return
         limit = self._backend.max_reranked
@@ -147,11 +149,11 @@ class SearchService:
         if query.top_k > limit:
             raise invalid_field("top_k", f"must be at most {limit}, unless rerank is none")
 
-    def _check_word_options(self, mode: Mode, query: Query) -> None:
+    def _check_word_options(self, mode: Mode, query: SearchQuery) -> None:
         embedded_only = "is supported only by lexical and cascading search on the embedded engine"
         if query.match_terms and mode != "lexical":
             raise invalid_field("match_terms", "is supported only by lexical search")
-        if query.typos and (mode == "semantic" or not self._backend.forgives_typos):
+        if query.typos and (mode == "semantic" or not self._backend.supports_typos):
             raise invalid_field("typos", embedded_only)
         if query.highlight and (mode == "semantic" or self._backend.highlighter is None):
             raise invalid_field("highlight", embedded_only)

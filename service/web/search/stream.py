@@ -18,7 +18,7 @@ from quart_schema import document_querystring, document_request, document_respon
 from service.caching.answer_cache import AnswerSubscription
 from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Event
+from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.web.errors import ErrorResponse, error_body, internal_error
 from service.web.openapi import documented
@@ -69,7 +69,7 @@ class StreamView:
         return event_response(_events(first, subscription, encoder, g.request_id))
 
 
-def _close_with_request(subscription: AnswerSubscription[Event, Receipt]) -> None:
+def _close_with_request(subscription: AnswerSubscription[StageEvent, Receipt]) -> None:
     """Close it even if the request is cancelled before its response has started."""
     task = asyncio.current_task()
     assert task is not None, "a request runs in a task"  # noqa: S101
@@ -78,7 +78,7 @@ def _close_with_request(subscription: AnswerSubscription[Event, Receipt]) -> Non
 
 async def _events(
     first: bytes,
-    subscription: AnswerSubscription[Event, Receipt],
+    subscription: AnswerSubscription[StageEvent, Receipt],
     encoder: ProgressEncoder,
     request_id: str,
 ) -> AsyncGenerator[bytes]:

@@ -11,7 +11,7 @@ import pytest
 from quart import Quart
 
 from service.app import create_app
-from service.retrieval.query import Query
+from service.retrieval.query import SearchQuery
 from service.settings import load_settings
 from service.web.search.caching import CacheKeys
 from service.web.search.request_schemas import SearchRequest
@@ -352,8 +352,8 @@ def test_everything_that_can_be_asked_makes_another_answer(make_settings: MakeSe
 
 
 def test_modes_and_services_have_keys_of_their_own(make_settings: MakeSettings) -> None:
-    query = Query("text", 10, "n", "none", {"a": 1, "b": {"$gt": 2}})
-    same = Query("text", 10, "n", "none", {"b": {"$gt": 2}, "a": 1})
+    query = SearchQuery("text", 10, "n", "none", {"a": 1, "b": {"$gt": 2}})
+    same = SearchQuery("text", 10, "n", "none", {"b": {"$gt": 2}, "a": 1})
     keys = CacheKeys(make_settings())
     assert keys.key("semantic", query, 1) == keys.key("semantic", same, 1)
     assert keys.key("semantic", query, 1) != keys.key("lexical", query, 1)

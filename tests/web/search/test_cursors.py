@@ -14,7 +14,7 @@ import pytest
 from service.app import create_app
 from service.caching.memory import MemoryStore
 from service.errors import CursorExpired
-from service.retrieval.query import Query, Result
+from service.retrieval.query import RankedRecord, SearchQuery
 from service.settings import load_settings
 from service.web.search.cursors import Cursors, Ranking
 from tests.clock import Clock
@@ -294,9 +294,12 @@ async def test_the_embedded_engine_goes_through_all_that_its_legs_found(
 
 
 RANKING = Ranking(
-    Query("text", 2, "n", "none", {"a": {"$in": [1, "x"]}}, ("a", "b"), ("t",), depth=9),
+    SearchQuery("text", 2, "n", "none", {"a": {"$in": [1, "x"]}}, ("a", "b"), ("t",), depth=9),
     ["lexical"],
-    [Result(f"id {n}", n / 7, {"text": "é", "n": n, "tags": ["a"]}, ("one",)) for n in range(5)],
+    [
+        RankedRecord(f"id {n}", n / 7, {"text": "é", "n": n, "tags": ["a"]}, ("one",))
+        for n in range(5)
+    ],
 )
 
 
@@ -316,19 +319,21 @@ async def test_what_is_frozen_comes_back_as_it_was_until_its_time_is_over() -> N
 async def test_rankings_make_way_for_newer_ones() -> None:
     cursors = Cursors(MemoryStore(5_000, 0), 300, enabled=True)
     given = [
-        cursors.store("semantic", "", Ranking(Query(str(n), 2, "n", "none"), [], RANKING.results))
+        cursors.store(
+            "semantic", "", Ranking(SearchQuery(str(n), 2, "n", "none"), [], RANKING.results)
+        )
         for n in range(20)
     ]
     assert all(given)
     with pytest.raises(CursorExpired):
         await cursors.load("semantic", "", given[0] or "")
     assert await cursors.load("semantic", "", given[-1] or "")
-    large = Ranking(RANKING.query, [], [Result("a", 1.0, {"text": "x" * 6_000}, ())])
+    large = Ranking(RANKING.query, [], [RankedRecord("a", 1.0, {"text": "x" * 6_000}, ())])
     assert cursors.store("semantic", "", large) is None
 
 
 @pytest.mark.parametrize("odd", [2**70, object(), "\ud800"])
 def test_what_can_not_be_frozen_has_no_cursor(odd: Any) -> None:
     cursors = Cursors(MemoryStore(5_000, 0), 300, enabled=True)
-    ranking = Ranking(RANKING.query, [], [Result("a", 1.0, {"odd": odd}, ())])
+    ranking = Ranking(RANKING.query, [], [RankedRecord("a", 1.0, {"odd": odd}, ())])
     assert cursors.store("semantic", "", ranking) is None

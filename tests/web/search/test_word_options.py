@@ -19,7 +19,7 @@ from service.backends.facade import Backend
 from service.caching.answer_cache import AnswerCache
 from service.caching.memory import MemoryStore
 from service.lifecycle import Lifecycle
-from service.retrieval.query import Event
+from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.web import errors, request_context
@@ -125,7 +125,7 @@ class Highlighting:
 
 def create_highlighting(settings: Settings) -> Quart:
     """The searches of an app over such sources."""
-    answers: AnswerCache[Event, Receipt] = AnswerCache(store := MemoryStore(2**20, 0), 0)
+    answers: AnswerCache[StageEvent, Receipt] = AnswerCache(store := MemoryStore(2**20, 0), 0)
     backend = Backend(Highlighting(sources_for(settings)), 1, store.invalidate)
     app = Quart("service", static_folder=None)
     request_context.install(app, Lifecycle())

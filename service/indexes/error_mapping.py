@@ -1,7 +1,6 @@
-"""The one seam at which the client's exceptions become ours.
+"""Maps the exceptions of the Pinecone client to our `RequestError`s.
 
-Knows nothing of what was asked. What Pinecone wrote in its answer never gets into the
-sentence that the caller reads.
+The text of Pinecone's own error message is never part of the error that the caller reads.
 """
 
 from __future__ import annotations
@@ -10,19 +9,26 @@ import httpx
 from pinecone import errors as client
 
 from service import errors
-from service.indexes.port import OurSentence
+from service.indexes.port import PublicDetail
 
-A_DAY_S = 86_400.0
+MAX_RETRY_AFTER_S = 86_400.0
 
-# What escapes the client beside its own tree: httpx errors that are no transport errors (a body
-# that doesn't decompress), and whatever its lenient reading of a malformed answer trips over.
-STRAY = (httpx.HTTPError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+# Exceptions outside of the client's own tree: httpx errors that are not transport errors (a body
+# that fails to decompress), and those of its lenient parsing of a malformed response.
+UNTYPED_ERRORS = (
+    httpx.HTTPError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+)
 
 _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] = {
     client.UnauthorizedError: (
         errors.UpstreamKeyRejected,
         "Pinecone rejected the key that this service uses for {name}; "
-        "whoever runs the service must check PINECONE_API_KEY",
+        "the operator of the service must check PINECONE_API_KEY",
     ),
     client.ForbiddenError: (
         errors.UpstreamForbidden,
@@ -34,8 +40,8 @@ _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] =
     ),
     client.NotFoundError: (
         errors.UpstreamNotFound,
-        "Pinecone does not know what this service asked {name} for: "
-        "the index, the namespace or the model is not there",
+        "Pinecone did not find the index, the namespace or the model that this service requested "
+        "from {name}",
     ),
     client.ConflictError: (
         errors.UpstreamConflict,
@@ -43,7 +49,7 @@ _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] =
     ),
     client.FailedPreconditionError: (
         errors.UpstreamPrecondition,
-        "{name} is not in a state in which Pinecone can serve this request",
+        "{name} is in a state in which Pinecone cannot serve this request",
     ),
     client.PayloadTooLargeError: (
         errors.UpstreamTooLarge,
@@ -55,16 +61,16 @@ _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] =
     ),
 }
 
-# Of an index in this process, whose sentences say more.
-_BY_OUR_STATUS: dict[int, type[errors.RequestError]] = {
+# For the embedded engine, whose own messages may be shown.
+_BY_ENGINE_STATUS: dict[int, type[errors.RequestError]] = {
     400: errors.UpstreamRefused,
     503: errors.UpstreamUnavailable,
     507: errors.StorageFull,
 }
 
 
-def translate(exc: Exception, name: str) -> errors.RequestError:
-    """The error that a caller gets for `exc`, which came out of a call to `name`."""
+def map_error(exc: Exception, name: str) -> errors.RequestError:
+    """The error to raise for `exc`, which a call to `name` raised."""
     if isinstance(exc, client.ApiError):
         return _api_error(exc, name)
     if isinstance(exc, client.PineconeTimeoutError):
@@ -73,26 +79,26 @@ def translate(exc: Exception, name: str) -> errors.RequestError:
         return errors.UpstreamUnreachable(f"No connection to {name} could be made or kept")
     if isinstance(exc, client.PineconeValueError | client.PineconeTypeError):
         return errors.UpstreamRefused(
-            f"This request can't be put to {name}: check top_k, filter and fields"
+            f"This request can't be sent to {name}: check top_k, filter and fields"
         )
-    return errors.UpstreamGarbled(f"The answer of {name} could not be read")
+    return errors.UpstreamGarbled(f"The response of {name} could not be read")
 
 
 def _api_error(exc: client.ApiError, name: str) -> errors.RequestError:
     if isinstance(exc, client.RateLimitError):
-        wait = min(max(exc.retry_after or 1.0, 1.0), A_DAY_S)
+        wait = min(max(exc.retry_after or 1.0, 1.0), MAX_RETRY_AFTER_S)
         return errors.UpstreamRateLimited(
             f"Pinecone is limiting the rate of calls to {name}; try again in {wait:.0f} s",
             retry_after=wait,
         )
-    if isinstance(exc.__cause__, OurSentence) and exc.status_code in _BY_OUR_STATUS:
-        return _BY_OUR_STATUS[exc.status_code](f"{name}: {exc.__cause__}")
+    if isinstance(exc.__cause__, PublicDetail) and exc.status_code in _BY_ENGINE_STATUS:
+        return _BY_ENGINE_STATUS[exc.status_code](f"{name}: {exc.__cause__}")
     for kind, (ours, sentence) in _BY_STATUS.items():
         if isinstance(exc, kind):
             return ours(sentence.format(name=name))
     if exc.status_code in {400, 422}:
         return errors.UpstreamRefused(
-            f"{name} can't answer this request as it stands: check that filter and fields "
-            "name fields which the index has, in ways which it allows"
+            f"{name} rejected this request: check that filter and fields name fields of the index, "
+            "and use operators that it supports"
         )
     return errors.UpstreamError(f"Pinecone answered {name} with status {exc.status_code}")

@@ -1,4 +1,4 @@
-"""The wire reads whatever HTTP allows an answer to be, and keeps only what is whole."""
+"""The pool reads whatever HTTP allows an answer to be, and keeps only what is whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from service.indexes.wire import ConnectFailed, Wire, WireError
+from service.indexes.connection_pool import ConnectFailed, ConnectionBroken, ConnectionPool
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -51,14 +51,14 @@ async def origin(
     kept: int = 4,
     server_tls: ssl.SSLContext | None = None,
     tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[tuple[Origin, Wire]]:
+) -> AsyncIterator[tuple[Origin, ConnectionPool]]:
     made = Origin(script)
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=server_tls)
-    wire = Wire("127.0.0.1", server.sockets[0].getsockname()[1], tls, kept)
+    pool = ConnectionPool("127.0.0.1", server.sockets[0].getsockname()[1], tls, kept)
     try:
-        yield made, wire
+        yield made, pool
     finally:
-        await wire.close()
+        await pool.close()
         server.close()
         await made.end()
         await server.wait_closed()
@@ -96,18 +96,18 @@ def always(*answers: bytes) -> Script:
 async def test_an_answer_is_read_however_it_comes_and_the_connection_kept(
     pieces: tuple[bytes, ...],
 ) -> None:
-    async with origin(always(*pieces)) as (server, wire):
+    async with origin(always(*pieces)) as (server, pool):
         for _ in range(3):
-            received = await wire.ask(REQUEST)
+            received = await pool.send(REQUEST)
             assert (received.status, received.body) == (200, b"hello")
             assert b"Link" not in dict(received.headers)
         assert server.connections == 1
 
 
 async def test_an_answer_without_a_body() -> None:
-    async with origin(always(b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n")) as (server, wire):
+    async with origin(always(b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n")) as (server, pool):
         for _ in range(2):
-            assert await wire.ask(REQUEST) == (204, [(b"X-A", b"b")], b"")
+            assert await pool.send(REQUEST) == (204, [(b"X-A", b"b")], b"")
         assert server.connections == 1
 
 
@@ -116,17 +116,17 @@ async def test_an_answer_may_end_with_the_connection() -> None:
         await taken(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nServer: old\r\n\r\nhello")
 
-    async with origin(script) as (server, wire):
+    async with origin(script) as (server, pool):
         for _ in range(2):
-            assert (await wire.ask(REQUEST)).body == b"hello"
+            assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 2
 
 
 async def test_a_connection_that_is_said_to_end_is_not_kept() -> None:
     closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
-    async with origin(always(closing)) as (server, wire):
+    async with origin(always(closing)) as (server, pool):
         for _ in range(3):
-            assert (await wire.ask(REQUEST)).body == b"hello"
+            assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 3
 
 
@@ -144,9 +144,9 @@ async def test_an_answer_that_breaks_off_is_none(broken: bytes) -> None:
         await taken(reader)
         writer.write(broken)
 
-    async with origin(script) as (_, wire):
-        with pytest.raises(WireError, match="broke"):
-            await wire.ask(REQUEST)
+    async with origin(script) as (_, pool):
+        with pytest.raises(ConnectionBroken, match="lost"):
+            await pool.send(REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -154,18 +154,18 @@ async def test_an_answer_that_breaks_off_is_none(broken: bytes) -> None:
     [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", b"\0" * 99],
 )
 async def test_what_is_no_http_is_an_error(garbage: bytes) -> None:
-    async with origin(always(garbage)) as (server, wire):
+    async with origin(always(garbage)) as (server, pool):
         for _ in range(2):
-            with pytest.raises(WireError, match="no HTTP"):
-                await wire.ask(REQUEST)
+            with pytest.raises(ConnectionBroken, match="not valid HTTP"):
+                await pool.send(REQUEST)
         assert server.connections == 2
 
 
 async def test_an_answer_too_many_is_nobodys() -> None:
     """Were the connection kept, the next request would get it."""
-    async with origin(always(WHOLE + WHOLE.replace(b"hello", b"wrong"))) as (server, wire):
+    async with origin(always(WHOLE + WHOLE.replace(b"hello", b"wrong"))) as (server, pool):
         for _ in range(3):
-            assert (await wire.ask(REQUEST)).body == b"hello"
+            assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 3
 
 
@@ -179,11 +179,11 @@ async def test_what_comes_unasked_ends_the_connection() -> None:
         await reader.read()
 
     speak = asyncio.Event()
-    async with origin(script) as (server, wire):
-        assert (await wire.ask(REQUEST)).body == b"hello"
+    async with origin(script) as (server, pool):
+        assert (await pool.send(REQUEST)).body == b"hello"
         speak.set()
         await asyncio.wait_for(server.gone.wait(), 10)
-        assert (await wire.ask(REQUEST)).body == b"hello"
+        assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 2
 
 
@@ -192,20 +192,20 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
         await taken(reader)
         writer.write(WHOLE)
 
-    async with origin(script) as (server, wire):
+    async with origin(script) as (server, pool):
         for expected in (1, 2, 3):
             server.gone.clear()
-            assert (await wire.ask(REQUEST)).body == b"hello"
+            assert (await pool.send(REQUEST)).body == b"hello"
             assert server.connections == expected
             await asyncio.wait_for(server.gone.wait(), 10)
 
 
 async def test_an_old_connection_is_not_trusted() -> None:
     """What stands in between may have forgotten it, and would not say so."""
-    async with origin(always(WHOLE)) as (server, wire):
-        wire.kept_s = 0.0
+    async with origin(always(WHOLE)) as (server, pool):
+        pool.max_idle_s = 0.0
         for _ in range(3):
-            assert (await wire.ask(REQUEST)).body == b"hello"
+            assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 3
 
 
@@ -218,15 +218,15 @@ async def test_who_gives_up_costs_one_connection() -> None:
             writer.write(WHOLE)
 
     asked, answer = asyncio.Event(), asyncio.Event()
-    async with origin(script) as (server, wire):
-        asking = asyncio.create_task(wire.ask(REQUEST))
+    async with origin(script) as (server, pool):
+        asking = asyncio.create_task(pool.send(REQUEST))
         await asked.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         answer.set()
         for _ in range(2):
-            assert (await wire.ask(REQUEST)).body == b"hello"
+            assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 2
 
 
@@ -238,27 +238,27 @@ async def test_as_many_connections_as_requests_and_few_of_them_kept() -> None:
             writer.write(WHOLE)
 
     together = asyncio.Barrier(10)
-    async with origin(script, kept=4) as (server, wire):
+    async with origin(script, kept=4) as (server, pool):
         for expected in (10, 16):
-            answers = await asyncio.gather(*(wire.ask(REQUEST) for _ in range(10)))
+            answers = await asyncio.gather(*(pool.send(REQUEST) for _ in range(10)))
             assert [answer.body for answer in answers] == [b"hello"] * 10
             assert server.connections == expected
 
 
 async def test_closing_ends_what_is_kept_and_what_is_in_use() -> None:
-    async with origin(always()) as (_, wire):
-        asking = asyncio.create_task(wire.ask(REQUEST))
-        while not wire.in_use:
+    async with origin(always()) as (_, pool):
+        asking = asyncio.create_task(pool.send(REQUEST))
+        while not pool.active:
             await asyncio.sleep(0)
-        await wire.close()
-        with pytest.raises(WireError):
+        await pool.close()
+        with pytest.raises(ConnectionBroken):
             await asking
 
 
 async def test_nobody_there_is_said_to_be_so(unused_tcp_port: int) -> None:
-    wire = Wire("127.0.0.1", unused_tcp_port, None, 4)
+    pool = ConnectionPool("127.0.0.1", unused_tcp_port, None, 4)
     with pytest.raises(ConnectFailed):
-        await wire.ask(REQUEST)
+        await pool.send(REQUEST)
 
 
 async def test_over_tls_with_a_certificate_that_is_trusted_and_not_otherwise() -> None:
@@ -267,10 +267,10 @@ async def test_over_tls_with_a_certificate_that_is_trusted_and_not_otherwise() -
     authority.issue_cert("127.0.0.1").configure_cert(server_tls)
     trusting, stranger = ssl.create_default_context(), ssl.create_default_context()
     authority.configure_trust(trusting)
-    async with origin(always(WHOLE), server_tls=server_tls, tls=trusting) as (server, wire):
+    async with origin(always(WHOLE), server_tls=server_tls, tls=trusting) as (server, pool):
         for _ in range(3):
-            assert (await wire.ask(REQUEST)).body == b"hello"
+            assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 1
-    async with origin(always(WHOLE), server_tls=server_tls, tls=stranger) as (_, wire):
+    async with origin(always(WHOLE), server_tls=server_tls, tls=stranger) as (_, pool):
         with pytest.raises(ConnectFailed, match="certificate"):
-            await wire.ask(REQUEST)
+            await pool.send(REQUEST)

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from service.indexes.circuit import FAILURES, PROBE_S, Circuit
-from service.indexes.latencies import ENOUGH, FORGET_S, Latencies
+from service.indexes.circuit_breaker import FAILURE_THRESHOLD, PROBE_INTERVAL_S, CircuitBreaker
+from service.indexes.latency_tracker import MAX_IDLE_S, MIN_SAMPLES, LatencyTracker
 from tests.clock import Clock
 
 
-def opened(clock: Clock) -> Circuit:
-    circuit = Circuit(clock)
-    for _ in range(FAILURES):
-        assert circuit.admits()
-        circuit.failed()
+def opened(clock: Clock) -> CircuitBreaker:
+    circuit = CircuitBreaker(clock)
+    for _ in range(FAILURE_THRESHOLD):
+        assert circuit.allows_call()
+        circuit.record_failure()
     return circuit
 
 
 def test_failures_in_a_row_open_it() -> None:
     circuit = opened(Clock())
-    assert circuit.open
-    assert not circuit.admits()
+    assert circuit.is_open
+    assert not circuit.allows_call()
 
 
 def test_an_answer_in_between_keeps_it_closed() -> None:
-    circuit = Circuit(Clock())
-    for _ in range(5 * FAILURES):
-        for _ in range(FAILURES - 1):
-            circuit.failed()
-        circuit.answered()
-    assert circuit.admits()
+    circuit = CircuitBreaker(Clock())
+    for _ in range(5 * FAILURE_THRESHOLD):
+        for _ in range(FAILURE_THRESHOLD - 1):
+            circuit.record_failure()
+        circuit.record_success()
+    assert circuit.allows_call()
 
 
 def test_one_call_a_second_goes_to_see() -> None:
@@ -36,27 +36,27 @@ def test_one_call_a_second_goes_to_see() -> None:
     circuit = opened(clock)
     admitted = 0
     for _ in range(100):
-        clock.now += PROBE_S / 10
-        admitted += circuit.admits()
+        clock.now += PROBE_INTERVAL_S / 10
+        admitted += circuit.allows_call()
     assert admitted == 10
 
 
 def test_the_first_answer_closes_it() -> None:
     clock = Clock()
     circuit = opened(clock)
-    clock.now += PROBE_S
-    assert circuit.admits()
-    circuit.failed()
-    assert not circuit.admits()
-    clock.now += PROBE_S
-    assert circuit.admits()
-    circuit.answered()
-    assert all(circuit.admits() for _ in range(10))
+    clock.now += PROBE_INTERVAL_S
+    assert circuit.allows_call()
+    circuit.record_failure()
+    assert not circuit.allows_call()
+    clock.now += PROBE_INTERVAL_S
+    assert circuit.allows_call()
+    circuit.record_success()
+    assert all(circuit.allows_call() for _ in range(10))
 
 
 def test_nothing_is_known_of_a_few_latencies() -> None:
-    latencies = Latencies(Clock())
-    for _ in range(ENOUGH - 1):
+    latencies = LatencyTracker(Clock())
+    for _ in range(MIN_SAMPLES - 1):
         latencies.add(0.02)
     assert latencies.p50 is None
     assert latencies.p95 is None
@@ -65,7 +65,7 @@ def test_nothing_is_known_of_a_few_latencies() -> None:
 
 
 def test_the_last_few_hundred_latencies_count() -> None:
-    latencies = Latencies(Clock())
+    latencies = LatencyTracker(Clock())
     for _ in range(1000):
         latencies.add(5.0)
     for n in range(256):
@@ -76,11 +76,11 @@ def test_the_last_few_hundred_latencies_count() -> None:
 
 def test_old_latencies_are_forgotten() -> None:
     clock = Clock()
-    latencies = Latencies(clock)
-    for _ in range(ENOUGH):
+    latencies = LatencyTracker(clock)
+    for _ in range(MIN_SAMPLES):
         latencies.add(5.0)
-    clock.now += FORGET_S + 1
+    clock.now += MAX_IDLE_S + 1
     assert latencies.p50 is None
-    for _ in range(ENOUGH):
+    for _ in range(MIN_SAMPLES):
         latencies.add(0.01)
     assert latencies.p50 == 0.01
