@@ -20,8 +20,8 @@ from typing import IO
 
 ROOT = Path(__file__).parent.parent
 KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
-LISTEN_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 10.0
+LISTEN_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 

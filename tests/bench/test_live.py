@@ -23,7 +23,7 @@ def test_it_is_as_it_should_be(arguments: list[str], told: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -34,7 +34,7 @@ def test_the_smallest_run_measures_the_same_work_of_every_variant(tmp_path: Path
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=150,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -138,7 +138,7 @@ def test_an_import_is_followed_over_a_restart_of_the_service(make: Make, tmp_pat
     second = None
     try:
         client = make(first.wait_until_serving())
-        started = client.import_file(records(6_000))
+        started = client.import_file(records(3_000))
         moments: list[Any] = []
         with client.watch_import(started.id) as watch:
             for each in watch:
@@ -148,7 +148,7 @@ def test_an_import_is_followed_over_a_restart_of_the_service(make: Make, tmp_pat
                     assert first.wait() == 0
                     second = Process(environment)
         assert second is not None
-        assert (moments[-1].status, moments[-1].written) == ("succeeded", 6_000)
+        assert (moments[-1].status, moments[-1].written) == ("succeeded", 3_000)
         revisions = [each.revision for each in moments]
         assert revisions == sorted(set(revisions))
         assert len(client.list_ids(limit=10).ids) == 10

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-from tests.e2e.process import ROOT
+from tests.fork_server import Child, start
 
 
 def environment(**variables: Any) -> dict[str, str]:
@@ -20,18 +19,10 @@ def environment(**variables: Any) -> dict[str, str]:
 
 def run(*arguments: Any, stdin: bytes = b"", **variables: Any) -> subprocess.CompletedProcess[str]:
     """`python -m service …`, to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "service", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(**variables),
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    return subprocess.CompletedProcess(
-        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-    )
+    with started(*arguments, stdin=subprocess.PIPE, **variables) as process:
+        stdout, stderr = process.communicate(stdin.decode(), timeout=60)
+        assert process.returncode is not None
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
 @contextlib.contextmanager
@@ -41,16 +32,15 @@ def started(
     stdout: int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
     **variables: Any,
-) -> Iterator[subprocess.Popen[str]]:
+) -> Iterator[Child]:
     """The same, while it runs; what is left of it is killed at the end of the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", *map(str, arguments)],
-        cwd=ROOT,
+    process = start(
+        "service",
+        *map(str, arguments),
         env=environment(**variables),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        text=True,
     )
     with process:
         try:

@@ -6,14 +6,13 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.fork_server import start
 from tests.upstream import API_KEY, Upstream
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,11 +26,10 @@ class Process:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         coverage = {name: os.environ[name] for name in os.environ if name.startswith("COVERAGE_")}
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve"],
-            cwd=ROOT,
+        self.popen = start(
+            "service",
+            "serve",
             env=inherited | coverage | environment,
-            stdin=subprocess.DEVNULL,
             stderr=self._log,
             start_new_session=True,
         )

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
 from tests.campaigns.index import run
 
-SEQUENCES, LONGEST = 1_000, 8
+SEQUENCES, LONGEST = 150, 8  # `make campaign-index` runs thousands
 
 
-@pytest.mark.timeout(400)
 def test_an_index_answers_as_a_dictionary_does() -> None:
     done: Counter[str] = Counter()
     run(SEQUENCES, LONGEST, done)
