@@ -67,9 +67,10 @@ class Cascade(Quart):
             query_args=request.query_string.decode("latin1"),
         )
 
-    def log_exception(self, exception_info: Any) -> None:
-        if not isinstance(exception_info[1], StartupFailed):
-            super().log_exception(exception_info)
+    def log_exception(self, *arguments: Any) -> None:
+        """The exception is the last argument; since Quart 0.23 the context is the first."""
+        if not isinstance(arguments[-1][1], StartupFailed):
+            super().log_exception(*arguments)
 
 
 def create_app(
@@ -108,7 +109,7 @@ def create_app(
     limits = {records.PATH: settings.max_records_body_bytes}
     app.request_class = request_class(limits, streamed={imports.PATH})
     app.asgi_http_class = HTTPConnection
-    app.asgi_websocket_class = WebSocketRegistry(lifecycle).connection  # type: ignore[assignment]
+    WebSocketRegistry(lifecycle).install(app)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
         BODY_TIMEOUT=settings.body_timeout_s,

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any
 
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
-from quart.wrappers.request import Body
+from quart.utils import cancel_tasks, raise_task_exceptions
 
-from service.web.asgi import Message, Receive
-
-BUFFER_BYTES = 262_144
+from service.web.asgi import Receive
+from service.web.request_body import RequestBody, StreamedBody
 
 
 class ResponseAborted(Exception):
@@ -31,46 +30,35 @@ class ResponseAborted(Exception):
     """
 
 
-class StreamedBody(Body):
-    """A request body to iterate over. It can't be awaited: a full buffer would never be emptied."""
-
-    def __init__(self, expected_bytes: int | None) -> None:
-        super().__init__(expected_bytes, None)
-        self._room = asyncio.Event()
-        self._room.set()
-
-    def append(self, data: bytes) -> None:
-        super().append(data)
-        if len(self._data) >= BUFFER_BYTES:
-            self._room.clear()
-
-    async def __anext__(self) -> bytes:
-        data = await super().__anext__()
-        self._room.set()
-        return data
-
-    async def wait_for_room(self) -> None:
-        await self._room.wait()
-
-
 class HTTPConnection(ASGIHTTPConnection):
+    """Handles a request while its body arrives, and cancels it if the client disconnects."""
+
     async def __call__(self, receive: Any, send: Any) -> None:
+        request = self._create_request_from_scope(send)
+        handler = self.handle_request(request, send)
         with contextlib.suppress(ResponseAborted):
-            await super().__call__(receive, send)
+            await run_until_first_ends(handler, _receive_body(request.body, receive))
 
-    async def handle_messages(self, request: Request, receive: Any) -> None:
-        body = request.body
+
+async def run_until_first_ends(*works: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines until one of them ends, then cancel the others and wait for them."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    await cancel_tasks(pending)
+    raise_task_exceptions(done)
+
+
+async def _receive_body(body: Any, receive: Receive) -> None:
+    """Return when the client has disconnected."""
+    while True:
         if isinstance(body, StreamedBody):
-            receive = _receive_with_back_pressure(body, receive)
-        await super().handle_messages(request, receive)
-
-
-def _receive_with_back_pressure(body: StreamedBody, receive: Receive) -> Receive:
-    async def receive_next() -> Message:
-        await body.wait_for_room()
-        return await receive()
-
-    return receive_next
+            await body.wait_for_room()
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            body.set_complete()
 
 
 def request_class(max_bytes: Mapping[str, int], streamed: Collection[str]) -> type[Request]:
@@ -80,6 +68,8 @@ def request_class(max_bytes: Mapping[str, int], streamed: Collection[str]) -> ty
     """
 
     class CascadeRequest(Request):
+        body_class = RequestBody
+
         def __init__(self, *args: Any, max_content_length: int | None = None, **named: Any) -> None:
             path: str = args[2]
             limit = max_bytes.get(path, max_content_length)

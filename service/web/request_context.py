@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from random import getrandbits
+from typing import Any
 
 from quart import Quart, Response, g, request, websocket
 
@@ -20,6 +21,11 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 PROBES = {"/healthz", "/readyz"}  # logged at level DEBUG
 SWITCHING_PROTOCOLS = 101
 QUEUE_TIME_KEY = "cascade.queue_s"  # in the ASGI scope: seconds in the admission queue
+
+
+def unwrap(proxy: Any) -> Any:
+    """The object behind Quart's `request` or `websocket`, which look it up at each use."""
+    return proxy._get_current_object()
 
 
 def choose_request_id(sent: str) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from quart import Quart
+from quart import Quart, Websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart.typing import ResponseTypes
 
@@ -19,6 +20,7 @@ from service.errors import Overloaded, Unavailable
 from service.lifecycle import Lifecycle
 from service.web.asgi import RawHeaders, encode_headers, header_value
 from service.web.errors import rejection
+from service.web.http_connection import run_until_first_ends
 
 MAX_CONNECTIONS = 2_000
 RETRY_AFTER_S = 5.0
@@ -38,9 +40,10 @@ class WebSocketRegistry:
         self._open: set[WebSocketConnection] = set()
         lifecycle.when_draining(self._close_all)
 
-    def connection(self, app: Quart, scope: Any) -> WebSocketConnection:
-        """A factory to use as `Quart.asgi_websocket_class`."""
-        return WebSocketConnection(app, scope, self)
+    def install(self, app: Quart) -> None:
+        """Let Quart make its connections by this registry."""
+        app.websocket_class = BoundedWebsocket
+        app.asgi_websocket_class = partial(WebSocketConnection, registry=self)  # type: ignore[assignment]
 
     def check_capacity(self) -> None:
         """Raise `Unavailable` while draining, or `Overloaded` at the limit."""
@@ -68,10 +71,21 @@ class WebSocketRegistry:
             connection.go_away()
 
 
+class BoundedWebsocket(Websocket):
+    """Quart's WebSocket with a bounded queue of received messages."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.messages: asyncio.Queue[str | bytes] = asyncio.Queue(MAX_UNREAD_MESSAGES)
+
+    async def receive(self) -> str | bytes:
+        await self.accept()
+        return await self.messages.get()
+
+
 class WebSocketConnection(ASGIWebsocketConnection):
     def __init__(self, app: Quart, scope: Any, registry: WebSocketRegistry) -> None:
         super().__init__(app, scope)
-        self.queue = asyncio.Queue(MAX_UNREAD_MESSAGES)
         self._registry = registry
         self._handler: asyncio.Task[Any] | None = None
         self._is_going_away = False
@@ -85,7 +99,9 @@ class WebSocketConnection(ASGIWebsocketConnection):
             return
         try:
             with self._registry.registered(self):
-                await super().__call__(receive, send)
+                websocket: Any = self._create_websocket_from_scope(send)
+                handler = self.handle_websocket(websocket, send)
+                await run_until_first_ends(handler, self._receive_messages(websocket, receive))
                 await self._close(receive, send)
         finally:
             if self._handler is not None:
@@ -98,8 +114,11 @@ class WebSocketConnection(ASGIWebsocketConnection):
         if self._handler is not None:
             self._handler.cancel()
 
-    async def handle_messages(self, receive: Any) -> None:
-        await super().handle_messages(receive)
+    async def _receive_messages(self, websocket: BoundedWebsocket, receive: Any) -> None:
+        """Return when the client has disconnected."""
+        while (event := await receive())["type"] != "websocket.disconnect":
+            if event["type"] == "websocket.receive":
+                await websocket.messages.put(event.get("bytes") or event["text"])
         self._is_disconnected = True
 
     async def handle_websocket(self, websocket: Any, send: Any) -> None:

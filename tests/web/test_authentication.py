@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 from quart import Quart
-from quart.testing.connections import WebsocketDisconnectError
 
 from service.app import create_app
 from service.web.authentication import PUBLIC_ENDPOINTS
 from tests.conftest import MakeSettings, calling
 from tests.upstream import Upstream
+from tests.web.websocket_client import WebsocketDisconnectError
 
 KEY, OTHER = "a-key-of-24-characters-1", "a-key-of-24-characters-2"
 RECORD = {"_id": "a", "chunk_text": "x"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from quart import Quart, websocket
-from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
+from quart.testing.connections import WebsocketResponseError
 
 from service.access.policy import AccessPolicy
 from service.app import create_app
@@ -22,6 +22,7 @@ from tests.conftest import MakeSettings
 from tests.upstream import Hang, Upstream
 from tests.web.search.test_as_you_type import DENSE, opened, talking
 from tests.web.test_authentication import KEY, OTHER, closed_to
+from tests.web.websocket_client import WebsocketDisconnectError
 
 HELLO = json.dumps({"type": "hello", "key": KEY})
 
@@ -146,7 +147,7 @@ async def test_a_tenants_answers_are_its_own(make_settings: MakeSettings) -> Non
 def small_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float = 10.0) -> Quart:
     """An app with one WebSocket, which says what it hears."""
     app = Quart("service", static_folder=None)
-    app.asgi_websocket_class = sockets.connection  # type: ignore[assignment]
+    sockets.install(app)
     request_context.install(app, sockets.lifecycle)
     errors.install(app)
     authentication.install(app, policy, hello_s)

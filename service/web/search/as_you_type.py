@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Protocol
 
-from quart import Blueprint, g
-from quart.globals import websocket_ctx
+from quart import Blueprint, g, websocket
 
 from service.admission.controller import AdmissionController
 from service.errors import RequestError
 from service.retrieval.deadline import Deadline
+from service.web.request_context import unwrap
 from service.web.search.caching import DEFAULT_DIRECTIVES
 from service.web.search.messages import (
     PONG,
@@ -56,8 +56,8 @@ def websocket_blueprint(
 
     @blueprint.websocket(PATH)
     async def search() -> None:
-        websocket, tenant = websocket_ctx.websocket, g.get("tenant", "")
-        await SearchSession(websocket, parser, service, admission, pause_s, tenant).run()
+        connection, tenant = unwrap(websocket), g.get("tenant", "")
+        await SearchSession(connection, parser, service, admission, pause_s, tenant).run()
 
     return blueprint
 

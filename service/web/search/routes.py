@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from quart import Blueprint, Request, Response, g
-from quart.globals import request_ctx
+from quart import Blueprint, Request, Response, g, request
 from quart_schema import document_querystring, document_request, document_response
 
 from service.caching.answer_cache import payload_tag
@@ -18,6 +17,7 @@ from service.retrieval.receipt import Stopwatch
 from service.web.errors import ErrorResponse
 from service.web.openapi import documented
 from service.web.parameters import query_model
+from service.web.request_context import unwrap
 from service.web.search.caching import cache_directives, search_response
 from service.web.search.parsing import ParsedSearch, RequestParser, receive_search
 from service.web.search.rendering import answer_receipt, cached_receipt
@@ -87,7 +87,7 @@ def _view_function(view: SearchView) -> View:
     """A new function for each method, because Quart-Schema stores documentation on functions."""
 
     async def function() -> Response:
-        return await view.respond(request_ctx.request, g.get("tenant", ""))
+        return await view.respond(unwrap(request), g.get("tenant", ""))
 
     function.__doc__ = SUMMARIES[view.mode]
     document = documented(

@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import orjson
-from quart import Blueprint, Request, Response, g
-from quart.globals import request_ctx
+from quart import Blueprint, Request, Response, g, request
 from quart_schema import document_querystring, document_request, document_response
 
 from service.caching.answer_cache import AnswerSubscription
@@ -23,6 +22,7 @@ from service.retrieval.receipt import Receipt
 from service.web.errors import ErrorResponse, error_body, internal_error
 from service.web.openapi import documented
 from service.web.parameters import query_model
+from service.web.request_context import unwrap
 from service.web.responses import encode_event, event_response
 from service.web.search.caching import cache_directives
 from service.web.search.parsing import RequestParser, receive_search
@@ -95,7 +95,7 @@ def _view_function(view: StreamView) -> View:
     """A new function for each method, because Quart-Schema stores documentation on functions."""
 
     async def function() -> Response:
-        return await view.respond(request_ctx.request, g.get("tenant", ""))
+        return await view.respond(unwrap(request), g.get("tenant", ""))
 
     function.__doc__ = "Cascading retrieval as a stream of server-sent events, one for each stage."
     errors = [status for status in ERRORS if status != CursorExpired.status]

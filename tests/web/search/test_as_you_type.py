@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from quart import Quart
-from quart.testing.connections import WebsocketDisconnectError
 
 from service.app import create_app
 from service.retrieval.query import Mode
@@ -24,6 +23,7 @@ from tests.conftest import MakeSettings
 from tests.listening import check_moves
 from tests.talking import Talk
 from tests.upstream import Gate, Hang, Status, Upstream
+from tests.web.websocket_client import WebsocketDisconnectError
 
 DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
 LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
