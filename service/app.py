@@ -17,8 +17,8 @@ from werkzeug.routing import MapAdapter
 
 from service.access.policy import AccessPolicy
 from service.admission.controller import AdmissionController
-from service.backends import sources_for
-from service.backends.facade import Backend
+from service.backends import choose_backend
+from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import AnswerCache
 from service.caching.memory import MemoryStore
 from service.caching.store import CacheStore
@@ -26,7 +26,7 @@ from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
-from service.records.importing import Importing
+from service.records.import_target import ImportTarget
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
@@ -95,9 +95,11 @@ def create_app(
     )
     cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
     cursors = Cursors(store, cursors_ttl, enabled=keeps)
-    backend = Backend(sources_for(settings, open_lane), settings.upserts_at_once, store.invalidate)
+    backend = SearchBackend(
+        choose_backend(settings, open_lane), settings.upserts_at_once, store.invalidate
+    )
     admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
-    parser = RequestParser(settings, reranks_by_default=backend.reranks_unasked)
+    parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
     renderer = AnswerRenderer(settings.pinecone_text_field, backend)
     service = SearchService(backend, renderer, answers, cursors)
     policy = AccessPolicy(
@@ -141,7 +143,7 @@ def create_app(
         resources.push_async_callback(store.close)  # it hears of the last writes of the backend
         await resources.enter_async_context(backend.opened())
         resources.push_async_callback(answers.close)
-        await store.open(backend.place)
+        await store.open(backend.location)
         if background:
             await resources.enter_async_context(jobs.opened())
 
@@ -157,7 +159,7 @@ def create_app(
 
 
 def _jobs_for(
-    settings: Settings, backend: Backend, admission: AdmissionController, lifecycle: Lifecycle
+    settings: Settings, backend: SearchBackend, admission: AdmissionController, lifecycle: Lifecycle
 ) -> Jobs:
     """Imports into the records of the backend, whenever it is open."""
     timeout_s = settings.records_timeout_ms / 1000
@@ -165,7 +167,7 @@ def _jobs_for(
     return Jobs(
         Path(settings.data_dir, "imports"),
         database_url.get_secret_value() if database_url else None,
-        Importing(lambda: backend.records, settings.pinecone_text_field, timeout_s),
+        ImportTarget(lambda: backend.records, settings.pinecone_text_field, timeout_s),
         lifecycle,
         max_bytes=settings.max_import_bytes,
         batches_at_once=settings.import_batches_at_once,

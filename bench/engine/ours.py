@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from bench.engine.corpus import TOP_K, Batch, Vectors
 from bench.engine.port import Filter
+from service.backends.embedded_index import EmbeddedTextIndex
 from service.embedded.data_directory import opened_index
+from service.embedded.queries import DenseQuery
 from service.embedded.schema import Schema, TextField
 from service.embedded.views.kinds import delete_views
+from service.indexes.queries import IndexQuery
+from service.indexes.records import EncodedRecord
 from service.inference.embedder import CorpusStatistics
 from service.inference.wordllama import WordLlamaEmbedder
 
 NAME, FIELD, NAMESPACE = "records", "text", "__default__"
 POLL_S = 0.02
+TIMEOUT_S = 60.0
 SCHEMA = Schema({FIELD: TextField(embed=True, full_text=True)})
 
 
@@ -36,42 +42,46 @@ class Cascade:
     async def open(self, folder: Path) -> None:
         opening = opened_index(folder, NAME, SCHEMA, self._embedder)
         self._index = await self._exit.enter_async_context(opening)
-        engine = self._index.embedded  # what it rebuilds, it rebuilds in the background
-        while (engine.dense_rebuild_progress(), engine.lexical_rebuild_progress()) != (None, None):  # noqa: ASYNC110 - as /readyz is asked
+        self._dense = EmbeddedTextIndex("dense", self._index, FIELD)
+        self._sparse = EmbeddedTextIndex("sparse", self._index, FIELD)
+        while {self._dense.rebuild_progress(), self._sparse.rebuild_progress()} != {None}:  # noqa: ASYNC110 - as /readyz is asked
             await asyncio.sleep(POLL_S)
 
     async def load(self, batch: Batch) -> None:
         """It embeds the texts itself: its load rate has that inside."""
-        documents = [
-            {"_id": id, FIELD: text, **fields}
-            for id, text, fields in zip(batch.ids, batch.texts, batch.fields, strict=True)
-        ]
-        await self._index.documents.upsert(namespace=NAMESPACE, documents=documents)
+        records = []
+        for id, text, fields in zip(batch.ids, batch.texts, batch.fields, strict=True):
+            stored = {FIELD: text, **fields}
+            records.append(EncodedRecord(id, stored, orjson.dumps(stored)))
+        await self._dense.upsert(NAMESPACE, records, TIMEOUT_S)
 
     async def finish(self) -> None:
-        await self._index.embedded.wait_until_visible()
+        await self._index.wait_until_visible()
 
     async def search_dense(self, vector: Vectors, filter: Filter | None) -> list[str] | None:
-        clause = {"type": "dense_vector", "field": FIELD, "values": vector.tolist()}
-        return await self._search(clause, filter)
+        query = DenseQuery(FIELD, vector)
+        found = await self._index.search(NAMESPACE, query, TOP_K, _condition(filter))
+        return [document.id for document, _ in found]
 
     async def search_words(self, words: str, filter: Filter | None) -> list[str]:
-        return await self._search({"type": "text", "fields": [FIELD], "query": words}, filter)
+        return await self._search(self._sparse, words, filter)
 
     async def search_meaning(self, words: str, filter: Filter | None) -> list[str]:
-        return await self._search({"type": "embed", "field": FIELD, "query": words}, filter)
+        return await self._search(self._dense, words, filter)
 
-    async def _search(self, clause: dict[str, Any], filter: Filter | None) -> list[str]:
-        found = await self._index.documents.search(
-            namespace=NAMESPACE,
-            score_by=[clause],
-            top_k=TOP_K,
-            filter={filter[0]: {"$eq": filter[1]}} if filter else None,
-        )
-        return [match.id for match in found.matches]
+    async def _search(
+        self, index: EmbeddedTextIndex, words: str, filter: Filter | None
+    ) -> list[str]:
+        query = IndexQuery(words, TOP_K, NAMESPACE, _condition(filter), fields=())
+        response = await index.search(query, None, TIMEOUT_S)
+        return [hit.id for hit in response.hits]
 
     async def close(self) -> None:
         await self._exit.aclose()
+
+
+def _condition(filter: Filter | None) -> dict[str, Any] | None:
+    return {filter[0]: {"$eq": filter[1]}} if filter else None
 
 
 def lose_views(folder: Path) -> None:

@@ -6,18 +6,18 @@ pyroaring, wordllama) cost a process that serves Pinecone a second of start-up a
 
 from __future__ import annotations
 
-from service.backends.pinecone import PineconeSources
-from service.backends.protocol import Opened, Sources
+from service.backends.pinecone import PineconeBackend
+from service.backends.protocol import Backend, OpenBackend
 from service.indexes.pinecone import OpenLane, open_lane
 from service.settings import Settings
 
-__all__ = ["Opened", "Sources", "sources_for"]
+__all__ = ["Backend", "OpenBackend", "choose_backend"]
 
 
-def sources_for(settings: Settings, open_lane: OpenLane = open_lane) -> Sources:
-    """Pinecone where it is configured, the embedded engine otherwise."""
+def choose_backend(settings: Settings, open_lane: OpenLane = open_lane) -> Backend:
+    """Pinecone if it is configured, the embedded engine otherwise."""
     if settings.pinecone_api_key is not None:
-        return PineconeSources(settings, settings.pinecone_api_key.get_secret_value(), open_lane)
-    from service.backends.embedded import EmbeddedSources  # noqa: PLC0415 - see the module's docstring
+        return PineconeBackend(settings, settings.pinecone_api_key.get_secret_value(), open_lane)
+    from service.backends.embedded import EmbeddedBackend  # noqa: PLC0415 - see the docstring above
 
-    return EmbeddedSources(settings)
+    return EmbeddedBackend(settings)

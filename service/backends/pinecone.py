@@ -1,4 +1,4 @@
-"""Sources of the Pinecone backend: a registry of AsyncIndex pools, and a hosted reranker."""
+"""The Pinecone backend: two indexes, and a hosted reranker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from service.backends.protocol import Opened
+from service.backends.protocol import OpenBackend
 from service.errors import StartupFailed
 from service.indexes.index import Kind
 from service.indexes.pinecone import IndexSpec, OpenLane
@@ -21,10 +21,10 @@ from service.inference.pinecone_reranker import (
 from service.settings import Settings
 
 
-class PineconeSources:
-    """A registry of AsyncIndex pools, and Pinecone's hosted reranker."""
+class PineconeBackend:
+    """Indexes and reranker at Pinecone."""
 
-    reranks_unasked = True
+    reranks_by_default = True
 
     def __init__(self, settings: Settings, api_key: str, open_lane: OpenLane) -> None:
         check_model(settings.pinecone_rerank_model)
@@ -46,7 +46,7 @@ class PineconeSources:
         )
 
     @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncIterator[Opened]:
+    async def opened(self) -> AsyncIterator[OpenBackend]:
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
             try:
@@ -65,7 +65,7 @@ class PineconeSources:
             )
             await stack.enter_async_context(closing(lanes))
             reranker = PineconeReranker(settings.pinecone_rerank_model, lanes)
-            yield Opened(
+            yield OpenBackend(
                 dense := indexes["dense"],
                 sparse := indexes["sparse"],
                 reranker,

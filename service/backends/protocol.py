@@ -1,4 +1,4 @@
-"""What a search needs to have open, whoever has opened it."""
+"""The protocol of a backend, and what is open while it serves."""
 
 from __future__ import annotations
 
@@ -8,37 +8,42 @@ from typing import Protocol
 
 from service.indexes.index import Index
 from service.inference.reranker import Reranker
-from service.records.records import Show
+from service.records.records import WaitUntilVisible
 from service.retrieval.query import Highlighter
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What a search needs, open."""
+class OpenBackend:
+    """The open indexes and the reranker of a backend, and how to search them.
+
+    `location` identifies the data. `candidates` is the least number of hits that each leg of a
+    cascade requests, and `candidates_alone` that of a search with one leg, which keeps the hits
+    beyond the first page for the next ones.
+    """
 
     dense: Index
     sparse: Index
     reranker: Reranker | None
     text_field: str
-    place: str  # a name that nothing else has which can be searched
+    location: str
     lexical_weight: float = 0.5
-    candidates: int = 0  # that each leg of a cascade looks for at least
-    candidates_alone: int = 0  # and a leg by itself: what is beyond the first page is for the next
+    candidates: int = 0
+    candidates_alone: int = 0
     highlighter: Highlighter | None = None
-    show: Show | None = None  # makes searches see what was written
+    wait_until_visible: WaitUntilVisible | None = None
 
 
-class Sources(Protocol):
-    """Opens what a search needs. Whatever can be known to be wrong before that is said at once."""
+class Backend(Protocol):
+    """Opens a backend. Its constructor raises `StartupFailed` for settings that can't work."""
 
     @property
     def max_reranked(self) -> int:
-        """How many results can be reranked; 0 where there is no reranker."""
+        """The largest number of results to rerank; 0 without a reranker."""
         ...
 
     @property
-    def reranks_unasked(self) -> bool:
-        """Whether cascading retrieval reranks unless it is told not to."""
+    def reranks_by_default(self) -> bool:
+        """Whether cascading retrieval reranks if the request does not say."""
         ...
 
-    def opened(self) -> contextlib.AbstractAsyncContextManager[Opened]: ...
+    def opened(self) -> contextlib.AbstractAsyncContextManager[OpenBackend]: ...

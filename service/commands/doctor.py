@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from service.backends import sources_for
+from service.backends import choose_backend
 from service.commands.interrupt import run
 from service.commands.terminal import Style
 from service.errors import RequestError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Finding = tuple[str, str]
 """A status (`ok`, `note` or `wrong`) and a sentence."""
 
+STATS_TIMEOUT_S = 30.0
 LACK_OF_RECORDS = "it has no records yet; `python -m service load FILE` puts some in"
 
 
@@ -68,17 +69,17 @@ def _report(findings: Iterable[Finding]) -> int:
 
 async def _look_at_pinecone(settings: Settings) -> int:
     """Opening the indexes has checked hosts, names and the key; what can't be opened is raised."""
-    async with sources_for(settings).opened() as opened:
-        return _report([await _look_at(index) for index in (opened.dense, opened.sparse)])
+    async with choose_backend(settings).opened() as backend:
+        return _report([await _look_at(index) for index in (backend.dense, backend.sparse)])
 
 
 async def _look_at(index: Index) -> Finding:
     where = f"the {index.name} index at {index.host}"
     try:
-        stats = await index.pool.call(lambda client: client.describe_index_stats())
+        stats = await index.stats(STATS_TIMEOUT_S)
     except RequestError as exc:
         return "wrong", f"{where}: {exc.detail}"
-    if not stats.total_vector_count:
+    if not stats.records:
         return "note", f"{where}: {LACK_OF_RECORDS}"
     dimension = f", dimension {stats.dimension}" if stats.dimension else ""
-    return "ok", f"{where}: {stats.total_vector_count} records{dimension}"
+    return "ok", f"{where}: {stats.records} records{dimension}"

@@ -16,10 +16,10 @@ from service.commands.remote import Remote
 from service.commands.results import table
 from service.commands.terminal import Style, columns
 from service.errors import Unavailable
+from service.indexes.limits import MAX_TOP_K
 from service.ingest.progress import stopwatch
 from service.retrieval.query import Fusion, Mode, RerankMode
 from service.settings import Settings
-from service.web.search.request_schemas import MAX_TOP_K
 
 if TYPE_CHECKING:
     from service.commands.parsing import Commands

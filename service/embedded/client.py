@@ -8,8 +8,10 @@ on the same inner names of the client as `indexes/transport.py`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,10 +30,13 @@ from pinecone.models.documents.responses import SearchDocumentsResponse
 from pinecone.models.documents.score_by import DocumentScoringMethod
 from pinecone.models.response_info import ResponseInfo
 
+from service.embedded.data_directory import opened_index
 from service.embedded.errors import EngineError
 from service.embedded.index import EmbeddedIndex
 from service.embedded.pinecone_api.bodies import error_body
 from service.embedded.pinecone_api.routes import answer
+from service.embedded.schema import Schema
+from service.inference.embedder import Embedder
 from service.inference.reranker import Reranker
 
 HOST = "http://localhost"  # which nothing is ever sent to
@@ -142,6 +147,15 @@ def _without_typos(score_by: Any) -> tuple[dict[int, Any], Any]:
         else clause
         for at, clause in enumerate(score_by)
     ]
+
+
+@contextlib.asynccontextmanager
+async def opened_client(
+    data_dir: Path, name: str, schema: Schema, embedder: Embedder
+) -> AsyncIterator[EmbeddedAsyncIndex]:
+    """Own the data directory and open a client of one index in it, until the end of the block."""
+    async with opened_index(data_dir, name, schema, embedder) as index:
+        yield EmbeddedAsyncIndex(index)
 
 
 class EmbeddedAsyncIndex(AsyncIndex):

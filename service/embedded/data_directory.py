@@ -16,7 +16,6 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from service.concurrency import finish
-from service.embedded.client import EmbeddedAsyncIndex
 from service.embedded.index import EmbeddedIndex
 from service.embedded.index_metadata import IncompatibleIndex
 from service.embedded.lexical.index import CorruptIndex, IndexInUse
@@ -29,7 +28,7 @@ from service.inference.embedder import Embedder
 @contextlib.asynccontextmanager
 async def opened_index(
     data_dir: Path, name: str, schema: Schema, embedder: Embedder
-) -> AsyncIterator[EmbeddedAsyncIndex]:
+) -> AsyncIterator[EmbeddedIndex]:
     """Own the data directory and open one index in it; close both on the way out."""
     with owned(data_dir):
         index = EmbeddedIndex(data_dir / name, schema, embedder)
@@ -48,7 +47,7 @@ async def opened_index(
                 "put back a copy of it, or give another DATA_DIR"
             ) from exc
         try:
-            yield EmbeddedAsyncIndex(index)
+            yield index
         finally:
             await finish(asyncio.to_thread(index.close))  # no file may outlive the owner
 

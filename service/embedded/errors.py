@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 from service.embedded.lexical.index import CorruptIndex
 from service.embedded.views.view_set import TemporarilyUnavailable
-from service.indexes.port import PublicDetail
 
 
-class EngineError(PublicDetail):
+class EngineError(Exception):
     """An operation failed. `status` is an HTTP status; the message may be shown to the caller."""
 
     def __init__(self, status: int, message: str) -> None:

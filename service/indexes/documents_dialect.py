@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from service.indexes.dialect import (
-    NO_TIMEOUT,
+from service.indexes.dialect import NO_TIMEOUT
+from service.indexes.port import AsyncIndexPort
+from service.indexes.queries import (
     Hit,
     IndexQuery,
     IndexResponse,
     InlineRerank,
     usage_of,
+    with_match_terms,
 )
-from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import EMBEDDED_AT_ONCE, IdPage, Record, RecordPage, Selection
+from service.indexes.records import IdPage, Record, RecordPage, Selection
 
 DenseClause = Literal["embed"]
 SparseClause = Literal["sparse_embed", "text"]
@@ -28,8 +29,6 @@ class DocumentsDialect:
 
     clause: DenseClause | SparseClause
     field: str
-    supports_typos: bool = False
-    max_records: int = EMBEDDED_AT_ONCE
 
     @property
     def supports_rerank(self) -> bool:
@@ -44,7 +43,7 @@ class DocumentsDialect:
             score_by=[self._clause(query)],
             top_k=query.top_k,
             include_fields=["*"] if query.fields is None else query.fields,
-            filter=self._filter(query),
+            filter=with_match_terms(query, self.field),
             timeout=NO_TIMEOUT,
         )
         usage = response.usage
@@ -54,23 +53,13 @@ class DocumentsDialect:
         )
 
     def _clause(self, query: IndexQuery) -> dict[str, Any]:
-        clause: dict[str, Any] = {"type": self.clause, "query": query.text}
-        if query.typos and self.supports_typos:
-            clause["typos"] = True
-        return clause | (
-            {"fields": [self.field]} if self.clause == "text" else {"field": self.field}
-        )
-
-    def _filter(self, query: IndexQuery) -> Mapping[str, Any] | None:
-        if not query.match_terms:
-            return query.filter
-        terms = {self.field: {"$match_all": " ".join(query.match_terms)}}
-        return {"$and": [query.filter, terms]} if query.filter else terms
+        field = {"fields": [self.field]} if self.clause == "text" else {"field": self.field}
+        return {"type": self.clause, "query": query.text, **field}
 
     async def upsert(
-        self, index: AsyncIndexPort, namespace: str, records: Sequence[Record], timeout: float
+        self, index: AsyncIndexPort, namespace: str, documents: Sequence[Record], timeout: float
     ) -> None:
-        await index.documents.upsert(namespace=namespace, documents=records, timeout=timeout)
+        await index.documents.upsert(namespace=namespace, documents=documents, timeout=timeout)
 
     async def fetch(
         self, index: AsyncIndexPort, namespace: str, ids: Sequence[str], timeout: float

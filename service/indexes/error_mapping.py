@@ -9,7 +9,6 @@ import httpx
 from pinecone import errors as client
 
 from service import errors
-from service.indexes.port import PublicDetail
 
 MAX_RETRY_AFTER_S = 86_400.0
 
@@ -61,13 +60,6 @@ _BY_STATUS: dict[type[client.ApiError], tuple[type[errors.RequestError], str]] =
     ),
 }
 
-# For the embedded engine, whose own messages may be shown.
-_BY_ENGINE_STATUS: dict[int, type[errors.RequestError]] = {
-    400: errors.UpstreamRefused,
-    503: errors.UpstreamUnavailable,
-    507: errors.StorageFull,
-}
-
 
 def map_error(exc: Exception, name: str) -> errors.RequestError:
     """The error to raise for `exc`, which a call to `name` raised."""
@@ -91,8 +83,6 @@ def _api_error(exc: client.ApiError, name: str) -> errors.RequestError:
             f"Pinecone is limiting the rate of calls to {name}; try again in {wait:.0f} s",
             retry_after=wait,
         )
-    if isinstance(exc.__cause__, PublicDetail) and exc.status_code in _BY_ENGINE_STATUS:
-        return _BY_ENGINE_STATUS[exc.status_code](f"{name}: {exc.__cause__}")
     for kind, (ours, sentence) in _BY_STATUS.items():
         if isinstance(exc, kind):
             return ours(sentence.format(name=name))

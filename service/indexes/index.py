@@ -1,36 +1,107 @@
-"""An open index: its location, dialect, lanes and reads."""
+"""An index, as the rest of the service sees it. Each backend implements it.
+
+Above this protocol nothing depends on Pinecone's client or on the embedded engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from service.indexes.dialect import Dialect
-from service.indexes.pool import LanePool
-from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import Reads
-
-PING_TIMEOUT_S = 5.0
+from service.indexes.queries import IndexQuery, IndexResponse, InlineRerank
+from service.indexes.records import EncodedRecord, IdPage, Record, RecordPage, Selection
 
 Kind = Literal["dense", "sparse"]
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
-    """`rebuild_progress` is the completed share of a rebuild, or None while the index can answer.
+class IndexStats:
+    """The number of records in an index, and its vectors' dimension and metric if it has any."""
 
-    `name` is the logical name of the index, such as `dense`.
+    records: int
+    dimension: int | None
+    metric: str | None
+    namespaces: Mapping[str, int]
+
+
+class Index(Protocol):
+    """One open index. Its methods raise `RequestError`, at the latest after `timeout_s`.
+
+    Reads are retried inside where that helps; a write is attempted once.
     """
 
-    name: str
-    host: str
-    dialect: Dialect
-    pool: LanePool[AsyncIndexPort]
-    reads: Reads[AsyncIndexPort]
-    rebuild_progress: Callable[[], float | None] = lambda: None
+    @property
+    def name(self) -> str:
+        """The logical name: `dense` or `sparse`."""
+        ...
 
+    @property
+    def host(self) -> str:
+        """The location. Two indexes with the same host are one index."""
+        ...
 
-async def ping(index: AsyncIndexPort) -> None:
-    """Connect, and check that the index answers."""
-    await index.describe_index_stats(timeout=PING_TIMEOUT_S)
+    @property
+    def supports_rerank(self) -> bool:
+        """Whether `search` can rerank its hits."""
+        ...
+
+    @property
+    def supports_typos(self) -> bool:
+        """Whether `search` can match misspelled words."""
+        ...
+
+    @property
+    def max_records(self) -> int:
+        """The largest number of records in one `upsert`."""
+        ...
+
+    async def search(
+        self, query: IndexQuery, rerank: InlineRerank | None, timeout_s: float
+    ) -> IndexResponse: ...
+
+    async def upsert(
+        self, namespace: str, records: Sequence[EncodedRecord], timeout_s: float
+    ) -> None: ...
+
+    async def fetch(
+        self, namespace: str, ids: Sequence[str], timeout_s: float
+    ) -> Mapping[str, Record]:
+        """The records that exist, by id."""
+        ...
+
+    async def fetch_where(
+        self,
+        namespace: str,
+        filter: Mapping[str, Any],
+        limit: int,
+        cursor: str | None,
+        timeout_s: float,
+    ) -> RecordPage:
+        """A page of the records that match a filter."""
+        ...
+
+    async def list_ids(
+        self,
+        namespace: str,
+        prefix: str | None,
+        limit: int,
+        cursor: str | None,
+        timeout_s: float,
+    ) -> IdPage:
+        """A page of ids, in order."""
+        ...
+
+    async def delete(self, namespace: str, selection: Selection, timeout_s: float) -> int | None:
+        """Delete up to `MAX_IDS` ids, or by filter, or all; the count if the index reports it."""
+        ...
+
+    async def stats(self, timeout_s: float) -> IndexStats: ...
+
+    async def ping(self) -> None:
+        """Check that the index answers. The caller applies a timeout."""
+        ...
+
+    def rebuild_progress(self) -> float | None:
+        """The completed share of a rebuild, or None while the index can answer."""
+        ...

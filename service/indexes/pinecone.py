@@ -18,7 +18,8 @@ from pinecone.models.indexes.schema import StringField
 from service.errors import RequestError, StartupFailed, UpstreamKeyRejected
 from service.indexes.dialect import Dialect
 from service.indexes.documents_dialect import DocumentsDialect, SparseClause
-from service.indexes.index import Kind, ping
+from service.indexes.index import Kind
+from service.indexes.pinecone_index import ping
 from service.indexes.pool import LanePool
 from service.indexes.port import AsyncIndexPort
 from service.indexes.records_dialect import RecordsDialect

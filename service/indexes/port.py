@@ -28,10 +28,6 @@ from pinecone.models.vectors.responses import (
 from pinecone.models.vectors.search import SearchRecordsResponse
 
 
-class PublicDetail(Exception):
-    """The cause of a client exception whose message is our own, so it may be shown to callers."""
-
-
 class DocumentsPort(Protocol):
     """The documents dialect: `index.documents`."""
 

@@ -1,7 +1,6 @@
-"""Reads with a deadline: direct ones, or hedged ones behind a circuit breaker.
+"""Hedged reads with a deadline, behind a circuit breaker.
 
-Only for idempotent calls, so not for writes. `DirectReads` is for an index in this process.
-`HedgedReads` is for an upstream behind a network:
+Only for idempotent calls, so not for writes.
 
 - A circuit breaker rejects calls while the upstream is down.
 - A second attempt is made on another lane if the first one fails with a transient error, or takes
@@ -17,7 +16,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from service.errors import (
     DeadlineExceeded,
@@ -35,7 +34,6 @@ from service.indexes.pool import ClientT, Lane, LanePool
 
 ValueT = TypeVar("ValueT")
 ValueT_co = TypeVar("ValueT_co", covariant=True)
-ClientT_co = TypeVar("ClientT_co", covariant=True)
 
 EARNED_PER_CALL = 0.055  # second attempts: enough for the one call in twenty beyond the p95
 MAX_BUDGET = 10.0
@@ -53,32 +51,6 @@ class ReadResult(NamedTuple, Generic[ValueT_co]):
 
     value: ValueT_co
     tries: int
-
-
-class Reads(Protocol[ClientT_co]):
-    """A way to call an index for reading."""
-
-    async def call(
-        self, operation: Callable[[ClientT_co], Awaitable[ValueT]], timeout_s: float
-    ) -> ReadResult[ValueT]:
-        """Run `operation` within `timeout_s`; a `RequestError` has the number of attempts."""
-        ...
-
-
-class DirectReads(Generic[ClientT]):
-    """One attempt per call."""
-
-    def __init__(self, pool: LanePool[ClientT]) -> None:
-        self._pool = pool
-
-    async def call(
-        self, operation: Callable[[ClientT], Awaitable[ValueT]], timeout_s: float
-    ) -> ReadResult[ValueT]:
-        try:
-            async with asyncio.timeout(timeout_s):
-                return ReadResult(await self._pool.call(operation), 1)
-        except TimeoutError:
-            raise deadline_exceeded(self._pool.name, timeout_s) from None
 
 
 class RetryBudget:

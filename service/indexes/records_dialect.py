@@ -12,16 +12,10 @@ from urllib.parse import quote
 
 from pinecone.models.vectors.vector import Vector
 
-from service.indexes.dialect import (
-    NO_TIMEOUT,
-    Hit,
-    IndexQuery,
-    IndexResponse,
-    InlineRerank,
-    usage_of,
-)
+from service.indexes.dialect import NO_TIMEOUT
 from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import EMBEDDED_AT_ONCE, IdPage, Record, RecordPage, Selection
+from service.indexes.queries import Hit, IndexQuery, IndexResponse, InlineRerank, usage_of
+from service.indexes.records import IdPage, Record, RecordPage, Selection
 
 MAX_URL_BYTES = 6_000  # of ids; servers refuse lines of more than 8 kB altogether
 
@@ -30,8 +24,6 @@ class RecordsDialect:
     """`index.search`: the index embeds the text by the model that it was made for."""
 
     supports_rerank = True
-    supports_typos = False
-    max_records = EMBEDDED_AT_ONCE
 
     async def search(
         self, index: AsyncIndexPort, query: IndexQuery, rerank: InlineRerank | None
@@ -53,10 +45,10 @@ class RecordsDialect:
         )
 
     async def upsert(
-        self, index: AsyncIndexPort, namespace: str, records: Sequence[Record], timeout: float
+        self, index: AsyncIndexPort, namespace: str, documents: Sequence[Record], timeout: float
     ) -> None:
         await index.upsert_records(
-            records=[dict(record) for record in records], namespace=namespace, timeout=timeout
+            records=[dict(document) for document in documents], namespace=namespace, timeout=timeout
         )
 
     async def fetch(

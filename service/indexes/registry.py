@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from pinecone import AsyncPinecone
 
-from service.indexes.index import Index
 from service.indexes.pinecone import IndexSpec, OpenLane, check, open_pool, resolve
+from service.indexes.pinecone_index import PineconeIndex
 from service.indexes.pool import closing
-from service.indexes.reads import HedgedReads
 
 
 class IndexRegistry:
@@ -32,9 +31,9 @@ class IndexRegistry:
         self._lanes = lanes
         self._calls = calls
         self._open_lane = open_lane
-        self._indexes: dict[str, Index] = {}
+        self._indexes: dict[str, PineconeIndex] = {}
 
-    def __getitem__(self, name: str) -> Index:
+    def __getitem__(self, name: str) -> PineconeIndex:
         return self._indexes[name]
 
     @contextlib.asynccontextmanager
@@ -46,10 +45,10 @@ class IndexRegistry:
                 self._indexes[spec.kind] = await self._open_index(spec, stack)
             yield self
 
-    async def _open_index(self, spec: IndexSpec, stack: contextlib.AsyncExitStack) -> Index:
+    async def _open_index(self, spec: IndexSpec, stack: contextlib.AsyncExitStack) -> PineconeIndex:
         async with AsyncPinecone(self._api_key, host=self._controller_host) as control:
             host, dialect = await resolve(spec, control)
         pool = open_pool(spec, host, self._api_key, self._lanes, self._calls, self._open_lane)
         await stack.enter_async_context(closing(pool))
         await check(pool, spec, host)
-        return Index(spec.kind, host, dialect, pool, HedgedReads(pool))
+        return PineconeIndex(spec.kind, host, dialect, pool)

@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
+from service.indexes.limits import MAX_ID_LENGTH
 from service.ingest.reading import START, Spot
 
-MAX_ID = 512
 MAX_WHOLE = 2**63
 
 
@@ -144,8 +144,8 @@ def _id(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise Unfit(f"{name}: an id is a text or a whole number")
     _check_text(name, value)
-    if not 0 < len(value) <= MAX_ID:
-        raise Unfit(f"{name}: an id has 1 to {MAX_ID} characters")
+    if not 0 < len(value) <= MAX_ID_LENGTH:
+        raise Unfit(f"{name}: an id has 1 to {MAX_ID_LENGTH} characters")
     return value
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 from urllib.parse import quote
 
-from service.ingest.items import MAX_ID, Fault, Item, Rules
+from service.indexes.limits import MAX_ID_LENGTH
+from service.ingest.items import Fault, Item, Rules
 from service.ingest.passages import split
 from service.ingest.reading import NOT_UTF8
 
@@ -57,7 +58,7 @@ def id_prefix(source: str) -> str:
     """A path as part of an id: in ASCII, of bounded length, and never the same for two paths."""
     raw = os.fsencode(source)
     encoded = source if set(source) <= set(PLAIN) else quote(raw, safe=PLAIN)
-    longest = MAX_ID - NUMBER_LENGTH
+    longest = MAX_ID_LENGTH - NUMBER_LENGTH
     if len(encoded) <= longest:
         return encoded
     digest = hashlib.sha256(raw).hexdigest()[:32]

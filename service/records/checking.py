@@ -1,7 +1,7 @@
-"""Which records can be written, and what is wrong with those that can't.
+"""Validation of records before they are written, by Pinecone's rules on every backend.
 
-Knows nothing of HTTP or of an index. The rules are Pinecone's, kept on every backend, so that
-records which were taken by one are taken by the other.
+A record that one backend accepts is accepted by the other. Each valid record is encoded here, once:
+its size is limited, and the embedded engine stores exactly these bytes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import orjson
 
 from service.errors import InvalidRequest
 from service.indexes.filters import shown
-from service.indexes.writes import MAX_ID, Record, is_id
+from service.indexes.limits import MAX_FIELDS_BYTES, MAX_ID_LENGTH, is_valid_id
+from service.indexes.records import EncodedRecord
 
-MAX_FIELDS_BYTES = 40 * 1024  # of all fields of one record, its text included
+MAX_LISTED = 10  # positions of records with the same id
+MIN_INT, END_INT = -(2**63), 2**63
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A record that was not written: its place in the request, its id if it has one, and why."""
+class RecordFailure:
+    """A record that was not written: its position in the request, its id if it has one, and why."""
 
     position: int
     id: str | None
@@ -30,71 +32,74 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A record that can be written: its place in the request, and how large its JSON is."""
+class CheckedRecord:
+    """A valid record with its position in the request."""
 
     position: int
-    record: Record
-    size: int
+    record: EncodedRecord
 
     @property
     def id(self) -> str:
-        return str(self.record["_id"])
+        return self.record.id
 
 
-def check(records: Sequence[Any], text_field: str) -> tuple[list[Checked], list[Failure]]:
-    """The records that can be written, and a failure for each of the others."""
-    checked: list[Checked] = []
-    failures: list[Failure] = []
+def check(
+    records: Sequence[Any], text_field: str
+) -> tuple[list[CheckedRecord], list[RecordFailure]]:
+    """The valid records, and a failure for each of the others."""
+    checked: list[CheckedRecord] = []
+    failures: list[RecordFailure] = []
     for position, record in enumerate(records):
         try:
-            checked.append(_checked(position, record, text_field))
+            checked.append(CheckedRecord(position, _encode(record, text_field)))
         except ValueError as exc:
             failures.append(_failure(position, _id_of(record), str(exc)))
-    single = _without_duplicates(checked, failures)
-    return single, sorted(failures, key=lambda failure: failure.position)
+    unique = _without_duplicates(checked, failures)
+    return unique, sorted(failures, key=lambda failure: failure.position)
 
 
-def _checked(position: int, given: Any, text_field: str) -> Checked:
+def _encode(given: Any, text_field: str) -> EncodedRecord:
     if not isinstance(given, dict):
         raise ValueError("a record is a JSON object")  # noqa: TRY004 - a value out of a request
     id = _check_id(given)
     fields = {name: value for name, value in given.items() if name not in {"_id", "id"}}
     text = fields.get(text_field)
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{text_field}: must be there, as a text that is not empty")
+        raise ValueError(f"{text_field}: must be given, as a text that is not empty")
     for name, value in fields.items():
         _check_field(name, value)
-    size = len(orjson.dumps(fields))
-    if size > MAX_FIELDS_BYTES:
+    json = orjson.dumps(fields)
+    if len(json) > MAX_FIELDS_BYTES:
         raise ValueError(
             f"the fields of a record, its text included, have at most {MAX_FIELDS_BYTES} bytes "
-            f"as JSON, and these have {size}: cut the text into several records"
+            f"as JSON, and these have {len(json)}: cut the text into several records"
         )
-    return Checked(position, {"_id": id, **fields}, size + len(id) + 16)
+    return EncodedRecord(id, fields, json)
 
 
 def _check_id(given: dict[str, Any]) -> str:
-    """`id` stands for `_id`, as it does in Pinecone's records API; the two can't differ."""
+    """`id` is an alias of `_id`, as in Pinecone's records API; if both are given they are equal."""
     id = given.get("_id", given.get("id"))
     if "_id" in given and "id" in given and given["id"] != id:
-        raise ValueError("_id: there is an id beside it that differs; give one of the two")
+        raise ValueError("_id: differs from the id beside it; give one of the two")
     if id is None:
-        raise ValueError("_id: must be there")
-    if not isinstance(id, str) or not is_id(id):
-        raise ValueError(f"_id: must be a text of 1 to {MAX_ID} ASCII characters, without NUL")
+        raise ValueError("_id: must be given")
+    if not isinstance(id, str) or not is_valid_id(id):
+        raise ValueError(
+            f"_id: must be a text of 1 to {MAX_ID_LENGTH} ASCII characters, without NUL"
+        )
     return id
 
 
 def _check_field(name: str, value: Any) -> None:
     if not name or name.startswith("$") or name == "_score":
-        raise ValueError(f"{shown(name)}: a field's name is not empty, not _score, and without $")
+        raise ValueError(f"{shown(name)}: a field name can't be empty, be _score or start with $")
     if value is None:
         raise ValueError(f"{shown(name)}: can't be null; leave the field out")
     if isinstance(value, str | bool):
         return
     if isinstance(value, int | float):
-        if not -(2**63) <= value < 2**63:  # which NaN is not either
+        if not MIN_INT <= value < END_INT:  # also false for NaN
             raise ValueError(f"{shown(name)}: must be a finite number of at most 64 bits")
     elif not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(
@@ -103,23 +108,25 @@ def _check_field(name: str, value: Any) -> None:
         )
 
 
-def _without_duplicates(checked: Iterable[Checked], failures: list[Failure]) -> list[Checked]:
-    """Which of two records with one id is meant can't be known, so neither is written."""
-    by_id: dict[str, list[Checked]] = {}
+def _without_duplicates(
+    checked: Iterable[CheckedRecord], failures: list[RecordFailure]
+) -> list[CheckedRecord]:
+    """Reject all records that share an id: which of them is meant is unknown."""
+    by_id: dict[str, list[CheckedRecord]] = {}
     for each in checked:
         by_id.setdefault(each.id, []).append(each)
     for id, same in by_id.items():
         if len(same) > 1:
-            places = ", ".join(str(each.position) for each in same[:10])
-            sentence = f"_id: several records of this request have it ({places}, from 0)"
+            positions = ", ".join(str(each.position) for each in same[:MAX_LISTED])
+            sentence = f"_id: several records of this request have it ({positions}, from 0)"
             failures += [_failure(each.position, id, sentence) for each in same]
     return [same[0] for same in by_id.values() if len(same) == 1]
 
 
-def _failure(position: int, id: str | None, sentence: str) -> Failure:
-    return Failure(position, id, InvalidRequest.code, sentence)
+def _failure(position: int, id: str | None, sentence: str) -> RecordFailure:
+    return RecordFailure(position, id, InvalidRequest.code, sentence)
 
 
 def _id_of(given: Any) -> str | None:
     id = given.get("_id", given.get("id")) if isinstance(given, dict) else None
-    return id if isinstance(id, str) and len(id) <= MAX_ID else None
+    return id if isinstance(id, str) and len(id) <= MAX_ID_LENGTH else None

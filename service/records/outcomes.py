@@ -1,47 +1,41 @@
-"""What became of a write, in sentences for whoever asked for it.
-
-Knows the errors of each index by record; nothing of how they came about.
-"""
+"""The outcome of an upsert for the caller: failures by record, and the error of the whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from service.errors import InvalidField, InvalidRequest, RequestError
-from service.records.checking import Checked, Failure
-from service.records.sending import Errors
+from service.records.checking import CheckedRecord, RecordFailure
+from service.records.upsert import Errors
 
-MAX_FAULTS = 20
-
-
-def half_deleted(error: RequestError, outcomes: Sequence[object]) -> RequestError:
-    if all(isinstance(outcome, BaseException) for outcome in outcomes):
-        return error
-    detail = f"{error.detail}. The other index has deleted them: send this again"
-    return type(error)(detail, invalid_fields=error.invalid_fields, retry_after=error.retry_after)
+MAX_LISTED = 20
 
 
-def failure(record: Checked, told: Mapping[str, Errors]) -> Failure:
-    """What each index said of one record; that another one took it is part of it."""
-    errors = {name: each[record.position] for name, each in told.items() if record.position in each}
+def record_failure(record: CheckedRecord, errors_by_index: Mapping[str, Errors]) -> RecordFailure:
+    """The errors of one record from each index, and whether another index took it."""
+    errors = {
+        name: each[record.position]
+        for name, each in errors_by_index.items()
+        if record.position in each
+    }
     details = list(dict.fromkeys(error.detail for error in errors.values()))
-    if took := [name for name in told if name not in errors]:
-        details.append(f"{took[0]} took it, so some searches find it; send it again")
+    if took := [name for name in errors_by_index if name not in errors]:
+        details.append(f"the {took[0]} index took it, so some searches find it; send it again")
     first = next(iter(errors.values()))
-    return Failure(record.position, record.id, first.code, "; ".join(details))
+    return RecordFailure(record.position, record.id, first.code, "; ".join(details))
 
 
 def first_error(errors: Sequence[Errors]) -> RequestError | None:
     return next((error for each in errors for error in each.values()), None)
 
 
-def nothing_written(failures: Sequence[Failure], error: RequestError | None) -> RequestError:
-    """The error of the whole: the backend's where it was asked, else that nothing is valid."""
-    faults = [InvalidField((each.position,), each.detail) for each in failures[:MAX_FAULTS]]
-    if not faults:
+def nothing_written(failures: Sequence[RecordFailure], error: RequestError | None) -> RequestError:
+    """The error of an upsert that wrote no record: the index's, or that no record is valid."""
+    invalid = [InvalidField((each.position,), each.detail) for each in failures[:MAX_LISTED]]
+    if not invalid:
         return InvalidRequest("There is no record in this request")
     if error is None:
-        sentence = f"No record was written. Record {faults[0].loc[0]}: {faults[0].msg}"
-        return InvalidRequest(sentence, invalid_fields=faults)
+        sentence = f"No record was written. Record {invalid[0].loc[0]}: {invalid[0].msg}"
+        return InvalidRequest(sentence, invalid_fields=invalid)
     detail = f"No record was written. {error.detail}"
-    return type(error)(detail, invalid_fields=faults, retry_after=error.retry_after)
+    return type(error)(detail, invalid_fields=invalid, retry_after=error.retry_after)

@@ -1,16 +1,17 @@
-"""The records behind an app: write, read, list, delete and count them, in every index at once.
+"""The records of an app: write, read, list, delete and count them, in every index at once.
 
-Knows nothing of HTTP. A write that was begun is finished even if nobody waits for its end any more;
-`close` waits for those.
+A write that has started runs to its end even if its caller is cancelled; `close` waits for those.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from service.concurrency import DetachedTasks
 from service.errors import (
     DeadlineExceeded,
     InvalidField,
@@ -20,97 +21,106 @@ from service.errors import (
     Unavailable,
     UpstreamRefused,
 )
-from service.indexes.dialect import Dialect
-from service.indexes.port import AsyncIndexPort
-from service.indexes.writes import IdPage, Record, Selection
-from service.records.checking import Failure, check
-from service.records.deleting import delete
-from service.records.finishing import Finishing, Wrote
-from service.records.outcomes import failure, first_error, nothing_written
-from service.records.reading_all import ReadingAll, read
-from service.records.sending import ATTEMPTS, Target, Write
+from service.indexes.index import Index, IndexStats
+from service.indexes.records import IdPage, Record, Selection
+from service.records.checking import RecordFailure, check
+from service.records.delete import delete
+from service.records.outcomes import first_error, nothing_written, record_failure
+from service.records.scan import Scan
+from service.records.upsert import MAX_ATTEMPTS, Upsert
 from service.retrieval.deadline import Deadline
 
-Show = Callable[[], Awaitable[None]]
+logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 2.0  # for writes whose callers are gone; the drain came before
+CANCEL_GRACE_S = 0.5
+
+WaitUntilVisible = Callable[[], Awaitable[None]]
+OnWrite = Callable[[str], Awaitable[None]]
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """How many records every index took, and what became of the others."""
+class UpsertResult:
+    """The number of records that every index took, and the failures of the others."""
 
     written: int
-    failures: list[Failure]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStats:
-    """How much is in one index."""
-
-    records: int
-    dimension: int | None
-    metric: str | None
-    namespaces: Mapping[str, int]
+    failures: list[RecordFailure]
 
 
 class Records:
-    """`targets` are the indexes by where they are, each of which gets every record.
+    """The records in `indexes`, each of which holds all of them.
 
-    `show` makes searches see what was written, where the backend can be told to. `wrote` is called
-    with the namespace after everything that may have changed something in it: see `Finishing`.
+    `wait_until_visible` waits until searches see every write; None if the backend can't tell.
+    `on_write` is called with the namespace after each write, however it ended, before the caller
+    gets its result; it neither fails nor takes long.
     """
 
     def __init__(
         self,
-        targets: Sequence[Target],
+        indexes: Sequence[Index],
         text_field: str,
-        at_once: int,
-        show: Show | None,
-        wrote: Wrote,
+        max_concurrent_upserts: int,
+        wait_until_visible: WaitUntilVisible | None,
+        on_write: OnWrite,
     ) -> None:
-        self.can_show = show is not None
-        self._targets = targets
+        self.can_wait_until_visible = wait_until_visible is not None
+        self._indexes = indexes
         self._text_field = text_field
-        self._slots = asyncio.Semaphore(at_once)
-        self._show = show
-        self._writes = Finishing(wrote)
+        self._slots = asyncio.Semaphore(max_concurrent_upserts)
+        self._wait_until_visible = wait_until_visible
+        self._on_write = on_write
+        self._writes = DetachedTasks(_log_unexpected)
+        self._closed = False
+
+    @property
+    def max_batch(self) -> int:
+        """The number of records that every index takes in one call."""
+        return min(index.max_records for index in self._indexes)
 
     async def upsert(
         self, namespace: str, records: Sequence[Any], deadline: Deadline, *, visible: bool = False
-    ) -> Written:
-        """Write what can be written. Raises where not one record was."""
-        work = self._upsert(namespace, records, deadline, visible)
-        return await self._writes.to_the_end(namespace, work)
+    ) -> UpsertResult:
+        """Write the valid records. Raises an error if not one record was written."""
 
-    async def send_once(
+        async def write() -> UpsertResult:
+            result, error = await self._upsert(namespace, records, deadline)
+            if not result.written:
+                raise nothing_written(result.failures, error)
+            if visible:
+                await self._make_visible(deadline)
+            return result
+
+        return await self._run(namespace, write())
+
+    async def upsert_once(
         self, namespace: str, records: Sequence[Any], deadline: Deadline
-    ) -> tuple[Written, RequestError | None]:
-        """The same with one try, for those who know themselves when to try again.
+    ) -> tuple[UpsertResult, RequestError | None]:
+        """Write the valid records with one attempt, for a caller with a retry policy of its own.
 
-        The error is an index's, if not one record was written because of it.
+        The error is an index's, if it kept every record from being written.
         """
-        work = self._send(namespace, records, deadline, attempts=1)
-        return await self._writes.to_the_end(namespace, work)
-
-    @property
-    def most_at_once(self) -> int:
-        """How many records every index takes in one call."""
-        return min(target.dialect.max_records for target in self._targets)
+        return await self._run(
+            namespace, self._upsert(namespace, records, deadline, max_attempts=1)
+        )
 
     async def delete(
         self, namespace: str, selection: Selection, deadline: Deadline, *, visible: bool = False
     ) -> int | None:
-        """Delete from every index; how many records that were, where the backend says it."""
-        work = self._delete(namespace, selection, deadline, visible)
-        return await self._writes.to_the_end(namespace, work)
+        """Delete from every index; returns the number of records if the backend reports it."""
+
+        async def write() -> int | None:
+            count = await delete(self._indexes, namespace, selection, deadline)
+            if visible:
+                await self._make_visible(deadline)
+            return count
+
+        return await self._run(namespace, write())
 
     async def get(self, namespace: str, id: str, deadline: Deadline) -> Record:
         """One record, from the first index that has it."""
-        for target in self._targets:
-            found = await read(
-                target,
-                deadline,
-                lambda dialect, index, left: dialect.fetch(index, namespace, [id], left),
-            )
+        for index in self._indexes:
+            found = await index.fetch(namespace, [id], deadline.remaining())
             if id in found:
                 return found[id]
         raise NotFound(f"There is no record with this _id in namespace {namespace}")
@@ -119,94 +129,91 @@ class Records:
         self,
         namespace: str,
         prefix: str | None,
-        limit: int | None,
+        limit: int,
         cursor: str | None,
         deadline: Deadline,
     ) -> IdPage:
-        """A page of ids. Every index has the same ones, so one is asked."""
+        """A page of ids, from one index, as every index holds the same records."""
         try:
-            return await read(
-                self._targets[0],
-                deadline,
-                lambda dialect, index, left: dialect.list_ids(
-                    index, namespace, prefix, limit, cursor, left
-                ),
+            return await self._indexes[0].list_ids(
+                namespace, prefix, limit, cursor, deadline.remaining()
             )
         except UpstreamRefused as exc:
             if cursor is None:
                 raise
-            msg = "is not one that this list has given"
+            msg = "is not one that this list has returned"
             raise InvalidRequest(
                 f"cursor: {msg}", invalid_fields=[InvalidField(("cursor",), msg)]
             ) from exc
 
-    def read_all(
-        self, namespace: str, filter: Mapping[str, Any] | None, seconds: float
+    def scan(
+        self, namespace: str, filter: Mapping[str, Any] | None, timeout_s: float
     ) -> AsyncGenerator[Sequence[Record]]:
-        """Every record, or all that a filter selects, page by page; so long for each call.
+        """All records, or those that match a filter, page by page, from one index.
 
-        Every index has the same ones, so one is asked.
+        `timeout_s` is for each call to the index.
         """
-        return ReadingAll(self._targets[0], namespace, seconds).pages(filter)
+        return Scan(self._indexes[0], namespace, timeout_s).pages(filter)
 
     async def stats(self, deadline: Deadline) -> list[IndexStats]:
-        """What each index says of itself, in the order of the targets."""
-        asking = [read(target, deadline, _describe) for target in self._targets]
-        return list(await asyncio.gather(*asking))
+        """The statistics of each index, in the order of the indexes."""
+        return await asyncio.gather(*(index.stats(deadline.remaining()) for index in self._indexes))
 
     async def close(self) -> None:
-        """Take nothing more, and wait for what was begun; but not for ever."""
-        await self._writes.close()
+        """Reject new writes, and wait for those that have started, up to a limit."""
+        self._closed = True
+        running = await self._writes.join(CLOSE_TIMEOUT_S)
+        if running:
+            logger.error("%d writes did not end in time and were cancelled", len(running))
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=CANCEL_GRACE_S)
+
+    async def _run(self, namespace: str, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Run a write to its end, even if the caller is cancelled."""
+        if self._closed:
+            work.close()
+            raise Unavailable("The service is stopping and accepts no more writes")
+
+        async def write() -> ResultT:
+            try:
+                return await work
+            finally:
+                await self._on_write(namespace)
+
+        return await self._writes.run(write())
 
     async def _upsert(
-        self, namespace: str, records: Sequence[Any], deadline: Deadline, visible: bool
-    ) -> Written:
-        written, error = await self._send(namespace, records, deadline)
-        if not written.written:
-            raise nothing_written(written.failures, error)
-        if visible:
-            await self._make_visible(deadline)
-        return written
-
-    async def _send(
         self,
         namespace: str,
         records: Sequence[Any],
         deadline: Deadline,
-        attempts: int = ATTEMPTS,
-    ) -> tuple[Written, RequestError | None]:
+        max_attempts: int = MAX_ATTEMPTS,
+    ) -> tuple[UpsertResult, RequestError | None]:
         checked, failures = await asyncio.to_thread(check, records, self._text_field)
-        write = Write(namespace, deadline, self._slots, attempts)
-        errors = await asyncio.gather(*(write.to(target, checked) for target in self._targets))
-        told = dict(zip((target.name for target in self._targets), errors, strict=True))
+        upsert = Upsert(namespace, deadline, self._slots, max_attempts)
+        errors = await asyncio.gather(*(upsert.to(index, checked) for index in self._indexes))
+        by_index = dict(zip((index.name for index in self._indexes), errors, strict=True))
         failed = {position for each in errors for position in each}
-        failures += [failure(each, told) for each in checked if each.position in failed]
+        failures += [record_failure(each, by_index) for each in checked if each.position in failed]
         failures.sort(key=lambda failure: failure.position)
         written = len(checked) - len(failed)
-        return Written(written, failures), None if written else first_error(errors)
-
-    async def _delete(
-        self, namespace: str, selection: Selection, deadline: Deadline, visible: bool
-    ) -> int | None:
-        count = await delete(self._targets, namespace, selection, deadline)
-        if visible:
-            await self._make_visible(deadline)
-        return count
+        return UpsertResult(written, failures), None if written else first_error(errors)
 
     async def _make_visible(self, deadline: Deadline) -> None:
-        """What fails here comes after the write, which stands."""
-        if self._show is None:
+        """Wait until searches see the write. If that fails, the write stands."""
+        if self._wait_until_visible is None:
             return
         try:
             async with asyncio.timeout(deadline.remaining()):
-                await self._show()
+                await self._wait_until_visible()
         except TimeoutError:
             raise DeadlineExceeded("It is written, but searches did not see it in time") from None
         except Exception as exc:
             raise Unavailable("It is written, but searches can't see it just now") from exc
 
 
-async def _describe(_: Dialect, index: AsyncIndexPort, timeout: float) -> IndexStats:
-    stats = await index.describe_index_stats(timeout=timeout)
-    counts = {name: each.vector_count for name, each in stats.namespaces.items()}
-    return IndexStats(stats.total_vector_count, stats.dimension, stats.metric, counts)
+def _log_unexpected(error: BaseException) -> None:
+    """The caller, who may be gone, expects no other error than a `RequestError`."""
+    if not isinstance(error, RequestError):
+        logger.error("a write failed unexpectedly", exc_info=error)

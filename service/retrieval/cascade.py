@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from service.errors import DeadlineExceeded, NoLegAnswered, RequestError
-from service.indexes.dialect import Hit
+from service.indexes.queries import Hit
 from service.retrieval.deadline import Deadline
 from service.retrieval.explain import explain
 from service.retrieval.fusion import HitsByLeg, fuse

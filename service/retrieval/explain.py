@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from service.indexes.dialect import Hit
+from service.indexes.queries import Hit
 from service.retrieval.fusion import HitsByLeg
 from service.retrieval.query import Explanation, RankedPosition, RankedRecord
 

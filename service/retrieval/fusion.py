@@ -25,7 +25,7 @@ from operator import attrgetter
 from statistics import fmean
 from typing import Literal
 
-from service.indexes.dialect import Hit
+from service.indexes.queries import Hit
 from service.retrieval.query import Fusion, RankedRecord
 
 RRF_K = 10  # less than the usual 60: lists here are short (docs/decisions/0010)

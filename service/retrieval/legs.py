@@ -1,4 +1,4 @@
-"""A leg: one index, asked in its dialect, one way of looking for records."""
+"""A leg of a search: one index, queried in one way."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from service.errors import RequestError
-from service.indexes.dialect import Dialect, IndexQuery, IndexResponse, InlineRerank
-from service.indexes.port import AsyncIndexPort
-from service.indexes.reads import ReadResult, Reads
+from service.indexes.index import Index
+from service.indexes.queries import IndexQuery, IndexResponse, InlineRerank
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import ALL_FIELDS, SearchQuery
 from service.retrieval.receipt import FUSED, StageReceipt, Stopwatch, failed_stage
@@ -34,8 +33,7 @@ class Leg:
     """
 
     name: str
-    dialect: Dialect
-    reads: Reads[AsyncIndexPort]
+    index: Index
     text_field: str
     weight: float = 0.5
     candidates: int = 0
@@ -53,27 +51,25 @@ class Leg:
         """Search and report. A `RequestError` is reported too: the other leg may have an answer."""
         watch = Stopwatch()
         try:
-            answer, tries = await self._ask(query, reranker, deadline)
+            answer = await self._ask(query, reranker, deadline)
         except RequestError as exc:
             return LegReport(failed_stage(self.name, watch, exc, fallback), error=exc)
         lost = None
-        if query.rerank == "per-leg" and reranker is not None and not self.dialect.supports_rerank:
+        if query.rerank == "per-leg" and reranker is not None and not self.index.supports_rerank:
             answer, lost = await self._reranked(answer, query, reranker, deadline)
         stage = StageReceipt(
-            self.name, "ok", watch.ms, len(answer.hits), answer.usage, attempts=tries
+            self.name, "ok", watch.ms, len(answer.hits), answer.usage, attempts=answer.attempts
         )
         return LegReport(stage, answer, lost=lost)
 
     async def _ask(
         self, query: SearchQuery, reranker: TimedReranker | None, deadline: Deadline
-    ) -> ReadResult[IndexResponse]:
+    ) -> IndexResponse:
         question, inside = self._question(query), None
-        if query.rerank == "per-leg" and reranker is not None and self.dialect.supports_rerank:
+        if query.rerank == "per-leg" and reranker is not None and self.index.supports_rerank:
             question = replace(question, top_k=min(question.top_k, reranker.max_documents))
             inside = InlineRerank(reranker.model, self.text_field)
-        return await self.reads.call(
-            lambda index: self.dialect.search(index, question, inside), deadline.remaining()
-        )
+        return await self.index.search(question, inside, deadline.remaining())
 
     async def _reranked(
         self, answer: IndexResponse, query: SearchQuery, reranker: TimedReranker, deadline: Deadline

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
-from service.indexes.dialect import Hit
 from service.indexes.latency_tracker import LatencyTracker
+from service.indexes.queries import Hit
 from service.indexes.reads import deadline_exceeded
 from service.inference.reranker import Reranker, RerankResult
 from service.retrieval.deadline import Deadline

@@ -19,11 +19,11 @@ from pydantic_core import from_json
 
 from service.errors import BadRequest
 from service.indexes.filters import check_filter
+from service.indexes.limits import MAX_ID_LENGTH
 from service.settings import check_namespace
 from service.web.validation import MAX_NAME_LENGTH, StrictModel, invalid_field, validate
 
 MAX_PARAMETERS = 64
-MAX_NAMESPACE_LENGTH = 512
 NAMESPACE = "The namespace of the records. Defaults to `PINECONE_NAMESPACE`."
 INTEGER = re.compile(r"-?[0-9]{1,20}")
 DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
@@ -45,9 +45,7 @@ Filter = Annotated[dict[str, Any], AfterValidator(_check_filter)]
 
 
 class NamespaceParameters(StrictModel):
-    namespace: Namespace | None = Field(
-        None, max_length=MAX_NAMESPACE_LENGTH, description=NAMESPACE
-    )
+    namespace: Namespace | None = Field(None, max_length=MAX_ID_LENGTH, description=NAMESPACE)
 
 
 def read_parameters(model: type[ModelT], query_string: bytes) -> ModelT:

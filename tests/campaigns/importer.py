@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.data_directory import opened_index
+from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from service.ingest.target import Written
 from service.jobs.job import Plan
 from service.jobs.jobs import Jobs
@@ -43,7 +42,7 @@ async def main(folder: Path, url: str | None) -> None:
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with opened_index(folder / "engine", "records", SCHEMA, EMBEDDER) as index:
+    async with opened_client(folder / "engine", "records", SCHEMA, EMBEDDER) as index:
         jobs = Jobs(
             folder / "imports",
             url,

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.embedded.data_directory import opened_index
+from service.embedded.client import opened_client
 from service.jobs.job import Job
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
@@ -128,7 +128,7 @@ def _one_kill(
 
 async def _check(folder: Path, url: str | None, files: list[Asked], toll: Toll) -> None:
     """Let whatever is left come to its end, and compare."""
-    async with opened_index(folder / "engine", "records", SCHEMA, EMBEDDER) as index:
+    async with opened_client(folder / "engine", "records", SCHEMA, EMBEDDER) as index:
         imports = folder / "imports"
         jobs = Jobs(imports, url, Index(index), Lifecycle(), max_bytes=10**9, batches_at_once=4)
         async with jobs.opened():

@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.data_directory import opened_index
+from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from tests.campaigns.loader import SCHEMA, SPACE
 from tests.campaigns.model import EMBEDDER, WORDS
 
@@ -111,7 +110,7 @@ def _wait_for_files(folder: Path, process: subprocess.Popen[bytes]) -> None:
 
 async def check(folder: Path, toll: Toll) -> None:
     """Open what is left; what was not acknowledged is settled by what is found."""
-    async with opened_index(folder, "records", SCHEMA, EMBEDDER) as index:
+    async with opened_client(folder, "records", SCHEMA, EMBEDDER) as index:
         await index.embedded.wait_until_visible()
         assert index.embedded.store.integrity_errors() == []
         assert index.embedded.view_failures() == {}

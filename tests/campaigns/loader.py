@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.data_directory import opened_index
+from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from service.embedded.schema import Schema, TextField
 from tests.campaigns.model import EMBEDDER, WORDS
 
@@ -70,7 +69,7 @@ async def _touch(
 
 async def main(folder: Path, records: int, seed: int) -> None:
     began = time.monotonic()
-    async with opened_index(folder, "records", SCHEMA, EMBEDDER) as index:
+    async with opened_client(folder, "records", SCHEMA, EMBEDDER) as index:
         tell(f"opened {time.monotonic() - began:.3f}")
         rng = random.Random(seed)
         share = records // IN_FLIGHT

@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pinecone.errors import ApiError
 
-from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.data_directory import opened_index
+from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from tests.campaigns.model import (
     EMBEDDER,
     SPACES,
@@ -522,7 +521,7 @@ class IndexMachine(RuleBasedStateMachine):
     def _open(self) -> None:
         self.did("openings")
         self._exits = contextlib.AsyncExitStack()
-        opening = opened_index(self._data, "records", schema(self.model.metric), EMBEDDER)
+        opening = opened_client(self._data, "records", schema(self.model.metric), EMBEDDER)
         self.index: EmbeddedAsyncIndex = self._do(self._exits.enter_async_context(opening))
 
     def _close(self) -> None:

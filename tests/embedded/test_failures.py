@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from pinecone.errors import ServiceError
 
-from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.data_directory import opened_index
+from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from service.embedded.schema import Schema, TextField
 from service.errors import StartupFailed
 from tests.campaigns.model import EMBEDDER, WORDS
@@ -51,7 +50,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[EmbeddedAsyncIndex]:
-    async with opened_index(folder, "records", SCHEMA, EMBEDDER) as index:
+    async with opened_client(folder, "records", SCHEMA, EMBEDDER) as index:
         yield index
 
 

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from pinecone.errors import ApiError, ServiceError
 
-from service.embedded.client import EmbeddedAsyncIndex
-from service.embedded.data_directory import opened_index
+from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from service.embedded.schema import Schema, TextField
 from service.errors import StartupFailed
 from service.inference.wordllama import WordLlamaEmbedder
@@ -38,7 +37,7 @@ RECORDS = [
 
 @contextlib.asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[EmbeddedAsyncIndex]:
-    async with opened_index(folder, "records", SCHEMA, EMBEDDER) as index:
+    async with opened_client(folder, "records", SCHEMA, EMBEDDER) as index:
         yield index
 
 
@@ -209,7 +208,7 @@ async def test_vectors_of_another_embedder_are_not_mixed_with_ours(tmp_path: Pat
     async with opened(tmp_path):
         pass
     with pytest.raises(StartupFailed, match=r"wordllama-256.*other-256"):
-        async with opened_index(tmp_path, "records", SCHEMA, other):
+        async with opened_client(tmp_path, "records", SCHEMA, other):
             pass
 
 

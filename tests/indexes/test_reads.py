@@ -24,7 +24,6 @@ from service.indexes.reads import (
     EARNED_PER_CALL,
     INITIAL_BUDGET,
     MAX_BUDGET,
-    DirectReads,
     HedgedReads,
     RetryBudget,
 )
@@ -263,18 +262,6 @@ async def test_a_caller_with_bad_requests_does_not_shut_the_upstream_for_others(
             await reads.call(search, LONG)
     upstream.behave(None, "dense")
     await reads.call(search, LONG)
-
-
-async def test_directly_is_once(pool: LanePool[AsyncIndexPort], upstream: Upstream) -> None:
-    direct = DirectReads(pool)
-    assert (await direct.call(search, LONG)).tries == 1
-    for behaviour, error in ((Status(503), UpstreamUnavailable), (Hang(), DeadlineExceeded)):
-        upstream.calls.clear()
-        upstream.behave(behaviour, "dense")
-        for _ in range(2 * FAILURE_THRESHOLD):
-            with pytest.raises(error):
-                await direct.call(search, 0.05 if error is DeadlineExceeded else LONG)
-        assert len(upstream.searches()) == 2 * FAILURE_THRESHOLD
 
 
 def test_a_budget_saves_up_to_a_limit() -> None:

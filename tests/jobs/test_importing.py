@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.app import create_app
 from service.errors import Unavailable
-from service.records.importing import Importing
+from service.records.import_target import ImportTarget
 from tests.conftest import MakeSettings
 from tests.jobs.running import Running, ndjson, running
 from tests.upstream import Flaky, Status, Upstream
@@ -19,7 +19,7 @@ async def importing(make: MakeSettings, folder: Path) -> AsyncIterator[Running]:
     app = create_app(make())
     async with app.test_app():
         backend = app.extensions["cascade"]
-        target = Importing(lambda: backend.records, "chunk_text", 20.0)
+        target = ImportTarget(lambda: backend.records, "chunk_text", 20.0)
         async with running(folder, None, target) as here:
             yield here
 
@@ -87,7 +87,7 @@ async def test_while_the_records_are_closed_an_import_waits(folder: Path) -> Non
     def closed() -> None:
         raise Unavailable("not open")
 
-    target = Importing(closed, "chunk_text", 1.0)  # type: ignore[arg-type]
+    target = ImportTarget(closed, "chunk_text", 1.0)  # type: ignore[arg-type]
     async with running(folder, None, target) as here:
         job = await here.send(ndjson([1]))
         await here.until(job.id, lambda job: job.status == "running")

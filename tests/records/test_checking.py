@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.records.batches import split
-from service.records.checking import Checked, check
+from service.indexes.records import EncodedRecord
+from service.records.checking import CheckedRecord, check
+from service.records.upsert import cut_batches
 
 GOOD: list[dict[str, Any]] = [
     {"_id": "a", "chunk_text": "x"},
@@ -26,17 +28,17 @@ GOOD: list[dict[str, Any]] = [
 BAD: list[tuple[Any, str]] = [
     (7, "a record is a JSON object"),
     (["_id", "a"], "a record is a JSON object"),
-    ({"chunk_text": "x"}, "_id: must be there"),
-    ({"_id": None, "chunk_text": "x"}, "_id: must be there"),
+    ({"chunk_text": "x"}, "_id: must be given"),
+    ({"_id": None, "chunk_text": "x"}, "_id: must be given"),
     ({"_id": 7, "chunk_text": "x"}, "_id: must be a text of 1 to 512 ASCII"),
     ({"_id": "", "chunk_text": "x"}, "_id: must be a text of 1 to 512 ASCII"),
     ({"_id": "é", "chunk_text": "x"}, "_id: must be a text of 1 to 512 ASCII"),
     ({"_id": "a\0", "chunk_text": "x"}, "_id: must be a text of 1 to 512 ASCII"),
     ({"_id": "i" * 513, "chunk_text": "x"}, "_id: must be a text of 1 to 512 ASCII"),
-    ({"_id": "a", "id": "b", "chunk_text": "x"}, "_id: there is an id beside it that differs"),
-    ({"_id": "a"}, "chunk_text: must be there"),
-    ({"_id": "a", "chunk_text": " \n"}, "chunk_text: must be there, as a text that is not empty"),
-    ({"_id": "a", "chunk_text": ["x"]}, "chunk_text: must be there"),
+    ({"_id": "a", "id": "b", "chunk_text": "x"}, "_id: differs from the id beside it"),
+    ({"_id": "a"}, "chunk_text: must be given"),
+    ({"_id": "a", "chunk_text": " \n"}, "chunk_text: must be given, as a text that is not empty"),
+    ({"_id": "a", "chunk_text": ["x"]}, "chunk_text: must be given"),
     ({"_id": "a", "chunk_text": "x", "y": None}, "'y': can't be null"),
     ({"_id": "a", "chunk_text": "x", "y": {"z": 1}}, "'y': must be a text"),
     ({"_id": "a", "chunk_text": "x", "y": [1]}, "'y': must be a text"),
@@ -45,9 +47,9 @@ BAD: list[tuple[Any, str]] = [
     ({"_id": "a", "chunk_text": "x", "y": float("inf")}, "'y': must be a finite number"),
     ({"_id": "a", "chunk_text": "x", "y": 2**63}, "'y': must be a finite number"),
     ({"_id": "a", "chunk_text": "x", "y": 10**400}, "'y': must be a finite number"),
-    ({"_id": "a", "chunk_text": "x", "$y": 1}, "'$y': a field's name"),
-    ({"_id": "a", "chunk_text": "x", "": 1}, "'': a field's name"),
-    ({"_id": "a", "chunk_text": "x", "_score": 1}, "'_score': a field's name"),
+    ({"_id": "a", "chunk_text": "x", "$y": 1}, "'$y': a field name"),
+    ({"_id": "a", "chunk_text": "x", "": 1}, "'': a field name"),
+    ({"_id": "a", "chunk_text": "x", "_score": 1}, "'_score': a field name"),
     ({"_id": "a", "chunk_text": "x" * 41_000}, "at most 40960 bytes"),
     ({"_id": "a", "chunk_text": "é" * 21_000}, "at most 40960 bytes"),
 ]
@@ -58,8 +60,10 @@ def test_a_record_that_is_taken_keeps_its_id_and_fields(record: dict[str, Any]) 
     (checked,), failures = check([record], "chunk_text")
     assert failures == []
     assert checked.id == record.get("_id", record.get("id"))
-    assert "id" not in checked.record
-    assert {**record, "_id": checked.id, "id": None} == {**checked.record, "id": None}
+    fields = checked.record.fields
+    assert "id" not in fields
+    assert {**record, "_id": None, "id": None} == {**fields, "_id": None, "id": None}
+    assert json.loads(checked.record.json) == fields
 
 
 @pytest.mark.parametrize(("record", "hint"), BAD)
@@ -79,16 +83,18 @@ def test_of_two_records_with_one_id_neither_is_written_and_both_places_are_named
     assert all("(0, 2, from 0)" in failure.detail for failure in failures)
 
 
-@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 7), st.integers(1, 60))
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 7), st.integers(1, 200))
 def test_batches_keep_the_order_and_both_limits(
     sizes: list[int], max_records: int, max_bytes: int
 ) -> None:
-    records = [Checked(i, {"_id": str(i)}, size) for i, size in enumerate(sizes)]
-    batches = split(records, max_records, max_bytes)
+    records = [
+        CheckedRecord(i, EncodedRecord(str(i), {}, b"x" * size)) for i, size in enumerate(sizes)
+    ]
+    batches = cut_batches(records, max_records, max_bytes)
     assert [each for batch in batches for each in batch] == records
     for batch in batches:
         assert 0 < len(batch) <= max_records
-        assert len(batch) == 1 or sum(each.size for each in batch) <= max_bytes
+        assert len(batch) == 1 or sum(each.record.size for each in batch) <= max_bytes
     for batch, following in itertools.pairwise(batches):
         full = len(batch) == max_records
-        assert full or sum(each.size for each in [*batch, following[0]]) > max_bytes
+        assert full or sum(each.record.size for each in [*batch, following[0]]) > max_bytes

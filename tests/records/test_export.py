@@ -220,7 +220,7 @@ async def test_the_next_page_is_on_its_way_while_one_is_used_and_no_more_than_th
         def fetches() -> list[Call]:
             return [call for call in upstream.calls if call.path == "/vectors/fetch"]
 
-        pages = app.extensions["cascade"].records.read_all("__default__", None, 10)
+        pages = app.extensions["cascade"].records.scan("__default__", None, 10)
         async with contextlib.aclosing(pages):
             assert len(await anext(pages)) == 100
             await upstream.until(lambda: len(fetches()) >= 2)
@@ -235,7 +235,7 @@ async def test_whoever_stops_reading_ends_the_calls_that_are_on_their_way(
     app = create_app(make_settings())
     async with calling(app) as client:
         await write(client, some(1_500))
-        pages = app.extensions["cascade"].records.read_all("__default__", None, 600)
+        pages = app.extensions["cascade"].records.scan("__default__", None, 600)
         await anext(pages)
         before = len(upstream.calls)
         upstream.behave(Hang(), "dense/vectors/list", "dense/vectors/fetch")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.indexes.dialect import Hit
+from service.indexes.queries import Hit
 from service.retrieval.fusion import fuse as fuse_weighted
 from service.retrieval.query import Fusion, RankedRecord
 

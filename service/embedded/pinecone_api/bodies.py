@@ -13,17 +13,16 @@ import msgspec
 from msgspec import Meta
 
 from service.embedded.errors import EngineError
+from service.indexes.limits import MAX_IDS, MAX_PAGE, MAX_SPARSE_VALUES, MAX_TOP_K
 
 ShapeT = TypeVar("ShapeT")
 
-MAX_TOP_K, MAX_IDS, MAX_WRITTEN, PAGE = 10_000, 1_000, 1_000, 100
-MAX_SPARSE_VALUES = 2_048
 GRPC_CODES = {400: 3, 404: 5, 409: 6, 501: 12, 503: 14, 507: 8}
 GRPC_INTERNAL = 13
 
 TopK = Annotated[int, Meta(ge=1, le=MAX_TOP_K)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_TOP_K)]
-PageSize = Annotated[int, Meta(ge=1, le=PAGE)]
+PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Ids = Annotated[list[str], Meta(min_length=1, max_length=MAX_IDS)]
 Filter = dict[str, Any]
 

@@ -12,7 +12,7 @@ from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
 from service.embedded.paging import cut_page, decode_token, pagination
 from service.embedded.pinecone_api import similarity
-from service.embedded.pinecone_api.bodies import PAGE, Filter, Ids, Limit, PageSize, TopK, read
+from service.embedded.pinecone_api.bodies import Filter, Ids, Limit, PageSize, TopK, read
 from service.embedded.pinecone_api.clauses import AnyClause, parse_score_by
 from service.embedded.pinecone_api.validation import (
     check_id,
@@ -23,8 +23,8 @@ from service.embedded.pinecone_api.validation import (
 )
 from service.embedded.selection import page_where
 from service.embedded.storage.store import Document
+from service.indexes.limits import MAX_CLAUSES, MAX_PAGE
 
-MAX_CLAUSES = 100
 USAGE = {"read_units": 1}
 
 
@@ -85,7 +85,7 @@ async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, 
             space,
             request.filter,
             decode_token(request.pagination_token),
-            request.limit or PAGE,
+            request.limit or MAX_PAGE,
         )
     elif request.pagination_token is not None:
         raise ValueError("a pagination token is valid with a filter only")
@@ -110,7 +110,7 @@ async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, 
 async def list_ids(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
     request = read(body, Listing)
     space, prefix = check_namespace(namespace), check_prefix(request.prefix)
-    limit, after = request.limit or PAGE, decode_token(request.pagination_token)
+    limit, after = request.limit or MAX_PAGE, decode_token(request.pagination_token)
     ids = await index.read(lambda store: store.list_ids(space, prefix, after, limit + 1))
     page, last_id = cut_page(ids, limit)
     return {

@@ -11,14 +11,15 @@ from msgspec import Meta
 from service.embedded.filters.validation import check_selector
 from service.embedded.index import EmbeddedIndex
 from service.embedded.pending_documents import PendingDocument
-from service.embedded.pinecone_api.bodies import MAX_WRITTEN, Filter, Ids, read
+from service.embedded.pinecone_api.bodies import Filter, Ids, read
 from service.embedded.pinecone_api.document_parsing import parse_document
 from service.embedded.pinecone_api.validation import check_id, check_namespace, raw_vectors
 from service.embedded.selection import update_where
 from service.embedded.storage.store import Document
 from service.indexes.filters import shown
+from service.indexes.limits import MAX_DOCUMENTS
 
-Written = Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MAX_WRITTEN)]
+Written = Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
 
 
 class Upsert(msgspec.Struct):

@@ -10,12 +10,13 @@ import msgspec
 from service.embedded.errors import EngineError
 from service.embedded.index import EmbeddedIndex
 from service.embedded.paging import cut_page, decode_token, pagination
-from service.embedded.pinecone_api.bodies import PAGE, PageSize, read, read_parameters
+from service.embedded.pinecone_api.bodies import PageSize, read, read_parameters
 from service.embedded.pinecone_api.validation import (
     DEFAULT_NAMESPACE,
     check_namespace,
     check_prefix,
 )
+from service.indexes.limits import MAX_PAGE
 
 
 class Create(msgspec.Struct):
@@ -29,7 +30,7 @@ class Listing(msgspec.Struct, rename="camel"):
     """The parameters of /namespaces."""
 
     prefix: str | None = None
-    limit: PageSize = PAGE
+    limit: PageSize = MAX_PAGE
     pagination_token: str | None = None
 
 

@@ -23,9 +23,8 @@ from service.embedded.pinecone_api.validation import (
     select_fields,
 )
 from service.embedded.queries import IndexQuery, LexicalQuery, SemanticQuery
+from service.indexes.limits import MAX_EMBEDDED_RECORDS, MAX_RETURNED_FIELDS
 from service.inference.reranker import Reranker
-
-MAX_RECORDS, MAX_FIELDS = 96, 100
 
 
 class Inputs(msgspec.Struct):
@@ -73,7 +72,7 @@ class Search(msgspec.Struct):
     """The body of /records/namespaces/{namespace}/search."""
 
     query: Query
-    fields: Annotated[list[str], Meta(max_length=MAX_FIELDS)] | None = None
+    fields: Annotated[list[str], Meta(max_length=MAX_RETURNED_FIELDS)] | None = None
     rerank: Rerank | None = None
 
 
@@ -82,8 +81,8 @@ async def upsert(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str,
     records = [
         _record(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()
     ]
-    if not 1 <= len(records) <= MAX_RECORDS:
-        raise ValueError(f"an upsert has 1 to {MAX_RECORDS} records")
+    if not 1 <= len(records) <= MAX_EMBEDDED_RECORDS:
+        raise ValueError(f"an upsert has 1 to {MAX_EMBEDDED_RECORDS} records")
     documents = [parse_document(index, id, fields) for id, fields in records]
     await index.upsert(check_namespace(namespace), documents)
     return {}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from service.embedded.index import EmbeddedIndex
-from service.embedded.pinecone_api.bodies import MAX_TOP_K, Sparse
+from service.embedded.pinecone_api.bodies import Sparse
 from service.embedded.pinecone_api.validation import (
     check_id,
     check_sparse,
@@ -25,6 +25,7 @@ from service.embedded.pinecone_api.validation import (
 from service.embedded.queries import DenseQuery, IndexQuery, SparseQuery
 from service.embedded.storage.store import Document
 from service.embedded.vectors.sparse import unpack
+from service.indexes.limits import MAX_TOP_K
 
 MIN_WIDTH, WIDENING, MAX_WIDTH = 200, 4, MAX_TOP_K
 

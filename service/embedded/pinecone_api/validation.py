@@ -18,9 +18,8 @@ from service.embedded.schema import Schema
 from service.embedded.storage.store import Document
 from service.embedded.vectors.sparse import pack, unpack
 from service.indexes.filters import shown
+from service.indexes.limits import MAX_FIELDS_BYTES, MAX_ID_LENGTH, is_valid_name
 
-MAX_ID = 512
-MAX_FIELDS_BYTES = 40_960
 DEFAULT_NAMESPACE = "__default__"
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -28,27 +27,25 @@ MAX_FLOAT32 = float(np.finfo(np.float32).max)
 def check_namespace(given: str | None) -> str:
     """Return the namespace; the empty name stands for the default one."""
     name = given or DEFAULT_NAMESPACE
-    if not _is_plain(name):
-        raise ValueError(f"a namespace has at most {MAX_ID} ASCII characters, without NUL")
+    if not is_valid_name(name):
+        raise ValueError(f"a namespace has at most {MAX_ID_LENGTH} ASCII characters, without NUL")
     return name
 
 
 def check_id(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("an id must be a non-empty text")
-    if not _is_plain(value):
-        raise ValueError(f"the id {shown(value)} is longer than {MAX_ID} characters or not ASCII")
+    if not is_valid_name(value):
+        raise ValueError(
+            f"the id {shown(value)} is longer than {MAX_ID_LENGTH} characters or not ASCII"
+        )
     return value
 
 
 def check_prefix(value: str | None) -> str:
-    if value is not None and not _is_plain(value):
-        raise ValueError(f"a prefix has at most {MAX_ID} ASCII characters, without NUL")
+    if value is not None and not is_valid_name(value):
+        raise ValueError(f"a prefix has at most {MAX_ID_LENGTH} ASCII characters, without NUL")
     return value or ""
-
-
-def _is_plain(text: str) -> bool:
-    return len(text) <= MAX_ID and text.isascii() and "\0" not in text
 
 
 def check_fields(schema: Schema, fields: Mapping[str, Any], label: str) -> None:

@@ -12,7 +12,6 @@ from service.embedded.index import EmbeddedIndex
 from service.embedded.paging import cut_page, decode_token, pagination
 from service.embedded.pinecone_api import similarity
 from service.embedded.pinecone_api.bodies import (
-    PAGE,
     Filter,
     Ids,
     Limit,
@@ -33,6 +32,7 @@ from service.embedded.pinecone_api.validation import (
 )
 from service.embedded.selection import page_where
 from service.embedded.storage.store import Document
+from service.indexes.limits import MAX_PAGE
 
 USAGE = {"readUnits": 1}
 
@@ -62,7 +62,7 @@ class FetchWhere(msgspec.Struct, rename="camel"):
 
     filter: Filter
     namespace: str | None = None
-    limit: Limit = PAGE
+    limit: Limit = MAX_PAGE
     pagination_token: str | None = None
 
 
@@ -71,7 +71,7 @@ class Listing(msgspec.Struct, rename="camel"):
 
     namespace: str | None = None
     prefix: str | None = None
-    limit: PageSize = PAGE
+    limit: PageSize = MAX_PAGE
     pagination_token: str | None = None
 
 

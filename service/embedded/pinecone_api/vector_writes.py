@@ -11,7 +11,7 @@ from msgspec import Meta
 from service.embedded.filters.validation import check_selector
 from service.embedded.index import EmbeddedIndex
 from service.embedded.pending_documents import PendingDocument
-from service.embedded.pinecone_api.bodies import MAX_WRITTEN, Filter, Ids, read
+from service.embedded.pinecone_api.bodies import Filter, Ids, read
 from service.embedded.pinecone_api.validation import (
     check_fields,
     check_id,
@@ -23,6 +23,7 @@ from service.embedded.pinecone_api.validation import (
 )
 from service.embedded.selection import update_where
 from service.embedded.storage.store import Document
+from service.indexes.limits import MAX_DOCUMENTS
 
 
 class Item(msgspec.Struct, rename="camel"):
@@ -37,7 +38,7 @@ class Item(msgspec.Struct, rename="camel"):
 class Upsert(msgspec.Struct):
     """The body of /vectors/upsert."""
 
-    vectors: Annotated[list[Item], Meta(min_length=1, max_length=MAX_WRITTEN)]
+    vectors: Annotated[list[Item], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
     namespace: str | None = None
 
 

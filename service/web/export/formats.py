@@ -16,7 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from service.errors import StorageFull, UpstreamGarbled
-from service.indexes.writes import Record
+from service.indexes.records import Record
 from service.ingest.cells import written
 from service.web.responses import encode_records
 from service.web.validation import invalid_field

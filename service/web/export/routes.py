@@ -91,7 +91,7 @@ def export_blueprint(settings: Settings, records: Callable[[], Records]) -> Blue
             return _response(b"", namespace, options)
         convert_to_transfer(request.scope, exports)
         timeout_s = settings.records_timeout_ms / 1000
-        pages = records().read_all(namespace, parameters.filter, timeout_s)
+        pages = records().scan(namespace, parameters.filter, timeout_s)
         body = await ExportBody.start(export_chunks(pages, options))
         return _response(body, namespace, options)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from service.errors import RequestError
-from service.indexes.writes import Record
+from service.indexes.records import Record
 from service.web.export.formats import (
     Encoder,
     Format,

@@ -17,8 +17,10 @@ from quart_schema import document_querystring, document_request
 from werkzeug.routing import BaseConverter
 
 from service.access.policy import AccessPolicy
-from service.indexes.writes import MAX_PAGE, Selection
-from service.records.records import IndexStats, Records, Written
+from service.indexes.index import IndexStats
+from service.indexes.limits import MAX_PAGE
+from service.indexes.records import Selection
+from service.records.records import Records, UpsertResult
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.authentication import authorize_writes
@@ -78,7 +80,7 @@ def records_blueprint(
         return parameters.namespace or settings.pinecone_namespace
 
     def waits_for_visibility(parameters: WriteParameters) -> bool:
-        if parameters.wait and not backend.records.can_show:
+        if parameters.wait and not backend.records.can_wait_until_visible:
             raise invalid_field(
                 "wait", "is supported only by the embedded engine; leave it out with Pinecone"
             )
@@ -176,7 +178,7 @@ def _checked_id(id: str) -> str:
         raise invalid_field("_id", str(exc)) from None
 
 
-def _upsert_body(written: Written) -> dict[str, Any]:
+def _upsert_body(written: UpsertResult) -> dict[str, Any]:
     return {
         "written": written.written,
         "failed": [

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from service.indexes.filters import check_filter
-from service.indexes.writes import MAX_ID, MAX_PAGE, Selection, is_id
+from service.indexes.limits import MAX_ID_LENGTH, MAX_PAGE, is_valid_id
+from service.indexes.records import Selection
 from service.web.parameters import NamespaceParameters
 from service.web.validation import StrictModel
 
@@ -16,14 +17,14 @@ MAX_CURSOR_LENGTH = 4096
 
 
 def check_id(value: str) -> str:
-    if not is_id(value):
-        raise ValueError(f"must have 1 to {MAX_ID} ASCII characters, without NUL")
+    if not is_valid_id(value):
+        raise ValueError(f"must have 1 to {MAX_ID_LENGTH} ASCII characters, without NUL")
     return value
 
 
 def _check_prefix(value: str) -> str:
-    if value and not is_id(value):
-        raise ValueError(f"must have up to {MAX_ID} ASCII characters, without NUL")
+    if value and not is_valid_id(value):
+        raise ValueError(f"must have up to {MAX_ID_LENGTH} ASCII characters, without NUL")
     return value
 
 

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from service.indexes.limits import MAX_ID_LENGTH, MAX_TOP_K
 from service.retrieval.query import ALL_FIELDS, Fusion, RerankMode, SearchQuery
-from service.web.parameters import MAX_NAMESPACE_LENGTH, Filter, Namespace
+from service.web.parameters import Filter, Namespace
 from service.web.validation import StrictModel
 
 MAX_TEXT_LENGTH = 100_000
-MAX_TOP_K = 10_000
 MAX_DEPTH = 1_000
 MAX_FIELDS = 100
 MAX_TERMS = 32
@@ -60,7 +60,7 @@ class SearchRequest(StrictModel):
     )
     namespace: Namespace | None = Field(
         None,
-        max_length=MAX_NAMESPACE_LENGTH,
+        max_length=MAX_ID_LENGTH,
         description="The namespace to search. Defaults to `PINECONE_NAMESPACE`.",
     )
     filter: Filter | None = Field(

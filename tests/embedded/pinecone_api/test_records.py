@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pinecone.errors import ApiError, ServiceError
 
-from service.embedded.data_directory import opened_index
+from service.embedded.client import opened_client
 from service.inference.reranker import RerankResult
 from service.inference.wordllama import WordLlamaEmbedder
 from tests.embedded.pinecone_api.calls import BOTH, NS, SEVERAL_TEXTS, SPARSE, WORDS, opened
@@ -175,7 +175,7 @@ async def test_what_the_records_dialect_can_not_do_is_told(tmp_path: Path) -> No
 
 
 async def test_the_embedder_that_comes_with_it_finds_what_shares_no_word(tmp_path: Path) -> None:
-    async with opened_index(tmp_path, "records", BOTH, WordLlamaEmbedder()) as index:
+    async with opened_client(tmp_path, "records", BOTH, WordLlamaEmbedder()) as index:
         await index.upsert_records(
             namespace=NS,
             records=[

@@ -15,7 +15,7 @@ from tests.conftest import calling
 async def test_readyz_says_how_far_it_is_and_the_other_leg_answers(tmp_path: Path) -> None:
     app = create_app(load_settings(data_dir=str(tmp_path), load_samples=True))
     async with calling(app) as client:
-        index = app.extensions["cascade"]._opened.dense.pool._lanes[0].client.embedded
+        index = app.extensions["cascade"]._open.dense._index
         follower: Follower = index._view_set[index.dense["chunk_text"]]
         follower.rebuilding = 0.45
         try:

@@ -14,8 +14,8 @@ import pytest
 from quart import Quart
 
 from service.app import create_app
-from service.backends import Opened, Sources, sources_for
-from service.backends.facade import Backend
+from service.backends import Backend, OpenBackend, choose_backend
+from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import AnswerCache
 from service.caching.memory import MemoryStore
 from service.lifecycle import Lifecycle
@@ -110,28 +110,28 @@ def words(query: str, text: str) -> list[tuple[int, int]]:
 
 
 class Highlighting:
-    """Sources of an app, opened with something that finds words."""
+    """A backend with a highlighter."""
 
-    def __init__(self, sources: Sources) -> None:
-        self.max_reranked = sources.max_reranked
-        self.reranks_unasked = sources.reranks_unasked
-        self._sources = sources
+    def __init__(self, backend: Backend) -> None:
+        self.max_reranked = backend.max_reranked
+        self.reranks_by_default = backend.reranks_by_default
+        self._backend = backend
 
     @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncIterator[Opened]:
-        async with self._sources.opened() as opened:
+    async def opened(self) -> AsyncIterator[OpenBackend]:
+        async with self._backend.opened() as opened:
             yield replace(opened, highlighter=words)
 
 
 def create_highlighting(settings: Settings) -> Quart:
-    """The searches of an app over such sources."""
+    """An app with the searches of such a backend."""
     answers: AnswerCache[StageEvent, Receipt] = AnswerCache(store := MemoryStore(2**20, 0), 0)
-    backend = Backend(Highlighting(sources_for(settings)), 1, store.invalidate)
+    backend = SearchBackend(Highlighting(choose_backend(settings)), 1, store.invalidate)
     app = Quart("service", static_folder=None)
     request_context.install(app, Lifecycle())
     errors.install(app)
     cursors = Cursors(store, 60, enabled=True)
-    parser = RequestParser(settings, reranks_by_default=backend.reranks_unasked)
+    parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
     renderer = AnswerRenderer(settings.pinecone_text_field, backend)
     service = SearchService(backend, renderer, answers, cursors)
     app.register_blueprint(search_blueprint(parser, service))
