@@ -59,14 +59,14 @@ class Faraway:
 
     def until_asked(self, times: int) -> None:
         with self._came:
-            assert self._came.wait_for(lambda: len(self.asked) >= times, 20)
+            assert self._came.wait_for(lambda: len(self.asked) >= times, 60)
 
     def answer(self, path: str, key: str, body: Any) -> tuple[int, Any, dict[str, str]]:
         parts = urlsplit(path)
         with self._came:
             self.asked.append((parts.path, parse_qs(parts.query), body))
             self._came.notify_all()
-        self.held.wait(20)
+        self.held.wait(100)
         with self._lock:
             scripted = self._script.pop(0) if self._script else Scripted(200)
             if self._key and key != f"Bearer {self._key}":

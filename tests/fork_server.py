@@ -147,7 +147,7 @@ class ForkServer:
 
     def stop(self) -> None:
         self._requests.close()
-        self._process.wait(20)
+        self._process.wait(60)
 
     def start(
         self,

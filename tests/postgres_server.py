@@ -85,7 +85,7 @@ class PostgresServer:
         """At once, as far as those can tell who are connected."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=60)
             self._process = None
 
 

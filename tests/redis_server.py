@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tests.services import installed
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class RedisServer:
@@ -42,7 +42,7 @@ class RedisServer:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.communicate(timeout=10)
+            self._process.communicate(timeout=60)
             self._process = None
 
     def stop_in_its_tracks(self) -> None:

@@ -37,7 +37,7 @@ from tests.upstream.behaviour import Usual
 ROOT = Path(__file__).parent.parent.parent
 SETTINGS = {"MAX_IN_FLIGHT": 16, "MAX_WAITING": 24, "LOG_LEVEL": "ERROR", "PORT": 0}
 LANES, CALLS, POOLS = 2, 8, 3
-SETTLED_S = 30.0
+SETTLED_S = 60.0
 HEALTHY = 100
 
 
@@ -91,7 +91,7 @@ def serving(settings: dict[str, Any]) -> Iterator[Service]:
             yield Service(popen)
             assert popen.stdin
             popen.stdin.close()
-            assert popen.wait(30) == 0, "it did not end in order"
+            assert popen.wait(60) == 0, "it did not end in order"
         finally:
             popen.kill()
 
@@ -126,7 +126,7 @@ async def campaign(service: Service, requests: int, seed: int, upstream: Upstrea
 async def healthy(service: Service) -> None:
     """A hundred requests, all of which are answered."""
     limits = httpx.Limits(max_connections=8)
-    async with httpx.AsyncClient(base_url=service.address, limits=limits, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=service.address, limits=limits, timeout=60) as client:
         asked = [
             client.get("/api/cascading-retrieval", params={"text_query": f"the cat {number}"})
             for number in range(HEALTHY)

@@ -58,7 +58,7 @@ async def serving(upstream: Upstream, port: int) -> AsyncIterator[aiohttp.Client
                 yield client
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 async def _until_ready(client: aiohttp.ClientSession) -> None:

@@ -7,6 +7,7 @@ its job.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.embedded.client import EmbeddedAsyncIndex, opened_client
+from service.errors import JobsUnavailable
 from service.ingest.target import Written
 from service.jobs.job import Plan
 from service.jobs.jobs import Jobs
@@ -38,6 +40,14 @@ class Index:
         return Written(len(records))
 
 
+async def until_open(jobs: Jobs) -> None:
+    """Wait for the database, which is opened in the background."""
+    while True:
+        with contextlib.suppress(JobsUnavailable):
+            await jobs.list(1, None)
+            return
+
+
 async def main(folder: Path, url: str | None) -> None:
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
@@ -52,6 +62,7 @@ async def main(folder: Path, url: str | None) -> None:
             batches_at_once=4,
         )
         async with jobs.opened():
+            await until_open(jobs)
             tell("ready")
             while line := (await lines.readline()).decode().strip():
                 data = await asyncio.to_thread(Path(line).read_bytes)

@@ -79,7 +79,7 @@ class FarEnd:
 
     def until_asked(self, times: int) -> None:
         with self._came:
-            assert self._came.wait_for(lambda: len(self.requests) >= times, 20)
+            assert self._came.wait_for(lambda: len(self.requests) >= times, 60)
 
     def serve(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -101,7 +101,7 @@ class FarEnd:
                 reply = self.replies.pop(0)
                 connection.sendall(reply.data)
                 if reply.after == "hold":
-                    self.over.wait(20)
+                    self.over.wait(100)
                 if reply.after == "linger":
                     connection.shutdown(socket.SHUT_WR)
                     while incoming.read(65_536):

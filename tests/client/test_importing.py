@@ -96,7 +96,7 @@ def test_records_leave_while_others_are_still_made(make: Make) -> None:
 
         def made() -> Iterator[dict[str, Any]]:
             yield from records(4_000)
-            assert end.heard_of.wait(10)
+            assert end.heard_of.wait(60)
             yield from records(5_000)
 
         assert make(end.url).import_file(made(), namespace="n", flatten=True).status == "queued"

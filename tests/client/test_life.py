@@ -29,7 +29,7 @@ print(create_app.__name__)
 
 def test_it_is_imported_without_the_service() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=60, check=True
     )
     assert (done.stdout, done.stderr) == ("[]\ncreate_app\n", "")
 

@@ -56,7 +56,7 @@ async def _client(address: str, load: Load, keep_alive: bool) -> None:
     async with httpx.AsyncClient(base_url=address, limits=limits, headers=headers) as client:
         while not load.stopped.is_set():
             try:
-                response = await client.get(PATH, timeout=30)
+                response = await client.get(PATH, timeout=60)
                 load.count(str(response.status_code))
             except httpx.ConnectError:
                 load.count("refused")  # it was told so, and lost nothing

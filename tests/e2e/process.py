@@ -46,7 +46,7 @@ class Process:
     def _log_from_the_start(self) -> Iterator[str]:
         yield os.pread(self._log.fileno(), 10_000_000, 0).decode()
 
-    def wait_until_serving(self, seconds: float = 30) -> str:
+    def wait_until_serving(self, seconds: float = 60) -> str:
         """The address that it serves on."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -65,14 +65,14 @@ class Process:
     def signal_group(self, number: signal.Signals) -> None:
         os.killpg(self.pid, number)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 60) -> int:
         return self.popen.wait(seconds)
 
     def stop(self) -> None:
         """End whatever is left of the group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self.popen.wait(10)
+        self.popen.wait(60)
         self._log.close()
 
 

@@ -17,7 +17,7 @@ TARGET = "/api/semantic-search?text_query=cat"
 def connected(url: str, *headers: str, target: str = TARGET) -> socket.socket:
     """A connection over which the search is asked for."""
     parts = urlsplit(url)
-    connection = socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20)
+    connection = socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=60)
     lines = [f"GET {target} HTTP/1.1", f"Host: {parts.netloc}", *headers, "", ""]
     connection.sendall("\r\n".join(lines).encode())
     return connection

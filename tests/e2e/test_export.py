@@ -37,7 +37,7 @@ class Reader:
 
     def __init__(self, address: str, more: str = "") -> None:
         url = urlsplit(address)
-        self._wire = socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=20)
+        self._wire = socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60)
         self._wire.sendall(f"GET {PATH} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
         self.got = b""
 
@@ -73,7 +73,7 @@ def curl(address: str) -> subprocess.CompletedProcess[bytes]:
     if program is None:
         pytest.skip("curl is not installed")
     command = [program, "--silent", "--noproxy", "*", "--max-time", "20", address + PATH]
-    return subprocess.run(command, capture_output=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, check=False, timeout=60)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_to_http_1_0_where_a_body_ends_with_its_connection_the_connection_is_res
     """Proxies speak it: nginx does, unless it is told otherwise."""
     process, address, again = failing
     url = urlsplit(address)
-    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=20) as wire:
+    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60) as wire:
         wire.sendall(f"GET {PATH} HTTP/1.0\r\nHost: h\r\n\r\n".encode())
         with pytest.raises(ConnectionResetError):
             b"".join(iter(lambda: wire.recv(65536), b""))

@@ -28,7 +28,7 @@ def address() -> Iterator[str]:
 def exchange(address: str, raw: bytes) -> bytes:
     """Send bytes, and read until the other side closes, as it is asked to or by itself."""
     url = urlsplit(address)
-    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=10) as wire:
+    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60) as wire:
         wire.sendall(raw)
         return b"".join(iter(lambda: wire.recv(65536), b""))
 
@@ -138,7 +138,7 @@ def descriptors(process: Process) -> int:
 
 def until_closed(process: Process, descriptors_before: int) -> None:
     """The other side's close is seen at once, ours when it is done."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while descriptors(process) > descriptors_before:
         assert time.monotonic() < end, "connections are left open"
         time.sleep(0.02)

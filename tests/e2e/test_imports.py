@@ -19,7 +19,7 @@ import pytest
 from tests.e2e.process import Process, serving, serving_offline
 from tests.upstream import Upstream
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 NDJSON = {"Content-Type": "application/x-ndjson"}
 MEGABYTE = 1_000_000
 

@@ -72,7 +72,7 @@ def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path) -> None:
                 if state.exists():
                     position = json.loads(state.read_text())["position"]
             process.send_signal(signal.SIGKILL)
-            assert process.wait(20) == -signal.SIGKILL, "it was quicker than the test"
+            assert process.wait(60) == -signal.SIGKILL, "it was quicker than the test"
     done = run(*arguments, DATA_DIR=tmp_path / "var")
     assert done.returncode == 0, done.stderr
     loaded, before = re.findall(r"loaded ([\d,]+) records .* after ([\d,]+) before", done.stdout)[0]
@@ -94,7 +94,7 @@ def test_a_signal_ends_it_in_order_and_resume_goes_on(
             service.until_asked(4)
             process.send_signal(number)
             service.held.set()
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=60)
         assert process.returncode == status
         assert re.fullmatch(r"loaded 40 records in .*, interrupted; --resume goes on\n", out)
         assert err == ""
@@ -114,7 +114,7 @@ def test_a_signal_ends_it_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
             process.stdin.flush()
             service.until_asked(1)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 143
+            assert process.wait(60) == 143
             assert process.stdout
             assert process.stdout.read().startswith("loaded 1 record in")
 
@@ -131,7 +131,7 @@ def test_on_a_terminal_a_line_is_redrawn_and_wiped_at_the_end(tmp_path: Path) ->
             while b"0 records" not in shown:
                 shown += os.read(leader, 4096)
             service.held.set()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
     shown += os.read(leader, 65536)
     os.close(leader)
     assert b"[####################] 100%  0 records  0/s" in shown

@@ -25,7 +25,7 @@ def test_emphasis_is_for_terminals_that_want_it(no_color: str) -> None:
             TERM="xterm",
         ) as process:
             os.close(follower)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
     shown = os.read(leader, 65536)
     os.close(leader)
     assert b"one" in shown
@@ -39,4 +39,4 @@ def test_whoever_reads_only_the_first_line_is_no_trouble() -> None:
         process.stdout.close()
         assert process.stderr
         assert process.stderr.read() == ""
-        assert process.wait(20) == 141
+        assert process.wait(60) == 141

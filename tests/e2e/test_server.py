@@ -77,13 +77,13 @@ async def test_who_has_connected_but_was_not_accepted_at_the_stop_is_served(
 
 
 async def test_a_request_that_never_ends_does_not_keep_the_process(upstream: Upstream) -> None:
-    with serving(upstream, DRAIN_TIMEOUT_S=1.5) as (process, address):
+    with serving(upstream, DRAIN_TIMEOUT_S=1.5, SEARCH_TIMEOUT_MS=25_000) as (process, address):
         upstream.behave(Hang(), "dense")
         async with httpx.AsyncClient(base_url=address) as client:
-            asked = asyncio.create_task(client.get(PATH, timeout=30))
+            asked = asyncio.create_task(client.get(PATH, timeout=60))
             await upstream.until(lambda: bool(upstream.searches()))
             process.popen.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(process.wait, 8) == 0
+            assert await asyncio.to_thread(process.wait, 15) == 0
             answer = await asked
             assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
 
@@ -93,7 +93,7 @@ async def test_an_idle_connection_does_not_keep_the_process(upstream: Upstream) 
         async with httpx.AsyncClient(base_url=address) as client:
             await client.get("/healthz")
             process.popen.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(process.wait, 8) == 0
+            assert await asyncio.to_thread(process.wait, 15) == 0
 
 
 async def test_a_stop_while_it_starts_is_a_stop(upstream: Upstream) -> None:
@@ -102,7 +102,7 @@ async def test_a_stop_while_it_starts_is_a_stop(upstream: Upstream) -> None:
     try:
         await upstream.until(lambda: bool(upstream.calls))
         process.popen.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 8) == 0
+        assert await asyncio.to_thread(process.wait, 15) == 0
         assert process.log() == ""
     finally:
         process.stop()

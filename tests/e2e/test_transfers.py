@@ -56,7 +56,7 @@ class Wire:
         self._writer.write(data)
 
     async def until(self, end: bytes) -> bytes:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self._reader.readuntil(end)
 
 
@@ -68,7 +68,7 @@ def uploading(media_type: str, length: int) -> str:
 
 async def eventually_let_in(where: str, method: str, path: str, content: bytes = b"") -> int:
     """The status, once there is a place."""
-    async with asyncio.timeout(20), httpx.AsyncClient(base_url=where) as client:
+    async with asyncio.timeout(60), httpx.AsyncClient(base_url=where) as client:
         while True:
             answer = await client.request(
                 method, path, content=content, headers={"Content-Type": NDJSON}
@@ -117,7 +117,7 @@ def blocking_upload(where: str, more: str) -> bytes:
     url = urlsplit(where)
     body = LINE * 500_000  # more than the kernel takes for somebody who does not listen
     head = f"{uploading(NDJSON, len(body))}Host: 127.0.0.1\r\nConnection: close\r\n{more}\r\n"
-    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=20) as wire:
+    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60) as wire:
         wire.sendall(head.encode())
         wire.sendall(body)
         return b"".join(iter(lambda: wire.recv(65_536), b""))
@@ -126,7 +126,7 @@ def blocking_upload(where: str, more: str) -> bytes:
 async def until_full(where: str) -> None:
     """Until an upload that was begun has its place."""
     headers = {"Content-Type": NDJSON}
-    async with asyncio.timeout(20), httpx.AsyncClient(base_url=where, headers=headers) as client:
+    async with asyncio.timeout(60), httpx.AsyncClient(base_url=where, headers=headers) as client:
         while (await client.post("/api/imports")).status_code != 503:
             pass
 

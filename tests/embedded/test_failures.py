@@ -32,7 +32,7 @@ def tool(name: str, *arguments: str) -> str:
     path = shutil.which(name)
     if path is None:
         return f"there is no {name}"
-    done = subprocess.run([path, *arguments], capture_output=True, check=False, timeout=10)
+    done = subprocess.run([path, *arguments], capture_output=True, check=False, timeout=60)
     return done.stderr.decode().strip() or str(done.returncode) if done.returncode else ""
 
 
@@ -201,13 +201,13 @@ async def test_a_second_process_is_told_of_the_first_and_the_first_is_not_distur
     arguments = [sys.executable, "-c", program, str(tmp_path)]
     async with opened(tmp_path) as index:
         second = await asyncio.to_thread(
-            subprocess.run, arguments, cwd=ROOT, capture_output=True, check=False, timeout=30
+            subprocess.run, arguments, cwd=ROOT, capture_output=True, check=False, timeout=60
         )
         assert second.returncode
         assert f"belongs to process {os.getpid()}" in second.stderr.decode()
         await index.documents.upsert(namespace=SPACE, documents=[document(1)])
     third = await asyncio.to_thread(
-        subprocess.run, arguments, cwd=ROOT, capture_output=True, check=False, timeout=30
+        subprocess.run, arguments, cwd=ROOT, capture_output=True, check=False, timeout=60
     )
     assert third.returncode == 0
 

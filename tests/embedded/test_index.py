@@ -52,7 +52,7 @@ async def search(index: EmbeddedAsyncIndex, clause: str, query: str, **more: Any
 
 async def words_find(index: EmbeddedAsyncIndex, query: str, expected: list[str]) -> None:
     """Words find a write soon; wait for it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while sorted(await search(index, "text", query)) != sorted(expected):
             await asyncio.sleep(0.02)
 

@@ -127,7 +127,7 @@ async def test_ten_thousand_cancelled_calls_leave_the_pool_whole(upstream: Upstr
 
     upstream.behave(None, "dense")
     assert pool.in_flight == 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answers = await asyncio.gather(*(pool.call(search) for _ in range(8)))
     assert len(answers) == 8
     await pool.close()

@@ -218,7 +218,7 @@ async def test_it_is_found_when_it_is_back(
         with pytest.raises(RequestError):
             await reads.call(search, LONG)
     upstream.behave(None, "dense")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await reads.call(search, LONG)

@@ -44,7 +44,7 @@ class Told:
         self.load = Load(target, "", report=lambda f: self.faults.append(str(f)), **options)
 
     async def run(self, items: Sequence[Item], size: int = 10, skip: int = 0) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.load.run(batches(items, size, skip))
 
 

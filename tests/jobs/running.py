@@ -14,7 +14,7 @@ from service.jobs.job import Job, Plan
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def plan(format: str = "ndjson", **options: Any) -> Plan:

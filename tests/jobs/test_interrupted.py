@@ -38,7 +38,7 @@ async def test_what_was_stopped_is_gone_on_with(
         async with running(folder, url, shelf) as here:
             if not id:
                 id = (await here.send(gzip.compress(data) if packed else data, format=format)).id
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not any(str(place) in ids for ids in shelf.calls):
                     await asyncio.sleep(0.005)
             here.lifecycle.drain()

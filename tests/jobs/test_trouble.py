@@ -26,7 +26,7 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 async def eventually_sent(here: Running, data: bytes) -> str:
     """As soon as the database is back."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return (await here.send(data)).id
@@ -68,7 +68,7 @@ async def test_a_database_that_goes_away_in_mid_import_loses_nothing(
         with pytest.raises(JobsUnavailable):
             await here.jobs.cancel(job.id)
         held.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(shelf.records) < 1_000:
                 await asyncio.sleep(0.01)
         assert left(folder) == [f"{job.id}.spool"]

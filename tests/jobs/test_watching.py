@@ -49,7 +49,7 @@ async def shown() -> AsyncIterator[Shown]:
 
 async def revisions(shown: Shown, after: int | None, most: int = 1_000) -> list[int]:
     got: list[int] = []
-    async with asyncio.timeout(20), shown.watching.watch(FIRST.id, after) as moments:
+    async with asyncio.timeout(60), shown.watching.watch(FIRST.id, after) as moments:
         async for job in moments:
             got.append(job.revision)
             if len(got) == most:
@@ -143,7 +143,7 @@ async def test_every_watch_ends_when_the_service_stops(folder: Path) -> None:
         watching = asyncio.create_task(watch())
         await begun.wait()
         here.lifecycle.drain()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await watching
         held.set()
     assert "succeeded" not in seen
@@ -157,7 +157,7 @@ async def test_no_revision_is_left_out_not_even_one_that_is_being_saved_at_the_e
     got: list[int] = []
     async with running(folder, None, shelf) as here:
         job = await here.send(ndjson(range(30)))
-        async with asyncio.timeout(30), here.jobs.watch(job.id, 0) as moments:
+        async with asyncio.timeout(60), here.jobs.watch(job.id, 0) as moments:
             async for job in moments:
                 got.append(job.revision)
                 if job.written == 10:  # the first batch of three

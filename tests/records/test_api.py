@@ -157,7 +157,7 @@ async def test_namespaces_are_apart(api: httpx.AsyncClient) -> None:
     fault(await api.get("/api/records/r000"), 404, "not_found")
     assert (await api.get("/api/records/r000?namespace=two")).status_code == 200
     await api.request("DELETE", "/api/records?namespace=two", json={"all": True})
-    async with asyncio.timeout(10):  # the embedded engine, too, counts a moment later
+    async with asyncio.timeout(60):  # the embedded engine, too, counts a moment later
         while (stats := await counted(api)) != {"dense": (2, 2, 0), "sparse": (2, 2, 0)}:
             assert stats.keys() == {"dense", "sparse"}
 

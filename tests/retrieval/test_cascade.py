@@ -80,7 +80,7 @@ async def test_without_reranking_the_order_is_the_fused_one(
 
 async def test_both_legs_are_under_way_at_the_same_time(client: Client, upstream: Upstream) -> None:
     """Each waits for the other to have arrived: one after the other would never end."""
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=60)
 
     class Meet:
         async def answer(self, writer: Any, usual: Any) -> None:

@@ -151,5 +151,5 @@ class Gate:
     opened: threading.Event = field(default_factory=threading.Event)
 
     async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
-        await asyncio.to_thread(self.opened.wait, 20)
+        await asyncio.to_thread(self.opened.wait, 100)
         writer.write(usual())

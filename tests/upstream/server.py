@@ -57,7 +57,7 @@ class Upstream:
 
     def _wait_for(self, condition: Callable[[], bool]) -> bool:
         with self._happened:
-            return self._happened.wait_for(condition, 20)
+            return self._happened.wait_for(condition, 60)
 
     def _notify(self) -> None:
         with self._happened:

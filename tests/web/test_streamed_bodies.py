@@ -60,7 +60,7 @@ async def test_a_body_that_trickles_is_given_up_though_it_never_stops() -> None:
     sending = asyncio.create_task(trickling())
     assert await anext(client.pieces) == b"x"
     assert await anext(client.pieces) == b"x"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(
             BodyTimeout, match=r"less than 1000 bytes per second for 0\.4 s or more"
         ):
@@ -76,6 +76,6 @@ async def the_rest(client: Client) -> None:
 async def test_a_body_that_stops_is_given_up() -> None:
     client = Client()
     await client.sends(b"x" * 100 * MIN_BYTES_PER_S)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(BodyTimeout):
             await anext(client.pieces)

@@ -162,7 +162,7 @@ async def test_writes_that_arrive_together_share_a_commit_and_each_knows_its_own
         commits += 1
         if commits == 1:
             held.set()
-            assert holding.wait(10)
+            assert holding.wait(60)
 
     store = Store(tmp_path / "records.db", committed)
     first = asyncio.ensure_future(store.write([put("first")]))
@@ -357,7 +357,7 @@ async def test_no_file_and_no_thread_is_left(tmp_path: Path, reason: str) -> Non
     if reason == "closed":
         with opened(tmp_path) as store, ThreadPoolExecutor(16) as pool:
             await store.write([put("a")])
-            together = threading.Barrier(16, timeout=10)
+            together = threading.Barrier(16, timeout=60)
 
             def read(_: int) -> list[Document]:
                 together.wait()

@@ -39,7 +39,7 @@ def test_who_loops_over_it_lets_the_others_in_between() -> None:
         while not done.is_set() and len(order) < 5000:
             with turns:
                 order.append("loop")
-                asking.wait(10)
+                asking.wait(60)
 
     def ask() -> None:
         for _ in range(20):

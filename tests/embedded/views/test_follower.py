@@ -15,7 +15,7 @@ from service.embedded.storage.operations import ClearNamespace, Delete, Put, Tri
 from service.embedded.storage.store import Document, Store
 from service.embedded.views.follower import Follower
 
-LONG = 20.0  # seconds after which something has gone wrong
+LONG = 60.0  # seconds after which something has gone wrong
 
 
 class Saved:

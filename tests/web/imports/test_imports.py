@@ -20,7 +20,7 @@ from tests.conftest import calling
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 LINES = b'{"_id": "a", "chunk_text": "first"}\n{"_id": "b", "chunk_text": "second", "n": 2}\n'
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def upload(app: Quart, query: str = "", media_type: str = "application/x-ndjson"
 async def begun(app: Quart, data_dir: Path) -> Request:
     """An upload whose first bytes are there."""
     request = upload(app).body(LINE, more=True)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not list(data_dir.glob("imports/*.part")):  # noqa: ASYNC240 - it is at once
             await asyncio.sleep(0.001)
     return request
@@ -151,7 +151,7 @@ async def at_the_head(app: Quart) -> Request:
     """Its status is written, and the client reads no more."""
     request = export(app)
     request.reads.clear()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not request.sent:
             await asyncio.sleep(0.001)
     return request
@@ -161,7 +161,7 @@ async def at_the_body(app: Quart) -> Request:
     """The first bytes are written, and the client reads no more."""
     request = await at_the_head(app)
     request.reads.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(request.sent) < 2:
             await asyncio.sleep(0)
     request.reads.clear()
