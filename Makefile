@@ -14,8 +14,8 @@ help: ## list the targets
 serve: $(VENV)/.serve ## serve the API on http://127.0.0.1:8000 (settings: see README.md)
 	@LOAD_SAMPLES=$${LOAD_SAMPLES:-true} exec $(RUN) -m service serve
 
-test: $(VENV)/.dev ## run every test
-	@$(RUN) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+test: $(VENV)/.dev ## run every test, several at once (ARGS: -n 0 for one at a time)
+	@$(RUN) -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/ruff check .

@@ -55,6 +55,11 @@ OURS = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes `-n auto` is: more than there are CPUs, since many tests wait."""
+    return 2 + (os.cpu_count() or 1)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of whoever runs it."""
