@@ -1,6 +1,6 @@
 """Cascade: semantic, lexical and cascading search over Pinecone, as an async HTTP API.
 
-The app is imported when it is asked for: who wants only `service.client` waits for none of it.
+The app is imported on first use, so that `service.client` and the command line start quickly.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,6 @@ __version__ = VERSION
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from service import app  # noqa: PLC0415 - not before
+    from service import app  # noqa: PLC0415 - on first use
 
     return getattr(app, name)

@@ -1,39 +1,39 @@
-"""The command line: `python -m service …`. Each command is a module of `service.commands`."""
+"""The command line: `cascade …` or `python -m service …`.
+
+Each command is a module of `service.commands` with a `configure`, which fills in its parser. Only
+the module of the command that runs is imported, so that `--version` and `--help` answer at once.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from service.commands import doctor, load, search, serve
 from service.errors import CascadeError
-from service.logs import configure_logging
-from service.settings import Settings, load_settings
 from service.version import VERSION
 
-Command = Callable[[Settings, argparse.Namespace], int]
-
-COMMANDS = (serve, load, search, doctor)
-BROKEN_PIPE = 141  # what a shell says of a process that SIGPIPE ended
+COMMANDS = {
+    "serve": "serve the API",
+    "load": "load JSON Lines, CSV, text and Markdown",
+    "search": "search, and print a table",
+    "doctor": "check what the settings name, and repair it",
+}
+WORKER = "_worker"  # what `serve` starts with WEB_CONCURRENCY above 1
+BROKEN_PIPE = 141  # the shell's status of a process that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; whatever keeps it from its end is one line on stderr and status 1."""
-    options = _parser().parse_args(arguments)
+    """Run one command and return its exit status; a `CascadeError` is one line on stderr."""
+    options = _parse(list(sys.argv[1:] if arguments is None else arguments))
     for stream in (sys.stdout, sys.stderr):
-        _never_fail_on_a_letter(stream)
+        _replace_unencodable(stream)
     try:
-        settings = load_settings(Path(".env"))
-        # A command that people watch says itself what goes wrong, once.
-        quiet = getattr(options, "quiet", False) and settings.log_level != "DEBUG"
-        level = "ERROR" if quiet else settings.log_level
-        configure_logging(level, settings.log_format, settings.secrets)
-        command: Command = options.run
-        status = command(settings, options)
+        status = _run(options)
         sys.stdout.flush()
     except CascadeError as exc:
         print(f"cascade: {exc.detail}", file=sys.stderr)
@@ -44,21 +44,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _never_fail_on_a_letter(stream: TextIO) -> None:
+def _run(options: argparse.Namespace) -> int:
+    from service.logs import configure_logging
+    from service.settings import load_settings
+
+    settings = load_settings(Path(".env"))
+    # A command that a person watches reports its own errors: they are not logged as well.
+    quiet = options.quiet and settings.log_level != "DEBUG"
+    level = "ERROR" if quiet else settings.log_level
+    configure_logging(level, settings.log_format, settings.secrets)
+    status: int = options.run(settings, options)
+    return status
+
+
+def _replace_unencodable(stream: TextIO) -> None:
+    """Print `?` for a character that the encoding of the terminal lacks."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m service",
+        prog="cascade",
         description="Cascade: an async search service over Pinecone, or with no account.",
-        epilog="`python -m service COMMAND --help` says more. "
-        "The settings are environment variables: see README.md.",
+        epilog="`cascade COMMAND --help` says more. The settings are environment variables.",
     )
     parser.add_argument("--version", action="version", version=f"cascade {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_to(commands)
-    return parser
+    chosen = next((each for each in arguments if not each.startswith("-")), "")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        command.set_defaults(quiet=False)
+        if name == chosen:
+            importlib.import_module(f"service.commands.{name}").configure(command)
+    if chosen == WORKER:
+        from service.commands import worker
+
+        worker.configure(commands.add_parser(WORKER))
+    return parser.parse_args(arguments)

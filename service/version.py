@@ -1,3 +1,3 @@
-"""The version, for whoever shows it."""
+"""The version of Cascade; the package's metadata reads it from here."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from service.backends import choose_backend
 from service.commands.interrupt import run
@@ -14,23 +13,17 @@ from service.errors import RequestError
 from service.indexes.index import Index
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from service.commands.parsing import Commands
-
 Finding = tuple[str, str]
 """A status (`ok`, `note` or `wrong`) and a sentence."""
 
 STATS_TIMEOUT_S = 30.0
-LACK_OF_RECORDS = "it has no records yet; `python -m service load FILE` puts some in"
+LACK_OF_RECORDS = "it has no records yet; `cascade load FILE` puts some in"
 
 
-def add_to(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "doctor",
-        help="check what the settings name, and repair it",
-        description="Check what the settings name: the embedded engine's data directory, which no "
-        "service may be using meanwhile, or Pinecone's indexes. The exit status is 1 if anything "
-        "is wrong.",
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Check what the settings name: the embedded engine's data directory, which no service may "
+        "be using meanwhile, or Pinecone's indexes. The exit status is 1 if anything is wrong."
     )
     parser.add_argument(
         "--rebuild",
@@ -50,8 +43,7 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
         if options.rebuild or options.reembed:
             return _report([("wrong", "there is nothing to repair here: Pinecone does it")])
         return run(lambda _: _look_at_pinecone(settings))
-    # Every command imports this module, and the engine is large: see service.backends.
-    from service.commands.doctor_embedded import examine  # noqa: PLC0415
+    from service.commands.doctor_embedded import examine  # slow: it imports the engine
 
     return _report(examine(settings, rebuild=options.rebuild, reembed_all=options.reembed))
 

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.commands.interrupt import Interrupt, run
 from service.commands.parsing import add_place, whole
@@ -28,9 +28,6 @@ from service.ingest.stream import Options, items
 from service.ingest.target import Target
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from service.commands.parsing import Commands
-
 DESCRIPTION = """\
 Load records, each in place of the one that has its id. Loading the same again does no harm.
 
@@ -50,21 +47,17 @@ What can't be loaded is told with its file and line, and left out; the exit stat
 """
 EXAMPLES = """
 examples:
-  python -m service load articles.jsonl
-  python -m service load people.csv --text-field bio --id-column email --namespace people
-  python -m service load docs/ --url http://127.0.0.1:8000
-  zcat dump.gz | jq -c '.items[]' | python -m service load -
+  cascade load articles.jsonl
+  cascade load people.csv --text-field bio --id-column email --namespace people
+  cascade load docs/ --url http://127.0.0.1:8000
+  zcat dump.gz | jq -c '.items[]' | cascade load -
 """
 
 
-def add_to(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "load",
-        help="load JSON Lines, CSV, text and Markdown",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = DESCRIPTION
+    parser.epilog = EXAMPLES
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="a file, a folder of texts, or - for stdin"
     )

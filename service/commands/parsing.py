@@ -5,12 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
 
 from service.settings import check_namespace
-
-if TYPE_CHECKING:  # argparse has no public name for it, and only the type checker's has a parameter
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

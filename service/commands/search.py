@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import orjson
 
@@ -21,27 +21,20 @@ from service.ingest.progress import stopwatch
 from service.retrieval.query import Fusion, Mode, RerankMode
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from service.commands.parsing import Commands
-
 AGAIN_S = 0.05
 EXAMPLES = """
 examples:
-  python -m service search "how do I keep bread fresh"
-  python -m service search "E61" --mode lexical --top-k 3 --fields title,year
-  python -m service search "oven F3E" --lexical-weight 0.8 --explain
-  python -m service search "stains" --filter '{"minutes": {"$lte": 5}}' --json
+  cascade search "how do I keep bread fresh"
+  cascade search "E61" --mode lexical --top-k 3 --fields title,year
+  cascade search "oven F3E" --lexical-weight 0.8 --explain
+  cascade search "stains" --filter '{"minutes": {"$lte": 5}}' --json
 """
 
 
-def add_to(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "search",
-        help="search, and print a table",
-        description="Search, and print what is found as a table, with what became of each stage.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Search, and print the results as a table, with the timing of each stage."
+    parser.epilog = EXAMPLES
     parser.add_argument("text", metavar="QUESTION", help="what to search for")
     parser.add_argument(
         "--mode",

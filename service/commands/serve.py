@@ -1,33 +1,20 @@
-"""`serve`, and the `_worker` that it starts with WEB_CONCURRENCY above 1."""
+"""`serve`: the API, in one process or in several."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import socket
-from typing import TYPE_CHECKING
 
 from service.server.process import listen, run
 from service.server.supervisor import supervise
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from service.commands.parsing import Commands
-
 logger = logging.getLogger(__name__)
 
 
-def add_to(commands: Commands) -> None:
-    serve = commands.add_parser(
-        "serve",
-        help="serve the API",
-        description="Serve the API. The settings are environment variables: see README.md.",
-    )
-    serve.set_defaults(run=_serve)
-    worker = commands.add_parser("_worker")
-    worker.add_argument("listener", type=int)
-    worker.add_argument("ready", type=int)
-    worker.set_defaults(run=_work)
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Serve the API. The settings are environment variables."
+    parser.set_defaults(run=_serve)
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
@@ -37,10 +24,4 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
         if settings.web_concurrency > 1:
             logger.warning("the embedded engine runs in one process: WEB_CONCURRENCY is ignored")
         run(settings, listener)
-        return 0
-
-
-def _work(settings: Settings, options: argparse.Namespace) -> int:
-    with socket.socket(fileno=options.listener) as listener:
-        run(settings, listener, options.ready)
         return 0

@@ -66,7 +66,7 @@ def test_what_keeps_it_from_loading_is_one_line(
 def test_wrong_usage_is_status_2(command: Command, arguments: list[str]) -> None:
     done = command("load", *arguments)
     assert done.returncode == 2
-    assert "usage: python -m service" in done.stderr
+    assert "usage: cascade" in done.stderr
 
 
 def test_a_changed_file_is_loaded_from_the_beginning(command: Command, tmp_path: Path) -> None:
