@@ -34,7 +34,9 @@ def test_version_option_imports_no_dependency() -> None:
         "try: main(['--version'])\n"
         "except SystemExit: print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT
+    )
     imported = {name.partition(".")[0] for name in done.stdout.split()}
     assert "argparse" in imported
     assert not imported & {"quart", "pydantic", "httpx", "pinecone", "numpy", "rich", "orjson"}

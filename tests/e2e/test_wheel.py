@@ -40,10 +40,10 @@ def cascade(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The console script of a virtual environment into which only the wheel is installed."""
     folder = tmp_path_factory.mktemp("venv")
     venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
+    python = str(folder / "bin" / "python")
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
     subprocess.run(
-        [*install, "--no-index", "--no-deps", "--no-warn-script-location", wheel], check=True
+        [*install, "--no-index", "--no-deps", "--no-warn-script-location", str(wheel)], check=True
     )
     shown = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.check_output(shown, text=True).strip())
@@ -73,7 +73,9 @@ def test_wheel_contains_config_and_package_data(wheel: Path) -> None:
 
 
 def test_installed_wheel_prints_its_version(cascade: Path, tmp_path: Path) -> None:
-    done = subprocess.run([cascade, "--version"], check=True, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [cascade, "--version"], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.stdout == f"cascade {service.__version__}\n"
 
 
