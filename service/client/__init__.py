@@ -1,15 +1,19 @@
-"""A client of a Cascade: `SearchClient`, and `AsyncSearchClient` with the same methods, awaited.
+"""Python client of a Cascade service: `SearchClient`, and `AsyncSearchClient` for asyncio.
 
     with SearchClient("http://127.0.0.1:8000") as client:
         for result in client.cascading("how do I keep bread fresh").results:
             print(result.score, result.text)
 
-It needs nothing of the service but its address. What can go wrong is drawn in `errors.py`.
+It imports nothing else of the service. `errors.py` shows the tree of exceptions.
 """
 
-from service.client.aio import AsyncSearchClient
-from service.client.async_streams import AsyncStream
-from service.client.async_typing import AsyncTyping
+from service.client._async.client import AsyncSearchClient
+from service.client._async.streams import AsyncStream
+from service.client._async.typing import AsyncTyping
+from service.client._sync.client import SearchClient
+from service.client._sync.streams import Stream
+from service.client._sync.typing import Typing
+from service.client.endpoints import ExportOptions, SearchOptions
 from service.client.errors import (
     ApiError,
     ConnectionFailed,
@@ -33,7 +37,7 @@ from service.client.errors import (
     Unauthorized,
     Unavailable,
 )
-from service.client.importing import ImportOptions
+from service.client.import_upload import ImportOptions
 from service.client.models import (
     Answer,
     Failure,
@@ -53,10 +57,6 @@ from service.client.models import (
     Stats,
     Written,
 )
-from service.client.requests import ExportOptions, SearchOptions
-from service.client.sync import SearchClient
-from service.client.sync_streams import Stream
-from service.client.sync_typing import Typing
 
 __all__ = [
     "Answer",

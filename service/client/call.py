@@ -1,4 +1,4 @@
-"""One request, and what is made of its answer: what every call is. Sends nothing."""
+"""`Call`: one HTTP request, and the function that parses its response. It does no I/O."""
 
 from __future__ import annotations
 
@@ -10,46 +10,47 @@ from typing import Any, Generic, TypeVar
 from service.client.errors import InvalidArgument
 
 T = TypeVar("T")
-JSON, EVENTS = "application/json", "text/event-stream"
+JSON, EVENT_STREAM = "application/json", "text/event-stream"
+
+RequestBody = bytes | Iterator[bytes] | AsyncIterator[bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request, and what `read` makes of its answer, or of each event or line of it.
+    """One request. `parse` takes the decoded response, or one event or line of a stream.
 
-    `repeatable`: doing it twice is the same as once. `long`: body or answer take as long as they
-    take, and `timeout` is for each silence.
+    An idempotent call may be sent again after the connection broke. In a streaming call the request
+    or the response may take any time; the client's timeout then applies to each read and write.
     """
 
     method: str
     path: str
-    read: Callable[[Any], T]
+    parse: Callable[[Any], T]
     parameters: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Iterator[bytes] | AsyncIterator[bytes] | None = field(default=None, repr=False)
+    body: RequestBody = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = True
-    long: bool = False
-    silence_s: float | None = None  # in place of `timeout`
-    answers_with: tuple[int, ...] = (200,)
+    is_idempotent: bool = True
+    is_streaming: bool = False
+    read_timeout_s: float | None = None  # instead of the client's timeout
+    success_statuses: tuple[int, ...] = (200,)
 
 
-def encoded(body: Any) -> bytes:
-    """Strict JSON: what would become something else on its way is not sent."""
+def encode_json(body: Any) -> bytes:
+    """Strict JSON: no NaN, no infinity, no lone surrogates."""
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode()
     except (TypeError, ValueError, RecursionError) as exc:
-        raise InvalidArgument(f"It can't be written as JSON: {exc}") from exc
+        raise InvalidArgument(f"this can't be written as JSON: {exc}") from exc
 
 
-def given(**members: Any) -> dict[str, Any]:
-    """Those that say something."""
+def without_none(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def texts(**parameters: Any) -> dict[str, str]:
-    """Query parameters, those that say something."""
+def query_parameters(**parameters: Any) -> dict[str, str]:
+    """Parameters as text, without those that are None."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in given(**parameters).items()
+        for name, value in without_none(**parameters).items()
     }

@@ -1,26 +1,24 @@
-"""Everything that a client raises, as one tree.
+"""The client's exceptions, as one tree.
 
-Knows nothing of HTTP libraries. What is wrong with an argument is raised before anything is sent;
-what the service answers is told in its own sentence; what the wire does is told as what it means.
-No key is ever in any of it.
+No exception contains the API key.
 
     SearchClientError
-     ├─ InvalidArgument       what was given can't be sent (a ValueError, too)
-     ├─ ConnectionFailed      the connection broke, or was closed too soon
-     │   └─ NotConnected      it was never made: nothing was sent
-     ├─ TimedOut              no answer within `timeout`
-     ├─ GarbledAnswer         an answer that can't be read: is it a Cascade?
-     ├─ IncompleteExport      an export that broke off; what came of it is not all
-     ├─ ImportFailed          an import ended as failed or cancelled; `job` says why
-     └─ ApiError              the service says no: status, code, detail, request_id, errors
-         ├─ Invalid           400, 413, 415, 422: not like this
-         │   └─ TooLarge      413: not so much at once
-         ├─ Unauthorized      401: a key is missing, or is none
-         ├─ Forbidden         403: nobody may, or not from here
+     ├─ InvalidArgument       an argument can't be sent; also a ValueError
+     ├─ ConnectionFailed      the connection broke, or was closed too early
+     │   └─ NotConnected      no connection could be made, so nothing was sent
+     ├─ TimedOut              no complete response within the client's timeout
+     ├─ GarbledAnswer         a response that can't be parsed: is it a Cascade?
+     ├─ IncompleteExport      an export broke off; the part that was received is incomplete
+     ├─ ImportFailed          an import failed or was cancelled; `job.detail` has the reason
+     └─ ApiError              an error response: status, code, detail, request_id, errors
+         ├─ Invalid           400, 413, 415, 422: the request is not valid
+         │   └─ TooLarge      413
+         ├─ Unauthorized      401: the key is missing or wrong
+         ├─ Forbidden         403: the service does not allow this, or not from this origin
          ├─ NotFound          404
-         ├─ CursorExpired     410: search again
-         ├─ ServiceFailed     500 and whatever else is a fault of the service
-         ├─ Unavailable       502, 503: not just now; `retry_after` may say when
+         ├─ CursorExpired     410: run the search again
+         ├─ ServiceFailed     500, and every other server error
+         ├─ Unavailable       502, 503: try again later; `retry_after` may say when
          │   └─ Overloaded    429, or 503 with the code `overloaded`
          ├─ StorageFull       507
          └─ DeadlineExceeded  504: the service ran out of its own time
@@ -37,35 +35,35 @@ if TYPE_CHECKING:
 
 
 class SearchClientError(Exception):
-    """Any failure of a client."""
+    """Base class of all errors."""
 
 
 class InvalidArgument(SearchClientError, ValueError):
-    """What was given can't be sent."""
+    """An argument can't be sent."""
 
 
 class ConnectionFailed(SearchClientError):
-    """The connection broke, or was closed too soon."""
+    """The connection broke, or was closed too early."""
 
 
 class NotConnected(ConnectionFailed):
-    """The connection was never made, so nothing was sent."""
+    """No connection could be made, so nothing was sent."""
 
 
 class TimedOut(SearchClientError):
-    """No answer within `timeout`."""
+    """No complete response within the client's timeout."""
 
 
 class GarbledAnswer(SearchClientError):
-    """An answer that can't be read."""
+    """A response that can't be parsed."""
 
 
 class IncompleteExport(SearchClientError):
-    """An export that broke off; what came of it is not all."""
+    """An export broke off; the part that was received is incomplete."""
 
 
 class ImportFailed(SearchClientError):
-    """An import ended, but not well."""
+    """An import failed or was cancelled."""
 
     def __init__(self, detail: str, job: Job) -> None:
         super().__init__(detail)
@@ -74,17 +72,17 @@ class ImportFailed(SearchClientError):
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """What is wrong with one field: where it stands, and what is allowed there."""
+    """One invalid field: its location in the request, and what is allowed there."""
 
     loc: tuple[str | int, ...]
     msg: str
 
 
 class ApiError(SearchClientError):
-    """The service says no.
+    """An error response of the service.
 
-    `code` is a stable name, and empty where something in front of the service answered. `status`
-    is 0 where the answer had begun before, so that there was none to be told.
+    `code` is a stable name; it is empty if a proxy in front of the service answered. `status` is 0
+    if the error arrived in a stream or a message.
     """
 
     def __init__(
@@ -107,43 +105,43 @@ class ApiError(SearchClientError):
 
 
 class Invalid(ApiError):
-    """Not like this."""
+    """The request is not valid."""
 
 
 class TooLarge(Invalid):
-    """Not so much at once."""
+    """The request is too large."""
 
 
 class Unauthorized(ApiError):
-    """A key is missing, or is none."""
+    """The key is missing or wrong."""
 
 
 class Forbidden(ApiError):
-    """Nobody may do this, or not from here."""
+    """The service does not allow this, or not from this origin."""
 
 
 class NotFound(ApiError):
-    """It is not there."""
+    """The record or import does not exist."""
 
 
 class CursorExpired(ApiError):
-    """The ranking that it leads on in is not kept any more: search again."""
+    """The ranking of this cursor was dropped; run the search again."""
 
 
 class ServiceFailed(ApiError):
-    """A fault of the service."""
+    """The service has a bug or a broken configuration."""
 
 
 class Unavailable(ApiError):
-    """Not just now."""
+    """The service, or what it depends on, can't answer now."""
 
 
 class Overloaded(Unavailable):
-    """More is asked of the service than it can answer."""
+    """The service receives more requests than it can answer."""
 
 
 class StorageFull(ApiError):
-    """The service has no space to write to."""
+    """The service has no disk space left."""
 
 
 class DeadlineExceeded(ApiError):
@@ -181,13 +179,13 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "deadline_exceeded": DeadlineExceeded,
     "upstream_timeout": DeadlineExceeded,
 }
-SERVER_FAULTS = 500
+FIRST_SERVER_ERROR = 500
 
 
-def kind_of(status: int, code: str) -> type[ApiError]:
-    """Which error it is. Within a stream there is no status, and the code alone says it."""
+def error_class(status: int, code: str) -> type[ApiError]:
+    """The class for a response. An error in a stream has no status, so its code decides."""
     if status == 0:
         return _BY_CODE.get(code, Unavailable)
     if code == "overloaded":
         return Overloaded
-    return _BY_STATUS.get(status, ServiceFailed if status >= SERVER_FAULTS else ApiError)
+    return _BY_STATUS.get(status, ServiceFailed if status >= FIRST_SERVER_ERROR else ApiError)

@@ -1,6 +1,6 @@
-"""What a client hands out, as types. They know nothing of how they came.
+"""The types that the client returns.
 
-Members that a newer service adds are left out here, and kept in `raw` where there is one.
+Members that a newer service adds are missing here; `Answer.raw` has them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ Record = dict[str, Any]
 ENDED = ("succeeded", "failed", "cancelled")
 
 
-class Asked(NamedTuple):
-    """What has to be remembered of a search to read its answers and to ask for the next page."""
+class SearchContext(NamedTuple):
+    """What the client needs from a search to parse its response and to request the next page."""
 
     mode: Mode
     explain: bool = False
@@ -25,18 +25,18 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One record that was found. `fields` has what was asked for of it: `result["title"]`."""
+    """One record that was found. `result["title"]` is short for `result.fields["title"]`."""
 
     id: str
     score: float
     fields: Mapping[str, Any]
-    found_by: tuple[str, ...] = ()  # cascading retrieval: the legs
-    highlights: tuple[tuple[int, int], ...] = ()  # in the text: from which character to which
+    found_by: tuple[str, ...] = ()  # cascading retrieval: the names of the legs
+    highlights: tuple[tuple[int, int], ...] = ()  # (begin, end) in the text
     explain: Mapping[str, Any] | None = None
 
     @property
     def text(self) -> str | None:
-        """The record's text, where it was asked for."""
+        """The record's text, if the search returns that field."""
         return self.fields.get("chunk_text")
 
     def __getitem__(self, name: str) -> Any:
@@ -45,7 +45,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What became of one stage of a search."""
+    """The outcome of one stage of a search."""
 
     stage: str
     status: str
@@ -59,7 +59,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of each stage, and which are missing from the answer."""
+    """The outcome of each stage, and the stages that are missing from the results."""
 
     ms: float
     missing: tuple[str, ...]
@@ -70,19 +70,19 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The results, best first. `degraded` says that a stage is missing; the receipt says which."""
+    """One page of results, best first. If `degraded`, a stage failed; the receipt has details."""
 
     results: tuple[Result, ...]
     degraded: bool
     cursor: str | None
     receipt: Receipt
-    asked: Asked
+    context: SearchContext
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A record whose rank changed since the event before; None is: not among the results."""
+    """A rank that changed since the previous event. None: the record is not among the results."""
 
     id: str
     before: int | None
@@ -91,7 +91,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class SearchEvent:
-    """How far a search has come: `leg` (which one), `fused`, `reranked`, or `done`."""
+    """The results after one stage of a search: `leg`, `fused`, `reranked` or `done`."""
 
     stage: str
     results: tuple[Result, ...]
@@ -102,7 +102,7 @@ class SearchEvent:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One record that was not written. `index` is its place in what was given."""
+    """One record that was not written. `index` is its position in the request."""
 
     index: int
     id: str | None
@@ -112,7 +112,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many records every index took, and those that it did not."""
+    """The number of records that were written to every index, and the failures."""
 
     written: int
     failures: tuple[Failure, ...]
@@ -120,7 +120,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class IdPage:
-    """Some ids, in order; the cursor leads on, if there are more."""
+    """A page of ids, in order. `cursor` is None on the last page."""
 
     ids: tuple[str, ...]
     cursor: str | None
@@ -128,14 +128,14 @@ class IdPage:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceStats:
-    """One namespace of an index."""
+    """The size of one namespace of an index."""
 
     records: int
 
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """One index."""
+    """The size of one index."""
 
     records: int
     dimension: int | None
@@ -145,7 +145,7 @@ class IndexStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """How much is in each index."""
+    """The sizes of all indexes."""
 
     backend: str
     indexes: dict[str, IndexStats]
@@ -153,7 +153,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether searches would be answered just now; per index `ok`, or what is wrong."""
+    """Whether the service can answer searches. `indexes` has `ok` or an error for each index."""
 
     status: str
     indexes: dict[str, str]
@@ -165,7 +165,7 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class LineError:
-    """What could not be imported: the line on which it begins, and why."""
+    """A record that was not imported: its first line, and the reason."""
 
     line: int | None
     detail: str
@@ -173,13 +173,13 @@ class LineError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One moment of an import: queued, running, succeeded, failed or cancelled."""
+    """The state of an import: queued, running, succeeded, failed or cancelled."""
 
     id: str
     status: str
     written: int
     failed: int
-    errors: tuple[LineError, ...]  # the first of them
+    errors: tuple[LineError, ...]  # the first ones; `failed` counts all
     namespace: str | None = None
     name: str | None = None
     format: str | None = None
@@ -190,7 +190,7 @@ class Job:
     retries: int = 0
     rate: float | None = None  # records a second
     eta_s: float | None = None
-    detail: str | None = None  # why it failed
+    detail: str | None = None  # the reason, if it failed
     revision: int | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -203,7 +203,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ImportPage:
-    """Some imports, newest first; the cursor leads on, if there are more."""
+    """A page of imports, newest first. `cursor` is None on the last page."""
 
     imports: tuple[Job, ...]
     cursor: str | None

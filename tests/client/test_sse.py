@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.client import GarbledAnswer
-from service.client.sse import Parser, ServerEvent
+from service.client.sse import EventParser, ServerSentEvent
 
 pieces = (
     st.sampled_from(["data: one", "data:two", "data", "data:  x", "data: é漢😀", "\ufeffdata: bom"])
@@ -21,17 +21,17 @@ streams = st.lists(st.tuples(pieces, ends), max_size=30).map(
 )
 
 
-def of_whole(text: str) -> list[ServerEvent]:
+def of_whole(text: str) -> list[ServerSentEvent]:
     """The standard's algorithm, on a whole text."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    events: list[ServerEvent] = []
+    events: list[ServerSentEvent] = []
     data: list[str] = []
     name = id = last = ""
     for line in lines[:-1]:
         if not line:
             last = id
             if data:
-                events.append(ServerEvent(name or "message", "\n".join(data), last))
+                events.append(ServerSentEvent(name or "message", "\n".join(data), last))
             name, data = "", []
             continue
         field, _, value = line.partition(":")
@@ -51,7 +51,7 @@ def test_events_are_those_of_the_standard_however_they_are_cut(
 ) -> None:
     raw = text.encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=12)))
-    parser = Parser()
+    parser = EventParser()
     events = []
     for begin, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
         events += parser.feed(raw[begin:end])
@@ -60,21 +60,21 @@ def test_events_are_those_of_the_standard_however_they_are_cut(
 
 @given(streams)
 def test_a_byte_at_a_time_is_no_different(text: str) -> None:
-    parser = Parser()
+    parser = EventParser()
     events = [event for byte in text.encode() for event in parser.feed(bytes([byte]))]
     assert events == of_whole(text)
 
 
 def test_an_event_that_is_cut_off_is_none() -> None:
-    parser = Parser()
+    parser = EventParser()
     assert parser.feed(b"event: done\ndata: {}\n") == []
-    assert parser.feed(b"\n") == [ServerEvent("done", "{}", "")]
+    assert parser.feed(b"\n") == [ServerSentEvent("done", "{}", "")]
 
 
 @pytest.mark.parametrize("piece", [b"data: xxxxxxxxx\n", b"xxxxxxxxx"])
 def test_an_event_without_end_is_given_up(piece: bytes) -> None:
     with pytest.raises(GarbledAnswer):
-        list(map(Parser(max_bytes=100).feed, [piece] * 20))
-    short = Parser(max_bytes=100)
+        list(map(EventParser(max_bytes=100).feed, [piece] * 20))
+    short = EventParser(max_bytes=100)
     for _ in range(20):
         assert short.feed(b"data: xxxxxxxxx\n\n")

@@ -16,7 +16,7 @@ from service.client import (
     Unavailable,
 )
 from tests.client.conftest import Make
-from tests.client.far_end import Reply, answer, chunked, event, far_end
+from tests.client.fake_service import Reply, answer, chunked, event, far_end
 
 LEG = {"stage": "leg", "leg": "lexical", "results": [{"_id": "a", "score": 1}]} | {
     "moved": [{"_id": "a", "from": None, "to": 1}]
@@ -69,7 +69,7 @@ def test_until_it_begins_it_is_asked_for_again_and_never_after(make: Make) -> No
 
 def test_one_that_ends_too_soon_was_not_all(make: Make) -> None:
     with far_end(chunked(event("leg", LEG))) as end:
-        with pytest.raises(ConnectionFailed, match="stopped telling"):
+        with pytest.raises(ConnectionFailed, match="stopped sending"):
             list(make(end.url).stream("x"))
 
 

@@ -26,7 +26,7 @@ from service.client import (
     Unauthorized,
 )
 from tests.client.conftest import Make
-from tests.client.far_end import Reply, answer, far_end, nobody
+from tests.client.fake_service import Reply, answer, far_end, nobody
 
 DONE = {"results": [], "moved": [], "degraded": False, "cursor": None} | {
     "receipt": {"ms": 1, "missing": [], "stages": []}

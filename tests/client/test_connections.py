@@ -14,7 +14,7 @@ import pytest
 from service.app import create_app
 from service.client import AsyncSearchClient, NotConnected, SearchClient
 from tests.client.conftest import Make
-from tests.client.far_end import Reply, answer, far_end
+from tests.client.fake_service import Reply, answer, far_end
 from tests.conftest import MakeSettings
 
 ALIVE = answer(200, {"status": "ok"})

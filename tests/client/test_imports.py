@@ -22,7 +22,7 @@ from service.client import (
     TooLarge,
 )
 from tests.client.conftest import Make
-from tests.client.far_end import Reply, answer, far_end
+from tests.client.fake_service import Reply, answer, far_end
 
 ACCEPTED = answer(202, {"id": "a1", "status": "queued", "written": 0, "failed": 0, "errors": []})
 
@@ -177,9 +177,9 @@ def test_what_goes_wrong_while_records_are_made_is_raised_as_it_is(make: Make) -
         (b"bytes", "give a path"),
         ({"_id": "a"}, "give a path"),
         (7, "give a path"),
-        ([7], "a record is a dict"),
-        (io.StringIO("text"), "say with format="),
-        (io.BytesIO(b"x"), "say with format="),
+        ([7], "a record must be a dict"),
+        (io.StringIO("text"), "give format="),
+        (io.BytesIO(b"x"), "give format="),
     ],
 )
 def test_what_can_not_be_imported_is_not_sent(make: Make, source: Any, sentence: str) -> None:

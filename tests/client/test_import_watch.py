@@ -20,13 +20,13 @@ from service.client import (
     Unauthorized,
     Unavailable,
 )
-from service.client.answers import job
-from service.client.sse import ServerEvent
-from service.client.watching import Watching
+from service.client.import_watch import ImportWatch
+from service.client.responses import job
+from service.client.sse import ServerSentEvent
 from tests.client.conftest import Make
-from tests.client.far_end import Reply, answer, chunked, event, far_end, nobody
-from tests.client.test_importing import records
-from tests.client.test_retrying import Clock
+from tests.client.fake_service import Reply, answer, chunked, event, far_end, nobody
+from tests.client.test_imports import records
+from tests.client.test_retries import Clock
 from tests.e2e.process import Process
 
 RUNNING = {"id": "a1", "status": "running", "written": 3, "failed": 0, "errors": []}
@@ -85,18 +85,18 @@ def test_an_import_that_has_failed_is_no_success(make: Make) -> None:
 
 def test_patience_is_counted_from_the_last_thing_that_was_heard() -> None:
     clock = Clock()
-    watching = Watching("a1", 10.0, clock=clock, chance=lambda: 1.0)
+    watching = ImportWatch("a1", 10.0, clock=clock, random_fraction=lambda: 1.0)
     broken = ConnectionFailed("x")
     clock.now += 9
-    assert watching.pause_after(broken) == pytest.approx(0.1)
-    heard = ServerEvent("progress", moment(1).decode().split("data: ")[1].strip(), "1")
-    assert isinstance(watching.heard(heard, watching.call()), Job)
+    assert watching.delay_after(broken) == pytest.approx(0.1)
+    heard = ServerSentEvent("progress", moment(1).decode().split("data: ")[1].strip(), "1")
+    assert isinstance(watching.receive(heard, watching.connect()), Job)
     clock.now += 9
-    pauses = [watching.pause_after(broken) for _ in range(3)]
+    pauses = [watching.delay_after(broken) for _ in range(3)]
     assert pauses == pytest.approx([0.1, 0.2, 0.4])
     clock.now += 1
     with pytest.raises(ConnectionFailed):
-        watching.pause_after(broken)
+        watching.delay_after(broken)
 
 
 @pytest.mark.parametrize(
@@ -110,24 +110,24 @@ def test_patience_is_counted_from_the_last_thing_that_was_heard() -> None:
     ],
 )
 def test_only_what_may_pass_is_waited_for(error: SearchClientError, passing: bool) -> None:
-    watching = Watching("a1")
+    watching = ImportWatch("a1")
     if passing:
-        assert watching.pause_after(error) < 1
+        assert watching.delay_after(error) < 1
     else:
         with pytest.raises(type(error)):
-            watching.pause_after(error)
+            watching.delay_after(error)
 
 
 def test_a_moment_that_was_told_already_is_not_told_again() -> None:
-    watching = Watching("a1")
+    watching = ImportWatch("a1")
     data = moment(1).decode().split("data: ")[1].strip()
-    call = watching.call()
-    assert watching.heard(ServerEvent("progress", data, "1"), call) == job(
+    call = watching.connect()
+    assert watching.receive(ServerSentEvent("progress", data, "1"), call) == job(
         RUNNING | {"revision": 1, "written": 1}
     )
-    assert watching.heard(ServerEvent("progress", data, "1"), call) is None
-    assert watching.heard(ServerEvent("mood", "", "1"), call) is None
-    assert watching.call().headers["Last-Event-ID"] == "1"
+    assert watching.receive(ServerSentEvent("progress", data, "1"), call) is None
+    assert watching.receive(ServerSentEvent("mood", "", "1"), call) is None
+    assert watching.connect().headers["Last-Event-ID"] == "1"
 
 
 def test_an_import_is_followed_over_a_restart_of_the_service(make: Make, tmp_path: Path) -> None:

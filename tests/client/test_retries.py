@@ -18,9 +18,9 @@ from service.client import (
     TimedOut,
     Unavailable,
 )
-from service.client.retrying import Tries
+from service.client.retries import RetryState
 from tests.client.conftest import Make
-from tests.client.far_end import Reply, answer, far_end, nobody
+from tests.client.fake_service import Reply, answer, far_end, nobody
 
 ALIVE = answer(200, {"status": "ok"})
 FOUND = answer(
@@ -141,39 +141,39 @@ class Clock:
         return self.now
 
 
-def tries(clock: Clock, retries: int = 9, **options: Any) -> Tries:
-    given: dict[str, Any] = {"repeatable": True, "chance": lambda: 1.0} | options
-    return Tries(retries, 30.0, clock=clock, **given)
+def tries(clock: Clock, retries: int = 9, **options: Any) -> RetryState:
+    given: dict[str, Any] = {"is_idempotent": True, "random_fraction": lambda: 1.0} | options
+    return RetryState(retries, 30.0, clock=clock, **given)
 
 
 def test_pauses_grow_and_vary_and_end() -> None:
     broken = ConnectionFailed("x")
     of = tries(Clock())
-    assert [of.pause_after(broken) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
-    shorter = tries(Clock(), chance=lambda: 0.0)
-    assert [shorter.pause_after(broken) for _ in range(3)] == [0.05, 0.1, 0.2]
+    assert [of.delay_after(broken) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    shorter = tries(Clock(), random_fraction=lambda: 0.0)
+    assert [shorter.delay_after(broken) for _ in range(3)] == [0.05, 0.1, 0.2]
 
 
 def test_the_service_says_how_long_to_wait_at_least() -> None:
-    assert tries(Clock()).pause_after(Overloaded("x", status=503, retry_after=4)) >= 4
+    assert tries(Clock()).delay_after(Overloaded("x", status=503, retry_after=4)) >= 4
 
 
 def test_all_tries_have_one_time_together() -> None:
     clock = Clock()
     of = tries(clock)
-    assert of.left() == 30
+    assert of.remaining_s() == 30
     clock.now += 29.95
     with pytest.raises(ConnectionFailed):
-        of.pause_after(ConnectionFailed("x"))
+        of.delay_after(ConnectionFailed("x"))
     clock.now += 1
     with pytest.raises(TimedOut):
-        of.left()
+        of.remaining_s()
 
 
 def test_what_must_not_happen_twice_is_repeated_only_if_nothing_was_sent() -> None:
-    careful = tries(Clock(), repeatable=False)
-    assert careful.pause_after(NotConnected("x")) > 0
+    careful = tries(Clock(), is_idempotent=False)
+    assert careful.delay_after(NotConnected("x")) > 0
     with pytest.raises(ConnectionFailed):
-        careful.pause_after(ConnectionFailed("x"))
+        careful.delay_after(ConnectionFailed("x"))
     with pytest.raises(Unavailable):
-        careful.pause_after(Unavailable("x", status=503))
+        careful.delay_after(Unavailable("x", status=503))

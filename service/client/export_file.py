@@ -1,9 +1,10 @@
-"""An export is whole, or it is an error. Knows no wire."""
+"""Reads an export to its end, or raises `IncompleteExport`. It never leaves half a file."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -11,56 +12,44 @@ from typing import IO
 
 from service.client.errors import ConnectionFailed, GarbledAnswer, IncompleteExport, TimedOut
 
-BROKEN = (ConnectionFailed, GarbledAnswer, TimedOut)
+
+@contextlib.contextmanager
+def incomplete_on_failure() -> Iterator[None]:
+    """Raise `IncompleteExport` if the connection fails in the block."""
+    try:
+        yield
+    except (ConnectionFailed, GarbledAnswer, TimedOut) as exc:
+        raise IncompleteExport(f"The export broke off, it is incomplete: {exc}") from exc
 
 
-class Whole:
-    """A block in which an export is read: what breaks it off once it has begun says that."""
-
-    def __init__(self) -> None:
-        self.begun = False
-
-    def __enter__(self) -> Whole:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.begun and isinstance(exc, BROKEN):
-            raise IncompleteExport(f"The export broke off, it is not whole: {exc}") from exc
-
-
-class Lines:
-    """Takes bytes as they happen to arrive, gives the lines that they complete."""
+class LineSplitter:
+    """Takes bytes in chunks of any size, and returns the lines that they complete."""
 
     def __init__(self) -> None:
-        self._rest: list[bytes] = []
+        self._unfinished: list[bytes] = []
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that end in `data`, without their ends; empty ones are left out."""
+        """The completed lines, without line ends and empty lines."""
         first, *more = data.split(b"\n")
-        self._rest.append(first)
+        self._unfinished.append(first)
         if not more:
             return []
-        lines = [b"".join(self._rest), *more[:-1]]
-        self._rest = [more[-1]]
+        lines = [b"".join(self._unfinished), *more[:-1]]
+        self._unfinished = [more[-1]]
         return [line for line in lines if line.strip()]
 
     def end(self) -> None:
-        """Nothing more comes: then nothing is left, or something is missing."""
-        if b"".join(self._rest).strip():
+        """Check that the stream ended with a line."""
+        if b"".join(self._unfinished).strip():
             raise IncompleteExport("The export ends in the middle of a record")
 
 
-class Destination:
-    """A file to export to. What is at a path stays as it is until all of the export is there."""
+class ExportFile:
+    """The file of an export. A file at a path is replaced only by a complete export."""
 
     def __init__(self, destination: str | os.PathLike[str] | IO[bytes]) -> None:
         self._size = 0
-        self._ends = True  # with a line's end, that is, as an empty export does
+        self._ends_with_line = True  # an empty export does
         self._path: Path | None = None
         self._part: Path | None = None
         if isinstance(destination, str | os.PathLike):
@@ -70,7 +59,7 @@ class Destination:
         else:
             self._file = destination
 
-    def __enter__(self) -> Destination:
+    def __enter__(self) -> ExportFile:
         return self
 
     def __exit__(
@@ -81,17 +70,17 @@ class Destination:
     ) -> None:
         if self._part is not None:
             self._file.close()
-            with suppress(FileNotFoundError):  # it has got its name
+            with contextlib.suppress(FileNotFoundError):  # it was renamed
                 self._part.unlink()
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
         self._size += len(data)
-        self._ends = data.endswith(b"\n") if data else self._ends
+        self._ends_with_line = data.endswith(b"\n") if data else self._ends_with_line
 
     def finish(self) -> int:
-        """All is there: give the file its name. How many bytes it has."""
-        if not self._ends:
+        """Give the complete file its name. Returns its size in bytes."""
+        if not self._ends_with_line:
             raise IncompleteExport("The export ends in the middle of a record")
         self._file.flush()
         if self._path is not None and self._part is not None:

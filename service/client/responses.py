@@ -1,6 +1,7 @@
-"""From JSON to types, or to `GarbledAnswer`. Knows no HTTP.
+"""Parsers from the service's JSON to the types in `models`.
 
-What has to be there has to be there, in its type; what else there is does no harm.
+A member that is missing or has another type raises `GarbledAnswer`. Unknown members are ignored, so
+that a client works with newer services.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import msgspec
 from service.client.errors import GarbledAnswer
 from service.client.models import (
     Answer,
-    Asked,
     Failure,
     IdPage,
     ImportPage,
@@ -23,6 +23,7 @@ from service.client.models import (
     Receipt,
     Record,
     Result,
+    SearchContext,
     SearchEvent,
     Stats,
     Written,
@@ -32,58 +33,57 @@ T = TypeVar("T")
 STAGES = ("leg", "fused", "reranked", "done")
 
 
-def decoded(data: bytes | str) -> Any:
-    """JSON, whatever it says."""
+def decode_json(data: bytes | str) -> Any:
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise GarbledAnswer("The service does not answer with JSON: is it a Cascade?") from exc
+        raise GarbledAnswer("The service did not answer with JSON: is it a Cascade?") from exc
 
 
-def typed(kind: type[T]) -> Callable[[Any], T]:
-    """A reader of what has the names of the type's own members."""
+def _converter(kind: type[T]) -> Callable[[Any], T]:
+    """A parser for a type whose members have the names of the JSON's members."""
 
-    def read(body: Any) -> T:
+    def parse(body: Any) -> T:
         try:
             return msgspec.convert(body, kind)
         except msgspec.ValidationError as exc:
-            raise GarbledAnswer(f"The answer is not what was asked for: {exc}") from exc
+            raise GarbledAnswer(f"The response does not have the expected shape: {exc}") from exc
 
-    return read
-
-
-_receipt = typed(Receipt)
-job = typed(Job)
-stats = typed(Stats)
-readiness = typed(Readiness)
-id_page = typed(IdPage)
-import_page = typed(ImportPage)
-_pairs = typed(tuple[tuple[int, int], ...])
-_names = typed(tuple[str, ...])
+    return parse
 
 
-def answer(body: Any, asked: Asked) -> Answer:
+_receipt = _converter(Receipt)
+job = _converter(Job)
+stats = _converter(Stats)
+readiness = _converter(Readiness)
+id_page = _converter(IdPage)
+import_page = _converter(ImportPage)
+_pairs = _converter(tuple[tuple[int, int], ...])
+_names = _converter(tuple[str, ...])
+
+
+def answer(body: Any, context: SearchContext) -> Answer:
     """A page of results."""
     return Answer(
-        results=_results(body, asked),
+        results=_results(body, context),
         degraded=_member(body, "degraded", bool),
         cursor=_optional(body, "cursor", str),
         receipt=_receipt(_member(body, "receipt", dict)),
-        asked=asked,
+        context=context,
         raw=body,
     )
 
 
-def search_event(stage: str, body: Any, asked: Asked) -> SearchEvent | None:
-    """One event of a search; None for one that is not known here."""
+def search_event(stage: str, body: Any, context: SearchContext) -> SearchEvent | None:
+    """One event of a search; None if the stage is unknown, as in a newer service."""
     if stage not in STAGES:
         return None
     return SearchEvent(
         stage=stage,
-        results=_results(body, asked),
+        results=_results(body, context),
         moved=tuple(_move(each) for each in _optional(body, "moved", list) or ()),
         leg=_optional(body, "leg", str),
-        answer=answer(body, asked) if stage == "done" else None,
+        answer=answer(body, context) if stage == "done" else None,
     )
 
 
@@ -93,7 +93,7 @@ def written(body: Any) -> Written:
 
 
 def deleted(body: Any) -> int | None:
-    """How many, where the service knows it."""
+    """The number of deleted records, if the service knows it."""
     return _optional(body, "deleted", int)
 
 
@@ -103,24 +103,24 @@ def record(body: Any) -> Record:
 
 
 def alive(body: Any) -> None:
-    """Somebody is there, and is a Cascade."""
+    """Checks that the response comes from a Cascade."""
     _member(body, "status", str)
 
 
-def _results(body: Any, asked: Asked) -> tuple[Result, ...]:
-    return tuple(_result(each, asked) for each in _member(body, "results", list))
+def _results(body: Any, context: SearchContext) -> tuple[Result, ...]:
+    return tuple(_result(each, context) for each in _member(body, "results", list))
 
 
-def _result(body: Any, asked: Asked) -> Result:
-    """What the service adds is the service's only where it was asked for: else it is a field."""
+def _result(body: Any, context: SearchContext) -> Result:
+    """The members that the search asked for are the service's; others are fields of the record."""
     id, score = _member(body, "_id", str), _member(body, "score", float)
     fields = {name: value for name, value in body.items() if name not in {"_id", "score"}}
     added: dict[str, Any] = {}
-    if asked.mode == "cascading":
+    if context.mode == "cascading":
         added["found_by"] = _names(fields.pop("found_by", []))
-    if asked.highlight:
+    if context.highlight:
         added["highlights"] = _pairs(fields.pop("highlights", []))
-    if asked.explain:
+    if context.explain:
         added["explain"] = fields.pop("explain", None)
     return Result(id, score, fields, **added)
 
@@ -141,12 +141,12 @@ def _failure(body: Any) -> Failure:
 
 def _member(body: Any, name: str, kind: type[T]) -> T:
     if name not in _object(body):
-        raise GarbledAnswer(f"The answer has no {name!r}: is it a Cascade?")
+        raise GarbledAnswer(f"The response has no {name!r}: is it a Cascade?")
     value = body[name]
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
-        raise GarbledAnswer(f"{name!r} in the answer: {exc}") from exc
+        raise GarbledAnswer(f"{name!r} in the response: {exc}") from exc
 
 
 def _optional(body: Any, name: str, kind: type[T]) -> T | None:
@@ -156,4 +156,4 @@ def _optional(body: Any, name: str, kind: type[T]) -> T | None:
 def _object(body: Any) -> Mapping[str, Any]:
     if isinstance(body, Mapping):
         return body
-    raise GarbledAnswer(f"The answer has {type(body).__name__} where an object should be")
+    raise GarbledAnswer(f"The response has {type(body).__name__} where an object is expected")

@@ -24,11 +24,11 @@ from service.client import (
     TooLarge,
     Unauthorized,
     Unavailable,
-    answers,
+    responses,
 )
-from service.client.models import Asked, Job, Stats
+from service.client.models import Job, SearchContext, Stats
 from tests.client.conftest import Make
-from tests.client.far_end import Reply, answer, far_end
+from tests.client.fake_service import Reply, answer, far_end
 
 RECEIPT = {"ms": 1, "missing": [], "stages": []}
 WHOLE = {"results": [], "degraded": False, "cursor": None, "receipt": RECEIPT}
@@ -111,18 +111,18 @@ def test_what_can_not_be_unpacked_is_garbled(make: Make) -> None:
 
 
 def test_what_a_newer_service_adds_does_no_harm() -> None:
-    answered = answers.answer(
+    answered = responses.answer(
         WHOLE | {"results": [{"_id": "a", "score": 1, "new": {"x": 1}}], "hint": "?"},
-        Asked("semantic"),
+        SearchContext("semantic"),
     )
     assert answered.results[0]["new"] == {"x": 1}
     assert answered.raw["hint"] == "?"
-    assert answers.job(JOB | {"status": "paused", "mood": "good"}).status == "paused"
+    assert responses.job(JOB | {"status": "paused", "mood": "good"}).status == "paused"
 
 
 def test_what_the_service_adds_to_a_result_is_told_from_the_fields_of_a_record() -> None:
     result = {"_id": "a", "score": 1.5, "found_by": "me", "explain": "it", "highlights": 7}
-    own = answers.answer(WHOLE | {"results": [result]}, Asked("lexical")).results[0]
+    own = responses.answer(WHOLE | {"results": [result]}, SearchContext("lexical")).results[0]
     assert dict(own.fields) == {"found_by": "me", "explain": "it", "highlights": 7}
     added = {
         "_id": "a",
@@ -131,18 +131,18 @@ def test_what_the_service_adds_to_a_result_is_told_from_the_fields_of_a_record()
         "explain": {},
         "highlights": [[0, 3]],
     }
-    theirs = answers.answer(
-        WHOLE | {"results": [added]}, Asked("cascading", explain=True, highlight=True)
+    theirs = responses.answer(
+        WHOLE | {"results": [added]}, SearchContext("cascading", explain=True, highlight=True)
     ).results[0]
     assert (theirs.found_by, theirs.explain, theirs.highlights) == (("lexical",), {}, ((0, 3),))
     assert theirs.fields == {}
 
 
 def test_a_job_of_the_least_that_is_promised_can_be_read() -> None:
-    job = answers.job(JOB | {"errors": [{"line": None, "detail": "x"}]})
+    job = responses.job(JOB | {"errors": [{"line": None, "detail": "x"}]})
     assert isinstance(job, Job)
     assert job.errors[0].detail == "x"
-    full = answers.job(JOB | {"created_at": "2026-01-02T03:04:05Z", "eta_s": 3, "progress": 0.5})
+    full = responses.job(JOB | {"created_at": "2026-01-02T03:04:05Z", "eta_s": 3, "progress": 0.5})
     assert full.created_at is not None
     assert full.created_at.tzinfo is not None
 
@@ -166,16 +166,16 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_whatever_json_comes_it_is_read_or_garbled(body: Any) -> None:
-    asked = Asked("cascading", explain=True, highlight=True)
+    asked = SearchContext("cascading", explain=True, highlight=True)
     for read in (
-        lambda: answers.answer(body, asked),
-        lambda: answers.search_event("done", body, asked),
-        lambda: answers.search_event("leg", body, asked),
-        lambda: answers.written(body),
-        lambda: answers.deleted(body),
-        lambda: answers.record(body),
-        lambda: answers.job(body),
-        lambda: answers.stats(body),
+        lambda: responses.answer(body, asked),
+        lambda: responses.search_event("done", body, asked),
+        lambda: responses.search_event("leg", body, asked),
+        lambda: responses.written(body),
+        lambda: responses.deleted(body),
+        lambda: responses.record(body),
+        lambda: responses.job(body),
+        lambda: responses.stats(body),
     ):
         with contextlib.suppress(GarbledAnswer):
             read()

@@ -22,7 +22,7 @@ from service.client import (
     errors,
 )
 from tests.client.conftest import Make
-from tests.client.far_end import answer, far_end, nobody
+from tests.client.fake_service import answer, far_end, nobody
 
 KEY = "a-key-of-sixteen-letters"
 TWINS = [(SearchClient, AsyncSearchClient), (Typing, AsyncTyping), (Stream, AsyncStream)]

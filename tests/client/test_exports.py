@@ -14,7 +14,7 @@ import pytest
 
 from service.client import Forbidden, IncompleteExport, InvalidArgument, NotConnected
 from tests.client.conftest import Make
-from tests.client.far_end import Reply, answer, chunked, far_end, nobody
+from tests.client.fake_service import Reply, answer, chunked, far_end, nobody
 
 LINES = [b'{"_id": "r%d", "chunk_text": "%b"}\n' % (n, b"x" * (n % 50)) for n in range(300)]
 BODY = b"".join(LINES)
@@ -167,6 +167,6 @@ def test_what_was_written_is_what_is_exported(
 @pytest.mark.parametrize("fields", ["chunk_text", ["a,b"], [" a"]])
 def test_fields_that_would_be_taken_for_others_are_not_asked_for(make: Make, fields: Any) -> None:
     with far_end(export(BODY, 1_000)) as end:
-        with pytest.raises(InvalidArgument, match=r"fields are several|'(a,b| a)'"):
+        with pytest.raises(InvalidArgument, match=r"fields must be a list|'(a,b| a)'"):
             list(make(end.url).export(fields=fields))
         assert end.requests == []
