@@ -22,6 +22,13 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	@$(MAKE) --no-print-directory check-generated
+
+generated: $(VENV)/.dev ## generate the files that are made from others
+	@$(RUN) -m tools.generate_sync_client
+
+check-generated: $(VENV)/.dev ## fail if a generated file is stale
+	@$(RUN) -m tools.generate_sync_client --check
 
 format: $(VENV)/.dev ## put the code into form
 	$(VENV)/bin/ruff check --fix .

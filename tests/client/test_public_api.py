@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +27,7 @@ from service.client import (
 from tests.client.conftest import Make
 from tests.client.fake_service import answer, far_end, nobody
 
+ROOT = Path(__file__).parent.parent.parent
 KEY = "a-key-of-sixteen-letters"
 TWINS = [(SearchClient, AsyncSearchClient), (Typing, AsyncTyping), (Stream, AsyncStream)]
 AWAITED = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"} | {
@@ -83,6 +87,12 @@ def test_the_public_names_are_these() -> None:
         "Written",
     ]
     assert all(hasattr(client, name) for name in client.__all__)
+
+
+def test_generated_sync_client_is_current() -> None:
+    """`make generated` writes it from service/client/_async."""
+    command = [sys.executable, "-m", "tools.generate_sync_client", "--check"]
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize(("one", "other"), TWINS)
