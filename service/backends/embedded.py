@@ -79,7 +79,7 @@ def _open_backend(index: EmbeddedIndex, field: str, reranker: Reranker | None) -
         lexical_weight=LEXICAL_WEIGHT,
         candidates=CANDIDATES,
         candidates_alone=CANDIDATES_ALONE,
-        highlighter=lambda query, text: lexical.lexical.highlights(query, text, field),
+        highlighter=lambda query, text: lexical.index.highlights(query, text, field),
         wait_until_visible=index.wait_until_visible,
     )
 

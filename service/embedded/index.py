@@ -31,14 +31,12 @@ from service.embedded.storage.operations import (
     VersionConflict,
 )
 from service.embedded.storage.store import Document, Store
-from service.embedded.views.follower import View
-from service.embedded.views.kinds import (
-    CorpusStatisticsView,
-    DenseView,
-    FilterView,
-    LexicalView,
-    SparseView,
-)
+from service.embedded.views.corpus import CorpusStatisticsView
+from service.embedded.views.dense import DenseView
+from service.embedded.views.filters import FilterView
+from service.embedded.views.lexical import LexicalView
+from service.embedded.views.sparse import SparseView
+from service.embedded.views.view import View
 from service.embedded.views.view_set import TemporarilyUnavailable, ViewSet
 from service.inference.embedder import Embedder
 
@@ -243,16 +241,16 @@ class EmbeddedIndex:
         self, ranking: IndexQuery, top_k: int, among: BitMap | None
     ) -> list[tuple[int, float]]:
         if isinstance(ranking, LexicalQuery):
-            words = self._view_set.require_complete(self.lexical)
-            return words.lexical.search(ranking.clauses, top_k, among, match_all=ranking.match_all)
+            lexical = self._view_set.require_complete(self.lexical)
+            return lexical.index.search(ranking.clauses, top_k, among, match_all=ranking.match_all)
         if isinstance(ranking, SparseQuery):
             sparse = self._view_set.require_complete(self.sparse[ranking.field])
-            return sparse.sparse.search(ranking.indices, ranking.values, top_k, among)
+            return sparse.index.search(ranking.indices, ranking.values, top_k, among)
         dense = self._view_set.require_complete(self.dense[ranking.field])
         if isinstance(ranking, DenseQuery):
-            return dense.dense.search(ranking.vector, top_k, among)
+            return dense.index.search(ranking.vector, top_k, among)
         corpus = self.corpora[ranking.field].corpus
-        return dense.dense.search(self.embedder.embed_query(ranking.text, corpus), top_k, among)
+        return dense.index.search(self.embedder.embed_query(ranking.text, corpus), top_k, among)
 
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
         return self._view_set.require_complete(self.filters).select(namespace, filter, self._match)
@@ -260,7 +258,7 @@ class EmbeddedIndex:
     def _match(self, field: str, operator: str, text: str) -> BitMap:
         if field not in self.schema.full_text_fields:
             raise ValueError(f"{operator} on {field!r}: there is no text to search there")
-        return self._view_set.require_complete(self.lexical).lexical.match(field, operator, text)
+        return self._view_set.require_complete(self.lexical).index.match(field, operator, text)
 
 
 async def _in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:

@@ -131,7 +131,7 @@ async def check(folder: Path, toll: Toll) -> None:
             assert await _found(index, "text", f"v{version}") == those, "old words are found"
             filter = {"version": version}
             assert await _found(index, "text", "record", filter) == those, "old values are found"
-        assert len(index.embedded.dense["body"].dense) == len(telling)
+        assert len(index.embedded.dense["body"].index) == len(telling)
 
 
 def _stored(index: EmbeddedAsyncIndex) -> dict[str, dict[str, Any]]:

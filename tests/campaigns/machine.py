@@ -441,10 +441,10 @@ class IndexMachine(RuleBasedStateMachine):
             name: each.vector_count for name, each in stats.namespaces.items()
         } == model.counts()
         assert index.store.namespace_counts() == model.counts()
-        assert len(index.dense["v"].dense) == total
-        assert len(index.dense["body"].dense) == sum(bool(body) for body in model.bodies())
+        assert len(index.dense["v"].index) == total
+        assert len(index.dense["body"].index) == sum(bool(body) for body in model.bodies())
         everyone = [each for there in model.spaces.values() for each in there.values()]
-        assert len(index.sparse["s"].sparse) == sum("s" in each for each in everyone)
+        assert len(index.sparse["s"].index) == sum("s" in each for each in everyone)
         corpus = index.corpora["body"].corpus
         assert corpus.texts == total
         for word in WORDS:

@@ -1,0 +1,1 @@
+"""Filters: their validation, and the documents that they select."""

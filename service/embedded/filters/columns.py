@@ -1,10 +1,8 @@
-"""One field of many documents: which of them have which value.
+"""A column: an inverted index from the values of one field to documents.
 
-Knows nothing of filters, namespaces or other fields. A value is a string, a boolean, a list of
-strings, which counts as each of them, or a number, which is a 64-bit float. Of a long string there
-is only a digest: enough to find the same string again.
-
-Every BitMap that comes out of here is for reading only: it may be the column's own.
+A value is a string, a boolean, a number (kept as a 64-bit float), or a list of strings, which
+counts as each of them. A long string is kept as a digest, which is enough to compare for equality.
+The bitmaps that a column returns must not be modified: they may be its own.
 """
 
 from __future__ import annotations
@@ -22,15 +20,15 @@ from pyroaring import BitMap
 Key: TypeAlias = str | bytes | bool | float
 Docnos: TypeAlias = NDArray[np.uint32]
 
-LONGEST = 32  # characters of a string that is kept as it is: a digest takes 48 bytes
-FEW = 64  # documents up to which an array is smaller than a BitMap
-COMMON = 1024  # documents from which a number has a BitMap of its own
-RECENT = 1024  # numbers that may wait for being sorted, or
-SHARE = 32  # one in so many, if that is more
+MAX_STRING_CHARS = 32  # longer strings are kept as a digest, which takes 48 bytes
+MAX_ARRAY_DOCNOS = 64  # up to here an array is smaller than a BitMap
+MIN_COMMON_DOCNOS = 1024  # from here on a number has a BitMap of its own
+MAX_UNSORTED = 1024  # numbers that wait to be merged, or
+MAX_UNSORTED_SHARE = 32  # this part of all numbers (1/32), if that is more
 
 
-def is_value(value: Any) -> bool:
-    """Whether it is of a shape that a filter can speak of."""
+def is_filterable(value: Any) -> bool:
+    """Return whether filters can compare a value of this type."""
     if isinstance(value, str):
         return True
     if isinstance(value, int | float):
@@ -39,7 +37,7 @@ def is_value(value: Any) -> bool:
 
 
 def keys_of(value: Any) -> Iterable[Key]:
-    """What a value is found by. Of all keys only a number's is a float."""
+    """Return the keys of a value in the index. Only the key of a number is a float."""
     if isinstance(value, str):
         return (_key(value),)
     if isinstance(value, bool):
@@ -50,20 +48,20 @@ def keys_of(value: Any) -> Iterable[Key]:
 
 
 def _key(text: str) -> str | bytes:
-    if len(text) <= LONGEST:
+    if len(text) <= MAX_STRING_CHARS:
         return text
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=15).digest()
 
 
 class Column:
-    """Who has the field, and, if it is `compared`, with which value."""
+    """The documents that have the field and, if it is `compared`, their values."""
 
     __slots__ = ("_compared", "_exact", "_numbers", "present")
 
     def __init__(self, *, compared: bool) -> None:
         self.present = BitMap()
         self._compared = compared
-        self._exact = Exact()
+        self._exact = ExactValues()
         self._numbers: Numbers | None = None
 
     def add(self, docno: int, value: Any) -> None:
@@ -89,93 +87,102 @@ class Column:
                 self._numbers.remove(docno, key)
 
     def equal(self, values: Iterable[Any]) -> BitMap:
-        """Who has one of the values."""
+        """Return the documents that have one of the values."""
         keys = [key for value in values for key in keys_of(value)]
         numbers = [key for key in keys if isinstance(key, float)]
         if not numbers:
             return self._exact.equal(keys)
         found = BitMap() if self._numbers is None else self._numbers.equal(numbers)
-        others = [key for key in keys if not isinstance(key, float)]  # for a dict, True is 1.0
+        others = [
+            key for key in keys if not isinstance(key, float)
+        ]  # True and 1.0 would be the same dict key
         return found | self._exact.equal(others) if others else found
 
     def between(self, low: float, high: float) -> BitMap:
-        """Who has a number from `low` up to `high`, both included."""
+        """Return the documents that have a number from `low` to `high`, both included."""
         return BitMap() if self._numbers is None else self._numbers.between(low, high)
 
 
-class Exact:
-    """Strings, digests and booleans: for each the documents that have it.
+class ExactValues:
+    """Maps strings, digests and booleans to posting lists.
 
     Most values of a field such as a URL belong to one document, and a BitMap takes hundreds of
-    bytes. So one document is a bare int, a few are an array, and only many are a BitMap.
+    bytes. So a posting list is an int, an array or a BitMap, depending on its length.
     """
 
-    __slots__ = ("_having",)
+    __slots__ = ("_postings",)
 
     def __init__(self) -> None:
-        self._having: dict[Key, int | array[int] | BitMap] = {}
+        self._postings: dict[Key, int | array[int] | BitMap] = {}
 
     def add(self, docno: int, key: Key) -> None:
-        having = self._having.get(key)
-        if having is None:
-            self._having[key] = docno
-        elif isinstance(having, BitMap):
-            having.add(docno)
-        elif isinstance(having, int):
-            self._having[key] = array("I", (having, docno))
+        postings = self._postings.get(key)
+        if postings is None:
+            self._postings[key] = docno
+        elif isinstance(postings, BitMap):
+            postings.add(docno)
+        elif isinstance(postings, int):
+            self._postings[key] = array("I", (postings, docno))
         else:
-            having.append(docno)
-            if len(having) > FEW:
-                self._having[key] = BitMap(having)
+            postings.append(docno)
+            if len(postings) > MAX_ARRAY_DOCNOS:
+                self._postings[key] = BitMap(postings)
 
     def remove(self, docno: int, key: Key) -> None:
-        having = self._having[key]
-        if not isinstance(having, int):
-            having.remove(docno)
-            if having:
+        postings = self._postings[key]
+        if not isinstance(postings, int):
+            postings.remove(docno)
+            if postings:
                 return
-        del self._having[key]
+        del self._postings[key]
 
     def equal(self, keys: Iterable[Key]) -> BitMap:
         few = array("I")
         many: list[BitMap] = []
         for key in keys:
-            having = self._having.get(key)
-            if isinstance(having, BitMap):
-                many.append(having)
-            elif isinstance(having, int):
-                few.append(having)
-            elif having is not None:
-                few.extend(having)
+            postings = self._postings.get(key)
+            if isinstance(postings, BitMap):
+                many.append(postings)
+            elif isinstance(postings, int):
+                few.append(postings)
+            elif postings is not None:
+                few.extend(postings)
         return _union(few, many)
 
 
 class Numbers:
-    """Numbers, in order: arrays of value and docno that are sorted by value.
+    """Arrays of values and docnos, sorted by value.
 
-    What is new waits unsorted until there is enough of it to be worth merging. What is removed
-    gets the docno 0, which no document has, and goes when the arrays are merged. A value that very
-    many documents have is kept apart as a BitMap, or finding it would mean building one.
+    New numbers stay unsorted until there are enough of them to be merged. A removed number is
+    overwritten with the tombstone docno 0 and dropped by the next merge. A value that very many
+    documents have is kept as a BitMap instead, which would be slow to build for each query.
     """
 
-    __slots__ = ("_common", "_docnos", "_gone", "_recent_docnos", "_recent_values", "_values")
+    __slots__ = (
+        "_common",
+        "_docnos",
+        "_tombstones",
+        "_unsorted_docnos",
+        "_unsorted_values",
+        "_values",
+    )
 
     def __init__(self) -> None:
         self._common: dict[float, BitMap] = {}
         self._values: NDArray[np.float64] = np.empty(0, np.float64)
         self._docnos: Docnos = np.empty(0, np.uint32)
-        self._recent_values = array("d")
-        self._recent_docnos = array("I")
-        self._gone = 0
+        self._unsorted_values = array("d")
+        self._unsorted_docnos = array("I")
+        self._tombstones = 0
 
     def add(self, docno: int, value: float) -> None:
         common = self._common.get(value)
         if common is not None:
             common.add(docno)
             return
-        self._recent_values.append(value)
-        self._recent_docnos.append(docno)
-        if len(self._recent_docnos) > max(RECENT, len(self._docnos) // SHARE):
+        self._unsorted_values.append(value)
+        self._unsorted_docnos.append(docno)
+        if len(self._unsorted_docnos) > max(MAX_UNSORTED, len(self._docnos) // MAX_UNSORTED_SHARE):
             self._merge()
 
     def remove(self, docno: int, value: float) -> None:
@@ -185,15 +192,15 @@ class Numbers:
             if not common:
                 del self._common[value]
             return
-        start, stop = self._run(value, value)
+        start, stop = self._range_of(value, value)
         at = np.flatnonzero(self._docnos[start:stop] == docno)
         if at.size:
             self._docnos[start + at[0]] = 0
         else:
-            at = np.flatnonzero(np.array(self._recent_docnos) == docno)
-            self._recent_docnos[at[0]] = 0
-        self._gone += 1
-        if self._gone * 2 > len(self._docnos) + len(self._recent_docnos):
+            at = np.flatnonzero(np.array(self._unsorted_docnos) == docno)
+            self._unsorted_docnos[at[0]] = 0
+        self._tombstones += 1
+        if self._tombstones * 2 > len(self._docnos) + len(self._unsorted_docnos):
             self._merge()
 
     def equal(self, values: Sequence[float]) -> BitMap:
@@ -202,49 +209,49 @@ class Numbers:
         stops = self._values.searchsorted(wanted, "right").tolist()
         runs = zip(starts, stops, strict=True)
         found = [self._docnos[start:stop] for start, stop in runs if start < stop]
-        found.append(self._recent(np.isin(np.array(self._recent_values), wanted)))
+        found.append(self._unsorted(np.isin(np.array(self._unsorted_values), wanted)))
         common = [self._common[value] for value in values if value in self._common]
-        return _union(_sorted(found), common)
+        return _union(_sorted_docnos(found), common)
 
     def between(self, low: float, high: float) -> BitMap:
-        start, stop = self._run(low, high)
-        recent = np.array(self._recent_values)
-        found = [self._docnos[start:stop], self._recent((recent >= low) & (recent <= high))]
-        common = [having for value, having in self._common.items() if low <= value <= high]
-        return _union(_sorted(found), common)
+        start, stop = self._range_of(low, high)
+        unsorted = np.array(self._unsorted_values)
+        found = [self._docnos[start:stop], self._unsorted((unsorted >= low) & (unsorted <= high))]
+        common = [docnos for value, docnos in self._common.items() if low <= value <= high]
+        return _union(_sorted_docnos(found), common)
 
-    def _run(self, low: float, high: float) -> tuple[int, int]:
+    def _range_of(self, low: float, high: float) -> tuple[int, int]:
         start = self._values.searchsorted(low, "left")
         stop = self._values.searchsorted(high, "right")
         return int(start), int(stop)
 
-    def _recent(self, chosen: NDArray[np.bool_]) -> Docnos:
-        docnos: Docnos = np.array(self._recent_docnos)
+    def _unsorted(self, chosen: NDArray[np.bool_]) -> Docnos:
+        docnos: Docnos = np.array(self._unsorted_docnos)
         return docnos[chosen]
 
     def _merge(self) -> None:
-        """Sort what is new into the rest, drop what is gone, take out what has become common."""
-        values = np.concatenate((self._values, np.array(self._recent_values)))
-        docnos = np.concatenate((self._docnos, np.array(self._recent_docnos)))
+        """Sort new numbers into the arrays, drop removed ones, and move common values out."""
+        values = np.concatenate((self._values, np.array(self._unsorted_values)))
+        docnos = np.concatenate((self._docnos, np.array(self._unsorted_docnos)))
         alive = np.flatnonzero(docnos)
-        order = alive[np.argsort(values[alive], kind="stable")]  # quick, as most of it is in order
+        order = alive[np.argsort(values[alive], kind="stable")]  # fast on mostly sorted input
         self._values, self._docnos = values[order], docnos[order]
-        self._recent_values, self._recent_docnos, self._gone = array("d"), array("I"), 0
-        self._take_out_common()
+        self._unsorted_values, self._unsorted_docnos, self._tombstones = array("d"), array("I"), 0
+        self._move_common()
 
-    def _take_out_common(self) -> None:
-        first, last = self._values[: 1 - COMMON], self._values[COMMON - 1 :]
+    def _move_common(self) -> None:
+        first, last = self._values[: 1 - MIN_COMMON_DOCNOS], self._values[MIN_COMMON_DOCNOS - 1 :]
         rest = np.ones(len(self._values), np.bool_)
         for value in np.unique(first[first == last]).tolist():
-            start, stop = self._run(value, value)
-            self._common[value] = _union(_sorted([self._docnos[start:stop]]), [])
+            start, stop = self._range_of(value, value)
+            self._common[value] = _union(_sorted_docnos([self._docnos[start:stop]]), [])
             rest[start:stop] = False
         if not rest.all():
             self._values, self._docnos = self._values[rest], self._docnos[rest]
 
 
-def _sorted(pieces: Sequence[Docnos]) -> array[int]:
-    """The docnos that are left of these: a BitMap is much sooner made of sorted ones."""
+def _sorted_docnos(pieces: Sequence[Docnos]) -> array[int]:
+    """Drop tombstones and sort, because a BitMap is built much faster from sorted docnos."""
     docnos = np.sort(np.concatenate(pieces))
     return array("I", docnos[docnos.searchsorted(1) :].tobytes())
 

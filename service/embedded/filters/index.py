@@ -1,10 +1,8 @@
-"""Which documents a filter selects.
+"""The filter index: finds the documents that a filter selects.
 
-Knows nothing of what the documents say, nor whether the filter is a valid one: `check_filter` has
-accepted it. Its `$match_…` operators are answered by whoever asks, out of a lexical index.
-
-Documents are known by numbers. A namespace has its own columns, so that a search in a small one
-costs nothing for its large neighbour.
+A filter must have passed `check_filter`. Its `$match_…` operators are evaluated by a callback, on
+the lexical index. Each namespace has columns of its own, so that a search in a small namespace does
+not pay for a large one.
 """
 
 from __future__ import annotations
@@ -15,88 +13,88 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from service.embedded.filters.columns import Column, is_value
+from service.embedded.filters.columns import Column, is_filterable
 from service.indexes.filters import MATCH, ORDER, shown
 
 Match = Callable[[str, str, str], BitMap]
 
 
 class FilterIndex:
-    """Every namespace's documents by value. Not thread-safe: the caller holds a lock.
+    """The field values of all documents, by namespace. Not thread-safe: the caller holds a lock.
 
-    `select` and the other questions change nothing, and what they return is the asker's own.
-
-    Of the fields that are `left_out`, because they hold long texts, it is only known who has them.
+    Reading methods change nothing and return bitmaps that the caller may modify. Of the fields in
+    `not_compared`, which hold long texts, only their presence is recorded.
     """
 
-    def __init__(self, left_out: Collection[str] = ()) -> None:
-        self._left_out = frozenset(left_out)
+    def __init__(self, not_compared: Collection[str] = ()) -> None:
+        self._not_compared = frozenset(not_compared)
         self._namespaces: dict[str, _Namespace] = {}
 
     def add(self, docno: int, namespace: str, fields: Mapping[str, Any]) -> None:
-        """Take in a document. A changed one is removed and added under a new docno."""
-        there = self._namespaces.get(namespace)
-        if there is None:
-            there = self._namespaces[namespace] = _Namespace(self._left_out)
-        there.add(docno, fields)
+        """Add a document. A new version of a record has a new docno."""
+        found = self._namespaces.get(namespace)
+        if found is None:
+            found = self._namespaces[namespace] = _Namespace(self._not_compared)
+        found.add(docno, fields)
 
     def remove(self, docno: int, namespace: str, fields: Mapping[str, Any]) -> None:
-        """Forget a document, by the same fields that it was added with."""
-        there = self._namespaces[namespace]
-        there.remove(docno, fields)
-        if not there.docnos:
+        """Remove a document, given the fields with which it was added."""
+        found = self._namespaces[namespace]
+        found.remove(docno, fields)
+        if not found.docnos:
             del self._namespaces[namespace]
 
     def namespace(self, name: str) -> BitMap:
-        """The docnos in a namespace."""
-        there = self._namespaces.get(name)
-        return BitMap() if there is None else there.docnos.copy()
+        """Return the docnos in a namespace."""
+        found = self._namespaces.get(name)
+        return BitMap() if found is None else found.docnos.copy()
 
-    def namespaces(self) -> dict[str, int]:
-        """The namespaces' names, and how many documents there are in each."""
-        return {name: len(there.docnos) for name, there in self._namespaces.items()}
+    def namespace_counts(self) -> dict[str, int]:
+        """Return the number of documents in each namespace."""
+        return {name: len(found.docnos) for name, found in self._namespaces.items()}
 
     def has_only(self, namespace: str) -> bool:
-        """Whether no other namespace has documents. Any thread may ask."""
+        """Return whether no other namespace has documents. Needs no lock."""
         return self._namespaces.keys() <= {namespace}
 
     def select(
         self, namespace: str, filter: Mapping[str, Any] | None, match: Match | None = None
     ) -> BitMap:
-        """The docnos in a namespace that a filter selects; a `ValueError` where it can't be told.
+        """Return the docnos in a namespace that a filter selects.
 
-        `match(field, operator, text)` says which documents a text matches, in any namespace.
+        `match(field, operator, text)` returns the matching documents of all namespaces. Raises
+        ValueError if the filter compares a field that is not compared.
         """
-        there = self._namespaces.get(namespace) or _Namespace(self._left_out)
+        found = self._namespaces.get(namespace) or _Namespace(self._not_compared)
         if not filter:
-            return there.docnos.copy()
-        return there.docnos & there.select(filter, match)
+            return found.docnos.copy()
+        return found.docnos & found.select(filter, match)
 
 
 class _Namespace:
-    """A namespace's documents. The BitMaps that its methods return may be its own."""
+    """The documents of a namespace. Its methods may return bitmaps that must not be modified."""
 
-    __slots__ = ("_columns", "_left_out", "docnos")
+    __slots__ = ("_columns", "_not_compared", "docnos")
 
-    def __init__(self, left_out: frozenset[str]) -> None:
+    def __init__(self, not_compared: frozenset[str]) -> None:
         self.docnos = BitMap()
-        self._left_out = left_out
+        self._not_compared = not_compared
         self._columns: dict[str, Column] = {}
 
     def add(self, docno: int, fields: Mapping[str, Any]) -> None:
-        self.docnos.add_checked(docno)  # raises if it is there
+        self.docnos.add_checked(docno)  # raises if present
         for name, value in fields.items():
-            if not is_value(value):
+            if not is_filterable(value):
                 continue
             column = self._columns.get(name)
             if column is None:
-                column = self._columns[name] = Column(compared=name not in self._left_out)
+                column = self._columns[name] = Column(compared=name not in self._not_compared)
             column.add(docno, value)
 
     def remove(self, docno: int, fields: Mapping[str, Any]) -> None:
-        self.docnos.remove(docno)  # raises if it is not there
+        self.docnos.remove(docno)  # raises if absent
         for name, value in fields.items():
-            if not is_value(value):
+            if not is_filterable(value):
                 continue
             column = self._columns[name]
             column.remove(docno, value)
@@ -104,11 +102,11 @@ class _Namespace:
                 del self._columns[name]
 
     def select(self, filter: Mapping[str, Any], match: Match | None) -> BitMap:
-        return self._all(self._select(name, part, match) for name, part in filter.items())
+        return self._intersection(self._select(name, part, match) for name, part in filter.items())
 
     def _select(self, name: str, part: Any, match: Match | None) -> BitMap:
         if name == "$and":
-            return self._all(self.select(branch, match) for branch in part)
+            return self._intersection(self.select(branch, match) for branch in part)
         if name == "$or":
             return BitMap().union(*(self.select(branch, match) for branch in part))
         if not isinstance(part, Mapping):
@@ -121,12 +119,12 @@ class _Namespace:
         order = {operator: part[operator] for operator in part if operator in ORDER}
         if order:
             found.append(self._column(name).between(*_bounds(order)))
-        return self._all(found)
+        return self._intersection(found)
 
     def _condition(self, field: str, operator: str, operand: Any, match: Match | None) -> BitMap:
         if operator in MATCH:
             if match is None:
-                raise ValueError(f"{operator} on {shown(field)}: there is no text to search here")
+                raise ValueError(f"{operator} on {shown(field)}: no text can be searched here")
             return match(field, operator, operand)
         if operator == "$exists":
             column = self._columns.get(field)
@@ -136,14 +134,14 @@ class _Namespace:
         return equal if operator in ("$eq", "$in") else self.docnos - equal
 
     def _column(self, field: str) -> Column:
-        if field in self._left_out:
+        if field in self._not_compared:
             raise ValueError(
-                f"{shown(field)} holds texts and can't be compared; "
-                "only $exists and the $match operators can stand here"
+                f"{shown(field)} is a text field and can't be compared; "
+                "use $exists or a $match operator"
             )
         return self._columns.get(field) or Column(compared=True)
 
-    def _all(self, parts: Iterable[BitMap]) -> BitMap:
+    def _intersection(self, parts: Iterable[BitMap]) -> BitMap:
         found = self.docnos
         for part in parts:
             found = part if found is self.docnos else found & part
@@ -151,7 +149,7 @@ class _Namespace:
 
 
 def _bounds(order: Mapping[str, float]) -> tuple[float, float]:
-    """The lowest and the highest number that meets all of the conditions."""
+    """Return the lowest and the highest number that meet all conditions."""
     low, high = -math.inf, math.inf
     for operator, operand in order.items():
         number = float(operand)

@@ -93,15 +93,15 @@ class LexicalIndex:
                 self._writer.garbage_collect_files()
                 check_files(folder)
                 self._index.reload()
-                self._applied = self._read_applied()
+                self._committed_seq = self._read_committed_seq()
             except BaseException:
                 self.close()
                 raise
 
     @property
-    def applied(self) -> int:
+    def committed_seq(self) -> int:
         """How far the log is committed here."""
-        return self._applied
+        return self._committed_seq
 
     def apply(self, added: Iterable[tuple[int, Mapping[str, str]]], removed: Iterable[int]) -> None:
         """Take changes up for the next commit. What is added and removed is gone after it."""
@@ -125,7 +125,7 @@ class LexicalIndex:
             writer.add_document(marker)
             writer.commit()
             self._index.reload()
-            self._applied = seq
+            self._committed_seq = seq
 
     def close(self) -> None:
         """Let merges end, and the folder go. What was not committed is dropped."""
@@ -208,7 +208,7 @@ class LexicalIndex:
                 self._failure = e
                 raise
 
-    def _read_applied(self) -> int:
+    def _read_committed_seq(self) -> int:
         searcher = self._index.searcher()
         marker = Query.term_query(self._schema, "docno", MARKER)
         hits = searcher.search(marker, 1, count=False).hits

@@ -43,7 +43,7 @@ PORTION = 512
 
 
 class DenseIndex:
-    """Vectors by docno. `applied` is the change up to which a saved view is complete."""
+    """Vectors by docno. `saved_seq` is the change up to which a saved view is complete."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class DenseIndex:
         self._writing = threading.Lock()  # those who change, and who copies to save
         self._saving = threading.Lock()
         self._vectors, self._graph = self._empty()
-        self.applied = 0
+        self.saved_seq = 0
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -84,7 +84,7 @@ class DenseIndex:
             if not graph.load(vectors.load(content)) or len(graph) != len(vectors):
                 continue
             with self._writing:
-                self._vectors, self._graph, self.applied = vectors, graph, seq
+                self._vectors, self._graph, self.saved_seq = vectors, graph, seq
             return True
         return False
 
@@ -94,7 +94,7 @@ class DenseIndex:
             with self._writing:
                 parts = [*self._vectors.parts(), self._graph.dump()]
             self._files.write(seq, parts)
-            self.applied = seq
+            self.saved_seq = seq
 
     def apply(self, added: Iterable[tuple[int, bytes]], removed: Iterable[int]) -> None:
         """Add and remove vectors; doing it again changes nothing."""

@@ -70,14 +70,14 @@ def unpack(raw: bytes) -> tuple[Indices, Values]:
 
 
 class SparseIndex:
-    """Sparse vectors by docno. `applied` is the change up to which a saved view is complete."""
+    """Sparse vectors by docno. `saved_seq` is the change up to which a saved view is complete."""
 
     def __init__(self, folder: Path) -> None:
         self._files = CheckpointFiles(folder, ".sparse", "sparse")
         self._writing = threading.Lock()
         self._saving = threading.Lock()
         self._pieces: tuple[PostingsSegment, ...] = ()
-        self.applied = 0
+        self.saved_seq = 0
 
     def __len__(self) -> int:
         return sum(len(piece) for piece in self._pieces)
@@ -87,7 +87,7 @@ class SparseIndex:
         for seq, content in self._files.read():
             pieces = tuple(load_segments(content))
             with self._writing:
-                self._pieces, self.applied = pieces, seq
+                self._pieces, self.saved_seq = pieces, seq
             return True
         return False
 
@@ -97,7 +97,7 @@ class SparseIndex:
             with self._writing:
                 pieces = self._pieces
             self._files.write(seq, chain.from_iterable(dump_segment(piece) for piece in pieces))
-            self.applied = seq
+            self.saved_seq = seq
 
     def apply(self, added: Iterable[tuple[int, bytes]], removed: Iterable[int]) -> None:
         """Add and remove vectors; doing it again changes nothing."""

@@ -1,1 +1,1 @@
-"""Search structures that follow the change log."""
+"""The views of an index: search structures that follow the store's change log."""

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from service.embedded.filters.columns import LONGEST, Column
+from service.embedded.filters.columns import MAX_STRING_CHARS, Column
 from service.embedded.filters.index import FilterIndex
 from service.indexes.filters import check_filter
 
@@ -168,7 +168,7 @@ def test_so_it_does_after_any_documents_were_removed(
         elif kept.documents:
             kept.remove(sorted(kept.documents)[step % len(kept.documents)])
     spaces = [namespace for namespace, _ in kept.documents.values()]
-    assert kept.columns.namespaces() == {name: spaces.count(name) for name in set(spaces)}
+    assert kept.columns.namespace_counts() == {name: spaces.count(name) for name in set(spaces)}
     for namespace in ["", "one", "two", "never heard of"]:
         kept.agrees(namespace, filter)
 
@@ -281,7 +281,7 @@ def test_by_example(filter: dict[str, Any], expected: set[int]) -> None:
 def test_no_filter_selects_the_namespace_and_no_other() -> None:
     columns = films()
     assert columns.select("films", None) == columns.namespace("films") == BitMap(FILMS)
-    assert columns.namespaces() == {"films": 5, "elsewhere": 1}
+    assert columns.namespace_counts() == {"films": 5, "elsewhere": 1}
     assert columns.select("nowhere", None) == columns.namespace("nowhere") == BitMap()
 
 
@@ -326,13 +326,13 @@ def test_long_texts_are_told_apart_by_all_of_their_characters() -> None:
 
 
 def test_a_field_that_is_left_out_can_be_there_but_not_compared() -> None:
-    columns = FilterIndex(left_out=["chunk_text"])
+    columns = FilterIndex(not_compared=["chunk_text"])
     columns.add(1, "ns", {"chunk_text": LONG, "year": 1990})
     columns.add(2, "ns", {"chunk_text": None, "year": 1990})
     assert columns.select("ns", {"chunk_text": {"$exists": True}}) == BitMap([1])
     for condition in [LONG, {"$ne": "x"}, {"$in": []}, {"$gt": 1}]:
         for namespace in ["ns", "nowhere"]:
-            with pytest.raises(ValueError, match="'chunk_text' holds texts and can't be compared"):
+            with pytest.raises(ValueError, match="'chunk_text' is a text field and can't be"):
                 columns.select(namespace, {"year": 1, "chunk_text": condition})
     columns.remove(1, "ns", {"chunk_text": LONG, "year": 1990})
     assert columns.select("ns", {"chunk_text": {"$exists": False}}) == BitMap([2])
@@ -351,7 +351,9 @@ def test_a_match_is_asked_for_by_field_operator_and_text() -> None:
 
 
 def test_a_match_without_an_index_of_texts_is_a_sentence() -> None:
-    with pytest.raises(ValueError, match=r"\$match_any on 'title': there is no text") as failed:
+    with pytest.raises(
+        ValueError, match=r"\$match_any on 'title': no text can be searched"
+    ) as failed:
         films().select("films", {"title": {"$match_any": "cat"}})
     with pytest.raises(ValueError, match="…") as failed:
         films().select("films", {"x" * 5000: {"$match_any": "cat"}})
@@ -373,7 +375,7 @@ def test_one_document_is_kept_as_an_int_few_as_an_array_and_many_as_a_bitmap() -
     kinds = []
     for docno in range(1, 101):
         column.add(docno, "x")
-        kinds.append(type(column._exact._having["x"]))
+        kinds.append(type(column._exact._postings["x"]))
         assert column.equal(["x"]) == BitMap(range(1, docno + 1))
     assert list(dict.fromkeys(kinds)) == [int, array, BitMap]
 
@@ -381,11 +383,11 @@ def test_one_document_is_kept_as_an_int_few_as_an_array_and_many_as_a_bitmap() -
 def test_of_a_long_text_only_a_digest_is_kept() -> None:
     column = Column(compared=True)
     column.add(1, LONG)
-    column.add(2, [LONG + "!", "x" * LONGEST])
-    assert len(column._exact._having) == 3
-    for key in column._exact._having:
+    column.add(2, [LONG + "!", "x" * MAX_STRING_CHARS])
+    assert len(column._exact._postings) == 3
+    for key in column._exact._postings:
         assert isinstance(key, str | bytes)
-        assert len(key) <= LONGEST
+        assert len(key) <= MAX_STRING_CHARS
 
 
 @settings(max_examples=10, deadline=None)
@@ -418,13 +420,15 @@ def test_nothing_stays_of_what_was_removed() -> None:
     for column in space._columns.values():
         assert column.present == BitMap([9001])
     rating, mixed = space._columns["rating"], space._columns["mixed"]
-    assert rating._exact._having == {"none": 9001}
-    assert mixed._exact._having == {}
+    assert rating._exact._postings == {"none": 9001}
+    assert mixed._exact._postings == {}
     for numbers, expected in [(rating._numbers, 0), (mixed._numbers, 1)]:
         assert numbers is not None
         assert numbers._common == {}
         assert len(numbers._values) == len(numbers._docnos)
-        assert len(numbers._docnos) + len(numbers._recent_docnos) - numbers._gone == expected
-        assert len(numbers._docnos) + len(numbers._recent_docnos) <= 2
+        assert (
+            len(numbers._docnos) + len(numbers._unsorted_docnos) - numbers._tombstones == expected
+        )
+        assert len(numbers._docnos) + len(numbers._unsorted_docnos) <= 2
     columns.remove(9001, "ns", {"rating": "none", "mixed": 5})
     assert columns._namespaces == {}

@@ -90,7 +90,7 @@ def test_a_view_of_no_fields_follows_the_log_and_finds_nothing(tmp_path: Path) -
     view = LexicalIndex(tmp_path, [])
     view.apply([(1, {})], [])
     view.commit(3)
-    assert view.applied == 3
+    assert view.committed_seq == 3
     assert view.search([TextClause("red", ())], 9) == []
     assert view.highlights("red", "red") == [(0, 3)]
     view.close()

@@ -25,7 +25,7 @@ for attempt in range(3):
     except OSError as e:
         print(e.__cause__ is not None, "open it again" in str(e))
     found = view.search([TextClause("red", ())], 9)
-    print(view.applied, found[0][0], *view.match("text", "$match_any", "red"))
+    print(view.committed_seq, found[0][0], *view.match("text", "$match_any", "red"))
 view.close()
 """
 
@@ -47,7 +47,7 @@ def test_a_write_that_fails_leaves_the_last_commit_and_is_made_up_after_opening_
         told = "True False\n1 1 1\nTrue True\n1 1 1\nTrue True\n1 1 1\n"
         assert run.stdout == told, run.stderr
         view = LexicalIndex(folder, ["text"])
-        assert view.applied == 1
+        assert view.committed_seq == 1
         view.apply([(2, {"text": "red"})], [1])
         view.commit(2)
         assert [docno for docno, _ in view.search([TextClause("red", ())], 9)] == [2]

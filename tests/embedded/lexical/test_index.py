@@ -67,7 +67,7 @@ def marked(view: LexicalIndex, text: str, document: str) -> list[str]:
 
 
 def test_a_new_view_has_applied_nothing_and_finds_nothing(view: LexicalIndex) -> None:
-    assert view.applied == 0
+    assert view.committed_seq == 0
     assert find(view, "red", 10) == []
 
 
@@ -81,7 +81,7 @@ def test_what_was_committed_is_there_again_and_what_was_not_is_not(tmp_path: Pat
     view.close()
 
     again = LexicalIndex(tmp_path, FIELDS)
-    assert again.applied == 41
+    assert again.committed_seq == 41
     assert numbers(find(again, "red", 10)) == [1]
     again.close()
 
@@ -89,7 +89,7 @@ def test_what_was_committed_is_there_again_and_what_was_not_is_not(tmp_path: Pat
 def test_a_commit_of_no_changes_moves_the_log_position(view: LexicalIndex) -> None:
     view.commit(5)
     view.commit(2**40)
-    assert view.applied == 2**40
+    assert view.committed_seq == 2**40
 
 
 def test_a_number_that_is_added_again_is_replaced(view: LexicalIndex) -> None:
@@ -183,7 +183,7 @@ from pathlib import Path
 from service.embedded.lexical.index import LexicalIndex
 
 view = LexicalIndex(Path(sys.argv[1]), ["text"])
-seq = view.applied
+seq = view.committed_seq
 while True:
     seq += 1
     new = [(seq * 10 + n, {"text": "red"}) for n in range(5)]
@@ -210,9 +210,9 @@ def test_a_killed_process_leaves_the_last_commit_with_its_log_position(tmp_path:
             process.kill()
             told += [int(line) for line in process.stdout]
         view = LexicalIndex(tmp_path, FIELDS)
-        assert view.applied in (told[-1], told[-1] + 1)
-        expected = [seq * 10 + n for seq in range(1, view.applied + 1) for n in range(1, 5)]
-        expected.append(view.applied * 10)
+        assert view.committed_seq in (told[-1], told[-1] + 1)
+        expected = [seq * 10 + n for seq in range(1, view.committed_seq + 1) for n in range(1, 5)]
+        expected.append(view.committed_seq * 10)
         assert numbers(find(view, "red", EVERYTHING)) == sorted(expected)
         view.close()
 
@@ -243,7 +243,7 @@ def test_a_flipped_bit_in_any_committed_file_is_noticed_and_a_rebuild_helps(tmp_
         assert first.value
         shutil.rmtree(folder)
     rebuilt = LexicalIndex(tmp_path / "bad", FIELDS)
-    assert rebuilt.applied == 0
+    assert rebuilt.committed_seq == 0
     rebuilt.close()
 
 
@@ -270,7 +270,7 @@ def test_what_a_crash_left_half_written_does_no_harm(tmp_path: Path) -> None:
     for opstamp in range(100):  # one of them is that of the next commit
         (tmp_path / f"{path.stem}.{opstamp}.del").write_bytes(b"half")
     again = LexicalIndex(tmp_path, FIELDS)
-    assert again.applied == 1
+    assert again.committed_seq == 1
     put(again, [], [1])
     again.commit(2)
     assert find(again, "red", 10) == []

@@ -298,7 +298,7 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path, dtype: str) -> Non
     view.save(8)
     again = DenseIndex(tmp_path, DIMENSION, dtype=dtype)
     assert again.load()
-    assert again.applied == 8
+    assert again.saved_seq == 8
     assert len(again) == 999
     assert again.search(rows[3], 50) == view.search(rows[3], 50)
     again.apply(numbered(vectors(5, 7), 1002), [1, 2])
@@ -310,7 +310,7 @@ def test_an_empty_view_can_be_saved(tmp_path: Path) -> None:
     DenseIndex(tmp_path, DIMENSION).save(3)
     again = DenseIndex(tmp_path, DIMENSION)
     assert again.load()
-    assert (again.applied, len(again)) == (3, 0)
+    assert (again.saved_seq, len(again)) == (3, 0)
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 100, None])
@@ -343,7 +343,7 @@ def test_the_older_state_is_taken_where_the_newest_is_damaged(tmp_path: Path) ->
     (tmp_path / "notes.usearch").write_bytes(b"?")
     again = DenseIndex(tmp_path, DIMENSION)
     assert again.load()
-    assert again.applied == 7
+    assert again.saved_seq == 7
 
 
 @pytest.mark.parametrize(
@@ -415,4 +415,4 @@ def test_searches_go_on_while_others_write_and_save(tmp_path: Path) -> None:
     assert min(asked) > 0
     again = DenseIndex(tmp_path, DIMENSION)
     assert again.load()
-    assert (again.applied, len(again)) == (6, len(view))
+    assert (again.saved_seq, len(again)) == (6, len(view))

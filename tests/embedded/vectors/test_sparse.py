@@ -174,7 +174,7 @@ def test_the_saved_state_is_the_newest_and_the_only_one(tmp_path: Path) -> None:
         view.save(seq)
     again = SparseIndex(tmp_path)
     assert again.load()
-    assert (again.applied, len(again)) == (8, 2)
+    assert (again.saved_seq, len(again)) == (8, 2)
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -32,11 +32,11 @@ class DictView:
     vector_field: str | None = "v"
 
     def __init__(
-        self, saved: Saved, *, shown_by_saving: bool = False, save_within_s: float = 0.05
+        self, saved: Saved, *, visible_on_save: bool = False, save_after_s: float = 0.05
     ) -> None:
         self.name = "the view of the test"
-        self.save_every, self.save_within_s = 1_000, save_within_s
-        self.shown_by_saving = shown_by_saving
+        self.save_after_changes, self.save_after_s = 1_000, save_after_s
+        self.visible_on_save = visible_on_save
         self.disk = saved
         self.content: dict[int, dict[str, Any]] = {}
         self.searched: dict[int, dict[str, Any]] = {}
@@ -70,7 +70,7 @@ class DictView:
             self._fail("apply")  # in the middle of it
         for each in removed:
             self.content.pop(each.docno, None)
-        if not self.shown_by_saving:
+        if not self.visible_on_save:
             self.searched = self.content
 
     def save(self, seq: int) -> None:
@@ -83,7 +83,7 @@ class DictView:
     def close(self) -> None:
         self.closed += 1
         self._fail("close")
-        if self.shown_by_saving:
+        if self.visible_on_save:
             self.searched = {}
 
     def _fail(self, at: str) -> None:
@@ -147,12 +147,12 @@ def until(reached: Callable[[], object]) -> None:
 
 def test_an_empty_store_can_be_searched_at_once(store: FollowedStore) -> None:
     follower = follow(store, DictView(Saved()))
-    assert follower.complete
+    assert follower.is_complete
 
 
-@pytest.mark.parametrize("shown_by_saving", [False, True])
-def test_a_view_follows_what_is_written(store: FollowedStore, shown_by_saving: bool) -> None:
-    view = DictView(Saved(), shown_by_saving=shown_by_saving)
+@pytest.mark.parametrize("visible_on_save", [False, True])
+def test_a_view_follows_what_is_written(store: FollowedStore, visible_on_save: bool) -> None:
+    view = DictView(Saved(), visible_on_save=visible_on_save)
     follower = follow(store, view)
     for start in range(0, 900, 300):
         seq = fill(store, 300, start)
@@ -194,11 +194,11 @@ def test_what_was_missed_before_the_start_is_told_until_it_is_caught_up(
     follower = follow(store, view)
     try:
         assert half.wait(LONG)
-        assert follower.complete  # what it has can be searched
+        assert follower.is_complete  # what it has can be searched
         assert 0 < (follower.progress or 0) < 1
-        assert not follower.wait_caught_up(0)
+        assert not follower.wait_for_startup(0)
         go_on.set()
-        assert follower.wait_caught_up(LONG)
+        assert follower.wait_for_startup(LONG)
         assert follower.progress is None
     finally:
         go_on.set()
@@ -206,25 +206,25 @@ def test_what_was_missed_before_the_start_is_told_until_it_is_caught_up(
 
 
 def test_a_view_is_saved_after_so_many_changes_and_after_a_while(store: FollowedStore) -> None:
-    view = DictView(Saved(), save_within_s=3600)
-    view.save_every = 300
+    view = DictView(Saved(), save_after_s=3600)
+    view.save_after_changes = 300
     follower = follow(store, view)
     fill(store, 299)
     assert follower.wait(299, LONG)
     assert view.saves == 0
     fill(store, 1, start=299)
-    until(lambda: follower.saved == 300)
-    patient = DictView(Saved(), save_within_s=0.05)
+    until(lambda: follower.saved_seq == 300)
+    patient = DictView(Saved(), save_after_s=0.05)
     other = follow(store, patient)
-    until(lambda: other.saved == 300)
+    until(lambda: other.saved_seq == 300)
     store.write_sync([put("one more")])
-    until(lambda: other.saved == 301)
+    until(lambda: other.saved_seq == 301)
 
 
 def test_who_waits_for_a_change_to_be_seen_does_not_wait_for_a_save(
     store: FollowedStore,
 ) -> None:
-    view = DictView(Saved(), shown_by_saving=True, save_within_s=3600)
+    view = DictView(Saved(), visible_on_save=True, save_after_s=3600)
     follower = follow(store, view)
     fill(store, 1)
     assert follower.wait(1, LONG)
@@ -241,10 +241,10 @@ def test_waiting_ends_where_there_is_nothing_to_wait_for(store: FollowedStore) -
 # --- rebuilding ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shown_by_saving", [False, True])
+@pytest.mark.parametrize("visible_on_save", [False, True])
 @pytest.mark.parametrize("why", ["nothing saved", "the log was cut", "from the future"])
 def test_a_view_that_the_log_does_not_lead_to_is_rebuilt(
-    store: FollowedStore, why: str, shown_by_saving: bool
+    store: FollowedStore, why: str, visible_on_save: bool
 ) -> None:
     disk = Saved()
     fill(store, 700)
@@ -254,7 +254,7 @@ def test_a_view_that_the_log_does_not_lead_to_is_rebuilt(
         store.write_sync([TrimLog(101)])
     elif why == "from the future":
         disk.seq, disk.content = 100_000, {99999: {"text": "wrong"}}
-    view = DictView(disk, shown_by_saving=shown_by_saving)
+    view = DictView(disk, visible_on_save=visible_on_save)
     follower = follow(store, view)
     assert follower.wait(store.last_seq(), LONG, visible=True)
     assert view.searched == there(store)
@@ -265,13 +265,15 @@ def test_a_view_that_the_log_does_not_lead_to_is_rebuilt(
 def test_nothing_is_complete_before_it_can_be_searched(store: FollowedStore) -> None:
     """Rebuilt is not yet shown: the view of words shows what it has saved."""
     fill(store, 10)
-    view = DictView(Saved(), shown_by_saving=True)
+    view = DictView(Saved(), visible_on_save=True)
     states: list[tuple[bool, int]] = []
-    follower = Follower(view, store, lambda: states.append((follower.complete, follower.visible)))
-    view.before_save = lambda: states.append((follower.complete, len(view.searched)))
+    follower = Follower(
+        view, store, lambda: states.append((follower.is_complete, follower.visible_seq))
+    )
+    view.before_save = lambda: states.append((follower.is_complete, len(view.searched)))
     follower.start()
     assert follower.wait(10, LONG, visible=True)
-    assert follower.complete
+    assert follower.is_complete
     follower.stop()
     assert states == [(False, 0), (False, 10)]
 
@@ -288,7 +290,7 @@ def test_what_is_written_during_a_rebuild_is_in_it_at_the_end(store: FollowedSto
     view.before_apply = hold
     follower = follow(store, view)
     assert rebuilding.wait(LONG)
-    assert not follower.complete
+    assert not follower.is_complete
     seq = fill(store, 100, start=1150)
     go_on.set()
     assert follower.wait(seq, LONG)
@@ -300,7 +302,7 @@ def test_stopped_during_a_rebuild_it_ends_and_saves_nothing(store: FollowedStore
     disk = Saved()
     view = DictView(disk)
     follower = Follower(view, store, lambda: None)
-    view.before_apply = follower.ask_to_stop
+    view.before_apply = follower.request_stop
     follower.start()
     follower.stop()
     assert view.batches < 4
@@ -313,14 +315,14 @@ def test_stopped_during_a_rebuild_it_ends_and_saves_nothing(store: FollowedStore
 # --- trouble ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shown_by_saving", [False, True])
+@pytest.mark.parametrize("visible_on_save", [False, True])
 @pytest.mark.parametrize("at", ["apply", "save", "open"])
 def test_a_view_that_fails_is_mended_by_itself(
-    store: FollowedStore, caplog: pytest.LogCaptureFixture, at: str, shown_by_saving: bool
+    store: FollowedStore, caplog: pytest.LogCaptureFixture, at: str, visible_on_save: bool
 ) -> None:
     """With no further write that would wake it."""
     fill(store, 20)
-    view = DictView(Saved(), shown_by_saving=shown_by_saving)
+    view = DictView(Saved(), visible_on_save=visible_on_save)
     follower = follow(store, view)
     assert follower.wait(20, LONG, visible=True)
     view.failing[at] = OSError("the disk is on fire")
@@ -328,13 +330,13 @@ def test_a_view_that_fails_is_mended_by_itself(
         view.failing["apply"] = ValueError("half of it")
     with caplog.at_level(logging.ERROR):
         fill(store, 5, start=18)
-        until(lambda: follower.trouble is not None)
+        until(lambda: follower.failure is not None)
     assert len([each for each in caplog.records if each.exc_info]) == 1, "it is told once"
     view.failing.clear()
-    until(lambda: follower.trouble is None)
+    until(lambda: follower.failure is None)
     assert follower.wait(store.last_seq(), LONG, visible=True)
     assert view.searched == there(store)
-    until(lambda: follower.saved == store.last_seq())
+    until(lambda: follower.saved_seq == store.last_seq())
     assert view.disk.content == there(store)
 
 
@@ -355,15 +357,15 @@ def test_a_view_that_can_not_be_saved_goes_on_and_is_searched(
     follower = follow(store, view)
     view.failing["save"] = OSError("no space left")
     fill(store, 300)
-    until(lambda: follower.trouble is not None)
+    until(lambda: follower.failure is not None)
     for start in range(300, 900, 300):
         seq = fill(store, 300, start)
         assert follower.wait(seq, LONG)
-        assert follower.complete
+        assert follower.is_complete
         assert view.searched == there(store)
     assert view.resets <= 1, "it was not made anew"
     view.failing.clear()
-    until(lambda: follower.trouble is None)
+    until(lambda: follower.failure is None)
     until(lambda: view.disk.seq == store.last_seq())
 
 
@@ -372,7 +374,7 @@ def test_writes_do_not_make_a_view_that_fails_try_more_often(store: FollowedStor
     follower = follow(store, view, pause_s=LONG)
     view.failing["apply"] = OSError("gone")
     fill(store, 1)
-    until(lambda: follower.trouble is not None)
+    until(lambda: follower.failure is not None)
     tries = view.tries
     for i in range(50):
         store.write_sync([put(f"more {i}")])
@@ -382,7 +384,7 @@ def test_writes_do_not_make_a_view_that_fails_try_more_often(store: FollowedStor
 def test_a_view_that_failed_and_is_stopped_is_never_saved_half(store: FollowedStore) -> None:
     """What was saved is lost, so it would have to be rebuilt; there is no time for that."""
     disk = Saved()
-    view = DictView(disk, save_within_s=3600)
+    view = DictView(disk, save_after_s=3600)
     follower = Follower(view, store, lambda: None)
     follower.start()
     fill(store, 50)
@@ -391,7 +393,7 @@ def test_a_view_that_failed_and_is_stopped_is_never_saved_half(store: FollowedSt
     view.failing["apply"] = ValueError("half of it")
     fill(store, 5, start=50)
     follower.wake()
-    until(lambda: follower.trouble is not None)
+    until(lambda: follower.failure is not None)
     view.failing.clear()
     disk.seq, disk.content = None, {}
     follower.stop()
@@ -404,7 +406,7 @@ def test_a_view_that_failed_and_is_stopped_is_never_saved_half(store: FollowedSt
 @pytest.mark.parametrize("at", ["apply", "save", "close", "open"])
 def test_an_error_while_stopping_keeps_nothing_from_ending(store: FollowedStore, at: str) -> None:
     disk = Saved()
-    view = DictView(disk, save_within_s=3600)
+    view = DictView(disk, save_after_s=3600)
     follower = Follower(view, store, lambda: None)
     follower.start()
     fill(store, 5)

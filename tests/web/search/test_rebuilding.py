@@ -17,14 +17,14 @@ async def test_readyz_says_how_far_it_is_and_the_other_leg_answers(tmp_path: Pat
     async with calling(app) as client:
         index = app.extensions["cascade"]._open.dense._index
         follower: Follower = index._view_set[index.dense["chunk_text"]]
-        follower.rebuilding = 0.45
+        follower.rebuilt_fraction = 0.45
         try:
             ready = await client.get("/readyz")
             assert ready.status_code == 503
             assert ready.json()["indexes"] == {"dense": "rebuilding, 45% done", "sparse": "ok"}
             await _other_leg_answers(client)
         finally:
-            follower.rebuilding = None
+            follower.rebuilt_fraction = None
         found = await client.get("/api/semantic-search", params={"text_query": "spicy mouth"})
         assert found.status_code == 200
 

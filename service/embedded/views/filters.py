@@ -1,0 +1,64 @@
+"""The view that evaluates filters: in memory only, and read anew at every start."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyroaring import BitMap
+
+from service.embedded.filters.index import FilterIndex, Match
+from service.embedded.schema import Schema
+from service.embedded.storage.store import Document
+from service.embedded.views.folders import SAVE_AFTER_CHANGES, VISIBLE_WITHIN_S
+
+CHANGES_PER_LOCK = 64  # so that searches wait only for a few documents
+
+
+class FilterView:
+    """Finds the documents that a filter selects."""
+
+    name = "the filter view"
+    vector_field: str | None = None
+    save_after_changes, save_after_s = SAVE_AFTER_CHANGES, VISIBLE_WITHIN_S
+    visible_on_save = False
+
+    def __init__(self, schema: Schema) -> None:
+        self._text_fields = list(schema.text_fields)
+        self._lock = threading.Lock()
+        self._index = FilterIndex(not_compared=self._text_fields)
+
+    def open(self) -> int | None:
+        return None
+
+    def reset(self) -> None:
+        with self._lock:
+            self._index = FilterIndex(not_compared=self._text_fields)
+
+    def apply(self, added: Sequence[Document], removed: Sequence[Document]) -> None:
+        steps = [(self._index.remove, each) for each in removed]
+        steps += [(self._index.add, each) for each in added]
+        for start in range(0, len(steps), CHANGES_PER_LOCK):
+            with self._lock:
+                for change, document in steps[start : start + CHANGES_PER_LOCK]:
+                    change(document.docno, document.namespace, document.fields)
+
+    def save(self, seq: int) -> None:
+        """Do nothing: the next start reads all documents."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def has_only(self, namespace: str) -> bool:
+        """Return whether no other namespace has documents.
+
+        This takes no lock, because the event loop calls it and a filter may take long.
+        """
+        return self._index.has_only(namespace)
+
+    def select(
+        self, namespace: str, filter: Mapping[str, Any] | None, match: Match | None
+    ) -> BitMap:
+        with self._lock:
+            return self._index.select(namespace, filter, match)
