@@ -1,10 +1,10 @@
-"""Time that passes when it is told to."""
+"""A clock that a test sets by hand."""
 
 from __future__ import annotations
 
 
 class Clock:
-    """Seconds, in the place of `time.monotonic`."""
+    """A replacement for `time.monotonic`."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -21,7 +21,7 @@ from service.cli import main
 from service.settings import Settings, load_settings
 from tests.upstream import API_KEY, Upstream
 
-# No property is about time: a busy machine is no bug.
+# Properties have no deadline: a busy machine is not a bug.
 hypothesis.settings.register_profile(
     "untimed",
     hypothesis.settings(),
@@ -62,7 +62,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the settings of whoever runs it."""
+    """Remove the settings of the shell that runs the tests."""
     for name in [name for name in os.environ if name.startswith(OURS)]:
         monkeypatch.delenv(name)
 
@@ -79,7 +79,7 @@ Client = TestClientProtocol
 
 @pytest.fixture
 def make_settings(upstream: Upstream) -> MakeSettings:
-    """Settings for the upstream, with a few lanes, and whatever a test wants otherwise."""
+    """Creates settings for the fake upstream, with few lanes, and the overrides of a test."""
 
     def make(**overrides: Any) -> Settings:
         given: dict[str, Any] = {
@@ -88,7 +88,7 @@ def make_settings(upstream: Upstream) -> MakeSettings:
             "pinecone_sparse_index_host": upstream.host("sparse"),
             "pinecone_controller_host": upstream.host("control"),
             "pinecone_lanes": 2,
-            "cache_ttl": 0,  # each request of a test is meant
+            "cache_ttl": 0,  # every request of a test reaches the upstream
         }
         return load_settings(**(given | overrides))
 
@@ -97,14 +97,14 @@ def make_settings(upstream: Upstream) -> MakeSettings:
 
 @pytest.fixture
 async def client(make_settings: MakeSettings) -> AsyncIterator[Client]:
-    """A client of an app that is open."""
+    """A client of a running app."""
     async with create_app(make_settings()).test_app() as app:
         yield app.test_client()
 
 
 @contextlib.asynccontextmanager
-async def calling(app: Quart, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client on this machine, of an app that is open."""
+async def open_client(app: Quart, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Run an app; yields an HTTP client whose requests seem to come from this machine."""
     async with app.test_app():
         asgi: Any = app  # the same protocol, in other types
         transport = httpx.ASGITransport(asgi, client=("127.0.0.1", 4711))
@@ -115,33 +115,33 @@ async def calling(app: Quart, **options: Any) -> AsyncIterator[httpx.AsyncClient
 
 @pytest.fixture
 async def local(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client on this machine, of an app over two indexes of the records dialect."""
-    async with calling(create_app(make_settings())) as client:
+    """An HTTP client of an app with two indexes of the records dialect."""
+    async with open_client(create_app(make_settings())) as client:
         yield client
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a command came to."""
+class CompletedCommand:
+    """Exit status and output of a command."""
 
     returncode: int
     stdout: str
     stderr: str
 
 
-Command = Callable[..., Done]
+Command = Callable[..., CompletedCommand]
 
 
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Command]:
-    """Run commands in this process, in a folder of their own, with these variables."""
+    """Runs commands in this process, in a temporary folder, with environment variables."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: Any, **variables: Any) -> Done:
+    def run(*arguments: Any, **variables: Any) -> CompletedCommand:
         for name, value in variables.items():
             monkeypatch.setenv(name, str(value))
         capsys.readouterr()
@@ -149,7 +149,7 @@ def command(
             status = main([str(argument) for argument in arguments])
         except SystemExit as exc:
             status = int(exc.code or 0)
-        return Done(status, *capsys.readouterr())
+        return CompletedCommand(status, *capsys.readouterr())
 
     yield run
     logging.captureWarnings(False)

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: a process on a free port, with data in a folder that goes."""
+"""A PostgreSQL server of the tests' own, on a free port, with data in a temporary folder."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
-from tests.services import installed
+from tests.programs import find_program
 
 PASSWORD = "pa55-of-the-database"
 WHY = "imports that are kept in PostgreSQL can't be tried"
-QUICK = {"fsync": "off", "full_page_writes": "off"}  # what it said is kept if it is killed
+FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+}  # only a killed machine loses data
 
 
 class PostgresServer:
-    """It can be killed, and started again on the same port, with what was in it."""
+    """Can be killed, and started again on the same port with the same data."""
 
     def __init__(self, folder: Path) -> None:
-        places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-        self._initdb = installed("initdb", WHY, *places)
-        self._postgres = installed("postgres", WHY, *places)
+        directories = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+        self._initdb = find_program("initdb", WHY, *directories)
+        self._postgres = find_program("postgres", WHY, *directories)
         self._folder = folder
         self._account: dict[str, Any] = {}
-        if os.geteuid() == 0:  # which it refuses to run as
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             names = {each.pw_name: each.pw_uid for each in pwd.getpwall()}
             uid = names.get("postgres", names["nobody"])
             os.chown(folder, uid, -1)
@@ -46,7 +49,7 @@ class PostgresServer:
         return f"postgres://cascade:{PASSWORD}@127.0.0.1:{self.port}/{database}{options}"
 
     async def new_database(self) -> str:
-        """The URL of a database with nothing in it."""
+        """Create an empty database; returns its URL."""
         self._databases += 1
         name = f"jobs_{self._databases}"
         connection = await asyncpg.connect(self.url())
@@ -54,10 +57,10 @@ class PostgresServer:
         await connection.close()
         return self.url(name)
 
-    def make(self) -> None:
-        secret = self._folder / "password"
-        secret.write_text(PASSWORD)
-        secret.chmod(0o644)
+    def initialize(self) -> None:
+        password_file = self._folder / "password"
+        password_file.write_text(PASSWORD)
+        password_file.chmod(0o644)
         arguments = ["-D", "data", "-U", "cascade", "-A", "scram-sha-256", "-N", "-E", "UTF8"]
         subprocess.run(
             [self._initdb, *arguments, "--locale=C", "--pwfile=password"],
@@ -68,8 +71,8 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Returns when it takes connections."""
-        settings = {**QUICK, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        """Returns when it accepts connections."""
+        settings = {**FAST, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
         options = [f"-c{name}={value}" for name, value in settings.items()]
         self._process = subprocess.Popen(
             [self._postgres, "-D", "data", "-p", str(self.port), *options],
@@ -82,7 +85,7 @@ class PostgresServer:
         assert any("ready to accept connections" in line for line in self._process.stderr)
 
     def kill(self) -> None:
-        """At once, as far as those can tell who are connected."""
+        """Immediate shutdown: all connections are reset."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.communicate(timeout=60)
@@ -91,11 +94,11 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL that runs, until the end of the block."""
+    """A running PostgreSQL, killed at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="cascade-postgres-"))
     try:
         server = PostgresServer(folder)
-        server.make()
+        server.initialize()
         server.start()
         try:
             yield server

@@ -1,4 +1,4 @@
-"""A Redis of a test's own: a process on a free port, that keeps nothing on disk."""
+"""A Redis process of a test's own, on a free port and without persistence."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from tests.services import installed
+from tests.programs import find_program
 
 PATIENCE_S = 60.0
 
 
 class RedisServer:
-    """It can be killed, stopped in its tracks, and started again on the same port."""
+    """Can be killed, paused, and started again on the same port."""
 
     def __init__(self, *options: str) -> None:
-        self._program = installed("redis-server", "what is shared in Redis can't be tried")
+        self._program = find_program("redis-server", "what is shared in Redis can't be tried")
         self._options = options
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = int(probe.getsockname()[1])
@@ -29,7 +29,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Returns when it takes connections."""
+        """Returns when it accepts connections."""
         settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         self._process = subprocess.Popen(
             [self._program, *settings, "--appendonly", "no", *self._options],
@@ -45,19 +45,19 @@ class RedisServer:
             self._process.communicate(timeout=60)
             self._process = None
 
-    def stop_in_its_tracks(self) -> None:
-        """It keeps its connections, and takes more, and answers none of them."""
+    def pause(self) -> None:
+        """Stop the process: its connections stay open, new ones are accepted, none is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
 def redis_server(*options: str) -> Iterator[RedisServer]:
-    """A Redis that runs, until the end of the block."""
+    """A running Redis, killed at the end of the block."""
     server = RedisServer(*options)
     server.start()
     try:
@@ -66,8 +66,8 @@ def redis_server(*options: str) -> Iterator[RedisServer]:
         server.kill()
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for something that another process brings about."""
+async def wait_until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Poll until the condition holds."""
     async with asyncio.timeout(PATIENCE_S):
         while not await condition():
             await asyncio.sleep(0.02)

@@ -64,7 +64,7 @@ def test_the_smallest_run_measures_the_same_work_of_every_variant(tmp_path: Path
     assert "semantic" in drawn
 
 
-STRAY = Variant("stray", ("tests.bench.stray",), ())
+STRAY = Variant("stray", ("tests.bench.wrong_baseline",), ())
 DEAF = Variant("deaf", ("bench.hello",), ())
 
 

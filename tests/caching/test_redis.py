@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from service.caching.line import MAX_SIZE, MAX_TOLD_BYTES
 from service.caching.redis import RedisStore
 from service.caching.store import CacheStore
-from tests.redis_server import RedisServer, redis_server, until
+from tests.redis_server import RedisServer, redis_server, wait_until
 
 SETTLE_S = 0.001  # over before the next answer of Redis
 LONG_S = 3600.0
@@ -142,7 +142,7 @@ async def test_without_redis_there_is_nothing_and_nobody_waits(
             await store.invalidate("n")
             assert (await store.look_up("n", "key")).generation != first.generation
             redis.start()
-            await until(lambda: settled(store))
+            await wait_until(lambda: settled(store))
             await keep(store)
             assert await value_of(store) == b"value"
     levels = [record.levelname for record in caplog.records]
@@ -155,11 +155,11 @@ async def test_a_write_that_redis_did_not_hear_of_is_told_before_anything_is_bel
 ) -> None:
     one, other = two
     await keep(one)
-    redis.stop_in_its_tracks()
+    redis.pause()
     await one.invalidate("n")
-    redis.go_on()
+    redis.resume()
     assert await value_of(one) is None
-    await until(lambda: settled(one))
+    await wait_until(lambda: settled(one))
     assert await value_of(one) is None
     assert await value_of(other) is None
 
@@ -169,12 +169,12 @@ async def test_a_redis_that_hangs_is_given_up_and_found_again(
 ) -> None:
     one, _ = two
     await keep(one)
-    redis.stop_in_its_tracks()
+    redis.pause()
     found = await asyncio.gather(*(one.look_up("n", "key") for _ in range(100)))
     assert {each.value for each in found} == {None}
     assert not any(each.is_settled for each in found)
-    redis.go_on()
-    await until(lambda: settled(one))
+    redis.resume()
+    await wait_until(lambda: settled(one))
     assert await value_of(one) == b"value"
 
 

@@ -28,11 +28,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.campaigns.leaver import leave_often
-from tests.campaigns.served import Held
+from tests.campaigns.disconnecting_clients import leave_often
+from tests.campaigns.inspected_service import Held
 from tests.e2e.process import environment
 from tests.upstream import Upstream
-from tests.upstream.behaviour import Usual
+from tests.upstream.behavior import NormalAnswer
 
 ROOT = Path(__file__).parent.parent.parent
 SETTINGS = {"MAX_IN_FLIGHT": 16, "MAX_WAITING": 24, "LOG_LEVEL": "ERROR", "PORT": 0}
@@ -47,7 +47,7 @@ class Unsteady:
 
     rng: random.Random
 
-    async def answer(self, writer: asyncio.StreamWriter, usual: Usual) -> None:
+    async def answer(self, writer: asyncio.StreamWriter, usual: NormalAnswer) -> None:
         await asyncio.sleep(self.rng.random() * 0.05)
         writer.write(usual())
 
@@ -80,7 +80,7 @@ def serving(settings: dict[str, Any]) -> Iterator[Service]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     kept |= {name: os.environ[name] for name in os.environ if name.startswith("COVERAGE_")}
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.campaigns.served"],
+        [sys.executable, "-m", "tests.campaigns.inspected_service"],
         cwd=ROOT,
         env=kept | {name: str(value) for name, value in (SETTINGS | settings).items()},
         stdin=subprocess.PIPE,

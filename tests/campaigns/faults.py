@@ -24,7 +24,7 @@ import aiohttp
 
 from tests.faults.combinations import COMBINATIONS, FAULTS, STAGES, wrong_with
 from tests.upstream import API_KEY, Hang, Reset, Status, Upstream
-from tests.upstream.behaviour import Behaviour
+from tests.upstream.behavior import Behavior
 
 DEADLINE_MS = 400
 ALLOWED_MS = 50
@@ -123,7 +123,7 @@ async def whole_again(client: aiohttp.ClientSession) -> float:
 async def outage(client: aiohttp.ClientSession, upstream: Upstream, requests: int) -> list[str]:
     """Everything is down, in each of three ways; then it is back."""
     wrong = []
-    ways: dict[str, Behaviour] = {"refuses": Status(503), "resets": Reset(), "hangs": Hang()}
+    ways: dict[str, Behavior] = {"refuses": Status(503), "resets": Reset(), "hangs": Hang()}
     for way, behaviour in ways.items():
         for _ in range(200):  # so that it is known what is usual
             await ask(client)

@@ -26,9 +26,9 @@ from service.embedded.client import opened_client
 from service.jobs.job import Job
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
-from tests.campaigns.importer import SPACE, Index
-from tests.campaigns.loader import SCHEMA
+from tests.campaigns.importing_process import SPACE, Index
 from tests.campaigns.model import EMBEDDER, WORDS
+from tests.campaigns.writing_process import SCHEMA
 from tests.postgres_server import postgres_server
 
 ROOT = Path(__file__).parent.parent.parent
@@ -94,7 +94,7 @@ def _one_kill(
     arguments = [
         sys.executable,
         "-m",
-        "tests.campaigns.importer",
+        "tests.campaigns.importing_process",
         str(folder),
         *([url] if url else []),
     ]

@@ -11,7 +11,7 @@ from collections import Counter
 from hypothesis import HealthCheck, Verbosity, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.campaigns.machine import IndexMachine
+from tests.campaigns.index_machine import IndexMachine
 
 
 def run(sequences: int, longest: int, done: Counter[str]) -> None:

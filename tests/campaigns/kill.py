@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from service.embedded.client import EmbeddedAsyncIndex, opened_client
-from tests.campaigns.loader import SCHEMA, SPACE
 from tests.campaigns.model import EMBEDDER, WORDS
+from tests.campaigns.writing_process import SCHEMA, SPACE
 
 ROOT = Path(__file__).parent.parent.parent
 MOST = 10_000  # hits of one search
@@ -72,7 +72,7 @@ def campaign(folder: Path, kills: int, records: int, check_every: int, seed: int
 
 def _one_kill(folder: Path, records: int, rng: random.Random, toll: Toll) -> None:
     """Mostly while it writes, sometimes while it starts."""
-    arguments = [sys.executable, "-m", "tests.campaigns.loader"]
+    arguments = [sys.executable, "-m", "tests.campaigns.writing_process"]
     given = [str(folder), str(records), str(rng.randrange(1_000_000))]
     starting = rng.random() < 0.2
     before = len(toll.starts)

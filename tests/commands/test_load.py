@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Command
-from tests.faraway import KEY, Scripted, faraway, jsonl
+from tests.fake_service import KEY, ScriptedResponse, fake_service, write_jsonl
 
 
 def test_loading_again_changes_nothing(command: Command, tmp_path: Path) -> None:
@@ -70,8 +70,10 @@ def test_wrong_usage_is_status_2(command: Command, arguments: list[str]) -> None
 
 
 def test_a_changed_file_is_loaded_from_the_beginning(command: Command, tmp_path: Path) -> None:
-    path, state = jsonl(tmp_path / "a.jsonl", 5), tmp_path / "state.json"
-    with faraway(Scripted(200), Scripted(403, {"detail": "No more"})) as service:
+    path, state = write_jsonl(tmp_path / "a.jsonl", 5), tmp_path / "state.json"
+    with fake_service(
+        ScriptedResponse(200), ScriptedResponse(403, {"detail": "No more"})
+    ) as service:
         arguments = ["load", path, "--url", service.address, "--batch-size", "1"]
         arguments += ["--concurrency", "1", "--state", state]
         assert command(*arguments).returncode == 1
@@ -87,10 +89,10 @@ def test_a_changed_file_is_loaded_from_the_beginning(command: Command, tmp_path:
 def test_over_http_it_tries_again_and_names_what_was_not_taken(
     command: Command, tmp_path: Path
 ) -> None:
-    path = jsonl(tmp_path / "a.jsonl", 10)
-    busy = Scripted(429, {"detail": "Slow down"}, {"Retry-After": "0"})
-    down = Scripted(503, b"<html>", {"Retry-After": "0"})
-    with faraway(busy, down, Scripted(200, fail=(3,)), key=KEY) as service:
+    path = write_jsonl(tmp_path / "a.jsonl", 10)
+    busy = ScriptedResponse(429, {"detail": "Slow down"}, {"Retry-After": "0"})
+    down = ScriptedResponse(503, b"<html>", {"Retry-After": "0"})
+    with fake_service(busy, down, ScriptedResponse(200, fail=(3,)), key=KEY) as service:
         done = command(
             "load", path, "--url", f"{service.address}/", "--namespace", "people",
             SERVICE_API_KEY=KEY, DATA_DIR=tmp_path,
@@ -98,17 +100,17 @@ def test_over_http_it_tries_again_and_names_what_was_not_taken(
     assert done.returncode == 1
     assert done.stderr == f"{path} line 4: 'r3': it is not to be\n"
     assert sorted(service.records) == sorted(f"r{n}" for n in range(10) if n != 3)
-    assert {path for path, _, _ in service.asked} == {"/api/records"}
-    assert service.asked[0][1] == {"namespace": ["people"]}
+    assert {path for path, _, _ in service.requests} == {"/api/records"}
+    assert service.requests[0][1] == {"namespace": ["people"]}
 
 
 def test_a_batch_that_is_too_large_over_http_goes_in_parts(
     command: Command, tmp_path: Path
 ) -> None:
-    path = jsonl(tmp_path / "a.jsonl", 4)
-    with faraway(Scripted(413, {"detail": "Too large"})) as service:
+    path = write_jsonl(tmp_path / "a.jsonl", 4)
+    with fake_service(ScriptedResponse(413, {"detail": "Too large"})) as service:
         assert command("load", path, "--url", service.address, DATA_DIR=tmp_path).returncode == 0
-    assert [len(body) for _, _, body in service.asked] == [4, 2, 2]
+    assert [len(body) for _, _, body in service.requests] == [4, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -116,18 +118,22 @@ def test_a_batch_that_is_too_large_over_http_goes_in_parts(
     [
         ([], "wrong-key-of-16-letters", "[secret] is no key of this service (SERVICE_API_KEY: set"),
         ([], "", "is no key of this service (SERVICE_API_KEY: it is not set)"),
-        ([Scripted(404, {})], KEY, "has no /api/records: is it a Cascade, and a recent one?"),
-        ([Scripted(200, {"written": "x"})], KEY, "answers what this command can't read"),
-        ([Scripted(200, b"<html>")], KEY, "does not answer with JSON: is it a Cascade?"),
-        ([Scripted(400, {"detail": "Not so"})], KEY, "Not so"),
-        ([Scripted(418, b"teapot")], KEY, "answers with status 418"),
+        (
+            [ScriptedResponse(404, {})],
+            KEY,
+            "has no /api/records: is it a Cascade, and a recent one?",
+        ),
+        ([ScriptedResponse(200, {"written": "x"})], KEY, "answers what this command can't read"),
+        ([ScriptedResponse(200, b"<html>")], KEY, "does not answer with JSON: is it a Cascade?"),
+        ([ScriptedResponse(400, {"detail": "Not so"})], KEY, "Not so"),
+        ([ScriptedResponse(418, b"teapot")], KEY, "answers with status 418"),
     ],
 )
 def test_what_a_service_refuses_is_one_line(
-    command: Command, tmp_path: Path, script: list[Scripted], key: str, sentence: str
+    command: Command, tmp_path: Path, script: list[ScriptedResponse], key: str, sentence: str
 ) -> None:
-    path = jsonl(tmp_path / "a.jsonl", 2)
-    with faraway(*script, key=KEY) as service:
+    path = write_jsonl(tmp_path / "a.jsonl", 2)
+    with fake_service(*script, key=KEY) as service:
         done = command(
             "load", path, "--url", service.address, SERVICE_API_KEY=key, DATA_DIR=tmp_path
         )
@@ -142,8 +148,8 @@ def test_a_load_that_lacked_only_its_last_word_is_finished(
     command: Command, tmp_path: Path
 ) -> None:
     """Killed between the last acknowledgement and the end: there is nothing left to do."""
-    path, state = jsonl(tmp_path / "a.jsonl", 3), tmp_path / "state.json"
-    with faraway(Scripted(200), Scripted(403, {"detail": "No"})) as service:
+    path, state = write_jsonl(tmp_path / "a.jsonl", 3), tmp_path / "state.json"
+    with fake_service(ScriptedResponse(200), ScriptedResponse(403, {"detail": "No"})) as service:
         arguments = ["load", path, "--url", service.address, "--state", state]
         arguments += ["--batch-size", "2", "--concurrency", "1"]
         assert command(*arguments).returncode == 1

@@ -9,7 +9,7 @@ import pytest
 
 from service.cli import main
 from tests.conftest import Command
-from tests.faraway import ANSWER, KEY, Scripted, faraway
+from tests.fake_service import KEY, SEARCH_RESPONSE, ScriptedResponse, fake_service
 
 BREAD = {"_id": "bread", "chunk_text": "Keep a loaf of bread in a cloth bag. " * 12, "year": 2020}
 WILD = {"_id": "wild\x1b[31m", "chunk_text": "bread \x1b]0;owned\x07 \u202e \r\n\u0000 日本語" * 3}
@@ -111,13 +111,13 @@ def test_a_wrong_question_is_told_in_a_line(
 def test_over_http_it_asks_the_service_and_says_what_is_missing(
     command: Command, tmp_path: Path
 ) -> None:
-    with faraway(key=KEY) as service:
+    with fake_service(key=KEY) as service:
         done = command(
             "search", "a question", "--url", service.address, "--mode", "lexical", "--top-k", "3",
             "--filter", '{"year": 1}', "--fields", "a,b", "--namespace", "ns", SERVICE_API_KEY=KEY,
         )  # fmt: skip
         as_json = command("search", "x", "--json", "--url", service.address, SERVICE_API_KEY=KEY)
-    path, _, body = service.asked[0]
+    path, _, body = service.requests[0]
     assert path == "/api/lexical-search"
     assert body == {
         "text_query": "a question",
@@ -130,18 +130,18 @@ def test_over_http_it_asks_the_service_and_says_what_is_missing(
         "1 result in 12.3 ms · lexical 1.0 ms · "
         "DEGRADED, without semantic (late: upstream_timeout, 10.0 ms)"
     )
-    assert json.loads(as_json.stdout) == ANSWER
-    assert service.asked[1][0] == "/api/cascading-retrieval"
+    assert json.loads(as_json.stdout) == SEARCH_RESPONSE
+    assert service.requests[1][0] == "/api/cascading-retrieval"
 
 
 def test_how_legs_are_fused_and_what_is_explained_is_asked_of_the_service(command: Command) -> None:
-    with faraway() as service:
+    with fake_service() as service:
         done = command(
             "search", "x", "--url", service.address, "--explain", "--fusion", "rrf",
             "--lexical-weight", "0",
         )  # fmt: skip
     assert done.returncode == 0
-    (asked,) = [body for _, _, body in service.asked]
+    (asked,) = [body for _, _, body in service.requests]
     assert asked == {"text_query": "x", "explain": True, "fusion": "rrf", "lexical_weight": 0}
 
 
@@ -186,7 +186,7 @@ EXPLAINED = {
 
 
 def test_an_explanation_is_a_line_and_the_receipt_tells_of_each_stage(command: Command) -> None:
-    with faraway(Scripted(200, EXPLAINED)) as service:
+    with fake_service(ScriptedResponse(200, EXPLAINED)) as service:
         done = command("search", "x", "--url", service.address, COLUMNS="200")
     _, _, text, one, _, two, _, three, receipt = done.stdout.splitlines()
     assert text == "    Text."
@@ -219,7 +219,7 @@ def test_an_explanation_fits_the_terminal_and_agrees_with_the_table(
 
 
 def test_the_services_own_sentence_is_what_is_told(command: Command) -> None:
-    with faraway(Scripted(504, {"detail": "The time was up", "code": "x"})) as service:
+    with fake_service(ScriptedResponse(504, {"detail": "The time was up", "code": "x"})) as service:
         done = command("search", "x", "--url", service.address)
     assert (done.returncode, done.stderr) == (1, "cascade: The time was up\n")
 

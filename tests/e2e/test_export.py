@@ -192,9 +192,9 @@ def test_a_client_that_hangs_up_ends_the_reading(upstream: Upstream) -> None:
         upstream.behave(After(10, Hang()), FETCH)
         reader = Reader(address)
         reader.until(50_000)
-        assert upstream._wait_for(lambda: len(fetches(upstream)) >= 61)
+        assert upstream.wait_for(lambda: len(fetches(upstream)) >= 61)
         reader.hang_up()
-        assert upstream._wait_for(lambda: fetches(upstream)[-1].abandoned)
+        assert upstream.wait_for(lambda: fetches(upstream)[-1].abandoned)
         count = len(fetches(upstream))
         assert httpx.get(address + "/healthz").status_code == 200
         assert len(fetches(upstream)) == count

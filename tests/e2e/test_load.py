@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.command import run, started
 from tests.e2e.process import environment as pinecone
 from tests.e2e.process import serving_offline
-from tests.faraway import KEY, faraway, jsonl
+from tests.fake_service import KEY, fake_service, write_jsonl
 from tests.upstream import API_KEY, Upstream
 
 
@@ -51,7 +51,7 @@ def test_what_is_loaded_is_found(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_a_service_has_is_told_together_with_the_way_out(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "a.jsonl", 3)
+    path = write_jsonl(tmp_path / "a.jsonl", 3)
     with serving_offline(tmp_path / "var") as (process, _):
         done = run("load", path, DATA_DIR=tmp_path / "var")
     assert done.returncode == 1
@@ -63,7 +63,7 @@ def test_a_directory_that_a_service_has_is_told_together_with_the_way_out(tmp_pa
 def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path) -> None:
     """Each kill comes when the state file says that so many are acknowledged."""
     count, kills = 3000, [100, 700]
-    path, state = jsonl(tmp_path / "a.jsonl", count), tmp_path / "state.json"
+    path, state = write_jsonl(tmp_path / "a.jsonl", count), tmp_path / "state.json"
     arguments = ["load", path, "--resume", "--state", state, "--batch-size", "10"]
     position = 0
     for kill in kills:
@@ -86,33 +86,33 @@ def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path) -> None:
 def test_a_signal_ends_it_in_order_and_resume_goes_on(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    path = jsonl(tmp_path / "a.jsonl", 1000)
-    with faraway() as service:
-        service.held.clear()
+    path = write_jsonl(tmp_path / "a.jsonl", 1000)
+    with fake_service() as service:
+        service.may_answer.clear()
         arguments = ["load", path, "--url", service.address, "--batch-size", "10"]
         with started(*arguments, DATA_DIR=tmp_path) as process:
-            service.until_asked(4)
+            service.wait_for_requests(4)
             process.send_signal(number)
-            service.held.set()
+            service.may_answer.set()
             out, err = process.communicate(timeout=60)
         assert process.returncode == status
         assert re.fullmatch(r"loaded 40 records in .*, interrupted; --resume goes on\n", out)
         assert err == ""
-        assert len(service.asked) == 4
+        assert len(service.requests) == 4
         done = run(*arguments, "--resume", DATA_DIR=tmp_path)
     assert re.match(r"loaded 960 records in .*, after 40 before", done.stdout)
     assert len(service.records) == 1000
 
 
 def test_a_signal_ends_it_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
-    with faraway() as service:
+    with fake_service() as service:
         with started(
             "load", "-", "--url", service.address, "--batch-size", "1", stdin=subprocess.PIPE
         ) as process:
             assert process.stdin
             process.stdin.write('{"chunk_text": "x"}\n')
             process.stdin.flush()
-            service.until_asked(1)
+            service.wait_for_requests(1)
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 143
             assert process.stdout
@@ -120,17 +120,17 @@ def test_a_signal_ends_it_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
 
 
 def test_on_a_terminal_a_line_is_redrawn_and_wiped_at_the_end(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "a.jsonl", 30)
+    path = write_jsonl(tmp_path / "a.jsonl", 30)
     leader, follower = pty.openpty()
     shown = b""
-    with faraway() as service:
-        service.held.clear()
+    with fake_service() as service:
+        service.may_answer.clear()
         arguments = ["load", path, "--url", service.address, "--batch-size", "10"]
         with started(*arguments, stderr=follower, DATA_DIR=tmp_path, TERM="xterm") as process:
             os.close(follower)
             while b"0 records" not in shown:
                 shown += os.read(leader, 4096)
-            service.held.set()
+            service.may_answer.set()
             assert process.wait(60) == 0
     shown += os.read(leader, 65536)
     os.close(leader)
@@ -139,7 +139,7 @@ def test_on_a_terminal_a_line_is_redrawn_and_wiped_at_the_end(tmp_path: Path) ->
 
 
 def test_through_a_running_service_with_its_key(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "a.jsonl", 300)
+    path = write_jsonl(tmp_path / "a.jsonl", 300)
     with path.open("a") as file:
         file.write('{"_id": "é", "chunk_text": "an id that is no ASCII"}\n')
     data = tmp_path / "var"
@@ -160,7 +160,7 @@ def test_through_a_running_service_with_its_key(tmp_path: Path) -> None:
 def test_into_pinecone_without_a_service(
     upstream: Upstream, tmp_path: Path, poison: str | None
 ) -> None:
-    path = jsonl(tmp_path / "a.jsonl", 200)
+    path = write_jsonl(tmp_path / "a.jsonl", 200)
     upstream.records.poison = {poison} if poison else set()
     where: dict[str, Any] = {**pinecone(upstream, DATA_DIR=tmp_path)}
     done = run("load", path, "--namespace", "people", **where)

@@ -19,7 +19,7 @@ import httpx
 from service.client import AsyncSearchClient
 from tests.e2e.load import PATH, load
 from tests.e2e.process import ROOT, Process, serving
-from tests.services import installed
+from tests.programs import find_program
 from tests.upstream import Delay, Upstream
 
 KEY = "a-key-of-24-characters-1"
@@ -34,7 +34,7 @@ def free_port() -> int:
 @contextmanager
 def nginx(cascade: str, folder: Path, speaking: str = "1.1") -> Iterator[str]:
     """nginx in front of `cascade`, to which it speaks this HTTP; its own address."""
-    program = installed("nginx", "the service can't be tried behind a proxy")
+    program = find_program("nginx", "the service can't be tried behind a proxy")
     port = free_port()
     site = (
         CONFIGURATION.read_text()

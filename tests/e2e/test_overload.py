@@ -107,7 +107,7 @@ def full(upstream: Upstream) -> Iterator[Full]:
         address,
     ):
         at_work = Client(address).send(GET % "")
-        assert upstream._wait_for(lambda: len(upstream.searches()) == 1)
+        assert upstream.wait_for(lambda: len(upstream.searches()) == 1)
         yield Full(process, address, held, at_work)
         held.opened.set()
         at_work.close()
@@ -248,7 +248,7 @@ def test_a_stop_serves_those_who_wait(upstream: Upstream) -> None:
     upstream.behave(held, HELD)
     with serving(upstream, MAX_IN_FLIGHT=1, MAX_WAITING=8) as (process, address):
         clients = [Client(address).send(GET % "") for _ in range(9)]
-        assert upstream._wait_for(lambda: len(upstream.searches()) == 1)
+        assert upstream.wait_for(lambda: len(upstream.searches()) == 1)
         process.popen.send_signal(signal.SIGTERM)
         held.opened.set()
         answers = [client.answer() for client in clients]

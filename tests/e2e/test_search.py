@@ -8,13 +8,13 @@ import pty
 import pytest
 
 from tests.e2e.command import started
-from tests.faraway import faraway
+from tests.fake_service import fake_service
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_emphasis_is_for_terminals_that_want_it(no_color: str) -> None:
     leader, follower = pty.openpty()
-    with faraway() as service:
+    with fake_service() as service:
         with started(
             "search",
             "x",
@@ -34,7 +34,7 @@ def test_emphasis_is_for_terminals_that_want_it(no_color: str) -> None:
 
 
 def test_whoever_reads_only_the_first_line_is_no_trouble() -> None:
-    with faraway() as service, started("search", "x", "--url", service.address) as process:
+    with fake_service() as service, started("search", "x", "--url", service.address) as process:
         assert process.stdout
         process.stdout.close()
         assert process.stderr

@@ -23,9 +23,9 @@ from service.web.search.as_you_type import PATH
 from tests.conftest import MakeSettings
 from tests.e2e.here import served
 from tests.e2e.process import serving
-from tests.listening import heard
-from tests.talking import Talk
+from tests.server_events import parse_events
 from tests.upstream import Hang, Upstream
+from tests.websocket_client import SearchSocket
 
 DENSE = "dense/records/namespaces/__default__/search"
 HANDSHAKE = (
@@ -85,9 +85,9 @@ async def test_searches_and_stages_come_over_the_wire(where: str) -> None:
         assert wire.response is not None
         assert wire.response.headers["X-Request-Id"]
         assert "Sec-WebSocket-Extensions" not in wire.response.headers
-        talk = Talk(wire)
+        talk = SearchSocket(wire)
         await talk.search(1, "the road before the winter", top_k=3)
-        told = await talk.hear_all()
+        told = await talk.receive_all()
         asked = {"text_query": "the road before the winter", "top_k": 3}
         async with httpx.AsyncClient(base_url=where) as client:
             answer = (await client.post("/api/cascading-retrieval", json=asked)).json()
@@ -173,7 +173,7 @@ async def test_what_is_no_text_closes_with_its_code(where: str) -> None:
 
 async def test_who_closes_is_answered_whatever_is_under_way(where: str) -> None:
     async with connected(where) as wire:
-        await Talk(wire).search(1, "cat")
+        await SearchSocket(wire).search(1, "cat")
         await wire.close(1000, "enough")
         assert wire.close_code == 1000
 
@@ -186,7 +186,7 @@ async def test_a_stop_closes_every_socket_and_is_quick(
         async with contextlib.AsyncExitStack() as stack:
             wires = [await stack.enter_async_context(connected(address)) for _ in range(8)]
             upstream.behave(Hang(), DENSE)
-            await Talk(wires[0]).search(1, "cat", "semantic")
+            await SearchSocket(wires[0]).search(1, "cat", "semantic")
             await upstream.until(lambda: len(upstream.searches()) == 1)
             loop = asyncio.get_running_loop()
             stopped_at = loop.time()
@@ -210,8 +210,8 @@ async def test_a_stream_that_is_under_way_at_the_stop_is_told_to_its_end(
                 if not text:
                     process.popen.send_signal(signal.SIGTERM)
                 text += piece
-        assert heard(text)[-1].name == "done"
-        assert heard(text)[-1].data["degraded"] is True
+        assert parse_events(text)[-1].name == "done"
+        assert parse_events(text)[-1].data["degraded"] is True
         assert await asyncio.to_thread(process.wait) == 0
 
 
@@ -230,7 +230,7 @@ async def test_who_types_fast_never_hears_of_what_is_over(
 
         listening = asyncio.create_task(listen())
         for seq in range(200):
-            await Talk(wire).search(seq, f"cat {seq}", rerank="none")
+            await SearchSocket(wire).search(seq, f"cat {seq}", rerank="none")
             await asyncio.sleep(0.002 * (seq % 3))
         async with asyncio.timeout(60):
             await listening
@@ -252,7 +252,7 @@ async def test_who_does_not_answer_is_let_go(
             frames = Frames(ConnectionType.CLIENT)
             frames.receive_data(said)
             assert all(isinstance(event, Ping) for event in frames.events())
-            await Talk(lively).ping()  # answers pings, and has been here for longer
+            await SearchSocket(lively).ping()  # answers pings, and has been here for longer
             assert lively.close_code is None
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.app import create_app
 from service.settings import Settings, load_settings
-from tests.conftest import MakeSettings, calling
+from tests.conftest import MakeSettings, open_client
 from tests.upstream import Upstream
 
 PINECONE = ["records", "documents", "shared"]
@@ -39,7 +39,7 @@ async def api(
     backend: str, make_settings: MakeSettings, upstream: Upstream, tmp_path: Path
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API over one of the backends, without records."""
-    async with calling(
+    async with open_client(
         create_app(settings_of(backend, make_settings, upstream, tmp_path))
     ) as client:
         yield client

@@ -13,7 +13,7 @@ import pytest
 
 from service.app import create_app
 from service.settings import load_settings
-from tests.conftest import calling
+from tests.conftest import open_client
 
 RECORD = {"_id": "tea/green 1", "chunk_text": "Green tea", "year": 2026, "tags": ["a", "b"]}
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -184,7 +184,7 @@ async def test_pinecone_does_not_say_when_searches_see_a_write(
 
 
 async def test_the_embedded_engine_answers_when_searches_see_a_write(tmp_path: Path) -> None:
-    async with calling(create_app(load_settings(data_dir=str(tmp_path)))) as client:
+    async with open_client(create_app(load_settings(data_dir=str(tmp_path)))) as client:
         for word in ("green", "black", "white"):
             record = {"_id": "tea", "chunk_text": f"{word} tea"}
             assert (await client.post("/api/records?wait=visible", json=record)).json()["written"]

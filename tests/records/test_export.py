@@ -17,7 +17,7 @@ import pytest
 from service.app import create_app
 from service.ingest import delimited, jsonl
 from service.ingest.items import Record, Rules
-from tests.conftest import MakeSettings, calling
+from tests.conftest import MakeSettings, open_client
 from tests.records.test_api import fault, some
 from tests.upstream import After, Call, Flaky, Hang, Status, Upstream
 
@@ -183,7 +183,7 @@ async def test_what_goes_wrong_before_the_first_record_is_an_error_like_any_othe
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     settings = make_settings(records_timeout_ms=200)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         await write(client, some(3))
         upstream.behave(Status(503), "dense/vectors/list")
         fault(await client.get("/api/export"), 503, "upstream_unavailable")
@@ -213,7 +213,7 @@ async def test_the_next_page_is_on_its_way_while_one_is_used_and_no_more_than_th
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     app = create_app(make_settings())
-    async with calling(app) as client:
+    async with open_client(app) as client:
         await write(client, some(1_500))
         upstream.calls.clear()
 
@@ -233,7 +233,7 @@ async def test_whoever_stops_reading_ends_the_calls_that_are_on_their_way(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     app = create_app(make_settings())
-    async with calling(app) as client:
+    async with open_client(app) as client:
         await write(client, some(1_500))
         pages = app.extensions["cascade"].records.scan("__default__", None, 600)
         await anext(pages)

@@ -13,8 +13,8 @@ from service.app import create_app
 from service.errors import DeadlineExceeded, Unavailable
 from service.records.records import Records
 from service.retrieval.deadline import Deadline
-from tests.caller import Caller
-from tests.conftest import MakeSettings, calling
+from tests.asgi_request import AsgiRequest
+from tests.conftest import MakeSettings, open_client
 from tests.records.test_api import fault, some
 from tests.upstream import Flaky, Gate, Hang, Reset, Status, Upstream
 
@@ -48,7 +48,7 @@ async def test_one_index_with_both_fields_is_written_once(
 ) -> None:
     both = upstream.host("dense")
     settings = make_settings(pinecone_dialect="documents", pinecone_sparse_index_host=both)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         assert (await post(client, some(3))).json()["written"] == 3
     (call,) = upstream.upserts()
     assert call.path == "/namespaces/__default__/documents/upsert"
@@ -59,7 +59,7 @@ async def test_no_more_calls_at_once_than_the_setting_says(
 ) -> None:
     gate = Gate()
     upstream.behave(gate, *(f"{i}/records/namespaces/__default__/upsert" for i in INDEXES))
-    async with calling(create_app(make_settings(upserts_at_once=3))) as client:
+    async with open_client(create_app(make_settings(upserts_at_once=3))) as client:
         writing = [asyncio.create_task(post(client, some(300))) for _ in range(2)]
         await upstream.until(lambda: len(upstream.upserts()) == 3)
         await client.get("/healthz")  # whatever else was on its way has had a turn
@@ -123,7 +123,7 @@ async def test_a_record_that_one_index_took_and_the_other_did_not_is_no_written_
 async def test_where_nothing_was_written_the_answer_is_the_upstreams_error(
     make_settings: MakeSettings, upstream: Upstream, behaviour: Any, status: int, code: str
 ) -> None:
-    async with calling(create_app(make_settings(records_timeout_ms=600))) as client:
+    async with open_client(create_app(make_settings(records_timeout_ms=600))) as client:
         upstream.behave(behaviour, *INDEXES)
         body = fault(await post(client, [*some(2), {"_id": "bad"}]), status, code)
         assert [error["loc"] for error in body["errors"]] == [[0], [1], [2]]
@@ -165,9 +165,9 @@ async def test_a_write_whose_caller_has_gone_is_finished(
     async with app.test_app():
         upstream.behave(gate, *paths)
         body = b'[{"_id": "one", "chunk_text": "x"}, {"_id": "two", "chunk_text": "y"}]'
-        caller = Caller(app, "/api/records", "POST", body)
+        caller = AsgiRequest(app, "/api/records", "POST", body)
         await upstream.until(lambda: len(upstream.upserts()) == 1)
-        await caller.hang_up()
+        await caller.disconnect()
         assert caller.sent == []
         gate.opened.set()
     # The app has closed, and with it what it had begun.
@@ -208,7 +208,7 @@ async def test_a_record_that_only_one_index_has_is_found(
 
 
 async def test_reads_end_at_their_deadline(make_settings: MakeSettings, upstream: Upstream) -> None:
-    async with calling(create_app(make_settings(records_timeout_ms=100))) as client:
+    async with open_client(create_app(make_settings(records_timeout_ms=100))) as client:
         upstream.behave(Hang(), "dense")
         for path in ("/api/records", "/api/records/a", "/api/stats"):
             fault(await client.get(path), 504, "deadline_exceeded")

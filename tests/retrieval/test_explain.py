@@ -10,7 +10,7 @@ import pytest
 
 from service.app import create_app
 from service.settings import load_settings
-from tests.conftest import Client, calling
+from tests.conftest import Client, open_client
 from tests.upstream import Status, Upstream, Wrong
 
 QUERY = "a cat at dawn before the afternoon in winter"  # about which both legs disagree
@@ -163,7 +163,7 @@ async def test_a_field_of_that_name_gives_way_only_to_an_explanation(
 async def test_the_embedded_engine_explains_itself_the_same_way(tmp_path: Path) -> None:
     """It asks its legs for more than it answers with: ranks beyond the answer are told as well."""
     settings = load_settings(data_dir=str(tmp_path), load_samples=True)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         for query in ("dishwasher E61", "spicy mouth", "how long does bread keep"):
             asked: dict[str, Any] = {"text_query": query, "top_k": 10}
             explanations = await explained(client, **asked, rerank="union")

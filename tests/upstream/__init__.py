@@ -1,6 +1,6 @@
-"""A small Pinecone of our own, at the far end of a real wire."""
+"""A fake Pinecone that listens on a real port, and can be told to fail in many ways."""
 
-from tests.upstream.behaviour import (
+from tests.upstream.behavior import (
     After,
     Delay,
     Drip,

@@ -1,4 +1,4 @@
-"""`python -m tests.upstream`: the upstream on its own, to run the service against by hand."""
+"""`python -m tests.upstream`: run the fake Pinecone alone, and print settings that point at it."""
 
 from __future__ import annotations
 

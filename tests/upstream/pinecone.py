@@ -1,6 +1,7 @@
-"""What the upstream knows, and what it answers where it behaves.
+"""The records that the fake upstream searches, and its normal responses.
 
-Meaning is played by shared letters, words by shared words: enough for the two legs to disagree.
+The dense index scores by shared letter pairs and the sparse one by shared words, so that the two
+legs of a cascade disagree.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RECORDS = {
 
 
 def fields(id: str) -> dict[str, Any]:
-    """A record's fields."""
+    """The fields of a record."""
     return {"chunk_text": RECORDS[id], "length": len(RECORDS[id]), "kind": id[0]}
 
 
@@ -37,12 +38,12 @@ def dense_score(query: str, text: str) -> float:
 
 
 def sparse_score(query: str, text: str) -> float:
-    """How many words are shared."""
+    """The number of shared words."""
     return float(len(set(query.lower().split()) & set(text.lower().split())))
 
 
 def rank(index: str, query: str, top_k: int) -> list[tuple[str, float]]:
-    """The best records of `dense` or `sparse`; the sparse one only finds what shares a word."""
+    """The best records of an index; a sparse one finds only records that share a word."""
     score = sparse_score if index.startswith("sparse") else dense_score
     scored = [(id, score(query, text)) for id, text in RECORDS.items()]
     scored = [(id, value) for id, value in scored if value or score is dense_score]
@@ -50,7 +51,7 @@ def rank(index: str, query: str, top_k: int) -> list[tuple[str, float]]:
 
 
 def rerank_score(query: str, text: str) -> float:
-    """What the reranker thinks: words first, letters to break ties, from 0 to 1."""
+    """The score of the fake reranker, from 0 to 1: shared words, then letters to break ties."""
     return min(1.0, sparse_score(query, text) / 10 + dense_score(query, text) / 100)
 
 

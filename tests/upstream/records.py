@@ -1,7 +1,7 @@
-"""The upstream's records: written, fetched, listed, deleted and counted in memory.
+"""The record operations of the fake upstream: upsert, fetch, list, delete and stats, in memory.
 
-Each index has its own. Searches are not over these: they have their own few (`pinecone.py`).
-Pinecone's limits are kept, so that whoever goes beyond them is refused here, too.
+The records of a test are not searched; searches have records of their own (`pinecone.py`).
+Requests that exceed Pinecone's limits are refused.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ MAX_IDS = 1000
 
 
 class Records:
-    """What was written, by index, namespace and id; `poison` is a set of ids to refuse."""
+    """Stored records by index, namespace and id; `poison` is a set of ids to refuse."""
 
     def __init__(self) -> None:
         self.poison: set[str] = set()
         self._stored: dict[tuple[str, str], dict[str, Fields]] = {}
 
     def of(self, index: str, namespace: str = "__default__") -> dict[str, Fields]:
-        """One namespace of one index."""
+        """The records of one namespace of one index."""
         return self._stored.setdefault((index, namespace), {})
 
     def answer(
         self, index: str, path: str, body: Any, query: dict[str, list[str]], size: int
     ) -> Answer | None:
-        """Status and JSON, if the request is about records."""
+        """Status and JSON of a record operation; None for any other request."""
         parts = [unquote(part) for part in path.strip("/").split("/")]
         found: Answer | None = None
         match parts:

@@ -1,7 +1,7 @@
-"""The upstream's HTTP server: its own thread, its own event loop, a real port.
+"""The HTTP server of the fake upstream, on a real port, with an event loop in its own thread.
 
-Each index lives under a path of its own (`http://127.0.0.1:PORT/dense`), control plane and
-inference under `/control`. Tests say how an index is to behave, and read which calls have come.
+Each index has a path (`http://127.0.0.1:PORT/dense`); control plane and inference are under
+`/control`. Tests set how an index behaves, and read the calls that it received.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from tests.upstream.behaviour import Behaviour, http
+from tests.upstream.behavior import Behavior, http
 from tests.upstream.pinecone import answer
 from tests.upstream.records import Records
 
@@ -32,30 +32,30 @@ class Call:
     path: str
     headers: dict[str, str]
     body: Any
-    abandoned: bool = False  # the caller went away before the answer was written
+    abandoned: bool = False  # the client disconnected before the response was written
     query: dict[str, list[str]] = field(default_factory=dict)
     size: int = 0
 
 
 class Upstream:
-    """`with Upstream() as upstream:` it listens, and stops at the end of the block."""
+    """`with Upstream() as upstream:` listens until the end of the block."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.connections = 0
         self.records = Records()
-        self._behaviours: dict[str, Behaviour] = {}
+        self._behaviors: dict[str, Behavior] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self._happened = threading.Condition()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that this upstream sees: a call, a connection that ends."""
-        with_us = await asyncio.to_thread(self._wait_for, condition)
+        """Wait for something that the upstream notices: a call, or a closed connection."""
+        with_us = await asyncio.to_thread(self.wait_for, condition)
         assert with_us, "it did not happen"
 
-    def _wait_for(self, condition: Callable[[], bool]) -> bool:
+    def wait_for(self, condition: Callable[[], bool]) -> bool:
         with self._happened:
             return self._happened.wait_for(condition, 60)
 
@@ -68,27 +68,27 @@ class Upstream:
         return f"http://127.0.0.1:{self._port}"
 
     def host(self, index: str) -> str:
-        """The host of one index; it has a path, which the client allows."""
+        """The host of one index, with a path, which the Pinecone client allows."""
         return f"{self.address}/{index}"
 
-    def behave(self, behaviour: Behaviour | None, *paths: str) -> None:
-        """From now on, answer these indexes (or `index/path`) so; None is as usual."""
+    def behave(self, behavior: Behavior | None, *paths: str) -> None:
+        """Set the behavior of indexes or single paths (`index/path`); None is the normal one."""
         for path in paths:
-            if behaviour is None:
-                self._behaviours.pop(path, None)
+            if behavior is None:
+                self._behaviors.pop(path, None)
             else:
-                self._behaviours[path] = behaviour
+                self._behaviors[path] = behavior
 
     @contextlib.contextmanager
-    def behaving(self, behaviour: Behaviour, *paths: str) -> Iterator[None]:
-        self.behave(behaviour, *paths)
+    def behaving(self, behavior: Behavior, *paths: str) -> Iterator[None]:
+        self.behave(behavior, *paths)
         try:
             yield
         finally:
             self.behave(None, *paths)
 
     def searches(self, index: str | None = None) -> list[Call]:
-        """The searches (and reranks) so far, without the pings."""
+        """The searches and reranks so far."""
         return [
             call
             for call in self.calls
@@ -96,7 +96,7 @@ class Upstream:
         ]
 
     def upserts(self, index: str | None = None) -> list[Call]:
-        """The calls that wrote records, so far."""
+        """The upserts so far."""
         return [
             call
             for call in self.calls
@@ -155,20 +155,20 @@ class Upstream:
         call.query, call.size = parse_qs(query), len(raw)
         self.calls.append(call)
         self._notify()
-        behaviour = self._behaviours.get(f"{index}/{path}") or self._behaviours.get(index)
-        if behaviour is None:
-            writer.write(self._usual(call))
+        behavior = self._behaviors.get(f"{index}/{path}") or self._behaviors.get(index)
+        if behavior is None:
+            writer.write(self._normal(call))
         else:
-            answering = behaviour.answer(writer, partial(self._usual, call))
+            answering = behavior.answer(writer, partial(self._normal, call))
             await self._until_abandoned(answering, reader, call)
         await writer.drain()
 
     async def _until_abandoned(
         self, answering: Any, reader: asyncio.StreamReader, call: Call
     ) -> None:
-        """Misbehave, but notice when the caller goes away."""
+        """Run a behavior, but notice when the client disconnects."""
         task = asyncio.ensure_future(answering)
-        gone = asyncio.ensure_future(reader.read(1))  # nobody pipelines: this is the end
+        gone = asyncio.ensure_future(reader.read(1))  # no client pipelines: it is the end
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -179,9 +179,9 @@ class Upstream:
         finally:
             task.cancel()
             gone.cancel()
-            await asyncio.wait({task, gone})  # nobody else may read meanwhile
+            await asyncio.wait({task, gone})  # the reader allows one read at a time
 
-    def _usual(self, call: Call) -> bytes:
+    def _normal(self, call: Call) -> bytes:
         if call.headers.get("api-key") != API_KEY:
             return http(401, b'{"code": 16, "message": "Invalid API key", "details": []}')
         found = self.records.answer(call.index, call.path, call.body, call.query, call.size)

@@ -11,7 +11,7 @@ from quart import Quart
 
 from service.app import create_app
 from service.web.authentication import PUBLIC_ENDPOINTS
-from tests.conftest import MakeSettings, calling
+from tests.conftest import MakeSettings, open_client
 from tests.upstream import Upstream
 from tests.web.websocket_client import WebsocketDisconnectError
 
@@ -42,7 +42,7 @@ async def closed_to(app: Quart, path: str, first: Any, **headers: str) -> int:
 
 async def test_every_route_is_public_or_needs_a_key(make_settings: MakeSettings) -> None:
     app = create_app(make_settings(service_api_keys=KEY))
-    async with calling(app) as client:
+    async with open_client(app) as client:
         asked = 0
         for rule in app.url_map.iter_rules():
             values = dict.fromkeys(rule.arguments, "x")
@@ -76,7 +76,7 @@ async def test_a_key_opens(
     make_settings: MakeSettings, upstream: Upstream, headers: dict[str, str]
 ) -> None:
     app = create_app(make_settings(service_api_keys=f"{KEY}, {OTHER}", host="0.0.0.0"))
-    async with calling(app, headers=headers, base_url="http://search.example.org") as client:
+    async with open_client(app, headers=headers, base_url="http://search.example.org") as client:
         assert (await client.get(SEARCH)).status_code == 200
         assert (await client.post("/api/records", json=RECORD)).status_code == 200
         page = {"Origin": "http://app.example.org"}
@@ -87,7 +87,7 @@ async def test_without_the_key_nothing_is_answered_and_nobody_is_asked(
     make_settings: MakeSettings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        async with calling(create_app(make_settings(service_api_keys=KEY))) as client:
+        async with open_client(create_app(make_settings(service_api_keys=KEY))) as client:
             before = len(upstream.calls)
             refused(await client.get(SEARCH), 401, "key_missing")
             refused(await client.post("/api/records", json=RECORD), 401, "key_missing")
@@ -128,7 +128,7 @@ async def test_writing_without_keys(
     error: str | None,
 ) -> None:
     app = create_app(make_settings(**settings))
-    async with calling(app, headers=headers, **client_options) as client:
+    async with open_client(app, headers=headers, **client_options) as client:
         writes = [
             await client.post("/api/records", json=RECORD),
             await client.delete("/api/records/a"),

@@ -96,12 +96,12 @@ async def test_a_key_opens_in_a_header_or_in_the_first_message(
 ) -> None:
     async with opened(make_settings(service_api_keys=f"{KEY},{OTHER}")) as app:
         async with talking(app, headers=headers) as talk:
-            await talk.say(HELLO)  # makes no difference
+            await talk.send(HELLO)  # makes no difference
             await talk.ping()
         async with talking(app) as talk:
-            await talk.say(HELLO)
+            await talk.send(HELLO)
             await talk.search(1, "cat", "semantic")
-            assert (await talk.hear_all())[-1]["stage"] == "done"
+            assert (await talk.receive_all())[-1]["stage"] == "done"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ async def test_a_tenants_answers_are_its_own(make_settings: MakeSettings) -> Non
         for key in (KEY, OTHER, KEY):
             async with talking(app, headers={"Api-Key": key}) as talk:
                 await talk.search(1, "cat", "semantic")
-                caches.append((await talk.hear_all())[-1]["receipt"]["cache"])
+                caches.append((await talk.receive_all())[-1]["receipt"]["cache"])
     assert caches == ["miss", "miss", "hit"]
 
 
@@ -217,7 +217,7 @@ async def test_a_search_that_fails_in_a_way_that_nobody_foresaw_ends_the_connect
     async with app.test_app(), talking(app) as talk:
         await talk.search(1, "cat", "semantic")
         with pytest.raises(WebsocketDisconnectError) as raised:
-            await talk.hear()
+            await talk.receive()
         assert raised.value.args[0] == 1011
     failures = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(failures) == 1
@@ -238,7 +238,7 @@ async def test_at_the_end_of_the_app_everybody_is_sent_home(
         await upstream.until(lambda: len(upstream.searches()) == 1)
     for talk, context in zip(talks, (idle, searching), strict=True):
         with pytest.raises(WebsocketDisconnectError) as raised:
-            await talk.hear()
+            await talk.receive()
         assert raised.value.args[0] == 1001
         await context.__aexit__(None, None, None)
     await upstream.until(lambda: upstream.searches()[0].abandoned)
@@ -283,7 +283,7 @@ async def test_each_connection_is_one_line_of_the_log(
             async with talking(app, headers={"X-Request-Id": "mine"}) as talk:
                 for seq in range(3):
                     await talk.search(seq, "cat", "semantic")
-                    await talk.hear_all()
+                    await talk.receive_all()
             await refusal(app, Origin="https://evil.example")
     lines = [record.getMessage() for record in caplog.records if record.name == "service.access"]
     assert lines == [f"GET {PATH} 101", f"GET {PATH} 403"]

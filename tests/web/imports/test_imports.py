@@ -15,8 +15,8 @@ import pytest
 from service.app import create_app
 from service.lifecycle import Lifecycle
 from service.settings import load_settings
-from tests.caller import Caller
-from tests.conftest import calling
+from tests.asgi_request import AsgiRequest
+from tests.conftest import open_client
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 LINES = b'{"_id": "a", "chunk_text": "first"}\n{"_id": "b", "chunk_text": "second", "n": 2}\n'
@@ -26,7 +26,7 @@ PATIENCE_S = 60.0
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     settings = load_settings(data_dir=str(tmp_path), max_import_bytes=100_000, body_timeout_s=0.5)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         yield client
 
 
@@ -174,7 +174,7 @@ async def test_what_is_wrong_with_an_upload_is_said_and_nothing_stays(
 async def test_what_no_disk_can_hold_is_refused_before_it_comes(tmp_path: Path) -> None:
     settings = load_settings(data_dir=str(tmp_path), max_import_bytes=2**44)
     announced = NDJSON | {"Content-Length": str(2**44)}
-    async with calling(create_app(settings)) as api:
+    async with open_client(create_app(settings)) as api:
         answer = await api.post("/api/imports", content=LINES, headers=announced)
         refused(answer, 507, "storage_full", "disk", "have to stay free")
     assert left(tmp_path) == []
@@ -289,9 +289,9 @@ async def test_who_loses_the_connection_just_before_the_end_is_told_of_it(
 async def test_who_listens_is_told_to_come_back_when_the_service_stops(tmp_path: Path) -> None:
     lifecycle = Lifecycle()
     app = create_app(load_settings(data_dir=str(tmp_path)), lifecycle)
-    async with calling(app) as api:
+    async with open_client(app) as api:
         job = (await api.post("/api/imports", content=slow_lines(), headers=NDJSON)).json()
-        listener = Caller(app, f"/api/imports/{job['id']}/events")
+        listener = AsgiRequest(app, f"/api/imports/{job['id']}/events")
         async with asyncio.timeout(PATIENCE_S):
             while not any(b"progress" in each.get("body", b"") for each in listener.sent):
                 await asyncio.sleep(0.01)
@@ -305,7 +305,7 @@ async def test_who_listens_is_told_to_come_back_when_the_service_stops(tmp_path:
 async def test_who_only_wants_the_head_of_the_events_does_not_wait_for_their_end(
     tmp_path: Path,
 ) -> None:
-    async with calling(create_app(load_settings(data_dir=str(tmp_path)))) as api:
+    async with open_client(create_app(load_settings(data_dir=str(tmp_path)))) as api:
         job = (await api.post("/api/imports", content=slow_lines(), headers=NDJSON)).json()
         head = await api.head(f"/api/imports/{job['id']}/events")
         assert head.headers["Content-Type"].startswith("text/event-stream")
@@ -332,7 +332,7 @@ async def test_its_documentation_says_what_is_sent_and_what_comes_back(
 
 
 async def test_one_that_runs_is_cancelled_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with calling(create_app(load_settings(data_dir=str(tmp_path)))) as api:
+    async with open_client(create_app(load_settings(data_dir=str(tmp_path)))) as api:
         job = (await api.post("/api/imports", content=slow_lines(), headers=NDJSON)).json()
         cancelled = (await api.delete(f"/api/imports/{job['id']}")).json()
         assert cancelled["status"] == "cancelled"

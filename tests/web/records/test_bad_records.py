@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.app import create_app
-from tests.conftest import MakeSettings, calling
+from tests.conftest import MakeSettings, open_client
 from tests.upstream import Upstream
 from tests.web.search.test_bad_requests import Service, check, many, raw_bodies, service, values
 
@@ -97,7 +97,7 @@ async def test_records_have_a_size_of_their_own(
 ) -> None:
     record = {"_id": "a", "chunk_text": "x" * 30_000}
     settings = make_settings(max_body_bytes=4096, max_records_body_bytes=40_000)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         assert (await client.post("/api/records", json=record)).status_code == 200
         two = await client.post("/api/records", json=[record, {**record, "_id": "b"}])
         assert (two.status_code, two.json()["code"]) == (413, "body_too_large")

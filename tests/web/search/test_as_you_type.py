@@ -18,21 +18,21 @@ from service.retrieval.query import Mode
 from service.settings import Settings, load_settings
 from service.web.search.as_you_type import MAX_CONSECUTIVE_ERRORS, PATH, SearchSession
 from service.web.search.routes import PATHS
-from tests.caller import Caller
+from tests.asgi_request import AsgiRequest
 from tests.conftest import MakeSettings
-from tests.listening import check_moves
-from tests.talking import Talk
+from tests.server_events import check_moves
 from tests.upstream import Gate, Hang, Status, Upstream
 from tests.web.websocket_client import WebsocketDisconnectError
+from tests.websocket_client import SearchSocket
 
 DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
 LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
 
 
 @contextlib.asynccontextmanager
-async def talking(app: Quart, **options: Any) -> AsyncIterator[Talk]:
+async def talking(app: Quart, **options: Any) -> AsyncIterator[SearchSocket]:
     async with app.test_client().websocket(PATH, **options) as wire:
-        yield Talk(wire)
+        yield SearchSocket(wire)
 
 
 @contextlib.asynccontextmanager
@@ -50,16 +50,16 @@ async def app(make_settings: MakeSettings) -> AsyncIterator[Quart]:
 
 
 @pytest.fixture
-async def talk(app: Quart) -> AsyncIterator[Talk]:
+async def talk(app: Quart) -> AsyncIterator[SearchSocket]:
     async with talking(app) as talk:
         yield talk
 
 
-async def closed(talk: Talk) -> int:
+async def closed(talk: SearchSocket) -> int:
     """The code that the other side closes with."""
     try:
         while True:
-            await talk.hear()
+            await talk.receive()
     except WebsocketDisconnectError as closed:
         code: int = closed.args[0]
         return code
@@ -67,12 +67,12 @@ async def closed(talk: Talk) -> int:
 
 async def posted(app: Quart, path: str, asked: Any) -> Any:
     """The JSON answer."""
-    caller = Caller(app, path, "POST", json.dumps(asked).encode())
+    caller = AsgiRequest(app, path, "POST", json.dumps(asked).encode())
     await caller.done
     return json.loads(caller.sent[1]["body"])
 
 
-async def test_each_stage_of_each_search_is_told(app: Quart, talk: Talk) -> None:
+async def test_each_stage_of_each_search_is_told(app: Quart, talk: SearchSocket) -> None:
     stages: dict[Mode, list[str]] = {
         "semantic": ["leg", "done"],
         "lexical": ["leg", "done"],
@@ -81,7 +81,7 @@ async def test_each_stage_of_each_search_is_told(app: Quart, talk: Talk) -> None
     for seq, (mode, expected) in enumerate(stages.items()):
         asked: dict[str, Any] = {"top_k": 2, "depth": 9, "fields": ["kind"]}
         await talk.search(seq, "the road before the winter", mode, **asked)
-        told = await talk.hear_all()
+        told = await talk.receive_all()
         assert [each["stage"] for each in told] == expected
         assert {(each["type"], each["seq"]) for each in told} == {("results", seq)}
         assert [each["leg"] for each in told if each["stage"] == "leg"].count(mode) == (
@@ -103,7 +103,7 @@ async def test_it_works_on_the_embedded_engine(tmp_path: Path) -> None:
         text = "how do I keep bread fresh"
         for end in range(3, len(text) + 1):
             await talk.search(end, text[:end], highlight=True, top_k=3)
-        told = await talk.hear_all()
+        told = await talk.receive_all()
         assert {each["seq"] for each in told} == {len(text)}
         asked = {"text_query": text, "highlight": True, "top_k": 3}
         answer = await posted(app, PATHS["cascading"], asked)
@@ -115,7 +115,7 @@ def asked_for(upstream: Upstream, count: int) -> bool:
 
 
 async def test_a_newer_search_ends_the_older_one_down_to_the_call_upstream(
-    talk: Talk, upstream: Upstream
+    talk: SearchSocket, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), DENSE)
     for seq in range(4):
@@ -124,41 +124,43 @@ async def test_a_newer_search_ends_the_older_one_down_to_the_call_upstream(
     await upstream.until(lambda: [c.abandoned for c in upstream.searches()] == [True] * 3 + [False])
     upstream.behave(None, DENSE)
     await talk.search(4, "cat", "lexical")
-    assert {each["seq"] for each in await talk.hear_all()} == {4}
+    assert {each["seq"] for each in await talk.receive_all()} == {4}
     await upstream.until(lambda: upstream.searches("dense")[3].abandoned)
 
 
 async def test_nothing_of_an_older_search_comes_after_anything_of_a_newer_one(
-    talk: Talk, upstream: Upstream
+    talk: SearchSocket, upstream: Upstream
 ) -> None:
     gate = Gate()
     upstream.behave(gate, SPARSE)
     await talk.search(1, "cat")
-    assert (await talk.hear())["seq"] == 1
+    assert (await talk.receive())["seq"] == 1
     await talk.search(2, "dog", "semantic")
     gate.opened.set()
-    assert {each["seq"] for each in await talk.hear_all()} == {2}
+    assert {each["seq"] for each in await talk.receive_all()} == {2}
     await talk.ping()
 
 
-async def test_a_cancelled_search_is_not_heard_of_again(talk: Talk, upstream: Upstream) -> None:
+async def test_a_cancelled_search_is_not_heard_of_again(
+    talk: SearchSocket, upstream: Upstream
+) -> None:
     upstream.behave(Hang(), SPARSE)
     await talk.search(7, "cat")
-    assert (await talk.hear())["leg"] == "semantic"
+    assert (await talk.receive())["leg"] == "semantic"
     await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
-    await talk.say({"type": "cancel", "seq": 6})
+    await talk.send({"type": "cancel", "seq": 6})
     await talk.ping()
     assert not upstream.searches("sparse")[0].abandoned
-    await talk.say({"type": "cancel", "seq": 7})
+    await talk.send({"type": "cancel", "seq": 7})
     await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
-    await talk.say({"type": "cancel", "seq": 7})
+    await talk.send({"type": "cancel", "seq": 7})
     await talk.ping()
     await talk.search(8, "cat", "semantic")
-    assert {each["seq"] for each in await talk.hear_all()} == {8}
+    assert {each["seq"] for each in await talk.receive_all()} == {8}
 
 
 async def test_whoever_asks_the_same_keeps_what_another_one_gives_up(
-    app: Quart, talk: Talk, upstream: Upstream
+    app: Quart, talk: SearchSocket, upstream: Upstream
 ) -> None:
     gate = Gate()
     upstream.behave(gate, DENSE)
@@ -168,10 +170,10 @@ async def test_whoever_asks_the_same_keeps_what_another_one_gives_up(
         await other.search(1, "cat", "semantic")
         await other.ping()
         await other.ping()
-        await talk.say({"type": "cancel", "seq": 1})
+        await talk.send({"type": "cancel", "seq": 1})
         await talk.ping()
         gate.opened.set()
-        assert (await other.hear_all())[-1]["receipt"]["cache"] == "shared"
+        assert (await other.receive_all())[-1]["receipt"]["cache"] == "shared"
     assert [call.abandoned for call in upstream.searches()] == [False]
 
 
@@ -181,11 +183,11 @@ async def test_what_is_typed_on_within_a_moment_is_not_searched_for(
     async with opened(make_settings(typing_pause_ms=300)) as app, talking(app) as talk:
         for seq, text in enumerate(["c", "ca", "cat"]):
             await talk.search(seq, text, "semantic")
-        told = await talk.hear_all()
+        told = await talk.receive_all()
         assert {each["seq"] for each in told} == {2}
         assert [call.body["query"]["inputs"]["text"] for call in upstream.searches()] == ["cat"]
         await talk.search(3, "dog", "semantic")
-        await talk.say({"type": "cancel", "seq": 3})
+        await talk.send({"type": "cancel", "seq": 3})
         await talk.ping()
     assert len(upstream.searches()) == 1
 
@@ -196,28 +198,30 @@ async def test_answers_are_kept_as_those_over_http_are(
     settings = make_settings(cache_ttl=3600, typing_pause_ms=0)
     async with opened(settings) as app, talking(app) as talk:
         await talk.search(1, "cat")
-        found = await talk.hear_all()
+        found = await talk.receive_all()
         await talk.search(2, "cat")
-        (kept,) = await talk.hear_all()
+        (kept,) = await talk.receive_all()
         assert (kept["stage"], kept["receipt"]["cache"]) == ("done", "hit")
         assert kept["results"] == found[-1]["results"]
-        plain = Caller(app, "/api/cascading-retrieval?text_query=cat")
+        plain = AsgiRequest(app, "/api/cascading-retrieval?text_query=cat")
         assert (await plain.headers())["x-cache"] == "hit"
 
 
-async def test_a_leg_that_is_missing_is_said_at_the_end(talk: Talk, upstream: Upstream) -> None:
+async def test_a_leg_that_is_missing_is_said_at_the_end(
+    talk: SearchSocket, upstream: Upstream
+) -> None:
     upstream.behave(Status(500), "sparse")
     await talk.search(1, "cat")
-    told = await talk.hear_all()
+    told = await talk.receive_all()
     assert told[-1]["degraded"] is True
     assert told[-1]["receipt"]["missing"] == ["lexical"]
     upstream.behave(Status(500), "dense")
     await talk.search(2, "cat")
-    (error,) = await talk.hear_all()
+    (error,) = await talk.receive_all()
     assert (error["type"], error["seq"], error["code"]) == ("error", 2, "upstream_unavailable")
     upstream.behave(Hang(), "dense")
     await talk.search(3, "cat", "semantic", timeout_ms=50)
-    (error,) = await talk.hear_all()
+    (error,) = await talk.receive_all()
     assert (error["seq"], error["code"]) == (3, "deadline_exceeded")
 
 
@@ -262,44 +266,49 @@ SEARCH = {"type": "search", "seq": 5, "mode": "lexical", "text_query": "cat"}
     ],
 )
 async def test_what_is_not_understood_is_said_and_the_connection_lives_on(
-    talk: Talk, upstream: Upstream, message: Any, seq: int | None, code: str, loc: str | None
+    talk: SearchSocket,
+    upstream: Upstream,
+    message: Any,
+    seq: int | None,
+    code: str,
+    loc: str | None,
 ) -> None:
     await talk.search(1, "cat", "lexical")
-    await talk.hear_all()
-    await talk.say(message)
-    error = await talk.hear()
+    await talk.receive_all()
+    await talk.send(message)
+    error = await talk.receive()
     assert (error["type"], error["seq"], error["code"]) == ("error", seq, code), error
     assert error.keys() - {"errors"} == {"type", "seq", "detail", "code"}
     if loc is not None:
         assert error["errors"][0]["loc"] == [loc]
     await talk.search(6, "dog", "lexical")
-    assert (await talk.hear_all())[-1]["stage"] == "done"
+    assert (await talk.receive_all())[-1]["stage"] == "done"
     assert len(upstream.searches()) == 2
 
 
 async def test_a_search_that_is_not_understood_takes_the_place_of_the_older_one_too(
-    talk: Talk, upstream: Upstream
+    talk: SearchSocket, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), DENSE)
     await talk.search(1, "cat", "semantic")
     await upstream.until(lambda: len(upstream.searches()) == 1)
     await talk.search(2, "", "semantic")
-    assert (await talk.hear())["code"] == "empty_query"
+    assert (await talk.receive())["code"] == "empty_query"
     await upstream.until(lambda: upstream.searches()[0].abandoned)
 
 
-async def test_who_is_not_understood_again_and_again_is_sent_away(talk: Talk) -> None:
+async def test_who_is_not_understood_again_and_again_is_sent_away(talk: SearchSocket) -> None:
     for _ in range(MAX_CONSECUTIVE_ERRORS - 1):
-        await talk.say("?")
-        assert (await talk.hear())["type"] == "error"
+        await talk.send("?")
+        assert (await talk.receive())["type"] == "error"
     await talk.ping()
     for _ in range(MAX_CONSECUTIVE_ERRORS):
-        await talk.say("?")
+        await talk.send("?")
     assert await closed(talk) == 1008
 
 
-async def test_bytes_are_no_messages(talk: Talk) -> None:
-    await talk.say(b'{"type": "ping"}')
+async def test_bytes_are_no_messages(talk: SearchSocket) -> None:
+    await talk.send(b'{"type": "ping"}')
     assert await closed(talk) == 1003
 
 
@@ -310,22 +319,22 @@ async def test_a_search_has_a_place_or_waits_for_one_or_is_told_when_to_come_bac
     settings = make_settings(max_in_flight=1, max_waiting=1, typing_pause_ms=0)
     async with opened(settings) as app:
         upstream.behave(gate, "dense")
-        held = Caller(app, "/api/semantic-search?text_query=cat")
+        held = AsgiRequest(app, "/api/semantic-search?text_query=cat")
         await upstream.until(lambda: len(upstream.searches()) == 1)
         async with talking(app) as first, talking(app) as second:
             await first.search(1, "dog", "lexical")
             await first.ping()
             await second.search(1, "dog", "lexical")
-            (error,) = await second.hear_all()
+            (error,) = await second.receive_all()
             assert (error["code"], error["seq"]) == ("overloaded", 1)
             assert error["retry_after"] >= 1
             assert upstream.searches("sparse") == []
-            await first.say({"type": "cancel", "seq": 1})  # leaves the line
+            await first.send({"type": "cancel", "seq": 1})  # leaves the line
             await first.ping()
             await second.search(2, "dog", "lexical")
             await second.ping()
             gate.opened.set()
-            assert (await second.hear_all())[-1]["stage"] == "done"
+            assert (await second.receive_all())[-1]["stage"] == "done"
         await held.done
         admission = app.extensions["cascade.admission"]
         assert (admission.in_use, len(admission.queue)) == (0, 0)

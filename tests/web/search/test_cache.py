@@ -15,8 +15,8 @@ from service.retrieval.query import SearchQuery
 from service.settings import load_settings
 from service.web.search.caching import CacheKeys
 from service.web.search.request_schemas import SearchRequest
-from tests.caller import Caller
-from tests.conftest import MakeSettings, calling
+from tests.asgi_request import AsgiRequest
+from tests.conftest import MakeSettings, open_client
 from tests.records.test_api import some
 from tests.upstream import Gate, Status, Upstream
 
@@ -30,7 +30,7 @@ KEYS = ("the-first-of-the-keys", "the-second-of-the-keys")
 @pytest.fixture
 async def keeping(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app that keeps answers for as long as a test lasts."""
-    async with calling(create_app(make_settings(cache_ttl=LONG_S))) as client:
+    async with open_client(create_app(make_settings(cache_ttl=LONG_S))) as client:
         yield client
 
 
@@ -79,7 +79,7 @@ async def test_where_nothing_is_kept_it_says_so(
     assert caches(await get(local), await get(local)) == ["off", "off"]
     # Another process would not know what this one keeps, nor this one what the other writes.
     several = make_settings(cache_ttl=LONG_S, web_concurrency=2)
-    async with calling(create_app(several)) as client:
+    async with open_client(create_app(several)) as client:
         assert caches(await get(client), await get(client)) == ["off", "off"]
 
 
@@ -166,10 +166,10 @@ async def test_who_hangs_up_does_not_take_it_from_the_others(
 ) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        callers = [Caller(open_app, TARGET) for _ in range(3)]
+        callers = [AsgiRequest(open_app, TARGET) for _ in range(3)]
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
-        await callers[0].hang_up()
-        await callers[2].hang_up()
+        await callers[0].disconnect()
+        await callers[2].disconnect()
         gate.opened.set()
         assert (await callers[1].headers())["x-cache"] == "shared"
     assert callers[0].sent == callers[2].sent == []
@@ -182,13 +182,13 @@ async def test_when_everybody_has_hung_up_the_call_is_given_up_too(
 ) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        callers = [Caller(open_app, TARGET) for _ in range(3)]
+        callers = [AsgiRequest(open_app, TARGET) for _ in range(3)]
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
         for caller in callers:
-            await caller.hang_up()
+            await caller.disconnect()
         await upstream.until(lambda: upstream.searches("dense")[0].abandoned)
         gate.opened.set()
-    assert (await Caller(open_app, TARGET).headers())["x-cache"] == "miss"
+    assert (await AsgiRequest(open_app, TARGET).headers())["x-cache"] == "miss"
 
 
 async def test_who_asks_for_a_fresh_one_and_hangs_up_gives_up_the_call(
@@ -196,9 +196,9 @@ async def test_who_asks_for_a_fresh_one_and_hangs_up_gives_up_the_call(
 ) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        caller = Caller(open_app, TARGET, headers={"Cache-Control": "no-cache"})
+        caller = AsgiRequest(open_app, TARGET, headers={"Cache-Control": "no-cache"})
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
-        await caller.hang_up()
+        await caller.disconnect()
         await upstream.until(lambda: upstream.searches("dense")[0].abandoned)
         gate.opened.set()
 
@@ -264,15 +264,15 @@ async def test_a_write_whose_caller_has_gone_makes_it_miss(
     open_app: Quart, upstream: Upstream
 ) -> None:
     async def cache() -> str:
-        return (await Caller(open_app, TARGET).headers())["x-cache"]
+        return (await AsgiRequest(open_app, TARGET).headers())["x-cache"]
 
     assert [await cache(), await cache()] == ["miss", "hit"]
     gate = Gate()
     with upstream.behaving(gate, "dense/records/namespaces/__default__/upsert"):
         body = b'[{"_id": "one", "chunk_text": "x"}]'
-        writer = Caller(open_app, "/api/records", "POST", body)
+        writer = AsgiRequest(open_app, "/api/records", "POST", body)
         await upstream.until(lambda: len(upstream.upserts("dense")) == 1)
-        await writer.hang_up()
+        await writer.disconnect()
         assert await cache() == "hit"
         gate.opened.set()
         while await cache() == "hit":
@@ -281,7 +281,7 @@ async def test_a_write_whose_caller_has_gone_makes_it_miss(
 
 async def test_over_the_embedded_engine_what_was_written_is_found(tmp_path: Any) -> None:
     settings = load_settings(data_dir=str(tmp_path), cache_ttl=LONG_S)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
 
         async def texts() -> list[str]:
             response = await get(client, "/api/lexical-search")
@@ -301,7 +301,7 @@ async def test_each_key_of_the_service_has_answers_of_its_own(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     settings = make_settings(cache_ttl=LONG_S, service_api_keys=",".join(KEYS))
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         first = await get(client, Api_Key=KEYS[0])
         other = await get(client, Api_Key=KEYS[1])
         again = await get(client, Authorization=f"Bearer {KEYS[0]}")

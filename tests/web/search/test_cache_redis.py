@@ -12,9 +12,9 @@ import pytest
 
 from service.app import create_app
 from service.errors import StartupFailed
-from tests.caller import Caller
-from tests.conftest import MakeSettings, calling
-from tests.redis_server import RedisServer, redis_server, until
+from tests.asgi_request import AsgiRequest
+from tests.conftest import MakeSettings, open_client
+from tests.redis_server import RedisServer, redis_server, wait_until
 from tests.upstream import Gate, Upstream
 from tests.web.search.test_cache import CASCADE, LONG_S, SEMANTIC, caches, get, write
 from tests.web.search.test_cursors import ask, ids
@@ -37,7 +37,7 @@ async def two(make_settings: MakeSettings, redis: RedisServer) -> AsyncIterator[
     settings = make_settings(cache_ttl=LONG_S, redis_url=redis.url, web_concurrency=2)
     async with AsyncExitStack() as stack:
         one, other = [
-            await stack.enter_async_context(calling(create_app(settings))) for _ in range(2)
+            await stack.enter_async_context(open_client(create_app(settings))) for _ in range(2)
         ]
         yield one, other
 
@@ -80,7 +80,7 @@ async def test_what_is_written_while_one_stops_the_other_knows(
     make_settings: MakeSettings, redis: RedisServer, upstream: Upstream
 ) -> None:
     settings = make_settings(cache_ttl=LONG_S, redis_url=redis.url)
-    async with calling(create_app(settings)) as other:
+    async with open_client(create_app(settings)) as other:
         stopping = create_app(settings)
         gate = Gate()
         async with stopping.test_app():
@@ -88,9 +88,9 @@ async def test_what_is_written_while_one_stops_the_other_knows(
             assert await keeps(other)
             upstream.behave(gate, "dense/records/namespaces/__default__/upsert")
             body = b'[{"_id": "one", "chunk_text": "x"}]'
-            writer = Caller(stopping, "/api/records", "POST", body)
+            writer = AsgiRequest(stopping, "/api/records", "POST", body)
             await upstream.until(lambda: len(upstream.upserts("dense")) == 1)
-            await writer.hang_up()
+            await writer.disconnect()
             asyncio.get_running_loop().call_soon(gate.opened.set)
         assert caches(await get(other)) == ["miss"]
 
@@ -113,8 +113,8 @@ async def test_redis_may_die_and_come_back(
     assert caches(await get(one), await get(other)) == ["miss", "miss"]
     assert (await ask(one, SEMANTIC, **DEEP))["cursor"] is None
     redis.start()
-    await until(lambda: keeps(one))
-    await until(lambda: keeps(other))
+    await wait_until(lambda: keeps(one))
+    await wait_until(lambda: keeps(other))
 
 
 async def has_cursor(client: httpx.AsyncClient) -> bool:
@@ -127,13 +127,13 @@ async def test_redis_may_hang_and_go_on_and_nobody_believes_what_a_write_has_mad
     one, other = two
     await get(one)
     assert await keeps(other)
-    redis.stop_in_its_tracks()
+    redis.pause()
     answers = await asyncio.gather(*(get(client, CASCADE) for client in two for _ in range(10)))
     assert set(caches(*answers)) <= {"miss", "shared"}
     assert (await write(one)).status_code == 200
-    redis.go_on()
-    await until(lambda: has_cursor(one))
-    await until(lambda: has_cursor(other))
+    redis.resume()
+    await wait_until(lambda: has_cursor(one))
+    await wait_until(lambda: has_cursor(other))
     assert caches(await get(one), await get(other)) == ["miss", "miss"]
 
 
@@ -142,7 +142,7 @@ async def test_a_redis_that_is_not_there_keeps_nobody_from_starting(
 ) -> None:
     redis.kill()
     url = f"redis://:pass-word@127.0.0.1:{redis.port}/0"
-    async with calling(create_app(make_settings(cache_ttl=LONG_S, redis_url=url))) as client:
+    async with open_client(create_app(make_settings(cache_ttl=LONG_S, redis_url=url))) as client:
         assert caches(await get(client), await get(client)) == ["miss", "miss"]
         assert (await client.get("/readyz")).status_code == 200
     assert "REDIS_URL" in caplog.text
@@ -163,6 +163,6 @@ async def test_a_password_is_used(make_settings: MakeSettings) -> None:
     with redis_server("--requirepass", "a pass/word") as redis:
         url = f"redis://:a%20pass%2Fword@127.0.0.1:{redis.port}/0"
         settings = make_settings(cache_ttl=LONG_S, redis_url=url)
-        async with calling(create_app(settings)) as client:
+        async with open_client(create_app(settings)) as client:
             await get(client)
             assert await keeps(client)

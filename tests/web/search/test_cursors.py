@@ -18,7 +18,7 @@ from service.retrieval.query import RankedRecord, SearchQuery
 from service.settings import load_settings
 from service.web.search.cursors import Cursors, Ranking
 from tests.clock import Clock
-from tests.conftest import MakeSettings, calling
+from tests.conftest import MakeSettings, open_client
 from tests.records.test_api import fault
 from tests.upstream import Status, Upstream, Wrong
 from tests.upstream.pinecone import RECORDS
@@ -166,7 +166,7 @@ async def test_a_cursor_leads_on_in_the_search_that_it_comes_from(
 
 async def test_a_cursor_is_its_tenants_own(make_settings: MakeSettings) -> None:
     settings = make_settings(service_api_keys=",".join(KEYS), cache_ttl=60)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
 
         async def page(key: str, **asked: Any) -> httpx.Response:
             return await client.post(SEMANTIC, json=asked, headers={"Api-Key": key})
@@ -177,7 +177,7 @@ async def test_a_cursor_is_its_tenants_own(make_settings: MakeSettings) -> None:
 
 
 async def test_a_kept_answer_has_a_cursor_that_leads_on(make_settings: MakeSettings) -> None:
-    async with calling(create_app(make_settings(cache_ttl=60))) as client:
+    async with open_client(create_app(make_settings(cache_ttl=60))) as client:
         first = await ask(client, SEMANTIC, **ASKED)
         kept = await ask(client, SEMANTIC, **ASKED)
         assert kept["receipt"]["cache"] == "hit"
@@ -204,7 +204,7 @@ async def test_what_is_missing_from_a_ranking_is_missing_from_its_later_pages(
 
 
 async def test_highlights_are_on_later_pages_too(make_settings: MakeSettings) -> None:
-    async with calling(create_highlighting(make_settings())) as client:
+    async with open_client(create_highlighting(make_settings())) as client:
         asked: dict[str, Any] = {"text_query": "the winter", "top_k": 1, "depth": 5}
         first = await ask(client, LEXICAL, **asked, fields=["kind"], highlight=True)
         (result,) = (await ask(client, LEXICAL, cursor=first["cursor"]))["results"]
@@ -222,7 +222,7 @@ async def test_what_can_not_be_reranked_comes_behind_what_was(
         for number in range(250)
     ]
     upstream.behave(Wrong({"result": {"hits": many}, "usage": {"read_units": 1}}), "dense")
-    async with calling(create_app(make_settings())) as client:
+    async with open_client(create_app(make_settings())) as client:
         first = await ask(client, SEMANTIC, text_query="road", rerank="union", depth=250, top_k=200)
         rest = await ask(client, SEMANTIC, cursor=first["cursor"])
     (rerank,) = upstream.searches("control")
@@ -243,7 +243,7 @@ async def test_reranked_inside_a_leg_looks_for_no_more_than_can_be_reranked(
 async def test_how_deep_a_ranking_goes_is_a_parameter_and_a_setting(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
-    async with calling(create_app(make_settings(search_depth=7))) as client:
+    async with open_client(create_app(make_settings(search_depth=7))) as client:
         assert (await ask(client, SEMANTIC, text_query="cat", top_k=3))["cursor"]
         await ask(client, SEMANTIC, text_query="cat", top_k=9)
         await ask(client, SEMANTIC, text_query="cat", depth=11)
@@ -262,7 +262,7 @@ async def test_as_many_as_there_are_needs_no_cursor(local: httpx.AsyncClient) ->
 async def test_several_processes_that_share_nothing_give_no_cursors(
     make_settings: MakeSettings,
 ) -> None:
-    async with calling(create_app(make_settings(web_concurrency=2))) as client:
+    async with open_client(create_app(make_settings(web_concurrency=2))) as client:
         assert (await ask(client, SEMANTIC, **ASKED))["cursor"] is None
 
 
@@ -275,7 +275,7 @@ async def test_a_blank_cursor_is_none(local: httpx.AsyncClient) -> None:
 async def offline(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """The embedded engine with the samples."""
     settings = load_settings(data_dir=str(tmp_path), load_samples=True)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         yield client
 
 

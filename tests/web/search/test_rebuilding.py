@@ -9,12 +9,12 @@ import httpx
 from service.app import create_app
 from service.embedded.views.follower import Follower
 from service.settings import load_settings
-from tests.conftest import calling
+from tests.conftest import open_client
 
 
 async def test_readyz_says_how_far_it_is_and_the_other_leg_answers(tmp_path: Path) -> None:
     app = create_app(load_settings(data_dir=str(tmp_path), load_samples=True))
-    async with calling(app) as client:
+    async with open_client(app) as client:
         index = app.extensions["cascade"]._open.dense._index
         follower: Follower = index._view_set[index.dense["chunk_text"]]
         follower.rebuilt_fraction = 0.45

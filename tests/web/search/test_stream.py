@@ -16,10 +16,10 @@ from quart import Quart
 from service.app import create_app
 from service.settings import Settings, load_settings
 from service.web.search.stream import PATH
-from tests.caller import Caller
-from tests.conftest import MakeSettings, calling
-from tests.listening import Heard, check_moves, heard, ids
+from tests.asgi_request import AsgiRequest
+from tests.conftest import MakeSettings, open_client
 from tests.records.test_api import fault
+from tests.server_events import Event, check_moves, parse_events, result_ids
 from tests.upstream import Garbage, Gate, Hang, Status, Upstream
 from tests.web.search.test_cache import KEYS
 
@@ -51,7 +51,7 @@ async def listen(
     method: str = "POST",
     headers: dict[str, str] | None = None,
     **asked: Any,
-) -> list[Heard]:
+) -> list[Event]:
     if method == "GET":
         response = await client.get(PATH, params=asked, headers=headers)
     else:
@@ -59,7 +59,7 @@ async def listen(
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert response.headers["Cache-Control"] == "no-store"
-    return heard(response.text)
+    return parse_events(response.text)
 
 
 def without_times(receipt: Any) -> Any:
@@ -67,7 +67,7 @@ def without_times(receipt: Any) -> Any:
     return receipt | {"ms": 0, "stages": sorted(stages, key=lambda stage: str(stage["stage"]))}
 
 
-async def same_as_json(client: httpx.AsyncClient, asked: dict[str, Any]) -> list[Heard]:
+async def same_as_json(client: httpx.AsyncClient, asked: dict[str, Any]) -> list[Event]:
     """The end of the stream is the JSON answer, and its moves are right."""
     events = await listen(client, **asked)
     answer = (await client.post(CASCADE, json=asked)).json()
@@ -85,13 +85,13 @@ async def same_as_json(client: httpx.AsyncClient, asked: dict[str, Any]) -> list
 async def test_the_end_is_what_json_answers(
     make_settings: MakeSettings, dialect: str, asked: dict[str, Any]
 ) -> None:
-    async with calling(create_app(make_settings(pinecone_dialect=dialect))) as client:
+    async with open_client(create_app(make_settings(pinecone_dialect=dialect))) as client:
         await same_as_json(client, asked)
 
 
 async def test_the_end_is_what_json_answers_on_the_embedded_engine(tmp_path: Path) -> None:
     settings = load_settings(data_dir=str(tmp_path), load_samples=True, cache_ttl=0)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         for text in ("how do I keep bread fresh", "error", "winter", "a", "???"):
             for more in ({}, {"highlight": True, "typos": True}, {"rerank": "none", "top_k": 3}):
                 events = await same_as_json(client, {"text_query": text, **more})
@@ -110,18 +110,18 @@ async def test_after_each_stage_the_best_so_far_are_told(
     for event in events:
         assert 0 < len(event.data["results"]) <= 4
         assert {*event.data["results"][0]} == {"_id", "score", "chunk_text", "found_by"}
-    assert ids(events[1].data) == ids(events[2].data)
+    assert result_ids(events[1].data) == result_ids(events[2].data)
     assert events[2].data["moved"] == events[4].data["moved"] == []
     assert len(upstream.searches()) == 3
 
 
 async def test_get_is_the_same_as_post(local: httpx.AsyncClient) -> None:
     got, posted = await listen(local, "GET", **ASKED), await listen(local, "POST", **ASKED)
-    assert ids(got[-1].data) == ids(posted[-1].data)
+    assert result_ids(got[-1].data) == result_ids(posted[-1].data)
     assert [event.name for event in got] == [event.name for event in posted]
 
 
-async def told(caller: Caller, count: int) -> list[Heard]:
+async def told(caller: AsgiRequest, count: int) -> list[Event]:
     """The first events, which have been sent while the search goes on."""
     async with asyncio.timeout(60):
         while len(events := _so_far(caller)) < count:
@@ -129,12 +129,12 @@ async def told(caller: Caller, count: int) -> list[Heard]:
     return events
 
 
-def _so_far(caller: Caller) -> list[Heard]:
-    return heard(b"".join(message.get("body", b"") for message in caller.sent).decode())
+def _so_far(caller: AsgiRequest) -> list[Event]:
+    return parse_events(b"".join(message.get("body", b"") for message in caller.sent).decode())
 
 
-def ask(app: Quart, headers: dict[str, str] | None = None, query: str = "cat") -> Caller:
-    return Caller(app, f"{PATH}?text_query={query}&timeout_ms={LONG_MS}", headers=headers)
+def ask(app: Quart, headers: dict[str, str] | None = None, query: str = "cat") -> AsgiRequest:
+    return AsgiRequest(app, f"{PATH}?text_query={query}&timeout_ms={LONG_MS}", headers=headers)
 
 
 async def test_what_one_leg_has_found_is_there_while_the_other_is_waited_for(
@@ -146,7 +146,7 @@ async def test_what_one_leg_has_found_is_there_while_the_other_is_waited_for(
         caller = ask(app)
         (first,) = await told(caller, 1)
         assert (first.name, first.data["leg"]) == ("leg", "semantic")
-        assert ids(first.data)[0] == "cat"
+        assert result_ids(first.data)[0] == "cat"
         assert not caller.done.done()
         gate.opened.set()
         await caller.done
@@ -227,7 +227,7 @@ async def test_who_goes_away_takes_the_calls_upstream_along(
         caller = ask(app, query="cat&rerank=none")
         await told(caller, 1)
         await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
-        await caller.hang_up()
+        await caller.disconnect()
         await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
 
 
@@ -238,11 +238,11 @@ async def test_who_goes_away_before_anything_is_found_does_too(
     async with opened(make_settings()) as app:
         caller = ask(app)
         await upstream.until(lambda: len(upstream.searches()) == 2)
-        await caller.hang_up()
+        await caller.disconnect()
         await upstream.until(lambda: all(call.abandoned for call in upstream.searches()))
 
 
-class Stuck(Caller):
+class Stuck(AsgiRequest):
     """A caller to whom not even the head of an answer can be sent."""
 
     async def _send(self, message: Any) -> None:
@@ -260,7 +260,7 @@ async def test_who_goes_away_before_the_response_has_begun_does_too(
             while not caller.sent:
                 await asyncio.sleep(0)
         assert caller.sent[0]["status"] == 200
-        await caller.hang_up()
+        await caller.disconnect()
         await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
 
 
@@ -272,10 +272,12 @@ async def test_a_search_is_shared_with_whoever_asks_the_same_in_whichever_way(
     async with opened(make_settings()) as app:
         first = ask(app)
         await told(first, 1)
-        plain = Caller(app, f"{CASCADE}?text_query=cat&timeout_ms={LONG_MS}")
+        plain = AsgiRequest(app, f"{CASCADE}?text_query=cat&timeout_ms={LONG_MS}")
         second = ask(app)
-        assert ids((await told(second, 1))[0].data) == ids((await told(first, 1))[0].data)
-        await first.hang_up()
+        assert result_ids((await told(second, 1))[0].data) == result_ids(
+            (await told(first, 1))[0].data
+        )
+        await first.disconnect()
         gate.opened.set()
         await asyncio.gather(second.done, plain.done)
     assert _so_far(second)[-1].data["receipt"]["cache"] == "shared"
@@ -286,7 +288,7 @@ async def test_a_search_is_shared_with_whoever_asks_the_same_in_whichever_way(
 async def test_what_a_stream_has_found_is_kept_for_everybody(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
-    async with calling(create_app(make_settings(cache_ttl=3600))) as client:
+    async with open_client(create_app(make_settings(cache_ttl=3600))) as client:
         events = await listen(client, **ASKED)
         assert events[-1].data["receipt"]["cache"] == "miss"
         answer = (await client.post(CASCADE, json=ASKED)).json()
@@ -305,7 +307,7 @@ async def test_what_a_stream_has_found_is_kept_for_everybody(
 async def test_wishes_about_keeping_are_respected(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
-    async with calling(create_app(make_settings(cache_ttl=3600))) as client:
+    async with open_client(create_app(make_settings(cache_ttl=3600))) as client:
         unkept = await listen(client, headers={"Cache-Control": "no-store"}, **ASKED)
         found = await listen(client, **ASKED)
         fresh = await listen(client, headers={"Cache-Control": "no-cache"}, **ASKED)
@@ -321,7 +323,7 @@ async def test_wishes_about_keeping_are_respected(
 
 async def test_a_tenants_streams_are_its_own(make_settings: MakeSettings) -> None:
     settings = make_settings(cache_ttl=3600, service_api_keys=",".join(KEYS))
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         caches = [
             (await listen(client, headers={"Api-Key": key}, **ASKED))[-1].data["receipt"]["cache"]
             for key in (*KEYS, KEYS[0])
@@ -339,12 +341,12 @@ async def test_it_has_a_place_until_its_first_event(
     async with opened(settings) as app:
         caller = ask(app)
         await upstream.until(lambda: len(upstream.searches()) == 2)
-        refused = Caller(app, "/api/records")
+        refused = AsgiRequest(app, "/api/records")
         await refused.done
         assert refused.sent[0]["status"] == 503
         dense.opened.set()
         await told(caller, 1)
-        let_in = Caller(app, "/api/records")
+        let_in = AsgiRequest(app, "/api/records")
         await let_in.done
         assert let_in.sent[0]["status"] == 200
         sparse.opened.set()

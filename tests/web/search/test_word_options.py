@@ -28,7 +28,7 @@ from service.web.search.parsing import RequestParser
 from service.web.search.rendering import AnswerRenderer
 from service.web.search.routes import search_blueprint
 from service.web.search.service import SearchService
-from tests.conftest import Client, MakeSettings, calling
+from tests.conftest import Client, MakeSettings, open_client
 from tests.upstream import Upstream
 from tests.web.search.test_validation import fault
 
@@ -61,7 +61,7 @@ async def test_terms_that_must_be_there_are_a_filter_of_a_document_index(
     make_settings: MakeSettings, upstream: Upstream, filter: Any, sent: Any
 ) -> None:
     settings = make_settings(pinecone_dialect="documents", pinecone_sparse_clause="text")
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         asked = {"text_query": "cat", "match_terms": ["cat", "warm"], "filter": filter}
         assert (await client.post(LEXICAL, json=asked)).status_code == 200
     (call,) = upstream.searches("sparse")
@@ -150,7 +150,7 @@ def create_highlighting(settings: Settings) -> Quart:
 async def test_highlights_are_the_places_of_words_in_the_text(
     make_settings: MakeSettings, path: str, fields: Any
 ) -> None:
-    async with calling(create_highlighting(make_settings())) as client:
+    async with open_client(create_highlighting(make_settings())) as client:
         asked = {"text_query": "warm cat", "highlight": True, "top_k": 1, "rerank": "none"}
         response = await client.post(path, json={**asked, "fields": fields})
         (result,) = response.json()["results"]
@@ -163,7 +163,7 @@ async def test_highlights_are_the_places_of_words_in_the_text(
 async def offline(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """The embedded engine with the samples."""
     settings = load_settings(data_dir=str(tmp_path), load_samples=True)
-    async with calling(create_app(settings)) as client:
+    async with open_client(create_app(settings)) as client:
         yield client
 
 

@@ -1,4 +1,4 @@
-"""A service that finds something else than all others: `PORT=8000 python -m tests.bench.stray`."""
+"""A service that finds something else: `PORT=8000 python -m tests.bench.wrong_baseline`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-sent events, as one who listens takes them in."""
+"""Parsing of server-sent events, and a check of the moves in a stream of rankings."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ import json
 from typing import Any, NamedTuple
 
 
-class Heard(NamedTuple):
-    """One event."""
-
+class Event(NamedTuple):
     name: str
     data: Any
 
 
-def heard(text: str) -> list[Heard]:
-    """The whole events in what has come so far."""
+def parse_events(text: str) -> list[Event]:
+    """The complete events in the text received so far."""
     events = []
     for block in text.split("\n\n")[:-1]:
         lines = [line.partition(": ") for line in block.split("\n")]
         fields = {name: value for name, _, value in lines if name}
         if fields:
-            events.append(Heard(fields["event"], json.loads(fields["data"])))
+            events.append(Event(fields["event"], json.loads(fields["data"])))
     return events
 
 
-def ids(answer: Any) -> list[str]:
+def result_ids(answer: Any) -> list[str]:
     return [result["_id"] for result in answer["results"]]
 
 
-def check_moves(told: list[Any]) -> None:
-    """What is said to have moved is what has moved, from one to the next."""
+def check_moves(rankings: list[Any]) -> None:
+    """Assert that `moved` of each ranking lists exactly the differences from the one before."""
     before: list[str] = []
-    for each in told:
-        now = ids(each)
+    for each in rankings:
+        now = result_ids(each)
         ranks = {id: rank for rank, id in enumerate(now, 1)}
         old = {id: rank for rank, id in enumerate(before, 1)}
         expected = {

@@ -20,8 +20,8 @@ from service.ingest.target import Written
 from service.jobs.job import Plan
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
-from tests.campaigns.loader import SCHEMA, tell
 from tests.campaigns.model import EMBEDDER
+from tests.campaigns.writing_process import SCHEMA, tell
 
 SPACE = "imported"
 

@@ -1,4 +1,4 @@
-"""A caller who can hang up in the middle of a request, as a server tells an app of it."""
+"""An ASGI request to an app in this process, whose client can disconnect at any moment."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from quart import Quart
 
 
-class Caller:
-    """One request to an app that is open, on its way from when it is made."""
+class AsgiRequest:
+    """One request to a running app, sent when it is created."""
 
     def __init__(
         self,
@@ -28,13 +28,13 @@ class Caller:
         scope = _scope(target, method, body, headers or {})
         self.done = asyncio.create_task(asgi(scope, self._receive, self._send))
 
-    async def hang_up(self) -> None:
-        """Returns when the app has let go of the request."""
+    async def disconnect(self) -> None:
+        """Disconnect, and wait until the app has finished the request."""
         self._gone.set()
         await self.done
 
     async def headers(self) -> dict[str, str]:
-        """Those of the answer, as soon as it is complete."""
+        """The headers of the response; waits until it is complete."""
         await self.done
         return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
 

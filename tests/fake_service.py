@@ -1,7 +1,7 @@
-"""A service at the far end of the wire, for the commands that reach one with --url.
+"""A fake Cascade over HTTP, for the commands that reach a service with --url.
 
-It takes records and answers searches in the API's shapes, keeps what it was given, and can be told
-to answer anything else first.
+It stores records and answers searches in the shapes of the API, records its requests, and sends
+scripted responses first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 KEY = "a-key-of-sixteen-letters"
-ANSWER: dict[str, Any] = {
+SEARCH_RESPONSE: dict[str, Any] = {
     "results": [{"_id": "one", "score": 0.5, "chunk_text": "Text.", "found_by": ["lexical"]}],
     "degraded": True,
     "receipt": {
@@ -34,48 +34,48 @@ ANSWER: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Scripted:
-    """One answer to a POST, in place of the usual one."""
+class ScriptedResponse:
+    """A response to one POST, in place of the normal one."""
 
     status: int
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
-    fail: tuple[int, ...] = ()  # with status 200: these records of the batch are not taken
+    fail: tuple[int, ...] = ()  # with status 200: the records of the batch that are rejected
 
 
-class Faraway:
-    """What was asked, and what is to be answered."""
+class FakeService:
+    """The requests so far, and the responses to come; `may_answer` holds all of them back."""
 
-    def __init__(self, *script: Scripted, key: str = "") -> None:
+    def __init__(self, *script: ScriptedResponse, key: str = "") -> None:
         self.records: dict[str, dict[str, Any]] = {}
-        self.asked: list[tuple[str, dict[str, list[str]], Any]] = []
-        self.held = threading.Event()
-        self.held.set()
+        self.requests: list[tuple[str, dict[str, list[str]], Any]] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.address = ""
         self._script = list(script)
         self._key = key
         self._lock = threading.Lock()
         self._came = threading.Condition(self._lock)
 
-    def until_asked(self, times: int) -> None:
+    def wait_for_requests(self, times: int) -> None:
         with self._came:
-            assert self._came.wait_for(lambda: len(self.asked) >= times, 60)
+            assert self._came.wait_for(lambda: len(self.requests) >= times, 60)
 
     def answer(self, path: str, key: str, body: Any) -> tuple[int, Any, dict[str, str]]:
         parts = urlsplit(path)
         with self._came:
-            self.asked.append((parts.path, parse_qs(parts.query), body))
+            self.requests.append((parts.path, parse_qs(parts.query), body))
             self._came.notify_all()
-        self.held.wait(100)
+        self.may_answer.wait(100)
         with self._lock:
-            scripted = self._script.pop(0) if self._script else Scripted(200)
+            scripted = self._script.pop(0) if self._script else ScriptedResponse(200)
             if self._key and key != f"Bearer {self._key}":
                 detail = f"{key.removeprefix('Bearer ')} is no key of this service"
                 return 401, {"detail": detail, "code": "key_rejected"}, {}
             if scripted.status != 200 or scripted.body is not None:
                 return scripted.status, scripted.body, scripted.headers
             if parts.path != "/api/records":
-                return 200, ANSWER, {}
+                return 200, SEARCH_RESPONSE, {}
             return 200, self._written(body, scripted.fail), {}
 
     def _written(self, records: list[dict[str, Any]], fail: tuple[int, ...]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Faraway:
         return {"written": len(records) - len(failed), "failed": failed}
 
 
-def _handler(faraway: Faraway) -> type[BaseHTTPRequestHandler]:
+def _handler(fake_service: FakeService) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -100,11 +100,11 @@ def _handler(faraway: Faraway) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             key = self.headers.get("Authorization", "")
-            self._send(*faraway.answer(self.path, key, body))
+            self._send(*fake_service.answer(self.path, key, body))
 
         def _send(self, status: int, body: Any, headers: dict[str, str]) -> None:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            with contextlib.suppress(ConnectionError):  # whoever asked may be gone
+            with contextlib.suppress(ConnectionError):  # the client may have disconnected
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 for name, value in headers.items():
@@ -113,15 +113,15 @@ def _handler(faraway: Faraway) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nobody reads it."""
+            """Keep the test output clean."""
 
     return Handler
 
 
 @contextlib.contextmanager
-def faraway(*script: Scripted, key: str = "") -> Iterator[Faraway]:
-    """It listens until the end of the block."""
-    service = Faraway(*script, key=key)
+def fake_service(*script: ScriptedResponse, key: str = "") -> Iterator[FakeService]:
+    """Listens until the end of the block."""
+    service = FakeService(*script, key=key)
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(service)) as server:
         service.address = f"http://127.0.0.1:{server.server_port}"
         server.daemon_threads = True
@@ -130,13 +130,13 @@ def faraway(*script: Scripted, key: str = "") -> Iterator[Faraway]:
         try:
             yield service
         finally:
-            service.held.set()
+            service.may_answer.set()
             server.shutdown()
             thread.join()
 
 
-def jsonl(path: Path, count: int) -> Path:
-    """A file of so many records."""
+def write_jsonl(path: Path, count: int) -> Path:
+    """Write a file of `count` records."""
     records = ({"_id": f"r{n}", "chunk_text": f"record number {n}", "n": n} for n in range(count))
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
