@@ -1,4 +1,4 @@
-# Every target does all of its own set-up, in .venv. `make help` lists them.
+# Every target sets up what it needs, in .venv. `make help` lists the targets.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -11,11 +11,14 @@ PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-serve: $(VENV)/.serve ## serve the API on http://127.0.0.1:8000 (settings: see README.md)
+serve: $(VENV)/.serve ## serve the API on http://127.0.0.1:8000 (settings: environment variables)
 	@LOAD_SAMPLES=$${LOAD_SAMPLES:-true} exec $(RUN) -m service serve
 
 test: $(VENV)/.dev ## run every test, several at once (ARGS: -n 0 for one at a time)
 	@$(RUN) -m pytest -n auto --dist worksteal $(ARGS)
+
+coverage: $(VENV)/.dev ## run every test, and report the lines that none of them runs
+	@$(RUN) -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/ruff check .
@@ -30,9 +33,12 @@ generated: $(VENV)/.dev ## generate the files that are made from others
 check-generated: $(VENV)/.dev ## fail if a generated file is stale
 	@$(RUN) -m tools.generate_sync_client --check
 
-format: $(VENV)/.dev ## put the code into form
+format: $(VENV)/.dev ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+docs: $(VENV)/.docs ## build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet --clean
 
 bench-service: $(VENV)/.dev .bench-pinecone6/.made ## Cascade against FastAPI with the Pinecone client as documented
 	@$(RUN) -m bench.service $(ARGS)
@@ -43,43 +49,43 @@ bench-lanes: $(VENV)/.dev ## throughput against a single stock AsyncIndex
 bench-offline: $(VENV)/.dev ## the embedded engine over HTTP beside a Quart hello-world
 	@$(RUN) -m bench.offline $(ARGS)
 
-bench-engine: .bench/.made ## the embedded engine against others in the process
+bench-engine: .bench/.made ## the embedded engine against other engines in a process
 	@.bench/bin/python -m bench.engine $(ARGS)
 
-bench-overload: $(VENV)/.dev ## far more clients than can be answered
+bench-overload: $(VENV)/.dev ## far more clients than the service can answer
 	@$(RUN) -m bench.overload $(ARGS)
 
 bench-imports: $(VENV)/.dev ## a large import beside searches
 	@$(RUN) -m bench.imports $(ARGS)
 
-bench-exports: $(VENV)/.dev ## exports beside a client that writes, and back again
+bench-exports: $(VENV)/.dev ## exports beside a client that writes, and their import
 	@$(RUN) -m bench.exports $(ARGS)
 
-bench-listeners: $(VENV)/.dev ## a thousand listeners to the events of one import
+bench-listeners: $(VENV)/.dev ## a thousand event streams of one import
 	@$(RUN) -m bench.listeners $(ARGS)
 
-bench-typing: $(VENV)/.dev ## many who type at once, and some who never read
+bench-typing: $(VENV)/.dev ## many clients that search as they type, and some that never read
 	@$(RUN) -m bench.typing $(ARGS)
 
-bench-progressive: $(VENV)/.dev ## first results of a cascade, while it runs
+bench-progressive: $(VENV)/.dev ## time to the first results of a cascade
 	@$(RUN) -m bench.progressive $(ARGS)
 
 campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: --sequences)
 	@$(RUN) -m tests.campaigns.index $(ARGS)
 
-campaign-kill: $(VENV)/.dev ## kill a process that writes, and look what is left (ARGS: --kills)
+campaign-kill: $(VENV)/.dev ## kill a process that writes, and check what is durable (ARGS: --kills)
 	@$(RUN) -m tests.campaigns.kill $(ARGS)
 
-campaign-imports: $(VENV)/.dev ## kill a process in mid-import (ARGS: --kills, --database postgres)
+campaign-imports: $(VENV)/.dev ## kill a process during an import (ARGS: --kills, --database postgres)
 	@$(RUN) -m tests.campaigns.imports $(ARGS)
 
-campaign-faults: $(VENV)/.dev ## every combination of faults against the clock, and a total outage
+campaign-faults: $(VENV)/.dev ## every combination of faults, and a total outage
 	@$(RUN) -m tests.campaigns.faults $(ARGS)
 
-campaign-abandon: $(VENV)/.dev ## clients that hang up, and what is left of them (ARGS: --requests)
+campaign-abandon: $(VENV)/.dev ## clients that disconnect, and what they leave behind (ARGS: --requests)
 	@$(RUN) -m tests.campaigns.abandon $(ARGS)
 
-lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
+lock: $(VENV)/.dev ## resolve requirements*.txt from pyproject.toml, to the newest releases
 	$(PIP) install uv
 	$(VENV)/bin/uv pip compile pyproject.toml $(LOCKED) -o requirements.txt
 	$(VENV)/bin/uv pip compile pyproject.toml --group dev $(LOCKED) -c requirements.txt -o requirements-dev.txt
@@ -87,8 +93,8 @@ lock: $(VENV)/.dev ## resolve requirements*.txt anew from pyproject.toml
 
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-clean: ## remove what the other targets made
-	rm -rf $(VENV) .bench .bench-pinecone6 .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+clean: ## remove what the other targets have made
+	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 $(VENV)/.serve: requirements.txt | $(VENV)/.made
 	@echo "setting up: installing requirements.txt into $(VENV)" >&2
@@ -98,6 +104,11 @@ $(VENV)/.serve: requirements.txt | $(VENV)/.made
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.serve
 	@echo "setting up: installing requirements-dev.txt into $(VENV)" >&2
 	@$(PIP) install --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.docs: requirements-docs.txt | $(VENV)/.made
+	@echo "setting up: installing requirements-docs.txt into $(VENV)" >&2
+	@$(PIP) install --requirement requirements-docs.txt
 	@touch $@
 
 .bench/.made: requirements.txt bench/requirements.txt | $(VENV)/.made
