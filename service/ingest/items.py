@@ -13,17 +13,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from service.indexes.limits import MAX_ID_LENGTH
 from service.ingest.reading import START, Spot
 
 MAX_WHOLE = 2**63
+PUNCTUATION = 4  # bytes around a name or a text in JSON
+NUMBER_SIZE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to be written, where it stood, and how many bytes of JSON it is.
+    """A record to be written, where it stood, and about how many bytes of JSON it takes.
 
     In a file that has lines, `line` is the one on which it begins, and `after` where it ends.
     """
@@ -83,7 +83,7 @@ class Rules:
             return Fault(where, str(exc), line, after)
         except RecursionError:
             return Fault(where, "is nested too deeply", line, after)
-        return Record(where, fields, len(orjson.dumps(fields)), line, after)
+        return Record(where, fields, estimated_size(fields), line, after)
 
     def _fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
         fields = dict(self._flat(given))
@@ -130,6 +130,22 @@ class Rules:
                 f"has an _id and an id that differ: {self.named('id_column')} says which one it is"
             )
         return next(iter(ids.values()), None)
+
+
+def estimated_size(fields: Mapping[str, Any]) -> int:
+    """About how many bytes the JSON of a record takes, without encoding it.
+
+    Escapes are not counted. A batch that is too large after all is refused and split.
+    """
+    size = 2
+    for name, value in fields.items():
+        size += len(name) + PUNCTUATION
+        for part in value if isinstance(value, list) else (value,):
+            if not isinstance(part, str):
+                size += NUMBER_SIZE
+            else:
+                size += PUNCTUATION + (len(part) if part.isascii() else len(part.encode()))
+    return size
 
 
 def content_id(fields: Mapping[str, Any]) -> str:
