@@ -1,8 +1,8 @@
-"""A real `pinecone.AsyncIndex` that leads to an embedded index instead of a host.
+"""A `pinecone.AsyncIndex` over an embedded index, for code that already uses Pinecone's client.
 
-So its arguments, checks, answers and exceptions are the client's own, method by method. Only the
-last step is another one: where the client would send a request, the data plane is called. It rests
-on the same inner names of the client as `indexes/transport.py`.
+Arguments, checks, responses and exceptions are the client's own, because only its HTTP client is
+replaced: requests are handed to `pinecone_api` in the process. It relies on the same private names
+of the client as `indexes/transport.py`. The service itself calls the engine without this client.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from service.embedded.schema import Schema
 from service.inference.embedder import Embedder
 from service.inference.reranker import Reranker
 
-HOST = "http://localhost"  # which nothing is ever sent to
+HOST = "http://localhost"  # the client requires one; nothing is sent to it
 JSON = httpx.Headers({"content-type": "application/json"})
 
 
 class EngineHTTPClient(AsyncHTTPClient):
-    """The client's `AsyncHTTPClient`, that asks the data plane in the process."""
+    """The client's `AsyncHTTPClient`, over the data plane in the process."""
 
     def __init__(
         self, config: PineconeConfig, index: EmbeddedIndex, reranker: Reranker | None
@@ -63,12 +63,12 @@ class EngineHTTPClient(AsyncHTTPClient):
         return await self._respond("DELETE", path, timeout, given)
 
     async def close(self) -> None:
-        """The index is closed by whoever opened it."""
+        """The owner of the index closes it."""
 
-    async def ask(
+    async def call(
         self, method: str, path: str, timeout: float | None, given: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The body of the answer; what is refused is raised as the client raises it."""
+        """The response body; an error is raised as the client's own exception."""
         body = _encode_json(given["json"]) if "json" in given else given.get("content", b"")
         seconds = self._config.timeout if timeout is None else timeout
         try:
@@ -89,17 +89,17 @@ class EngineHTTPClient(AsyncHTTPClient):
             raise
 
     def _ensure_client(self) -> httpx.AsyncClient:
-        raise NotImplementedError("an embedded index sends nothing over a network")
+        raise NotImplementedError("an embedded index does not send requests over a network")
 
     async def _respond(
         self, method: str, path: str, timeout: float | None, given: Mapping[str, Any]
     ) -> httpx.Response:
-        answered = await self.ask(method, path, timeout, given)
-        return httpx.Response(200, headers=JSON, content=orjson.dumps(answered))
+        response = await self.call(method, path, timeout, given)
+        return httpx.Response(200, headers=JSON, content=orjson.dumps(response))
 
 
 class EmbeddedDocuments(AsyncDocuments):
-    """`index.documents`; a `text` clause may also say `typos`, which Pinecone does not know."""
+    """`index.documents`, in which a `text` clause may have `typos`, an extension of ours."""
 
     def __init__(self, *, http: EngineHTTPClient, host: str) -> None:
         super().__init__(http=http, host=host)
@@ -115,7 +115,7 @@ class EmbeddedDocuments(AsyncDocuments):
         filter: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> SearchDocumentsResponse:
-        """The client's own, but for `typos`, and that the answer is not made JSON and read back."""
+        """As the client's own, but with `typos`, and without encoding the response."""
         validate_timeout("timeout", timeout)
         segment = _encode_document_namespace(namespace)
         typos, plain = _without_typos(score_by)
@@ -125,15 +125,15 @@ class EmbeddedDocuments(AsyncDocuments):
         for at, value in typos.items():
             body["score_by"][at]["typos"] = value
         path = f"/namespaces/{segment}/documents/search"
-        answered = await self._engine.ask("POST", path, timeout, {"json": body})
+        response = await self._engine.call("POST", path, timeout, {"json": body})
         info = ResponseInfo(raw_headers=dict(JSON))
-        return SearchDocumentsResponse.from_dict(answered, response_info=info)
+        return SearchDocumentsResponse.from_dict(response, response_info=info)
 
 
 def _without_typos(score_by: Any) -> tuple[dict[int, Any], Any]:
-    """What the clauses say of typos, by their place, and the clauses without it."""
+    """The `typos` of the clauses by position, and the clauses without them."""
     if not isinstance(score_by, list | tuple):
-        return {}, score_by  # for the client to judge
+        return {}, score_by  # invalid, which the client reports
     typos = {
         at: clause["typos"]
         for at, clause in enumerate(score_by)
@@ -159,7 +159,7 @@ async def opened_client(
 
 
 class EmbeddedAsyncIndex(AsyncIndex):
-    """The embedded index as the port has it. The `reranker` is for `search(rerank=…)`."""
+    """The client of an embedded index. `reranker` is used by `search(rerank=…)`."""
 
     def __init__(self, index: EmbeddedIndex, reranker: Reranker | None = None) -> None:
         super().__init__(host=HOST, api_key="embedded")

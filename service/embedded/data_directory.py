@@ -1,7 +1,7 @@
-"""The data directory: one owner at a time, and the indexes in it.
+"""The data directory: its lock, and the indexes in it.
 
-An OS lock says who the owner is. It ends with the process, however that ends, so there is never a
-stale one to clean up.
+One process owns the directory, by an OS lock. The lock ends with the process, however that ends, so
+it is never stale.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from service.inference.embedder import Embedder
 async def opened_index(
     data_dir: Path, name: str, schema: Schema, embedder: Embedder
 ) -> AsyncIterator[EmbeddedIndex]:
-    """Own the data directory and open one index in it; close both on the way out."""
+    """Own the data directory and open one index in it, until the end of the block."""
     with owned(data_dir):
         index = EmbeddedIndex(data_dir / name, schema, embedder)
         try:
@@ -44,7 +44,7 @@ async def opened_index(
         except (OSError, sqlite3.Error, UnsupportedFormat, CorruptIndex, IndexInUse) as exc:
             raise StartupFailed(
                 f"DATA_DIR: the records in {index.folder} can't be opened ({exc}); "
-                "put back a copy of it, or give another DATA_DIR"
+                "restore a backup, or set another DATA_DIR"
             ) from exc
         try:
             yield index
@@ -54,7 +54,7 @@ async def opened_index(
 
 @contextlib.contextmanager
 def owned(data_dir: Path) -> Iterator[None]:
-    """Be the one process that uses a data directory."""
+    """Own the data directory until the end of the block."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "owner").open("a+")
@@ -68,7 +68,7 @@ def owned(data_dir: Path) -> Iterator[None]:
                 f"DATA_DIR: {data_dir} belongs to process {_read(lock)}, which is running; "
                 "stop it, or give this one a DATA_DIR of its own"
             ) from None
-        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+        with contextlib.suppress(OSError):  # the lock holds on a full disk, too
             os.ftruncate(lock.fileno(), 0)
             os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
         yield

@@ -1,7 +1,7 @@
 """One index of the embedded engine: documents, and a search structure for each searchable field.
 
-Knows nothing of Pinecone's client or its wire: `plane/` speaks that. The store is the truth; views
-follow its log. A write is acknowledged when it is committed, and found within a second.
+The store is the source of truth, and the views follow its change log. A write is acknowledged when
+it is committed, and visible to searches within a second.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from service.inference.embedder import Embedder
 
 T = TypeVar("T")
 
-# Threads. More of them than cores to spare only take the interpreter from each other: on two cores,
-# one is quicker than two. What a filter makes slow has threads of its own and keeps nobody waiting.
-QUICK = max(1, (os.cpu_count() or 1) // 2)
-SLOW, WRITES = 2, 2
-MAX_UPDATE_ATTEMPTS = 8  # at a change that others keep overtaking
+# More threads than spare cores only compete for the interpreter: on two cores, one is faster than
+# two. Filtered searches have threads of their own, so that they do not delay the others.
+SEARCH_THREADS = max(1, (os.cpu_count() or 1) // 2)
+FILTER_THREADS, WRITE_THREADS = 2, 2
+MAX_UPDATE_ATTEMPTS = 8  # of an update while the documents keep changing
 
 
 class EmbeddedIndex:
-    """Opened by `open`; closed by `close`, which saves every view."""
+    """Documents and their views, between `open` and `close`."""
 
     def __init__(self, folder: Path, schema: Schema, embedder: Embedder) -> None:
         self.folder = folder
@@ -84,13 +84,13 @@ class EmbeddedIndex:
     # --- opening and closing -------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the store and the views; what has to be rebuilt is rebuilt in the background."""
+        """Open the store and the views. Views that need a rebuild are rebuilt in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._view_set = ViewSet()
         self.store = Store(self.folder / "records.db", self._view_set.wake)
-        self._quick = ThreadPoolExecutor(QUICK, "search")
-        self._slow = ThreadPoolExecutor(SLOW, "filter")
-        self._writing = ThreadPoolExecutor(WRITES, "write")
+        self._quick = ThreadPoolExecutor(SEARCH_THREADS, "search")
+        self._slow = ThreadPoolExecutor(FILTER_THREADS, "filter")
+        self._writing = ThreadPoolExecutor(WRITE_THREADS, "write")
         try:
             check_metadata(self.store, self.schema, self.embedder)
             self._view_set.start(self._views(), self.store)
@@ -99,7 +99,7 @@ class EmbeddedIndex:
             raise
 
     def close(self) -> None:
-        """Finish what is being written, save every view, and close."""
+        """Finish the pending writes, save every view, and close."""
         self._writing.shutdown()
         self._quick.shutdown()
         self._slow.shutdown()
@@ -115,22 +115,24 @@ class EmbeddedIndex:
     # --- writing -------------------------------------------------------------------------------
 
     async def upsert(self, namespace: str, documents: Sequence[PendingDocument]) -> None:
-        """Write documents, each in place of the one with its id."""
-        puts = await _in(self._writing, lambda: self._document_embedder.puts(namespace, documents))
+        """Write documents, replacing those with the same ids."""
+        puts = await _run_in(
+            self._writing, lambda: self._document_embedder.puts(namespace, documents)
+        )
         await self._write(puts)
 
     async def update(
-        self, namespace: str, ids: Sequence[str], changed: Callable[[Document], PendingDocument]
+        self, namespace: str, ids: Sequence[str], change: Callable[[Document], PendingDocument]
     ) -> int:
-        """Write documents anew, as `changed` says, whatever is written meanwhile."""
+        """Replace documents by `change` of their current versions; retried if those change."""
         for _ in range(MAX_UPDATE_ATTEMPTS):
-            puts = await _in(self._writing, lambda: self._changed(namespace, ids, changed))
+            puts = await _run_in(self._writing, lambda: self._changed(namespace, ids, change))
             try:
                 await self._write(puts)
             except VersionConflict:
                 continue
             return len(puts)
-        raise TemporarilyUnavailable("others keep changing the same documents; try again")
+        raise TemporarilyUnavailable("the same documents keep changing; try again")
 
     async def delete(self, namespace: str, ids: Sequence[str]) -> int:
         return await self._write([Delete(namespace, id) for id in ids])
@@ -152,31 +154,31 @@ class EmbeddedIndex:
     async def wait_until_visible(self) -> None:
         """Wait until searches see every write so far."""
         seq = self.store.last_seq()
-        await _in(self._writing, lambda: self._view_set.wait_until_visible(seq))
+        await _run_in(self._writing, lambda: self._view_set.wait_until_visible(seq))
 
     async def _write(self, operations: Sequence[Operation]) -> int:
-        """How many documents there are less, or were replaced."""
+        """Returns the number of documents that were deleted or replaced."""
         if not operations:
             return 0
         if self._view_set.is_lagging():
-            await _in(self._writing, self._view_set.wait_for_lagging_views)
+            await _run_in(self._writing, self._view_set.wait_for_lagging_views)
         return (await self.store.write(operations)).removed
 
     def _changed(
-        self, namespace: str, ids: Sequence[str], changed: Callable[[Document], PendingDocument]
+        self, namespace: str, ids: Sequence[str], change: Callable[[Document], PendingDocument]
     ) -> list[Put]:
         documents = self.store.documents_by_id(namespace, ids)
         self.store.load_vectors(documents)
         return self._document_embedder.puts(
             namespace,
-            [changed(each) for each in documents],
+            [change(each) for each in documents],
             expected_docnos=[each.docno for each in documents],
         )
 
     # --- reading ---------------------------------------------------------------------------------
 
     async def select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        """The documents for which a filter holds, those just written included."""
+        """The numbers of the documents that match a filter, including those just written."""
 
         def found() -> BitMap:
             seq = self.store.last_seq()
@@ -185,51 +187,51 @@ class EmbeddedIndex:
                 self._view_set.wait_for(self.lexical, seq, visible=True)
             return self._select(namespace, filter)
 
-        return await _in(self._slow, found)
+        return await _run_in(self._slow, found)
 
     async def search(
         self,
         namespace: str,
-        ranking: IndexQuery,
+        query: IndexQuery,
         top_k: int,
         filter: Mapping[str, Any] | None = None,
     ) -> list[tuple[Document, float]]:
-        """The best documents with their scores."""
-        everywhere = not filter and self._view_set.require_complete(self.filters).has_only(
+        """The best documents with their scores, best first."""
+        unfiltered = not filter and self._view_set.require_complete(self.filters).has_only(
             namespace
         )
 
         def found() -> list[tuple[Document, float]]:
-            among = None if everywhere else self._select(namespace, filter)
-            return self._search(namespace, ranking, top_k, among)
+            candidates = None if unfiltered else self._select(namespace, filter)
+            return self._search(namespace, query, top_k, candidates)
 
-        return await _in(self._quick if everywhere else self._slow, found)
+        return await _run_in(self._quick if unfiltered else self._slow, found)
 
-    async def read(self, ask: Callable[[Store], T]) -> T:
-        """Ask the store something."""
-        return await _in(self._slow, lambda: ask(self.store))
+    async def read(self, read: Callable[[Store], T]) -> T:
+        """Run a read of the store in a thread."""
+        return await _run_in(self._slow, lambda: read(self.store))
 
     async def count(self, namespace: str, filter: Mapping[str, Any]) -> int:
         return len(await self.select(namespace, filter))
 
     def dense_rebuild_progress(self) -> float | None:
-        """How much is done of a rebuild, before which nothing is found by meaning."""
+        """The completed share of a rebuild that semantic searches wait for, or None."""
         return self._view_set.rebuild_progress([self.filters, *self.dense.values()])
 
     def lexical_rebuild_progress(self) -> float | None:
-        """How much is done of a rebuild, before which nothing is found by words."""
+        """The completed share of a rebuild that lexical searches wait for, or None."""
         return self._view_set.rebuild_progress(
             [self.filters, *([self.lexical] if self.lexical else [])]
         )
 
     def view_failures(self) -> dict[str, str]:
-        """The views that can't follow at present, and why."""
+        """The errors of the views that can't follow the log at present, by view."""
         return self._view_set.failures()
 
     def _search(
-        self, namespace: str, ranking: IndexQuery, top_k: int, among: BitMap | None
+        self, namespace: str, query: IndexQuery, top_k: int, candidates: BitMap | None
     ) -> list[tuple[Document, float]]:
-        found = self._rank(ranking, top_k, among)
+        found = self._rank(query, top_k, candidates)
         documents = self.store.documents_by_docno([docno for docno, _ in found])
         return [
             (documents[docno], score)
@@ -238,33 +240,33 @@ class EmbeddedIndex:
         ]
 
     def _rank(
-        self, ranking: IndexQuery, top_k: int, among: BitMap | None
+        self, query: IndexQuery, top_k: int, candidates: BitMap | None
     ) -> list[tuple[int, float]]:
-        if isinstance(ranking, LexicalQuery):
+        if isinstance(query, LexicalQuery):
             lexical = self._view_set.require_complete(self.lexical)
-            return lexical.index.search(ranking.clauses, top_k, among, match_all=ranking.match_all)
-        if isinstance(ranking, SparseQuery):
-            sparse = self._view_set.require_complete(self.sparse[ranking.field])
-            return sparse.index.search(ranking.indices, ranking.values, top_k, among)
-        dense = self._view_set.require_complete(self.dense[ranking.field])
-        if isinstance(ranking, DenseQuery):
-            return dense.index.search(ranking.vector, top_k, among)
-        corpus = self.corpora[ranking.field].corpus
-        return dense.index.search(self.embedder.embed_query(ranking.text, corpus), top_k, among)
+            return lexical.index.search(query.clauses, top_k, candidates, match_all=query.match_all)
+        if isinstance(query, SparseQuery):
+            sparse = self._view_set.require_complete(self.sparse[query.field])
+            return sparse.index.search(query.indices, query.values, top_k, candidates)
+        dense = self._view_set.require_complete(self.dense[query.field])
+        if isinstance(query, DenseQuery):
+            return dense.index.search(query.vector, top_k, candidates)
+        corpus = self.corpora[query.field].corpus
+        return dense.index.search(self.embedder.embed_query(query.text, corpus), top_k, candidates)
 
     def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
         return self._view_set.require_complete(self.filters).select(namespace, filter, self._match)
 
     def _match(self, field: str, operator: str, text: str) -> BitMap:
         if field not in self.schema.full_text_fields:
-            raise ValueError(f"{operator} on {field!r}: there is no text to search there")
+            raise ValueError(f"{operator} on {field!r}: it is not a full-text field")
         return self._view_set.require_complete(self.lexical).index.match(field, operator, text)
 
 
-async def _in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, call)
+async def _run_in(executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
 def _view_folder(folder: Path, kind: str, field: str) -> Path:
-    """A folder of its own for each field, whatever the field is called."""
+    """The folder of a field's view. Field names may have any characters, so it is in hex."""
     return folder / kind / field.encode("utf-8", "surrogatepass").hex()[:200]

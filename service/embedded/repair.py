@@ -1,7 +1,4 @@
-"""For an index that nobody has open: what is wrong with it, and how it is made whole again.
-
-Knows nothing of the command line. The caller owns the data directory.
-"""
+"""Inspection and repair of an index that is not open. The caller owns the data directory."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ class Finding(NamedTuple):
 
 
 def inspect(folder: Path, schema: Schema, embedder: Embedder) -> Iterator[Finding]:
-    """Look at the files of an index, the truth first."""
+    """Check the files of an index: the store first, from which all others can be rebuilt."""
     path = folder / "records.db"
     if not path.exists():
         yield Finding("ok", f"{folder} has no records yet")
@@ -39,12 +36,12 @@ def inspect(folder: Path, schema: Schema, embedder: Embedder) -> Iterator[Findin
     try:
         store = Store(path)
     except (sqlite3.Error, UnsupportedFormat, OSError) as exc:
-        yield Finding("wrong", f"{path} can't be opened ({exc}): put back a copy of it")
+        yield Finding("wrong", f"{path} can't be opened ({exc}): restore a backup")
         return
     try:
         yield from _inspect_store(store, path, schema, embedder)
     except sqlite3.Error as exc:
-        yield Finding("wrong", f"{path} can't be read ({exc}): put back a copy of it")
+        yield Finding("wrong", f"{path} can't be read ({exc}): restore a backup")
     finally:
         store.close()
     yield from _inspect_views(folder, schema)
@@ -59,19 +56,19 @@ def _inspect_store(
     damage = store.integrity_errors()
     counts = store.namespace_counts()
     if damage:
-        yield Finding("wrong", f"{path} is damaged ({damage[0]}): put back a copy of it")
+        yield Finding("wrong", f"{path} is damaged ({damage[0]}): restore a backup")
     else:
         yield Finding("ok", f"{path}: {sum(counts.values())} records, no damage")
     for name, value in metadata_of(schema, embedder).items():
         known = store.metadata(name)
         if known is not None and known != value:
-            yield Finding("wrong", f"it was made with the {name} {known}; --reembed makes it anew")
+            yield Finding("wrong", f"it was made with the {name} {known}; run doctor --reembed")
     if store.metadata("reembedding") is not None:
-        yield Finding("wrong", "it was being made anew and that was cut off; --reembed does it")
+        yield Finding("wrong", "re-embedding was interrupted; run doctor --reembed")
 
 
 def _inspect_views(folder: Path, schema: Schema) -> Iterator[Finding]:
-    """Views can always be made again: what is missing is only a matter of time."""
+    """A missing view is only a note: it can be rebuilt from the store."""
     kinds = {
         "lexical": bool(schema.full_text_fields),
         "dense": bool(schema.dense_fields or schema.semantic_fields),

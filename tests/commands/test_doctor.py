@@ -53,7 +53,7 @@ def test_a_damaged_database_is_wrong_and_said_in_one_line(command: Command, load
         file.write_bytes(b"this was a database once " * 1000)
     done = command("doctor", DATA_DIR=loaded)
     assert done.returncode == 1
-    assert "put back a copy" in done.stdout
+    assert "restore a backup" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -81,7 +81,7 @@ def test_another_language_is_refused_until_the_index_is_made_anew(
     assert "doctor --reembed" in refused.stderr
     told = command("doctor", DATA_DIR=loaded)
     assert told.returncode == 1
-    assert "--reembed makes it anew" in told.stdout
+    assert "run doctor --reembed" in told.stdout
     mended = command("doctor", "--reembed", DATA_DIR=loaded)
     assert mended.returncode == 0, mended.stdout
     assert "2 records were made anew" in mended.stdout
