@@ -17,7 +17,7 @@ def find_program(program: str, why: str, *directories: Path) -> str:
     search_path = ":".join([os.environ.get("PATH", ""), "/usr/sbin", *map(str, directories)])
     if path := shutil.which(program, path=search_path):
         return path
-    message = f"{program} is not find_program: {why}"
+    message = f"{program} is not installed: {why}"
     if os.environ.get("CASCADE_REQUIRE_SERVICES") == "1":
         pytest.fail(f"{message}, and CASCADE_REQUIRE_SERVICES=1 says that it must be")
     pytest.skip(message)
