@@ -1,1 +1,1 @@
-"""Measurements of Cascade that compare, in one run and on one machine: see bench/README.md."""
+"""Benchmarks that compare services within one run on one machine: see bench/README.md."""

@@ -1,4 +1,4 @@
-"""How the benchmarks start Cascade: as its users do, with an upstream in Pinecone's place."""
+"""Starting Cascade for a benchmark, in front of the benchmark upstream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODULE = ["service", "serve"]
 
 
 def environment(port: int, upstream: Process, *, cache_ttl: int = 0) -> dict[str, str]:
-    """Settings of one process. Unless it is the cache that is measured, there is none."""
+    """Settings of one process. The cache is off by default."""
     return {
         "HOST": "127.0.0.1",
         "PORT": str(port),
@@ -27,7 +27,7 @@ def environment(port: int, upstream: Process, *, cache_ttl: int = 0) -> dict[str
 
 @contextlib.contextmanager
 def started(*options: str) -> Iterator[tuple[Process, Process]]:
-    """The service, and behind it an upstream with these options."""
+    """Run the service and the upstream behind it; `options` are those of the upstream."""
     port = free_port()
     module = ["bench.upstream", "--port", str(port), *options]
     with running("the upstream", port, module, {}) as upstream:

@@ -1,4 +1,4 @@
-"""What the commands have in common: numbers in their options, and how they end."""
+"""Option types and signal handling shared by the benchmark commands."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def positives(text: str) -> list[int]:
 
 
 def end_on_signals() -> None:
-    """On a signal, end what was started, then end."""
+    """Exit through `SystemExit` on a signal, so that child processes are stopped."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))

@@ -1,8 +1,8 @@
 """More clients than a service can answer: `python -m bench.crowd URL --clients 640 --seconds 30`.
 
-Each asks again as soon as it has its answer. One that is told to come back later does so, or, with
-`--rude`, asks again at once. They come one after the other within the first two seconds. Prints
-JSON: how many answers of each status there were, how long they took, and in which second they came.
+Each client sends its next request as soon as it has a response. A client that receives Retry-After
+waits as long as it says; with `--rude` it retries at once. Clients connect within the first two
+seconds. Prints JSON: the responses by status, their latencies, and their number in each second.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from bench.figures import percentile
 from bench.load import Run, keep_in_flight
 
 RAMP_S = 2.0
-GRACE_S = 12.0  # for the last answers: whoever came back too early is heard after some seconds
+GRACE_S = 12.0  # for the last responses: the server holds back early retries for some seconds
 SHARES = (0.5, 0.9, 0.95, 0.99, 1.0)
 
 
 class Crowd(Run):
-    """What all clients have seen, by status."""
+    """The responses of all clients, by status."""
 
     def __init__(self, url: str, *, rude: bool) -> None:
         super().__init__(url)
         self.began = time.perf_counter()
         self.took_s: defaultdict[int, list[float]] = defaultdict(list)
         self.seconds: defaultdict[int, Counter[int]] = defaultdict(Counter)
-        self.untold = 0  # refusals that do not say when to come back
+        self.without_retry_after = 0  # rejections without Retry-After
         self._rude = rude
 
     def answered(self, status: int, sent_at: float, head: bytes) -> float:
@@ -41,14 +41,14 @@ class Crowd(Run):
         self.seconds[status][int(now - self.began)] += 1
         if status != 503:
             return 0.0
-        told = head.partition(b"\r\nretry-after:")[2].partition(b"\r\n")[0].strip()
-        self.untold += not told.isdigit()
-        return 0.0 if self._rude or not told.isdigit() else float(told)
+        retry_after = head.partition(b"\r\nretry-after:")[2].partition(b"\r\n")[0].strip()
+        self.without_retry_after += not retry_after.isdigit()
+        return 0.0 if self._rude or not retry_after.isdigit() else float(retry_after)
 
     def summary(self, seconds: int) -> dict[str, Any]:
         return {
             "answers": {status: self._answers(status, seconds) for status in self.took_s},
-            "untold": self.untold,
+            "without_retry_after": self.without_retry_after,
             "broken": self.broken,
         }
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("url")
     parser.add_argument("--clients", type=int, default=640)
     parser.add_argument("--seconds", type=int, default=30)
-    parser.add_argument("--rude", action="store_true", help="ask again at once, whatever is said")
+    parser.add_argument("--rude", action="store_true", help="ignore Retry-After")
     options = parser.parse_args(arguments)
     crowd = Crowd(options.url, rude=options.rude)
     uvloop.run(keep_in_flight(crowd, options.clients, options.seconds, RAMP_S, GRACE_S))

@@ -1,9 +1,9 @@
 """Exports of the embedded engine while another client writes: `python -m bench.exports`.
 
-Loads so many records, exports all of them in each way while they are written anew and others come
-and go, and watches the memory of the process from outside. Each record that is there all the time
-has to come exactly once. Then: an export whose server is killed must be called incomplete by its
-clients, and what was exported is loaded elsewhere and exported again, to the same bytes.
+Loads records, exports all of them in several formats while they are rewritten and others are added
+and deleted, and samples the memory of the process. A record that exists the whole time must be
+exported exactly once. A client must recognize the export of a killed server as incomplete. An
+export that is loaded into a fresh directory and exported again must give the same bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from bench.processes import Failed, Process, environment, free_port, running
 MEGABYTE = 1_000_000
 LOOK_EVERY_S = 0.05
 AT_ONCE = 50  # records in one write of the other client
-PARTIAL = 18  # curl's exit status for a part of a body
+PARTIAL = 18  # exit status of curl: partial body
 WAYS = {
     "NDJSON, alone": ("/api/export", "identity"),
     "NDJSON": ("/api/export", "identity"),
@@ -51,15 +51,15 @@ WAYS = {
 
 @dataclass
 class Exported:
-    """One export, as its client has seen it."""
+    """One export, as the client received it."""
 
     body: bytes
     seconds: float
     wire_bytes: int
 
 
-class Looking:
-    """The most memory that a process has while the block runs."""
+class MemorySampler:
+    """Samples the peak memory of a process during the block."""
 
     def __init__(self, process: Process) -> None:
         self.most_mib = 0.0
@@ -71,7 +71,7 @@ class Looking:
         while not self._over.wait(LOOK_EVERY_S):
             self.most_mib = max(self.most_mib, self._process.memory_mib())
 
-    def __enter__(self) -> Looking:
+    def __enter__(self) -> MemorySampler:
         self._thread.start()
         return self
 
@@ -80,8 +80,8 @@ class Looking:
         self._thread.join()
 
 
-class Writing:
-    """Another client: writes records anew, and others that come and go, while the block runs."""
+class Writer:
+    """Rewrites records, and adds and deletes others, during the block."""
 
     def __init__(self, process: Process, records: int) -> None:
         self.written = 0
@@ -106,7 +106,7 @@ class Writing:
                     raise Failed(f"a write was answered with {answer.status_code}")
                 self.written += len(some)
 
-    def __enter__(self) -> Writing:
+    def __enter__(self) -> Writer:
         self._thread.start()
         return self
 
@@ -124,7 +124,7 @@ def served(data_dir: Path) -> Iterator[Process]:
 
 
 def export(process: Process, path: str, encoding: str = "identity") -> Exported:
-    """All of it; raises `httpx.TransportError` where it breaks off."""
+    """Read a whole export; raises `httpx.TransportError` if it is incomplete."""
     began = time.perf_counter()
     parts: list[bytes] = []
     headers = {"Accept-Encoding": encoding}
@@ -149,13 +149,13 @@ def ids_in(body: bytes, path: str) -> Counter[str]:
 
 
 def measure(process: Process, records: int) -> int:
-    """Export in each way beside a writer; returns how many records were missed or came twice."""
+    """Export in each format beside a writer; returns the number of missing or repeated records."""
     wrong = 0
     print(f"{'':<14}{'records/s':>10}{'MB/s':>7}{'on the wire':>13}{'MiB before':>12}{'most':>6}")
     for name, (path, encoding) in WAYS.items():
         before = process.memory_mib()
-        writing = Writing(process, records)
-        with Looking(process) as looking, nullcontext() if "alone" in name else writing:
+        writer = Writer(process, records)
+        with MemorySampler(process) as sampler, nullcontext() if "alone" in name else writer:
             done = export(process, path, encoding)
         found = ids_in(done.body, path)
         bad = sum(found[str(n)] != 1 for n in range(records))
@@ -163,14 +163,14 @@ def measure(process: Process, records: int) -> int:
         rate, size = sum(found.values()) / done.seconds, len(done.body) / MEGABYTE
         print(
             f"{name:<14}{rate:>10,.0f}{size / done.seconds:>7.1f}"
-            f"{done.wire_bytes / MEGABYTE:>10.1f} MB{before:>12.0f}{looking.most_mib:>6.0f}"
-            f"   {writing.written:,} written meanwhile; missed or twice: {bad}"
+            f"{done.wire_bytes / MEGABYTE:>10.1f} MB{before:>12.0f}{sampler.most_mib:>6.0f}"
+            f"   {writer.written:,} written meanwhile; missing or repeated: {bad}"
         )
     return wrong
 
 
 def killed(data_dir: Path) -> bool:
-    """Kill a server in the midst of exports; whether its clients can tell."""
+    """Kill a server during exports; returns whether its clients report them as incomplete."""
     with served(data_dir) as process:
         program = shutil.which("curl")
         command = [program or "curl", "--silent", "--noproxy", "*", "--limit-rate", "1M"]
@@ -186,8 +186,8 @@ def killed(data_dir: Path) -> bool:
         except httpx.TransportError as exc:
             told = f"{type(exc).__name__}: {exc}"
         status = curl.wait(60) if curl else None
-    print(f"killed in the midst: httpx says {told!r}, curl exits with {status}")
-    return bool(told) and status in {None, PARTIAL, 56}  # 56: it was reset
+    print(f"killed during an export: httpx raises {told!r}, curl exits with {status}")
+    return bool(told) and status in {None, PARTIAL, 56}  # 56: connection reset
 
 
 def load(path: Path, data_dir: Path) -> None:
@@ -205,7 +205,7 @@ def load(path: Path, data_dir: Path) -> None:
 
 
 def same_again(folder: Path, data_dir: Path) -> bool:
-    """What is exported as CSV, loaded into a fresh directory, and exported again."""
+    """Export, load into a fresh directory, export again; returns whether the bytes are equal."""
     paths = [WAYS["CSV"][0], WAYS["NDJSON"][0]]
     with served(data_dir) as process:
         before = [export(process, path).body for path in paths]

@@ -1,7 +1,4 @@
-"""What measurements come to: the `Result` of one, the `Rounds` of one variant, the ratio of two.
-
-Knows nothing of how anything is measured.
-"""
+"""The result of one measurement, the rounds of one variant, and ratios of two variants."""
 
 from __future__ import annotations
 
@@ -20,20 +17,20 @@ HEADER = ROW.format(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One measurement, as the one who asked has seen it."""
+    """One measurement, as the load generator recorded it."""
 
-    requests_per_s: float  # of the answers that were complete when the time was up
+    requests_per_s: float  # complete responses
     p50_ms: float
     p95_ms: float
     p99_ms: float
     responses: int
     statuses: Mapping[int, int]
-    broken: int  # connections refused or lost, answers unreadable or missing
-    generator_cpu_ms: float  # what asking cost the one who asked, for each response
+    broken: int  # refused or lost connections, and unreadable or missing responses
+    generator_cpu_ms: float  # CPU time of the load generator per response
 
     @property
     def errors(self) -> int:
-        """Whatever is not an answer with 200."""
+        """Everything that is not a response with status 200."""
         return self.broken + self.responses - self.statuses.get(200, 0)
 
 
@@ -48,7 +45,7 @@ p99_ms: Figure = attrgetter("p99_ms")
 def result(
     rate: float, latencies_s: list[float], statuses: Counter[int], broken: int, cpu_s: float
 ) -> Result:
-    """The result of the latencies that were measured, and of what was counted from end to end."""
+    """Summarize latencies and counts."""
     ordered = sorted(latencies_s)
     p50, p95, p99 = (1000 * percentile(ordered, share) for share in (0.50, 0.95, 0.99))
     responses = statuses.total()
@@ -57,7 +54,7 @@ def result(
 
 
 def percentile(ordered: list[float], share: float) -> float:
-    """By nearest rank; 0 of nothing."""
+    """The percentile by nearest rank; 0 for an empty list."""
     return ordered[math.ceil(share * len(ordered)) - 1] if ordered else 0.0
 
 
@@ -83,19 +80,19 @@ class Rounds:
 
     @property
     def cpu_ms(self) -> float:
-        """CPU of the service for each response."""
+        """CPU time of the service per response."""
         return 1000 * self.cpu_s / max(self.responses, 1)
 
     @property
     def calls(self) -> float:
-        """Searches that the upstream was asked, for each response."""
+        """Upstream searches per response."""
         return self.upstream_calls / max(self.responses, 1)
 
     def median(self, of: Figure) -> float:
         return statistics.median(of(result) for result in self.results)
 
     def row(self, in_flight: int, name: str) -> str:
-        """A line of the table: medians of the rounds, CPU and errors of all of them."""
+        """A row of the table: medians of the rounds, and CPU and errors over all of them."""
         return ROW.format(
             in_flight,
             name,
@@ -121,22 +118,22 @@ class Between:
 
 
 def between(ours: Rounds, theirs: Rounds, of: Figure) -> Between:
-    """One figure of ours over the same of theirs."""
+    """The ratio of one figure of two variants."""
     ratios = [_over(of(a), of(b)) for a, b in zip(ours.results, theirs.results, strict=True)]
     return Between(min(ratios), statistics.median(ratios), max(ratios))
 
 
 def cpu_ratio(ours: Rounds, theirs: Rounds) -> float:
-    """CPU for each response, over all rounds."""
+    """The ratio of CPU time per response, over all rounds."""
     return _over(ours.cpu_ms, theirs.cpu_ms)
 
 
 def ratio(ours: Rounds, theirs: Rounds) -> str:
-    """Ours over theirs, round by round, for two variants that were measured in turn."""
+    """The ratios of two variants that were measured in alternation, round by round."""
     rates = between(ours, theirs, requests_per_s)
     return f"requests/s {rates}; CPU per request {cpu_ratio(ours, theirs):.2f}"
 
 
 def _over(ours: float, theirs: float) -> float:
-    """Not a number, if there was too little to count."""
+    """Divide; NaN if the divisor is 0."""
     return ours / theirs if theirs else math.nan

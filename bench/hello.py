@@ -1,4 +1,4 @@
-"""The least that Quart on Hypercorn can do: `PORT=8000 python -m bench.hello`."""
+"""A minimal Quart app on Hypercorn: `PORT=8000 python -m bench.hello`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """A large import beside searches, on the embedded engine: `python -m bench.imports`.
 
-Makes up NDJSON of so many megabytes, uploads it to `POST /api/imports`, and watches from outside:
-the memory of the process, how late /healthz is answered (asked 50 times a second over one
-connection, so what it takes is the event loop's lag and little else), and how many searches are
-answered in windows of a few seconds. Before and after it, the same is measured while nothing is
-imported; a few such records are there from the start, since what a search costs depends on how long
-the texts are that it finds. In the end the job's counts have to be right.
+Generates NDJSON, uploads it to `POST /api/imports`, and measures from outside: the memory of the
+process, the latency of /healthz (50 requests per second over one connection, so that it is mostly
+the lag of the event loop), and the searches per second in windows of a few seconds. The same is
+measured before and after the import. Some records of the same kind exist from the start, since the
+cost of a search depends on the length of the texts that it finds. The counts of the job are
+checked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bench.engine.corpus import texts
 from bench.figures import percentile
 from bench.processes import ROOT, Failed, Process, environment, free_port, running
 
-# Each asks for something else, so what is kept of answers is as much as it ever is, from the start.
+# Every search is different, so that the caches are full from the start.
 SEARCH = "/api/semantic-search?text_query={n}"
 MEGABYTE = 1_000_000
 PROBE_EVERY_S = 0.02
@@ -40,7 +40,7 @@ ENDED = {"succeeded", "failed", "cancelled"}
 
 @dataclass
 class Watched:
-    """What was seen of the process from outside, between two moments."""
+    """Measurements of the process from outside, over a period."""
 
     lags_ms: list[float] = field(default_factory=list)
     rss_mib: list[float] = field(default_factory=list)
@@ -53,8 +53,8 @@ class Watched:
         return (
             f"{name:<10} searches/s {_spread(rates)}   lag ms p50 {percentile(lags, 0.5):.1f} "
             f"p99 {percentile(lags, 0.99):.1f} max {max(lags, default=0):.0f}   "
-            f"memory MiB at most {max(self.rss_mib):.0f} "
-            f"(of it not from files {max(self.anonymous_mib):.0f})"
+            f"peak memory MiB {max(self.rss_mib):.0f} "
+            f"(anonymous {max(self.anonymous_mib):.0f})"
         )
 
 
@@ -66,7 +66,7 @@ def _spread(ordered: list[float]) -> str:
 
 
 def write_records(path: Path, megabytes: int, paragraphs: int, prefix: str = "r") -> int:
-    """NDJSON of about this size; returns how many records it has."""
+    """Write NDJSON of about this size; returns the number of records."""
     size = number = 0
     parts: list[str] = []
     with path.open("w") as file:
@@ -87,13 +87,13 @@ def _endless() -> Iterator[str]:
     rounds = 0
     while True:
         for at, text in enumerate(made):
-            # Each time in another order, so that no two records are alike.
+            # In a different order each time, so that no two records are equal.
             yield made[(at * 7_919 + rounds * 131) % len(made)] if rounds else text
         rounds += 1
 
 
 async def probe(process: Process, watched: Watched) -> None:
-    """Ask /healthz again and again over one connection, until cancelled."""
+    """Request /healthz repeatedly over one connection, until cancelled."""
     reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
     try:
         while True:
@@ -109,7 +109,7 @@ async def probe(process: Process, watched: Watched) -> None:
 
 
 async def look(process: Process, watched: Watched) -> None:
-    """Look at its memory again and again, until cancelled."""
+    """Sample the memory of the process until cancelled."""
     while True:
         watched.rss_mib.append(process.memory_mib())
         watched.anonymous_mib.append(process.memory_mib("RssAnon"))
@@ -117,7 +117,7 @@ async def look(process: Process, watched: Watched) -> None:
 
 
 async def searches(process: Process, in_flight: int, seconds: float) -> float:
-    """Searches answered in a second, over one window."""
+    """Searches per second in one window."""
     url = process.url + SEARCH
     load = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.load", url),
@@ -134,7 +134,7 @@ async def searches(process: Process, in_flight: int, seconds: float) -> float:
 
 
 class Watching:
-    """Probes and looks while its block runs."""
+    """Measures latency and memory during the block."""
 
     def __init__(self, process: Process) -> None:
         self.watched = Watched()
@@ -178,7 +178,7 @@ def job_of(process: Process, id: str) -> dict[str, Any]:
 
 
 async def imported(process: Process, path: Path) -> dict[str, Any]:
-    """The job when it has ended."""
+    """Import a file; returns the finished job."""
     job = await asyncio.to_thread(upload, process, path)
     while job["status"] not in ENDED:
         await asyncio.sleep(0.5)
@@ -189,7 +189,7 @@ async def imported(process: Process, path: Path) -> dict[str, Any]:
 async def measure(
     process: Process, path: Path, records: int, size: float, options: argparse.Namespace
 ) -> int:
-    """Idle, during, after; prints a line of each, and what it comes to."""
+    """Measure before, during and after the import, and print the results."""
     await imported(process, path.with_name("before"))
     await searches(process, options.in_flight, 2 * options.seconds)  # warm up
     async with Watching(process) as quiet:
@@ -223,14 +223,12 @@ async def measure(
     )
     lags = sorted(during.lags_ms)
     over = max(during.rss_mib) - max(quiet.rss_mib)
-    print(f"memory at most over quiet: {over:.0f} MiB")
+    print(f"peak memory over quiet: {over:.0f} MiB")
     print(f"lag p99: {percentile(lags, 0.99):.1f} ms")
     if during.rates:
         share = sorted(during.rates)[len(during.rates) // 2]
         before, later = (sorted(each.rates)[len(each.rates) // 2] for each in (idle, after))
-        print(
-            f"searches, of what was idle before: {share / before:.2f}, after: {share / later:.2f}"
-        )
+        print(f"searches relative to idle before: {share / before:.2f}, after: {share / later:.2f}")
     right = (job["status"], job["written"], job["failed"]) == ("succeeded", records, 0)
     print(f"job: {job['status']}, {job['written']:,} written, {job['failed']} failed")
     return 0 if right else 1
@@ -240,11 +238,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.imports")
     parser.add_argument("--megabytes", type=positive, default=1_000)
     parser.add_argument(
-        "--paragraphs", type=positive, default=30, help="of 40 words in a record: some 8 kB"
+        "--paragraphs", type=positive, default=30, help="of 40 words, in one record: about 8 kB"
     )
-    parser.add_argument("--before", type=positive, default=20, help="megabytes that are there")
+    parser.add_argument("--before", type=positive, default=20, help="megabytes before the import")
     parser.add_argument("--in-flight", type=positive, default=16)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one window of searches")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of one window")
     parser.add_argument("--windows", type=positive, default=5, help="while nothing is imported")
     parser.add_argument("--rest", type=float, default=1.0, help="seconds between two windows")
     parser.add_argument("--alone", action="store_true", help="import without any searches")

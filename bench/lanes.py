@@ -1,9 +1,8 @@
-"""Cascade's lanes against one stock client, behind the same endpoint: `python -m bench.lanes`.
+"""Cascade's lanes against a single stock client behind the same endpoint: `python -m bench.lanes`.
 
-Starts an upstream with a fixed delay and both variants in front of it, then loads the two in turn,
-round by round. Each round is a pair of measurements a few seconds apart, so that the ratio within
-a round says more than any figure alone. Knows nothing of Pinecone's own speed: the upstream takes
-as long as it is told to, however much it is asked.
+Starts an upstream with a fixed delay and both variants in front of it, and loads the two variants
+alternately. The measurements of one round are a few seconds apart, so that their ratio is more
+reliable than either figure.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ WARM_UP_S = 1.5
 
 @contextlib.contextmanager
 def started(delay_ms: float) -> Iterator[list[Process]]:
-    """Both variants in front of one upstream, each of which finds what the other one finds."""
+    """Run both variants in front of one upstream, and check that they find the same."""
     with contextlib.ExitStack() as stack:
         port = free_port()
         module = ["bench.upstream", "--port", str(port), "--delay-ms", str(delay_ms)]
@@ -45,7 +44,7 @@ def started(delay_ms: float) -> Iterator[list[Process]]:
 
 
 def compare(variants: list[Process], options: argparse.Namespace) -> int:
-    """Measure, and print the table and the ratios; returns the number of errors."""
+    """Measure, print the table and the ratios, and return the number of errors."""
     warm_up = Rounds()
     for process in variants:
         measure(process, TARGET, max(options.in_flight), WARM_UP_S, warm_up)

@@ -1,9 +1,9 @@
-"""A thousand who listen to one import: `python -m bench.listeners`.
+"""A thousand listeners to the events of one import: `python -m bench.listeners`.
 
-The import goes to an upstream that takes its time for each batch, so that it lasts for a minute and
-costs little. A tenth of the listeners have tiny buffers and never read: those should be let go, and
-all others should get every event, one after the other, to the last. What a listener costs is how
-much more memory the process holds with all of them than without.
+The upstream delays every batch, so that the import takes about a minute at little cost. A tenth of
+the listeners have tiny buffers and never read; the server must cut them off. All others must
+receive every event. The memory per listener is the increase of the process over the import without
+any.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ESTABLISHED = "01"
 
 @dataclass
 class Listener:
-    """Who reads, and what has come."""
+    """One listener that reads, and the events it received."""
 
     revisions: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Listener:
 
     @property
     def got_everything(self) -> bool:
-        """Every revision from the first that it saw to the last, and the end of the stream."""
+        """Whether no revision is missing from the first to the end of the stream."""
         seen = self.revisions
         whole = seen == list(range(seen[0], seen[-1] + 1)) if seen else False
         return whole and self.ended_properly and self.names[-1] == "done"
@@ -73,8 +73,8 @@ async def listen(port: int, path: str, listener: Listener) -> None:
         writer.close()
 
 
-def deaf(port: int, path: str) -> socket.socket:
-    """A connection whose other end will never be read from."""
+def open_unread_stream(port: int, path: str) -> socket.socket:
+    """Open a stream of events that is never read."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
     connection.connect(("127.0.0.1", port))
@@ -83,7 +83,7 @@ def deaf(port: int, path: str) -> socket.socket:
 
 
 def still_served(port: int, connections: list[socket.socket]) -> int:
-    """Of how many the server still holds its end."""
+    """The number of connections that the server still keeps open."""
     ours = {connection.getsockname()[1] for connection in connections}
     count = 0
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -118,7 +118,7 @@ async def measure(service: Process, options: argparse.Namespace) -> int:
     await asyncio.sleep(2.0)
     alone_mib, cpu_s = service.memory_mib(), service.cpu_seconds()
     began = time.perf_counter()
-    stalled = [deaf(service.port, path) for _ in range(options.listeners // 10)]
+    stalled = [open_unread_stream(service.port, path) for _ in range(options.listeners // 10)]
     listeners = [Listener() for _ in range(options.listeners - len(stalled))]
     tasks = [asyncio.create_task(listen(service.port, path, each)) for each in listeners]
     most_mib = 0.0
@@ -141,10 +141,10 @@ async def measure(service: Process, options: argparse.Namespace) -> int:
     each_kb = (most_mib - alone_mib) * 1024 / options.listeners
     print(f"job: {job['status']}, {job['written']:,} written, {job['revision']} revisions")
     print(f"{whole} of {len(listeners)} listeners got every event, {events:,} in all")
-    print(f"memory: {alone_mib:.0f} MiB alone, {most_mib:.0f} at most: {each_kb:.1f} kB a listener")
+    print(f"memory: {alone_mib:.0f} MiB alone, {most_mib:.0f} peak, {each_kb:.1f} kB a listener")
     print(f"CPU: {100 * (service.cpu_seconds() - cpu_s) / took:.0f} % of one over {took:.0f} s")
     gone = "not all" if gone_after is None else f"all after {gone_after:.1f} s"
-    print(f"{len(stalled)} that never read were let go: {gone}")
+    print(f"{len(stalled)} that never read were cut off: {gone}")
     for connection in stalled:
         connection.close()
     return 0 if whole == len(listeners) and gone_after is not None else 1
@@ -153,7 +153,7 @@ async def measure(service: Process, options: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.listeners")
     parser.add_argument("--listeners", type=positive, default=1_000)
-    parser.add_argument("--records", type=positive, default=45_000, help="some 750 in a second")
+    parser.add_argument("--records", type=positive, default=45_000, help="about 750 per second")
     parser.add_argument("--longest", type=float, default=180.0, help="seconds")
     options = parser.parse_args(arguments)
     end_on_signals()

@@ -1,14 +1,13 @@
-"""A load generator that costs far less than what it loads: `python -m bench.load URL`.
+"""A load generator with low CPU cost: `python -m bench.load URL`.
 
-It is a closed loop: each of N connections sends the next request as soon as the answer to the last
-one is complete, so N requests are in flight all the time, and a slower service is asked less often.
-What it shows is throughput; the percentiles are those of a service that is kept exactly this busy,
-not of one that meets a given rate of arrivals. It looks at statuses and never into a body, and it
-reads only answers that have a Content-Length: any other kind is counted as broken. `{n}` in the URL
-is the request's number, so that no two requests ask the same.
+A closed loop: each of N connections sends the next request as soon as the previous response is
+complete, so N requests are always in flight and a slower service receives fewer. It measures
+throughput; its percentiles are those of a service at this concurrency, not at a fixed arrival rate.
+Bodies are not parsed, and a response without Content-Length counts as broken. `{n}` in the URL is
+replaced by the number of the request, so that all requests differ.
 
-For the first quarter of the time the connections are made and the service finds its pace. What was
-sent then counts as answered or not, but neither in the rate nor in the percentiles.
+The first quarter of the time is warm-up: its requests count as answered or failed, but neither in
+the rate nor in the percentiles.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ import uvloop
 
 from bench.figures import Result, result
 
-LEAD_IN = 0.25  # the share of the time that is not measured
-GRACE_S = 5.0  # for the answers that are still on their way when the time is up
+LEAD_IN = 0.25  # share of the time that is warm-up
+GRACE_S = 5.0  # for responses in flight at the end
 RECONNECT_PAUSE_S = 0.05
 
 
 class Run:
-    """What all connections of a run have in common."""
+    """The state shared by all connections of a run."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -47,7 +46,7 @@ class Run:
         request = f"GET {target} HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode()
         self._before, self._numbered, self._after = request.partition(b"{n}")
         self._numbers = itertools.count()
-        self.latencies_s: list[float] = []  # of what was sent since `measured_from`
+        self.latencies_s: list[float] = []  # of requests sent after `measured_from`
         self.measured_from = math.inf
         self.statuses: Counter[int] = Counter()
         self.broken = 0
@@ -62,15 +61,15 @@ class Run:
             return self._before
         return b"%b%d%b" % (self._before, next(self._numbers), self._after)
 
-    def answered(self, status: int, sent_at: float, head: bytes) -> float:  # noqa: ARG002 - for heirs
-        """Count an answer; returns in how many seconds the next request is due."""
+    def answered(self, status: int, sent_at: float, head: bytes) -> float:  # noqa: ARG002 - for subclasses
+        """Count a response; returns the pause before the next request in seconds."""
         if sent_at >= self.measured_from:
             self.latencies_s.append(time.perf_counter() - sent_at)
         self.statuses[status] += 1
         return 0.0
 
     async def keep_connected(self, after_s: float) -> None:
-        """One connection, made anew as often as it ends before its time."""
+        """Keep one connection open; reconnects when it is lost."""
         await asyncio.sleep(after_s)
         loop = asyncio.get_running_loop()
         while not self.over:
@@ -90,15 +89,15 @@ class Run:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends, reads to the end of the answer, and sends again."""
+    """Sends a request, reads the response, and repeats."""
 
     def __init__(self, run: Run, lost: asyncio.Future[None]) -> None:
         self._run = run
         self._lost = lost
         self._received = b""
-        self._head = b""  # of the answer, in lower case
-        self._size = 0  # of the whole answer, as soon as it is known
-        self._last = False  # the server has said that this answer is its last
+        self._head = b""  # of the response, in lower case
+        self._size = 0  # of the whole response, once known
+        self._last = False  # the server closes the connection after this response
         self._waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,7 +119,7 @@ class _Connection(asyncio.Protocol):
             self._last = b"\r\nconnection: close" in head
         if len(self._received) == self._size:
             self._answered()
-        elif len(self._received) > self._size:  # more than was asked for
+        elif len(self._received) > self._size:  # more than one response
             self._transport.abort()
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -146,7 +145,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def load(url: str, connections: int, seconds: float) -> Result:
-    """Keep `connections` requests to `url` in flight for `seconds`, then wait for the last ones."""
+    """Keep `connections` requests in flight for `seconds`, then wait for the last ones."""
     run = Run(url)
     cpu_s = time.process_time()
     rate = await keep_in_flight(run, connections, seconds)
@@ -157,7 +156,7 @@ async def load(url: str, connections: int, seconds: float) -> Result:
 async def keep_in_flight(
     run: Run, connections: int, seconds: float, ramp_s: float = 0.0, grace_s: float = GRACE_S
 ) -> float:
-    """The answers for each second, but for those of the first part of the time.
+    """Run the load; returns the responses per second after the warm-up.
 
     The connections are made within the first `ramp_s`.
     """
@@ -174,7 +173,7 @@ async def keep_in_flight(
     for slot in late:
         slot.cancel()
     await asyncio.gather(*late, return_exceptions=True)
-    await asyncio.sleep(0)  # what was aborted just now is counted as broken
+    await asyncio.sleep(0)  # lets aborted connections be counted as broken
     return rate
 
 

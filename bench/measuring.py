@@ -1,4 +1,4 @@
-"""One measurement of one process, and what has to be seen before any: that it finds something."""
+"""Measuring one process, after checking that it returns results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OF_A_RESULT = ("_id", "score", "chunk_text")
 
 
 def found(process: Process, target: str) -> list[tuple[Any, ...]]:
-    """The results of one search: nobody shall measure how fast a variant fails."""
+    """The results of one search; raises `Failed` if there are none."""
     try:
         results = answer(process, target)["results"]
         return [tuple(result[name] for name in OF_A_RESULT) for result in results]
@@ -40,7 +40,7 @@ def measure(
     rounds: Rounds,
     upstream: Process | None = None,
 ) -> None:
-    """One measurement of one variant, added to its rounds; `upstream` is whom it asks."""
+    """Measure one variant once and add the result to its rounds."""
     if upstream is not None:
         answer(upstream, RESTART)
         rounds.upstream_cpu_s -= upstream.cpu_seconds()
@@ -56,7 +56,7 @@ def measure(
 
 
 def answer(process: Process, target: str) -> Any:
-    """What a GET is answered with, as JSON; it has to be a 200."""
+    """The JSON of a GET with status 200."""
     connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=ANSWER_TIMEOUT_S)
     try:
         with contextlib.closing(connection):

@@ -1,8 +1,8 @@
 """The embedded engine over HTTP, beside a Quart hello-world: `python -m bench.offline`.
 
-One process each, on one machine, in turns: what a request costs beyond what the framework costs.
-The records are made up by `bench.engine.corpus`, and loaded with the command that users load with.
-Each question has a number of its own in it: equal ones at the same time would share one search.
+Both run as one process on the same machine and are measured alternately: the cost of a search
+beyond the cost of the framework. Records come from `bench.engine.corpus` and are loaded with the
+`load` command. Every query is different, since equal concurrent queries would share one search.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOAD_TIMEOUT_S = 1_800
 
 
 def load_records(folder: Path, records: int) -> str:
-    """Fill a data directory; returns a question about what is in it."""
+    """Fill a data directory; returns a query that has results."""
     path = folder / "records.jsonl"
     with path.open("w") as file:
         for number, text in enumerate(texts(records)):
@@ -54,7 +54,7 @@ def load_records(folder: Path, records: int) -> str:
 
 @contextmanager
 def started(data_dir: Path) -> Iterator[tuple[Process, Process]]:
-    """The hello-world and the service."""
+    """Run the hello-world and the service."""
     with ExitStack() as stack:
         port = free_port()
         hello = running("hello", port, ["bench.hello"], {"PORT": str(port)})
@@ -71,7 +71,7 @@ def started(data_dir: Path) -> Iterator[tuple[Process, Process]]:
 
 
 def compare(hello: Process, service: Process, question: str, options: argparse.Namespace) -> int:
-    """Measure in turns, and print the table and the ratios; returns the number of errors."""
+    """Measure alternately, print the table and the ratios, and return the number of errors."""
     targets = {"hello-world": (hello, "/")}
     for search in SEARCHES:
         targets[search] = (service, f"/api/{search}?text_query={quote(question)}%20{{n}}")

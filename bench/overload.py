@@ -1,8 +1,8 @@
-"""What becomes of the service when far too many ask: `python -m bench.overload`.
+"""The service under far more load than it can answer: `python -m bench.overload`.
 
-Measures what it can answer (64 requests in flight), then sends it crowds: 10 and 40 times as many
-clients, who come back when they are told to, and 40 times as many who come back at once. Meanwhile
-/healthz is asked every 100 ms, each time over a connection of its own, as a supervisor would.
+Measures the capacity (64 requests in flight), then runs crowds: 10 and 40 times as many clients
+that honor Retry-After, and 40 times as many that retry at once. Meanwhile /healthz is requested
+every 100 ms over a new connection, like a health check of a supervisor.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PROBE = b"GET /healthz HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n"
 
 @dataclass
 class Watched:
-    """What was seen from beside, while the crowd was there."""
+    """Health checks and memory during a crowd."""
 
     took_ms: list[float] = field(default_factory=list)
     failed: int = 0
@@ -47,7 +47,7 @@ class Watched:
 
 
 async def probe(port: int, watched: Watched) -> None:
-    """Ask once whether it lives."""
+    """Request /healthz once."""
     began = time.perf_counter()
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
@@ -57,7 +57,7 @@ async def probe(port: int, watched: Watched) -> None:
                 answer = await reader.read()
             finally:
                 writer.close()
-    except OSError:  # a TimeoutError is one
+    except OSError:  # includes TimeoutError
         watched.failed += 1
         return
     watched.took_ms.append(1000 * (time.perf_counter() - began))
@@ -65,7 +65,7 @@ async def probe(port: int, watched: Watched) -> None:
 
 
 async def watch(process: Process, watched: Watched) -> None:
-    """Probe and look, until cancelled."""
+    """Probe /healthz and sample memory until cancelled."""
     async with asyncio.TaskGroup() as probes:
         while True:
             probes.create_task(probe(process.port, watched))
@@ -76,7 +76,7 @@ async def watch(process: Process, watched: Watched) -> None:
 async def overload(
     process: Process, clients: int, seconds: int, *, rude: bool
 ) -> tuple[Any, Watched]:
-    """What the crowd has seen, and what was seen from beside."""
+    """The summary of a crowd, and the probes beside it."""
     watched = Watched()
     arguments = ["--clients", str(clients), "--seconds", str(seconds), *(["--rude"] * rude)]
     crowd = await asyncio.create_subprocess_exec(
@@ -94,7 +94,7 @@ async def overload(
             watched.cpu_s = process.cpu_seconds() - before
             printed, _ = await crowd.communicate()
     except TimeoutError:
-        raise Failed("the crowd did not come to an end") from None
+        raise Failed("the load generator did not finish") from None
     finally:
         watching.cancel()
         await asyncio.wait([watching])
@@ -102,12 +102,12 @@ async def overload(
             crowd.kill()
             await crowd.wait()
     if crowd.returncode:
-        raise Failed(f"the crowd ended with status {crowd.returncode}")
+        raise Failed(f"the load generator exited with status {crowd.returncode}")
     return json.loads(printed), watched
 
 
 def peak(process: Process, seconds: int) -> Rounds:
-    """What it can answer, where nobody has to wait."""
+    """Measure the capacity without a queue."""
     rounds = Rounds()
     measure(process, TARGET, PEAK_IN_FLIGHT, seconds, rounds)
     return rounds
@@ -116,7 +116,7 @@ def peak(process: Process, seconds: int) -> Rounds:
 def report(
     clients: int, rude: bool, seconds: int, peaks: list[Rounds], seen: Any, by: Watched
 ) -> int:
-    """Print what was seen; returns how much of it must not be."""
+    """Print the results; returns the number of failures."""
     answers = seen["answers"]
     nothing = {"per_s": 0.0, "in_each_s": [0], "ms": [0.0] * len(SHARES)}
     accepted, refused = answers.pop("200", nothing), answers.pop("503", nothing)
@@ -130,19 +130,19 @@ def report(
         f"  answered    {accepted['per_s']:.0f}/s, {accepted['per_s'] / at_best:.0%} of the "
         f"{at_best:.0f}/s beside it; CPU for each {cpu_ms:.2f} ms, was {cpu_at_best:.2f} ms\n"
         f"              {_ms(accepted['ms'])}; in the worst second {min(accepted['in_each_s'])}\n"
-        f"  sent away   {refused['per_s']:.0f}/s; {_ms(refused['ms'])}\n"
+        f"  rejected    {refused['per_s']:.0f}/s; {_ms(refused['ms'])}\n"
         f"  /healthz    {len(probes)} answers, {by.failed} failures; "
         f"{_ms([percentile(probes, share) for share in SHARES])}\n"
-        f"  memory      {by.memory_mib[0]:.0f} MiB before, {max(by.memory_mib):.0f} MiB at most, "
+        f"  memory      {by.memory_mib[0]:.0f} MiB before, {max(by.memory_mib):.0f} MiB peak, "
         f"{by.memory_mib[-1]:.0f} MiB at the end"
     )
     for status, other in answers.items():
         print(f"  status {status}  {other['per_s']:.1f}/s")
     if seen["broken"]:
         print(f"  broken      {seen['broken']}")
-    if seen["untold"]:
-        print(f"  sent away without a Retry-After: {seen['untold']}")
-    return int(by.failed + seen["untold"] + len(answers))
+    if seen["without_retry_after"]:
+        print(f"  rejected without Retry-After: {seen['without_retry_after']}")
+    return int(by.failed + seen["without_retry_after"] + len(answers))
 
 
 def _ms(percentiles: Sequence[float]) -> str:
@@ -157,8 +157,8 @@ def _ms(percentiles: Sequence[float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.overload")
-    parser.add_argument("--seconds", type=int, default=30, help="that each crowd stays")
-    parser.add_argument("--delay-ms", type=float, default=20.0, help="that the upstream takes")
+    parser.add_argument("--seconds", type=int, default=30, help="duration of each crowd")
+    parser.add_argument("--delay-ms", type=float, default=20.0, help="delay of the upstream")
     parser.add_argument("--peak-seconds", type=int, default=5)
     options = parser.parse_args(arguments)
     end_on_signals()
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench.overload: {exc}", file=sys.stderr)
         return 1
     if wrong:
-        print("bench.overload: something failed that must not", file=sys.stderr)
+        print("bench.overload: a probe failed, or a response was unexpected", file=sys.stderr)
     return 1 if wrong else 0
 
 

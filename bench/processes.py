@@ -1,8 +1,8 @@
-"""Helper processes on loopback ports: start, wait until they listen, read their CPU, stop.
+"""Helper processes on loopback ports: start, wait until they listen, measure, stop.
 
-Knows nothing of what runs in them. Each is a Python module of this repository, in an environment
-and a directory in which nothing but what the caller gives can reach it: no `.env`, no proxy, no
-setting of the shell that the benchmark was started from. CPU is read from /proc, so: Linux only.
+Each is a Python module of this repository. It gets only the environment and the directory that the
+caller gives it: no `.env`, no proxy, no settings of the shell. CPU and memory are read from /proc,
+so Linux only.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Failed(Exception):
-    """Something that the benchmark needs isn't there; the message is the line to print."""
+    """A benchmark cannot run; the message is printed."""
 
 
 class Process:
-    """One running helper."""
+    """One running process."""
 
     def __init__(
         self, name: str, port: int, popen: subprocess.Popen[bytes], stderr: IO[bytes]
@@ -45,18 +45,18 @@ class Process:
         return f"http://127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
-        """User and system time since its start, in steps of a clock tick (10 ms)."""
+        """User and system time since the start, in clock ticks of 10 ms."""
         stat = Path(f"/proc/{self._popen.pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()  # the name in front may hold anything
+        fields = stat.rpartition(")")[2].split()  # the process name may contain anything
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
     def memory_mib(self, kind: str = "VmRSS") -> float:
-        """Resident memory, or a part of it, as Linux calls it."""
+        """Memory in MiB; `kind` is a key of /proc/PID/status."""
         status = Path(f"/proc/{self._popen.pid}/status").read_text()
         return int(status.partition(f"{kind}:")[2].split()[0]) / 1024
 
     def failed(self, what: str) -> Failed:
-        """An error that says what this process did, with its own last words."""
+        """An error that names this process, with its exit status and last line of output."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(1.0)
         ended = self._popen.poll()
@@ -66,7 +66,7 @@ class Process:
         return Failed(f"{self.name} {what}{status}" + (f": {lines[-1]}" if lines else ""))
 
     def wait_until_listening(self) -> None:
-        """Return when a connection is accepted; raise `Failed` if none ever is."""
+        """Return when a connection is accepted; raise `Failed` after a timeout."""
         deadline = time.monotonic() + LISTEN_TIMEOUT_S
         while time.monotonic() < deadline and self._popen.poll() is None:
             with contextlib.suppress(OSError):
@@ -76,11 +76,11 @@ class Process:
         raise self.failed("did not listen")
 
     def kill(self) -> None:
-        """End it on the spot."""
+        """Send SIGKILL."""
         self._popen.kill()
 
     def stop(self) -> None:
-        """Ask it to end, wait, and make it end if it does not."""
+        """Send SIGTERM, wait, and send SIGKILL if it does not exit."""
         self._popen.terminate()
         try:
             self._popen.wait(STOP_TIMEOUT_S)
@@ -90,7 +90,7 @@ class Process:
 
 
 def free_port() -> int:
-    """A port on which nobody listens now."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -98,7 +98,7 @@ def free_port() -> int:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """These settings, and nothing of the shell's but what Python needs to run."""
+    """The settings, and the variables that Python needs."""
     kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     return {**kept, **settings}
@@ -112,7 +112,7 @@ def running(
     settings: Mapping[str, str],
     python: str = sys.executable,
 ) -> Iterator[Process]:
-    """`python -m module…` while the block runs; it listens on `port` when the block is entered."""
+    """Run `python -m module…` during the block, which is entered when it listens on `port`."""
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as stderr:
         popen = subprocess.Popen(
             [python, "-m", *module],

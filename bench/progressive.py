@@ -1,8 +1,8 @@
-"""What is to be seen sooner of a cascade that is told while it runs: `python -m bench.progressive`.
+"""How much sooner a streamed cascade has results: `python -m bench.progressive`.
 
-First that the end of a stream is the JSON answer, byte for byte, for many questions to the embedded
-engine. Then, with an upstream of one fast and one slow leg, how long it takes until there are first
-results, beside a search with the faster leg alone, and beside the JSON answer.
+First compares the last event of a stream with the JSON response, for many queries to the embedded
+engine. Then, with an upstream that has one fast and one slow leg, measures the time to the first
+results, beside a search of the faster leg alone and beside the JSON response.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Listener:
         self._connection.close()
 
     def answer(self, target: str) -> tuple[bytes, float]:
-        """A whole answer, and after how many ms it was there."""
+        """A JSON response, and its latency in ms."""
         began = time.perf_counter()
         body = self._ask(target).read()
         return body, 1000 * (time.perf_counter() - began)
 
     def events(self, target: str) -> tuple[bytes, float, float]:
-        """A whole stream, and after how many ms its first event and its end were there."""
+        """The events of a stream, and the latencies of the first and the last in ms."""
         began = time.perf_counter()
         response = self._ask(target)
         text = response.read1()
@@ -67,7 +67,7 @@ class Listener:
 
 
 def questions(count: int) -> list[str]:
-    """So many different ones: some words out of each of the samples."""
+    """Different queries: a few words of each sample record."""
     texts = [json.loads(line)["chunk_text"].split() for line in SAMPLES.read_text().splitlines()]
     return [
         " ".join(texts[n % len(texts)][n // len(texts) * 3 : n // len(texts) * 3 + 5])
@@ -76,7 +76,7 @@ def questions(count: int) -> list[str]:
 
 
 def equal(listener: Listener, count: int) -> int:
-    """For how many questions the end of the stream is not the JSON answer."""
+    """The number of queries whose last event differs from the JSON response."""
     differ = 0
     for question in questions(count):
         query = f"?text_query={quote_plus(question)}&explain=true"
@@ -89,7 +89,7 @@ def equal(listener: Listener, count: int) -> int:
 
 @contextlib.contextmanager
 def embedded() -> Iterator[Process]:
-    """The service on the embedded engine, with the samples."""
+    """Run the service on the embedded engine, with the samples."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         settings = {
@@ -106,7 +106,7 @@ def embedded() -> Iterator[Process]:
 
 @contextlib.contextmanager
 def two_legs(fast_ms: float, slow_ms: float) -> Iterator[Process]:
-    """The service in front of a fast dense and a slow sparse index."""
+    """Run the service in front of a fast dense and a slow sparse index."""
     with contextlib.ExitStack() as stack:
         upstreams = []
         for delay_ms in (fast_ms, slow_ms):
@@ -120,7 +120,7 @@ def two_legs(fast_ms: float, slow_ms: float) -> Iterator[Process]:
 
 
 def measure(listener: Listener, count: int) -> dict[str, list[float]]:
-    """All ways in turn, so that what slows the machine down slows all of them."""
+    """Measure all variants alternately, so that a slow machine affects all of them."""
     took: dict[str, list[float]] = {}
     for n in range(count + count // 10):
         rest = f"?text_query=question+{n}&rerank=none"
@@ -128,7 +128,7 @@ def measure(listener: Listener, count: int) -> dict[str, list[float]]:
         _, first_ms, end_ms = listener.events(f"{CASCADE}/stream{rest}")
         _, json_ms = listener.answer(CASCADE + rest)
         if n < count // 10:
-            continue  # connections are made, and the service finds its pace
+            continue  # warm-up
         for name, ms in (
             ("the faster leg alone", alone_ms),
             ("first results of the stream", first_ms),
@@ -150,15 +150,15 @@ def report(took: dict[str, list[float]]) -> None:
     sooner = median("the JSON answer") - median("first results of the stream")
     print(
         f"\n  first results: {later:+.1f} ms beside the faster leg alone, "
-        f"{sooner:.1f} ms before the JSON answer (medians)"
+        f"{sooner:.1f} ms before the JSON response (medians)"
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.progressive")
     parser.add_argument("--queries", type=positive, default=200)
-    parser.add_argument("--fast-ms", type=above_zero, default=20.0, help="of the dense leg")
-    parser.add_argument("--slow-ms", type=above_zero, default=120.0, help="of the sparse leg")
+    parser.add_argument("--fast-ms", type=above_zero, default=20.0, help="delay of the dense leg")
+    parser.add_argument("--slow-ms", type=above_zero, default=120.0, help="delay of the sparse leg")
     options = parser.parse_args(arguments)
     end_on_signals()
     print(
@@ -169,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with embedded() as service, Listener(service) as listener:
             differ = equal(listener, options.queries)
-        print(f"  the end of the stream is the JSON answer: {options.queries - differ} of them")
+        same = options.queries - differ
+        print(f"  the last event equals the JSON response: {same} of {options.queries}")
         with two_legs(options.fast_ms, options.slow_ms) as service, Listener(service) as listener:
             report(measure(listener, options.queries))
     except (Failed, OSError, http.client.HTTPException) as exc:

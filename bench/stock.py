@@ -1,10 +1,9 @@
-"""What Cascade is compared with: the same app and server over ONE stock client for each index.
+"""The variant to compare with: the same app over one stock client per index.
 
-`python -m bench.stock` serves like `python -m service serve` does in one process, with settings
-from the environment. The only difference is below the registry: each index has a single
-`pinecone.AsyncIndex` with the client's own defaults (its httpx transport, its connection pool, its
-retries), and no call is held back before it gets to the client. The size of that connection pool
-is the client's choice, and depends on the number of CPUs.
+`python -m bench.stock` serves like `python -m service serve` in one process, with settings from the
+environment. Each index has a single `pinecone.AsyncIndex` with the defaults of the client (httpx
+transport, connection pool, retries) and no limit on concurrent calls. The size of that connection
+pool depends on the number of CPUs.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from service.logs import configure_logging
 from service.server.process import Server, listen
 from service.settings import Settings, load_settings
 
-UNLIMITED_CALLS = 1024  # the most that the setting takes, and more than is ever in flight here
+UNLIMITED_CALLS = 1024  # the maximum of the setting; more than is ever in flight here
 
 
 def open_stock(host: str, api_key: str, _: int) -> AsyncIndexPort:
-    """The client as anyone gets it who follows its documentation."""
+    """Create a client as its documentation says."""
     return AsyncIndex(host=host, api_key=api_key)
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until a signal says stop."""
+    """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,9 +1,8 @@
-"""Many who type at once: `python -m bench.typing`.
+"""Many clients that search as they type: `python -m bench.typing`.
 
-Each has a WebSocket, types a word key by key, waits for what is found, and goes on. The upstream
-takes longer than there is between two keys, so that most of what was asked for is given up. Beside
-them are some who ask and never read. Looked at: that no answer comes out of order and every word
-gets one, what became of the calls upstream, and the memory of the service.
+Each has a WebSocket, types a word key by key, waits for the results, and goes on. The upstream is
+slower than the typing, so most searches are cancelled. Some other clients search and never read.
+Checked: no results out of order, results for every word, cancelled upstream calls, and memory.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from bench.upstream import RESTART
 PATH = "/api/search/ws"
 TARGET = "/api/semantic-search?text_query=hello"
 WORDS = ("bread", "winter", "keyboard", "cascade", "lighthouse", "retrieval", "window", "kettle")
-PATIENCE_S = 10.0  # for the answer to a word
-SMALL = 4_096  # what a reader that reads nothing holds at its own end
-CUT_OFF_S = 40.0  # within which it is
+PATIENCE_S = 10.0  # for the results of a word
+SMALL = 4_096  # receive buffer of a client that never reads
+CUT_OFF_S = 40.0  # for the server to cut it off
 
 
 @dataclass
 class Seen:
-    """What all typists have seen together."""
+    """The combined measurements of all typists."""
 
     keys: int = 0
     words: int = 0
@@ -55,7 +54,7 @@ class Seen:
 
 
 class Typist:
-    """One who types, and looks at what comes."""
+    """A client that types and reads the results."""
 
     def __init__(self, wire: ClientConnection, mode: str, seen: Seen) -> None:
         self._wire = wire
@@ -65,7 +64,7 @@ class Typist:
         self._done = asyncio.Event()
 
     async def type(self, keys_per_s: float, until: float) -> None:
-        """Word after word; the first key comes at a moment of its own."""
+        """Type word after word, starting at a random moment."""
         listening = asyncio.create_task(self._listen())
         pause_s, drawn = 1 / keys_per_s, random.Random(id(self))
         await asyncio.sleep(drawn.random() * pause_s)
@@ -109,7 +108,7 @@ class Typist:
 
 
 async def never_read(port: int, seen: Seen) -> None:
-    """Ask again and again without taking an answer, until it is cut off."""
+    """Search repeatedly without reading, until the server cuts the connection."""
     wire = socket.socket()
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
     wire.setblocking(False)
@@ -136,7 +135,7 @@ async def watch(process: Process, seen: Seen) -> None:
 
 
 async def run(process: Process, options: argparse.Namespace) -> Seen:
-    """Everybody types, for as long as it takes."""
+    """Run all typists."""
     seen = Seen()
     watching = asyncio.create_task(watch(process, seen))
     until = time.monotonic() + options.seconds
@@ -155,22 +154,22 @@ async def run(process: Process, options: argparse.Namespace) -> Seen:
 
 
 def report(seen: Seen, calls: dict[str, int], cpu_s: float, options: argparse.Namespace) -> int:
-    """Print what was seen; returns how much of it must not be."""
+    """Print the results; returns the number of failures."""
     took = sorted(seen.took_ms)
     legs = 2 if options.mode == "cascading" else 1
     unanswered, left = seen.words - seen.answered, int(options.blocked) - seen.cut_off
     print(
         f"  keys          {seen.keys}, {seen.keys / options.seconds:.0f}/s; CPU of the service for "
         f"each {1000 * cpu_s / max(seen.keys, 1):.2f} ms\n"
-        f"  words         {seen.words}, without an answer {unanswered}; errors {seen.errors or 0}\n"
-        f"  last key to the answer  p50 {percentile(took, 0.5):.0f} ms, "
+        f"  words         {seen.words}, without results {unanswered}; errors {seen.errors or 0}\n"
+        f"  last key to the results  p50 {percentile(took, 0.5):.0f} ms, "
         f"p99 {percentile(took, 0.99):.0f} ms\n"
         f"  out of order  {seen.out_of_order}\n"
-        f"  upstream      {calls['searches']} searches, {calls['abandoned']} of them given up; "
-        f"{seen.keys - calls['searches'] // legs} keys were typed on before they were asked for\n"
+        f"  upstream      {calls['searches']} searches, {calls['abandoned']} of them abandoned; "
+        f"{seen.keys - calls['searches'] // legs} keys were skipped by the typing pause\n"
         f"  never read    {options.blocked}, cut off {seen.cut_off}\n"
         f"  memory        {seen.memory_mib[0]:.1f} MiB before, {max(seen.memory_mib):.1f} MiB at "
-        f"most, {seen.memory_mib[-1]:.1f} MiB after"
+        f"the peak, {seen.memory_mib[-1]:.1f} MiB after"
     )
     return seen.out_of_order + unanswered + left
 
@@ -178,10 +177,10 @@ def report(seen: Seen, calls: dict[str, int], cpu_s: float, options: argparse.Na
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.typing")
     parser.add_argument("--connections", type=positive, default=100)
-    parser.add_argument("--keys-per-s", type=above_zero, default=10.0, help="of each of them")
+    parser.add_argument("--keys-per-s", type=above_zero, default=10.0, help="of each client")
     parser.add_argument("--seconds", type=positive, default=30)
-    parser.add_argument("--delay-ms", type=above_zero, default=150.0, help="of the upstream")
-    parser.add_argument("--blocked", type=int, default=20, help="who ask and never read")
+    parser.add_argument("--delay-ms", type=above_zero, default=150.0, help="delay of the upstream")
+    parser.add_argument("--blocked", type=int, default=20, help="clients that never read")
     parser.add_argument("--mode", choices=("semantic", "lexical", "cascading"), default="semantic")
     options = parser.parse_args(arguments)
     end_on_signals()
@@ -203,7 +202,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench.typing: {exc}", file=sys.stderr)
         return 1
     if wrong:
-        print("bench.typing: something happened that must not", file=sys.stderr)
+        print(
+            "bench.typing: results out of order or missing, or a client not cut off",
+            file=sys.stderr,
+        )
     return 1 if wrong else 0
 
 

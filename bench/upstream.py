@@ -1,11 +1,10 @@
-"""A stand-in for Pinecone's data plane that costs next to nothing: `python -m bench.upstream`.
+"""A minimal stand-in for Pinecone's data plane: `python -m bench.upstream`.
 
-Every search is answered with the same ten hits, after a delay, reranked or not; a share of them
-can take some times as long. What is written is taken after a delay of its own, and forgotten.
-`/restart` tells how many searches there have been and how many of them were abandoned, and begins
-anew; anything else is taken for `describe_index_stats` and answered at once. It knows nothing of
-what is asked: it reads no body, checks no key, and speaks just enough HTTP/1.1 for clients that
-send a Content-Length.
+Every search returns the same ten hits after a delay, reranked or not; a share of the searches can
+take several times as long. Writes are acknowledged after a delay of their own and discarded.
+`/restart` returns the number of searches and of abandoned ones, and resets both; every other
+request is answered like `describe_index_stats`, without delay. Bodies are not parsed, keys are not
+checked, and only HTTP/1.1 with Content-Length is supported.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ NO_LENGTH = _response("411 Length Required", {})
 
 
 class Searches:
-    """How long each search takes, and how many there have been since the last restart.
+    """The delay of each search, and the number of searches since the last restart.
 
     One is abandoned if its connection is closed before it is answered.
 
@@ -91,7 +90,7 @@ class Searches:
 
 
 class Upstream(asyncio.Protocol):
-    """One connection. Requests are answered one after the other, however they arrive."""
+    """One connection. Requests are answered in order."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, searches: Searches, write_delay_s: float = 0.0
@@ -116,7 +115,7 @@ class Upstream(asyncio.Protocol):
         self._searches.abandoned += self._answering
 
     def _next(self) -> None:
-        """Take one whole request off what was received, if there is one."""
+        """Remove and return one complete request from the buffer, if there is one."""
         head, end, rest = self._received.partition(b"\r\n\r\n")
         if not end:
             return
@@ -167,8 +166,8 @@ async def serve(port: int, searches: Searches, write_delay_s: float) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.upstream")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--delay-ms", type=float, default=20.0, help="before a search is answered")
-    parser.add_argument("--slow-share", type=float, default=0.0, help="of searches, from 0 to 1")
+    parser.add_argument("--delay-ms", type=float, default=20.0, help="delay of a search")
+    parser.add_argument("--slow-share", type=float, default=0.0, help="of slow searches, 0 to 1")
     parser.add_argument("--slow-times", type=float, default=20.0, help="as long as the others")
     parser.add_argument("--write-delay-ms", type=float, default=0.0)
     options = parser.parse_args(arguments)

@@ -1,1 +1,1 @@
-"""The embedded engine beside others that are opened in the process: see bench/README.md."""
+"""The embedded engine beside other in-process engines: see bench/README.md."""

@@ -67,7 +67,7 @@ def _engines(text: str) -> list[str]:
 def _size(
     folder: Path, records: int, options: argparse.Namespace, figures: dict[str, Any]
 ) -> dict[str, Any]:
-    """All engines at one number of records, one after the other."""
+    """Measure all engines with one number of records, one after the other."""
     _say(f"{records:,} records: making them")
     embedding = Embedding()
     made = corpus.make(
@@ -91,7 +91,7 @@ def _size(
 
 
 def _engine(name: str, folder: Path) -> dict[str, Any]:
-    """The stages of one engine; where one fails or is cut off, there are no more."""
+    """Run the stages of one engine; stops after one that fails or times out."""
     told = _stage("load", name, folder, LOAD_S)
     if not told.get("error") and not told["cut_off"]:
         told |= _stage("search", name, folder, SEARCH_S)
@@ -101,7 +101,7 @@ def _engine(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _stage(stage: str, name: str, folder: Path, limit_s: float) -> dict[str, Any]:
-    """One process, to its end."""
+    """Run one stage in a process."""
     kinds = len(KINDS) * (1 + len(corpus.SELECTIVITIES)) if stage == "search" else 1
     command = [sys.executable, "-m", "bench.engine.stages", stage, name]
     command += ["--corpus", str(folder / "corpus"), "--folder", str(folder / name)]

@@ -1,11 +1,11 @@
-"""Records and questions that are made up, the same ones for the same numbers, and the true answers.
+"""A generated corpus: records, questions and the true nearest neighbors, deterministic by seed.
 
-Knows nothing of any engine; who embeds is passed in. What everybody has to read lies in a folder,
-so that a process that measures memory holds no more of it than a batch.
+The embedder is passed in. The data lies in a folder, so that a process that measures memory holds
+no more of it than a batch.
 
-A text has some 40 words: the function words of English, words that were made up, by Zipf's law, and
-the words of its topic, by which the vectors cluster. A question is two to four words, other than
-function words, of one text. Three fields select exactly 50 %, 1 % and 0.01 % of the records.
+A text has about 40 words: English function words, generated words by Zipf's law, and words of its
+topic, by which the vectors cluster. A question is two to four words of one text, without function
+words. Three fields select exactly 50 %, 1 % and 0.01 % of the records.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Vectors = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 TOP_K = 10
-SELECTIVITIES = {"half": 2, "hundredth": 100, "rare": 10_000}  # field: how many values it has
+SELECTIVITIES = {"half": 2, "hundredth": 100, "rare": 10_000}  # field: number of values
 
 WORDS = 30_000
 TOPICS = 2_000
 TOPIC_WORDS = 40
-CHUNK = 10_000  # records that are made at once; a corpus is a multiple of it
+CHUNK = 10_000  # records generated at once; a corpus is a multiple of it
 FUNCTION_WORDS = [
     *("the", "of", "and", "to", "in", "a", "is", "that", "it", "was", "for", "on", "are", "as"),
     *("with", "his", "they", "at", "be", "this", "from", "have", "or", "by", "one", "had", "not"),
@@ -38,12 +38,12 @@ FUNCTION_WORDS = [
 ONSETS = [*"bcdfghjklmnprstvwz", "bl", "br", "cl", "dr", "fl", "gr", "pl", "pr", "sh", "st", "th"]
 VOWELS = [*"aeiouy", "ai", "ea", "ee", "oo", "ou"]
 ENDS = ["", "", *"bdglnprstx", "ck", "ft", "ll", "mp", "nd", "ng", "nt", "rd", "rt", "sh", "ss"]
-SHARES = (0.40, 0.15, 0.45)  # of function words, of words of any topic, of words of its own
+SHARES = (0.40, 0.15, 0.45)  # function words, general words, words of the topic
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in the order of their numbers; the id of a record is its number as text."""
+    """Records in order of their numbers; the id of a record is its number."""
 
     numbers: Numbers
     texts: list[str]
@@ -63,24 +63,24 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Words and their vector; for each filter field the value to ask for, and the true answers."""
+    """Words and their vector; the value and the true answers for each filter field."""
 
     words: str
     vector: Vectors
     values: dict[str, str]
-    truth: dict[str, list[str]]  # by the filter's field; "" is without a filter
+    truth: dict[str, list[str]]  # by filter field; "" is without a filter
 
 
 class Corpus:
-    """One that was made, in its folder."""
+    """A generated corpus in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        facts = json.loads((folder / "facts.json").read_bytes())
-        self.records: int = facts["records"]
-        self.dimension: int = facts["dimension"]
-        self.text_bytes: int = facts["text_bytes"]
-        self.embedded_per_s: float = facts["embedded_per_s"]
+        metadata = json.loads((folder / "metadata.json").read_bytes())
+        self.records: int = metadata["records"]
+        self.dimension: int = metadata["dimension"]
+        self.text_bytes: int = metadata["text_bytes"]
+        self.embedded_per_s: float = metadata["embedded_per_s"]
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All records, a batch at a time."""
@@ -101,7 +101,7 @@ class Corpus:
 
 
 def value_of(field: str, number: int) -> str:
-    """The value of a filter field: each of its values belongs to exactly the same share."""
+    """The value of a filter field; all values of a field are equally frequent."""
     return f"{field}{number % SELECTIVITIES[field]}"
 
 
@@ -114,7 +114,7 @@ def make(
     clock: Callable[[], float],
     seed: int = 20_001,
 ) -> Corpus:
-    """Make a corpus. Questions are embedded by one who may look at all texts before."""
+    """Generate a corpus. `embed_questions` may read all texts first."""
     if records % CHUNK:
         raise ValueError(f"the number of records has to be a multiple of {CHUNK:,}")
     folder.mkdir(parents=True)
@@ -130,13 +130,13 @@ def make(
             found.astype(np.float32).tofile(vectors)
             texts.writelines(f"{text}\n" for text in made)
             text_bytes += sum(map(len, made))
-    facts = {
+    metadata = {
         "records": records,
         "dimension": dimension,
         "text_bytes": text_bytes,
         "embedded_per_s": records / spent,
     }
-    (folder / "facts.json").write_text(json.dumps(facts))
+    (folder / "metadata.json").write_text(json.dumps(metadata))
     corpus = Corpus(folder)
     words = vocabulary.questions(np.random.default_rng((seed, 0, 1)), questions, corpus)
     asked = embed_questions(words, (batch.texts for batch in corpus.batches(CHUNK)))
@@ -146,7 +146,7 @@ def make(
 
 
 def texts(records: int, seed: int = 20_001) -> Iterator[str]:
-    """The texts alone."""
+    """Generate only the texts."""
     vocabulary = _Vocabulary(np.random.default_rng(seed))
     for chunk in range(-(-records // CHUNK)):
         made = vocabulary.texts(np.random.default_rng((seed, chunk)), CHUNK)
@@ -170,7 +170,7 @@ def _told(words: list[str], vectors: Vectors, corpus: Corpus) -> list[dict[str, 
 def nearest(
     corpus: Corpus, asked: Vectors, wanted: dict[str, Numbers]
 ) -> dict[str, list[list[str]]]:
-    """The true answers by cosine, brute force in 32-bit floats: without a filter, and with each."""
+    """The true answers by cosine, by brute force, without a filter and with each."""
     unit = asked / np.linalg.norm(asked, axis=1, keepdims=True)
     best = {
         field: (
@@ -205,7 +205,7 @@ def nearest(
 
 
 class _Vocabulary:
-    """Words that can be pronounced, which of them belong to a topic, and how often each is used."""
+    """Pronounceable words, their topics and their frequencies."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         syllables = [a + b + c for a in ONSETS for b in VOWELS for c in ENDS]
@@ -218,7 +218,7 @@ class _Vocabulary:
         noise = dict(zip(made, rng.integers(0, 8, len(made)).tolist(), strict=True))
         ranked = sorted(made, key=lambda word: len(word) + noise[word])[
             :WORDS
-        ]  # the short are common
+        ]  # short words are common
         self._words = np.array([*FUNCTION_WORDS, *ranked])
         first = len(FUNCTION_WORDS)
         self._function = _zipf(first, 1.0)
@@ -238,7 +238,7 @@ class _Vocabulary:
         return [" ".join(row[:n]) for row, n in zip(chosen.tolist(), lengths.tolist(), strict=True)]
 
     def questions(self, rng: np.random.Generator, count: int, corpus: Corpus) -> list[str]:
-        """Words of records that are spread over the corpus."""
+        """Questions from records spread over the corpus."""
         sources = set(rng.choice(corpus.records, count, replace=False).tolist())
         found = []
         for batch in corpus.batches(CHUNK):
@@ -253,7 +253,7 @@ class _Vocabulary:
 
 
 def _zipf(count: int, exponent: float) -> NDArray[np.float64]:
-    """Cumulated shares of ranks, for `searchsorted` with random numbers."""
+    """Cumulative Zipf distribution, for `searchsorted` with random numbers."""
     weights = 1 / np.arange(1, count + 1) ** exponent
     shares: NDArray[np.float64] = np.cumsum(weights) / weights.sum()
     shares[-1] = 1.0
@@ -261,5 +261,5 @@ def _zipf(count: int, exponent: float) -> NDArray[np.float64]:
 
 
 def _cumulated(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each rank's own share again."""
+    """The probability of each rank."""
     return np.diff(shares, prepend=0.0)

@@ -1,4 +1,4 @@
-"""How long the event loop could not run: how late a task is that sleeps for a millisecond."""
+"""Event-loop lag: the delay of a task that sleeps for a millisecond."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EVERY_S = 0.001
 
 
 class LoopLag:
-    """`longest_ms` is the longest that the loop was late while the context was open."""
+    """Measures the longest lag during the block as `longest_ms`."""
 
     def __init__(self) -> None:
         self.longest_ms = 0.0

@@ -1,4 +1,4 @@
-"""Cascade's embedded engine. All that the comparison knows of it stands here."""
+"""Cascade's embedded engine, as an engine of the comparison."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCHEMA = Schema({FIELD: TextField(embed=True, full_text=True)})
 
 
 class Cascade:
-    """Opened as the service opens it, asked as the service asks it."""
+    """Opened and searched as in the service."""
 
     packages: tuple[str, ...] = ("usearch", "tantivy", "wordllama")
     batch = 1_000
@@ -48,7 +48,7 @@ class Cascade:
             await asyncio.sleep(POLL_S)
 
     async def load(self, batch: Batch) -> None:
-        """It embeds the texts itself: its load rate has that inside."""
+        """Embeds the texts itself; the load rate includes that."""
         records = []
         for id, text, fields in zip(batch.ids, batch.texts, batch.fields, strict=True):
             stored = {FIELD: text, **fields}
@@ -85,12 +85,12 @@ def _condition(filter: Filter | None) -> dict[str, Any] | None:
 
 
 def lose_views(folder: Path) -> None:
-    """Take away all that is not the truth."""
+    """Delete all views, and keep the records."""
     delete_views(folder / NAME)
 
 
 class Embedding:
-    """Its embedder, for the vectors that every engine is given."""
+    """The embedder that makes the vectors for all engines."""
 
     def __init__(self) -> None:
         self._embedder = WordLlamaEmbedder()
@@ -99,7 +99,7 @@ class Embedding:
         return self._embedder.embed(texts)
 
     def questions(self, questions: Sequence[str], corpus: Iterator[Sequence[str]]) -> Vectors:
-        """As the engine does it: a word piece counts by how rare it is in the corpus."""
+        """Embed queries like the engine: word pieces are weighted by rarity in the corpus."""
         seen = CorpusStatistics()
         for texts in corpus:
             self._embedder.count(texts, seen, 1)

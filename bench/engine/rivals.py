@@ -1,8 +1,8 @@
-"""The other engines, each as its own documentation says to use it.
+"""The other engines, each used as its own documentation says.
 
-Where an engine can be set to a recall of 0.97 at ten, it is, with the setting that was fastest
-there; bench/README.md says what was tried. A rival's library is imported when its engine is made:
-it may not be installed.
+Engines that can be tuned to a recall of 0.97 at ten are, with the fastest setting that reaches it;
+bench/README.md lists the settings that were tried. A library is imported when its engine is
+created, since it may not be installed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from bench.engine.port import Engine, Filter, Rival
 
 
 class LanceDB(Rival):
-    """IVF_HNSW_SQ, a full-text index, scalar indexes for filters; all of them built at the end."""
+    """IVF_HNSW_SQ, a full-text index and scalar indexes for filters, built after loading."""
 
     packages: tuple[str, ...] = ("lancedb", "pyarrow")
     batch = 10_000  # each `add` is a version of the table with a file of its own
-    EF, REFINE = 200, 2  # its default of ef, 15, is far from the recall that is asked for
+    EF, REFINE = 200, 2  # the default ef of 15 has a much lower recall
 
     def __init__(self) -> None:
         os.environ.setdefault("LANCE_LOG", "error")
@@ -78,11 +78,11 @@ class LanceDB(Rival):
 
 
 class Chroma(Rival):
-    """Its HNSW with a higher `ef_search`. By words it can filter (`where_document`), not rank."""
+    """HNSW with a higher `ef_search`. Words can filter (`where_document`), but not rank."""
 
     packages: tuple[str, ...] = ("chromadb",)
-    batch = 5_000  # it takes no more than 5,461
-    EF_SEARCH = 300  # with its default of 100 it finds 0.91 of the true ten, at 100,000
+    batch = 5_000  # the maximum is 5,461
+    EF_SEARCH = 300  # the default of 100 has a recall of 0.91 at 100,000
 
     def __init__(self) -> None:
         import chromadb
@@ -119,7 +119,7 @@ class Chroma(Rival):
 
 
 class QdrantLocal(Rival):
-    """Qdrant in the process: numpy over all vectors, BM25 over all texts; it makes no index."""
+    """Local Qdrant: numpy over all vectors and BM25 over all texts, without an index."""
 
     packages: tuple[str, ...] = ("qdrant-client",)
 
@@ -190,7 +190,7 @@ class QdrantLocal(Rival):
 
 
 class SQLite(Rival):
-    """sqlite-vec, which looks at every vector, and FTS5; `apsw` brings a SQLite of today."""
+    """sqlite-vec, which scans all vectors, and FTS5; `apsw` brings a recent SQLite."""
 
     packages: tuple[str, ...] = ("sqlite-vec", "apsw")
 
@@ -205,7 +205,7 @@ class SQLite(Rival):
         self._db.enableloadextension(True)
         self._db.loadextension(self._extension)
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")  # a record that was taken is kept, as of ours
+        self._db.execute("PRAGMA synchronous = FULL")  # durable, as in ours
 
     async def load(self, batch: Batch) -> None:
         self._make(batch.vectors.shape[1])

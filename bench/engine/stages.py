@@ -1,7 +1,7 @@
-"""One stage of one engine, in a process of its own: `python -m bench.engine.stages`.
+"""One stage of one engine, in its own process: `python -m bench.engine.stages`.
 
-A fresh process for each stage is what makes memory and start-up mean something. It prints one JSON
-object. A stage that has a limit of time says in it how far it came.
+A fresh process for each stage makes memory and start-up comparable. Prints one JSON object. A stage
+with a time limit reports how far it came.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.engine.port import Engine, Filter
 from bench.engine.rivals import RIVALS
 
 WARM_UP = 20  # searches of each kind that are not measured
-AT_ONCE = 8  # searches in flight while the loop's lag is looked at
+AT_ONCE = 8  # searches in flight while the loop lag is measured
 MIB = 1 << 20
 KINDS = ("dense", "meaning", "words")
 
@@ -33,7 +33,7 @@ ENGINES: dict[str, type[Engine]] = {"cascade": ours.Cascade, **RIVALS}
 
 
 async def load(engine: Engine, corpus: Corpus, folder: Path, limit_s: float) -> dict[str, Any]:
-    """Into an empty folder, to the end: finished, measured, closed."""
+    """Load all records into an empty folder, finish, measure and close."""
     before = _resident()
     await engine.open(folder)
     started = time.perf_counter()
@@ -50,7 +50,7 @@ async def load(engine: Engine, corpus: Corpus, folder: Path, limit_s: float) -> 
         load_s = time.perf_counter() - started
         grown = _resident() - before
         await engine.close()
-        await asyncio.sleep(0)  # let the sampler see what closing did
+        await asyncio.sleep(0)  # the sampler sees the effect of closing
     return {
         "loaded": loaded,
         "cut_off": loaded < corpus.records,
@@ -65,7 +65,7 @@ async def load(engine: Engine, corpus: Corpus, folder: Path, limit_s: float) -> 
 
 
 async def search(engine: Engine, corpus: Corpus, folder: Path, limit_s: float) -> dict[str, Any]:
-    """After a clean close: how soon it answers, how fast, how truly, and in how much memory."""
+    """Reopen, and measure start-up, latency, recall and memory."""
     questions = corpus.questions()
     before = _resident()
     started = time.perf_counter()
@@ -81,7 +81,7 @@ async def search(engine: Engine, corpus: Corpus, folder: Path, limit_s: float) -
             if found is not None:
                 told["kinds"][f"{kind} {field}".strip()] = found
     told["memory_mib_searched"] = (_resident() - before) / MIB
-    if isinstance(engine, ours.Cascade):  # the others have no event loop to block
+    if isinstance(engine, ours.Cascade):  # the others have no event loop
         told["lag_searching_ms"] = await _searching_lag(engine, questions)
         told["lag_idle_ms"] = await _idle_lag()
     await engine.close()
@@ -89,7 +89,7 @@ async def search(engine: Engine, corpus: Corpus, folder: Path, limit_s: float) -
 
 
 async def rebuild(engine: Engine, _: Corpus, folder: Path, __: float) -> dict[str, Any]:
-    """Only of ours: open without any view, and close again."""
+    """Ours only: open without any view, and close."""
     ours.lose_views(folder)
     started = time.perf_counter()
     await engine.open(folder)
@@ -116,7 +116,7 @@ def _asker(engine: Engine, kind: str) -> Ask:
 
 
 async def _first_answer(engine: Engine, question: Question) -> None:
-    """One search by vector (or by meaning) and one by words: some engines read only then."""
+    """Search once by vector (or meaning) and once by words: some engines load lazily."""
     if await _asker(engine, "dense")(question, None) is None:
         await _asker(engine, "meaning")(question, None)
     await _asker(engine, "words")(question, None)
@@ -125,11 +125,11 @@ async def _first_answer(engine: Engine, question: Question) -> None:
 async def _timed(
     ask: Ask, questions: Sequence[Question], kind: str, field: str, limit_s: float
 ) -> dict[str, Any] | None:
-    """Latencies of one kind of search; None if the engine has no such search."""
+    """Latencies of one kind of search; None if the engine does not support it."""
     end = time.perf_counter() + limit_s
     latencies: list[float] = []
     shares: list[float] = []
-    hits = strangers = 0
+    hits = filter_violations = 0
     for warming, question in [
         *((True, each) for each in questions[:WARM_UP]),
         *((False, each) for each in questions),
@@ -145,7 +145,7 @@ async def _timed(
             truth = question.truth[field]
             shares.append(len(set(found) & set(truth)) / len(truth))
             hits += len(found)
-            strangers += _strangers(found, filter)
+            filter_violations += _filter_violations(found, filter)
         if ended > end and latencies:
             break
     p50, p99 = np.percentile(latencies, [50, 99])
@@ -155,11 +155,11 @@ async def _timed(
         "searches": len(latencies),
         "recall": float(np.mean(shares)) if kind != "words" else None,
         "hits": hits / len(latencies),
-        "strangers": strangers,  # hits that the filter should have kept out, or that are no ten
+        "filter_violations": filter_violations,  # or fewer than ten hits
     }
 
 
-def _strangers(found: list[str], filter: Filter | None) -> int:
+def _filter_violations(found: list[str], filter: Filter | None) -> int:
     extra = max(len(found) - TOP_K, 0) + len(found) - len(set(found))
     if filter is None:
         return extra
@@ -168,7 +168,7 @@ def _strangers(found: list[str], filter: Filter | None) -> int:
 
 
 async def _searching_lag(engine: Engine, questions: Sequence[Question]) -> float:
-    """The longest block of the loop while a few searches of every kind are in flight."""
+    """The longest lag of the loop with a few searches of every kind in flight."""
     waiting = [
         (kind, question, (field, question.values[field]) if field else None)
         for question in questions[: len(questions) // 4]
@@ -193,7 +193,7 @@ async def _idle_lag() -> float:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has in RAM, as the kernel counts them."""
+    """Resident memory of this process in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""The figures of a run as Markdown. Knows nothing of how anything was measured."""
+"""The figures of a run as Markdown tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _versions(name: str, found: Mapping[str, str]) -> str:
 
 
 def _whole(size: Figures, versions: Mapping[str, Any]) -> list[str]:
-    """What an engine is like before it is asked anything."""
+    """Loading and memory of the engines."""
     lines = _head(
         *("engine", "records/s", "disk MiB", "start s"),
         *("loaded MiB", "reopened MiB", "searched MiB", "searched, less text"),
@@ -64,7 +64,7 @@ def _whole(size: Figures, versions: Mapping[str, Any]) -> list[str]:
 
 
 def _searches(engines: Mapping[str, Figures], kind: str, ours: str) -> list[str]:
-    """Latencies, and below them how many times ours the p50 of the others is."""
+    """Latencies, and the p50 of the others as a multiple of ours."""
     lines = _head("engine", *FILTERS.values())
     for name, told in engines.items():
         kinds = told.get("kinds", {})
@@ -107,7 +107,7 @@ def _ratio(theirs: Figures | None, ours: Figures | None) -> str:
 
 
 def _notes(engines: Mapping[str, Figures]) -> Iterable[str]:
-    """What went wrong, what was cut off, and what was measured on fewer searches."""
+    """Failures, timeouts, and measurements on fewer searches."""
     notes = []
     for name, told in engines.items():
         if told.get("error"):
@@ -121,15 +121,15 @@ def _notes(engines: Mapping[str, Figures]) -> Iterable[str]:
         for kind, found in kinds.items():
             if found["searches"] < most:
                 notes.append(f"- {name}: {kind}: {found['searches']} searches in the time")
-            if found["strangers"]:
+            if found["filter_violations"]:
                 notes.append(
-                    f"- {name}: {kind}: {found['strangers']} hits that should not be there"
+                    f"- {name}: {kind}: {found['filter_violations']} hits that should not be there"
                 )
     return ["", *notes] if notes else []
 
 
 def _loop(engines: Mapping[str, Figures]) -> Iterable[str]:
-    """What only an engine on an event loop can be asked, and only ours was."""
+    """Event-loop lag and start-up without views, of ours only."""
     told = engines.get("cascade", {})
     if "rebuild_s" not in told:
         return []

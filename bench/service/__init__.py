@@ -1,1 +1,1 @@
-"""Cascade's main benchmark, against an honest baseline: see bench/README.md."""
+"""The main benchmark: Cascade against a documented baseline; see bench/README.md."""

@@ -1,7 +1,7 @@
 """Cascade against FastAPI with the Pinecone client as documented: `python -m bench.service`.
 
-Starts an upstream, Cascade and the baselines, and loads one after the other, in turns, so that a
-ratio within a round says more than any figure alone. bench/README.md says how to read it.
+Starts an upstream, Cascade and the baselines, and loads them alternately. A ratio within a round is
+more reliable than any single figure. bench/README.md explains the output.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from bench.service.report import HEADER, figures, load_of_others, machine, ratio
 from bench.service.variants import CASCADE, PATHS
 
 PLOT = ROOT / "docs" / "bench-service.svg"
-FILES = {"json", "plot"}  # the options that are not about what is measured
+FILES = {"json", "plot"}  # options that do not change the measurement
 Versions = dict[str, dict[str, str] | None]
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Measure, and print the table and the ratios; returns the number of errors."""
+    """Measure, print the table and the ratios, and return the number of errors."""
     versions: Versions = {each.name: each.versions() for each in (CASCADE, *BASELINES)}
     absent = [each for each in BASELINES if versions[each.name] is None]
     if len(absent) == len(BASELINES):
@@ -113,16 +113,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--searches", type=_searches, default=["semantic", "cascading"], metavar=",".join(PATHS)
     )
     parser.add_argument(
-        "--in-flight", type=positives, default=[], help="of every part; each has its own without"
+        "--in-flight", type=positives, default=[], help="for every part instead of its default"
     )
-    parser.add_argument("--rounds", type=positive, help="of each case (3)")
-    parser.add_argument("--seconds", type=above_zero, help="that a measurement takes (3)")
-    parser.add_argument("--delay-ms", type=above_zero, default=20.0, help="that the upstream takes")
+    parser.add_argument("--rounds", type=positive, help="rounds of each case (3)")
+    parser.add_argument("--seconds", type=above_zero, help="duration of a measurement (3)")
+    parser.add_argument("--delay-ms", type=above_zero, default=20.0, help="delay of the upstream")
     parser.add_argument(
-        "--quick", action="store_true", help="1 round of 1 s, and no plot unless it is asked for"
+        "--quick", action="store_true", help="1 round of 1 s, and no plot without --plot"
     )
-    parser.add_argument("--plot", type=Path, help=f"where to draw it ({PLOT.relative_to(ROOT)})")
-    parser.add_argument("--json", type=Path, help="where to save the figures")
+    parser.add_argument("--plot", type=Path, help=f"file of the plot ({PLOT.relative_to(ROOT)})")
+    parser.add_argument("--json", type=Path, help="file of the figures")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1 if options.quick else 3)

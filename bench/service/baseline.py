@@ -1,14 +1,12 @@
-"""What Cascade is compared with: the three searches in FastAPI, as Pinecone documents them.
+"""The baseline: the three searches in FastAPI, as Pinecone documents them.
 
-It is the app of their article on the asynchronous client. The indexes are opened once, in the
-lifespan; cascading retrieval asks both at once, each with a rerank of its own, keeps a record that
-both found once, with its better score, and sorts. There is no deadline, no receipt, no fallback.
+It is the app of Pinecone's article on the asynchronous client. The indexes are opened once, in the
+lifespan. Cascading retrieval searches both at once, each with its own rerank, keeps a record that
+both found once, with the better score, and sorts. There is no deadline, receipt or fallback.
 
-Nothing slows it down on purpose: uvloop, httptools, no access log. The answers' type is annotated,
-which the article does not do: FastAPI then writes JSON by way of pydantic, in 0.004 ms, and
-otherwise by way of `jsonable_encoder`, in 0.08 ms.
-
-It knows nothing of the client: `baseline_stock` and `baseline_aiohttp` bring one each.
+Nothing slows it down on purpose: uvloop, httptools, no access log. Response types are annotated,
+unlike in the article: FastAPI then writes JSON with pydantic in 0.004 ms, otherwise with
+`jsonable_encoder` in 0.08 ms. `baseline_stock` and `baseline_aiohttp` each bring a client.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ Search = Callable[[IndexT, str, dict[str, Any] | None], Awaitable[list[Record]]]
 
 
 def serve(open_index: OpenIndex[IndexT], search: Search[IndexT]) -> None:
-    """Serve on PORT, with the indexes at the hosts that the environment gives, until a signal."""
+    """Serve on PORT until a signal, with the index hosts of the environment."""
     app = create_app(
         lambda: open_index(os.environ["PINECONE_DENSE_INDEX_HOST"]),
         lambda: open_index(os.environ["PINECONE_SPARSE_INDEX_HOST"]),
@@ -93,7 +91,7 @@ def _check(text_query: str) -> None:
 
 
 def once_each(records: list[Record]) -> list[Record]:
-    """Best first; a record that is there twice with the better of its scores."""
+    """Sort by score; a repeated record keeps its better score."""
     best: dict[str, Record] = {}
     for record in records:
         known = best.setdefault(record["_id"], record)

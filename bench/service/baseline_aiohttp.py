@@ -1,6 +1,6 @@
 """The baseline with client 6.0.2, over aiohttp: `python -m bench.service.baseline_aiohttp`.
 
-It runs in an environment of its own, in which `pinecone` is another one than here.
+It runs in a virtual environment of its own, with another version of `pinecone`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pinecone
 
 from bench.service.baseline import FIELDS, NAMESPACE, TOP_K, Record, serve
 
-pinecone_6: Any = pinecone  # types are checked against the current client
+pinecone_6: Any = pinecone  # mypy sees the current client
 
 
 def open_index(host: str) -> Any:

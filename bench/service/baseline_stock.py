@@ -1,4 +1,4 @@
-"""The baseline with the current client, as it comes: `python -m bench.service.baseline_stock`."""
+"""The baseline with the current client: `python -m bench.service.baseline_stock`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three parts of the benchmark, and how each is measured: in turns, round by round."""
+"""The three parts of the benchmark, and how each is measured, round by round."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW_TIMES = 20
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Who is measured against whom, behind which upstream."""
+    """The variants that are compared, and the upstream behind them."""
 
     name: str
     says: str
@@ -50,7 +50,7 @@ PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the command's options say about every part; no `in_flight` leaves it to the part."""
+    """The options for every part; without `in_flight` each part has its own."""
 
     searches: Sequence[str]
     in_flight: Sequence[int]
@@ -70,13 +70,13 @@ class Case:
 
     @property
     def rival(self) -> str:
-        """Whom Cascade is compared with: the fastest of the others."""
+        """The fastest of the other variants."""
         others = [name for name in self.rounds if name != CASCADE.name]
         return max(others, key=lambda name: self.rounds[name].median(requests_per_s))
 
 
 def cases(part: Part, plan: Plan, absent: Sequence[Variant]) -> Iterator[Case]:
-    """Start what takes part, look whether all find the same, and measure; ends what it started."""
+    """Start the processes, check that all find the same, and measure."""
     variants = [variant for variant in part.variants if variant not in absent]
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(_upstream(plan.delay_ms, part.slow_share))
@@ -122,7 +122,7 @@ def _upstream(delay_ms: float, slow_share: float) -> Iterator[Process]:
 
 
 def _refuse_unless_same(processes: Mapping[Variant, Process], search: str) -> None:
-    """Whoever finds something else does something else."""
+    """Raise `Failed` unless all variants find the same."""
     answers = {
         variant.name: found(process, variant.target(search, same=True))
         for variant, process in processes.items()

@@ -1,7 +1,7 @@
-"""Groups of bars as an SVG, that can be read on a white page and on a dark one.
+"""Grouped bar charts as SVG, readable on light and dark pages.
 
-Knows nothing of what the bars stand for. There is no background, and every colour has about as much
-contrast with white as with black; each bar has its number on it, and there is no axis.
+There is no background, and every color has about equal contrast with white and black. Each bar
+shows its number, so there is no axis.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 GREY = "#7d7d7d"
-COLOURS = ("#2f7fe0", "#8d8798", "#d0712b")  # in the order of the series
-BAR, GAP = 30, 18  # widths: of a bar, between two groups
+COLORS = ("#2f7fe0", "#8d8798", "#d0712b")  # in the order of the series
+BAR, GAP = 30, 18  # width of a bar, and between groups
 PANEL_GAP = 40
 LINE = 19  # height of a line of the legend
-HEADING, HEIGHT, BOTTOM = 60, 200, 46  # heights: of the titles, of what is drawn, of what is below
+HEADING, HEIGHT, BOTTOM = 60, 200, 46  # heights: titles, bars, labels
 NARROWEST = 480
 MARGIN = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One set of axes: for each group, a value for each series that has one."""
+    """One chart: for each group, the value of each series."""
 
     title: str
     groups: Mapping[str, Mapping[str, float]]
 
 
 def bars(title: str, below: str, series: Mapping[str, str], panels: Sequence[Panel]) -> str:
-    """The text of an SVG; `series` names what each bar of a group is, with a title for people."""
+    """The text of an SVG; `series` maps each bar of a group to its title."""
     group = BAR * len(series) + GAP
     widths = [group * len(panel.groups) for panel in panels]
     width = max(2 * MARGIN + sum(widths) + PANEL_GAP * (len(panels) - 1), NARROWEST)
@@ -50,7 +50,7 @@ def bars(title: str, below: str, series: Mapping[str, str], panels: Sequence[Pan
 
 def _legend(series: Mapping[str, str]) -> list[str]:
     parts = []
-    for line, (colour, title) in enumerate(zip(COLOURS, series.values(), strict=False)):
+    for line, (colour, title) in enumerate(zip(COLORS, series.values(), strict=False)):
         y = 42 + line * LINE
         parts.append(f'<rect x="{MARGIN}" y="{y - 10}" width="11" height="11" fill="{colour}"/>')
         parts.append(_text(MARGIN + 18, y, title))
@@ -71,7 +71,7 @@ def _panel(
         for place, name in enumerate(names):
             if name in values:
                 x = group_left + GAP / 2 + place * BAR
-                parts += _bar(x, floor, values[name], highest, COLOURS[place])
+                parts += _bar(x, floor, values[name], highest, COLORS[place])
     return parts
 
 

@@ -1,4 +1,4 @@
-"""What is printed and saved: rows of one table, ratios, and the figures as JSON."""
+"""The output: rows of the table, ratios, and the figures as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def machine() -> str:
 
 
 def rows(case: Case) -> str:
-    """A line of the table for each variant: medians of its rounds; CPU, calls, errors of all."""
+    """A row for each variant: medians of its rounds, and CPU, calls and errors over all of them."""
     return "\n".join(
         ROW.format(
             case.part,
@@ -44,7 +44,7 @@ def rows(case: Case) -> str:
 
 
 def ratios(case: Case) -> str:
-    """Cascade over the fastest of the others, within each round."""
+    """The ratios of Cascade to the fastest other variant, within each round."""
     ours, theirs = case.rounds[CASCADE.name], case.rounds[case.rival]
     return (
         f"{case.part}, {case.search}, {case.in_flight} in flight, cascade / {case.rival}: "
@@ -56,7 +56,7 @@ def ratios(case: Case) -> str:
 
 
 def load_of_others(cases: Sequence[Case]) -> str:
-    """How busy the processes around the service were, in the case where they were busiest."""
+    """The highest CPU use of the load generator and the upstream."""
     rounds = max((each for case in cases for each in case.rounds.values()), key=_busy_beside)
     generator, upstream = _shares(rounds)
     return (
@@ -70,7 +70,7 @@ def _busy_beside(rounds: Rounds) -> float:
 
 
 def _shares(rounds: Rounds) -> tuple[float, float]:
-    """Of one CPU: the load generator's, and the upstream's."""
+    """The share of one CPU used by the load generator and the upstream."""
     rate = rounds.median(requests_per_s)
     generator_ms = rounds.median(lambda result: result.generator_cpu_ms)
     upstream_ms = 1000 * rounds.upstream_cpu_s / max(rounds.responses, 1)
@@ -78,7 +78,7 @@ def _shares(rounds: Rounds) -> tuple[float, float]:
 
 
 def figures(cases: Sequence[Case], versions: dict[str, Any], options: dict[str, Any]) -> Any:
-    """Everything, for --json."""
+    """All figures, for --json."""
     return {
         "machine": machine(),
         "versions": versions,

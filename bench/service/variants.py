@@ -1,4 +1,4 @@
-"""Who takes part: Cascade, the two baselines, the hello-world; which are there, and their start."""
+"""The variants: Cascade, the two baselines and the hello-world; whether each is installed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ VERSION_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A service to be measured, in the Python whose packages it needs."""
+    """A service to measure, with its own Python environment."""
 
     name: str
     module: tuple[str, ...]
-    packages: tuple[str, ...]  # whose versions belong to the figures
+    packages: tuple[str, ...]  # reported with the figures
     python: str = sys.executable
     searches: bool = True
 
     def versions(self) -> dict[str, str] | None:
-        """Of its packages; None if one of them, or its Python, is not there."""
+        """The versions of its packages; None if any is not installed."""
         script = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             told = subprocess.check_output(
@@ -44,11 +44,11 @@ class Variant:
         return None
 
     def target(self, search: str, *, same: bool) -> str:
-        """What to ask for; a question with a number in it, unless all shall be the `same`."""
+        """The target of a search; numbered, so that all requests differ, unless `same`."""
         if not self.searches:
             return "/"
         question = QUESTION if same else QUESTION + "+{n}"
-        rerank = "&rerank=per-leg" if search == "cascading" else ""  # as the baselines do anyway
+        rerank = "&rerank=per-leg" if search == "cascading" else ""  # as the baselines do
         return f"{PATHS[search]}?text_query={question}{rerank}"
 
     @contextlib.contextmanager
