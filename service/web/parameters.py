@@ -8,7 +8,7 @@ it is, and the model rejects it in the same words as in a body.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -68,13 +68,11 @@ def convert_parameters(model: type[BaseModel], query_string: bytes) -> dict[str,
     return values
 
 
-def query_model(model: type[BaseModel], *, without: Collection[str] = ()) -> type[BaseModel]:
+def query_model(model: type[BaseModel]) -> type[BaseModel]:
     """The model as query parameters, for the OpenAPI document: lists and objects are strings."""
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind = _json_type(field.annotation)
-        if name in without:
-            continue
         if kind in SYNTAX:
             description = f"{field.description} {SYNTAX[kind]}"
             fields[name] = (str | None, Field(None, description=description))

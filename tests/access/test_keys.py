@@ -1,4 +1,4 @@
-"""ApiKeys and addresses."""
+"""Tests for API keys and access rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def caller(
     return Caller(address, host, origin, "http", forwarded)
 
 
-def test_each_key_is_accepted_and_nothing_else() -> None:
+def test_keys_accept_exact_matches_only() -> None:
     keys = ApiKeys([KEY, OTHER])
     assert keys
     assert keys.accept(KEY)
@@ -32,7 +32,7 @@ def test_each_key_is_accepted_and_nothing_else() -> None:
     assert not ApiKeys([]).accept("")
 
 
-def test_a_policy_with_keys_wants_one_from_everybody() -> None:
+def test_policy_with_keys_requires_one_from_every_caller() -> None:
     policy = AccessPolicy([KEY], "127.0.0.1", 0)
     with pytest.raises(KeyMissing):
         policy.authenticate([])
@@ -46,7 +46,7 @@ def test_a_policy_with_keys_wants_one_from_everybody() -> None:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "Localhost"]
 )
-def test_loopback(host: str) -> None:
+def test_is_loopback_accepts_local_hosts(host: str) -> None:
     assert is_loopback(host)
     AccessPolicy([], host, 0).authorize_write(caller(host="localhost:8000"))
 
@@ -55,7 +55,7 @@ def test_loopback(host: str) -> None:
     "host",
     ["0.0.0.0", "::", "", "10.0.0.1", "example.org", "localhost.example.org", "127.0.0.1.nip.io"],
 )
-def test_not_loopback(host: str) -> None:
+def test_is_loopback_rejects_other_hosts(host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(WritesClosed, match="SERVICE_API_KEYS"):
         AccessPolicy([], host, 0).authorize_write(caller())
@@ -85,7 +85,9 @@ def test_not_loopback(host: str) -> None:
         (caller(origin="http://localhost:8000"), OriginRefused),
     ],
 )
-def test_who_may_write_without_a_key(who: Caller, error: type[Exception] | None) -> None:
+def test_policy_without_keys_authorizes_local_writes_only(
+    who: Caller, error: type[Exception] | None
+) -> None:
     policy = AccessPolicy([], "127.0.0.1", 0)
     policy.authenticate([])
     if error is None:
@@ -95,6 +97,6 @@ def test_who_may_write_without_a_key(who: Caller, error: type[Exception] | None)
             policy.authorize_write(who)
 
 
-def test_behind_a_proxy_nobody_is_on_this_machine() -> None:
+def test_policy_behind_proxy_rejects_keyless_writes() -> None:
     with pytest.raises(WritesClosed):
         AccessPolicy([], "127.0.0.1", 1).authorize_write(caller())

@@ -1,4 +1,4 @@
-"""Clients that hang up at any moment leave nothing behind: the campaign, in small."""
+"""The short form of the campaign that disconnects clients at random moments."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from tests.campaigns.abandon import Toll, embedded, over_pinecone
 
 
 @pytest.mark.parametrize("run", [over_pinecone, embedded])
-def test_abandoned_requests_leave_nothing_behind(run: Callable[[int, int], Toll]) -> None:
+def test_abandoned_requests_leak_nothing(run: Callable[[int, int], Toll]) -> None:
     toll = run(400, 1)
     assert toll.ways.total() == 400

@@ -1,4 +1,4 @@
-"""The whole service with no account: one command, real search over the samples."""
+"""Tests for the service on the embedded engine, with the sample records."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ def ids(answer: httpx.Response) -> list[str]:
     return [result["_id"] for result in answer.json()["results"]]
 
 
-def ask(address: str, path: str, **parameters: Any) -> httpx.Response:
+def search(address: str, path: str, **parameters: Any) -> httpx.Response:
     return httpx.get(f"{address}/api/{path}", params=parameters)
 
 
-def test_three_searches_over_the_samples(tmp_path: Path) -> None:
-    """Meaning finds what words miss, words find what meaning blurs, the cascade finds both."""
+def test_embedded_searches_over_samples(tmp_path: Path) -> None:
+    """Each leg finds a record that the other one misses, and the cascade finds both."""
     with serving_offline(tmp_path) as (process, address):
         meant, code = "spicy mouth", "dishwasher E61"
-        assert ids(ask(address, "semantic-search", text_query=meant))[0] == "chilli-burn-milk"
-        assert ids(ask(address, "lexical-search", text_query=meant)) == []
-        assert ids(ask(address, "lexical-search", text_query=code))[0] == "quillmere-dw-e61"
+        assert ids(search(address, "semantic-search", text_query=meant))[0] == "chilli-burn-milk"
+        assert ids(search(address, "lexical-search", text_query=meant)) == []
+        assert ids(search(address, "lexical-search", text_query=code))[0] == "quillmere-dw-e61"
         assert (
-            ids(ask(address, "semantic-search", text_query=code, top_k=3)).count("quillmere-dw-e61")
+            ids(search(address, "semantic-search", text_query=code, top_k=3)).count(
+                "quillmere-dw-e61"
+            )
             == 0
         )
-        assert ids(ask(address, "cascading-retrieval", text_query=code))[0] == "quillmere-dw-e61"
-        both = ask(address, "cascading-retrieval", text_query="spicy mouth, oven F3E", top_k=3)
+        assert ids(search(address, "cascading-retrieval", text_query=code))[0] == "quillmere-dw-e61"
+        both = search(address, "cascading-retrieval", text_query="spicy mouth, oven F3E", top_k=3)
         assert {"chilli-burn-milk", "brindlow-oven-f3e"} <= set(ids(both))
         assert [stage["stage"] for stage in both.json()["receipt"]["stages"]][-1] == "fuse"
         assert httpx.get(f"{address}/readyz").json()["status"] == "ready"
@@ -43,52 +45,52 @@ def test_three_searches_over_the_samples(tmp_path: Path) -> None:
         assert process.wait() == 0
 
 
-def test_filters_fields_and_errors_are_the_same_as_with_pinecone(tmp_path: Path) -> None:
+def test_embedded_filters_fields_and_errors(tmp_path: Path) -> None:
     with serving_offline(tmp_path) as (_, address):
         quick = json.dumps({"minutes": {"$lte": 5}, "category": {"$in": ["laundry", "cleaning"]}})
-        answer = ask(
+        answer = search(
             address, "semantic-search", text_query="stains", filter=quick, fields="minutes,category"
         )
         for result in answer.json()["results"]:
             assert result.keys() == {"_id", "score", "minutes", "category"}
             assert result["minutes"] <= 5
-        empty = ask(address, "semantic-search", text_query=" ")
+        empty = search(address, "semantic-search", text_query=" ")
         assert (empty.status_code, empty.json()["code"]) == (422, "empty_query")
         compared = json.dumps({"chunk_text": "x"})
-        refused = ask(address, "semantic-search", text_query="x", filter=compared)
+        refused = search(address, "semantic-search", text_query="x", filter=compared)
         assert (refused.status_code, refused.json()["code"]) == (422, "upstream_refused")
 
 
-def test_a_rerank_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_embedded_rerank_on_request(tmp_path: Path) -> None:
     with serving_offline(tmp_path) as (_, address):
         question = {"text_query": "how do I get red wine out of a carpet", "top_k": 3}
         for rerank in ("union", "per-leg"):
-            answer = ask(address, "cascading-retrieval", **question, rerank=rerank).json()
+            answer = search(address, "cascading-retrieval", **question, rerank=rerank).json()
             assert not answer["degraded"]
             assert all(0 <= result["score"] <= 1 for result in answer["results"])
-        plain = ask(address, "cascading-retrieval", **question).json()
+        plain = search(address, "cascading-retrieval", **question).json()
         assert "rerank" not in [stage["stage"] for stage in plain["receipt"]["stages"]]
 
 
-def test_without_a_reranker_it_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_rerank_without_reranker_is_rejected(tmp_path: Path) -> None:
     with serving_offline(tmp_path, RERANKER="none") as (_, address):
-        refused = ask(address, "cascading-retrieval", text_query="x", rerank="union")
+        refused = search(address, "cascading-retrieval", text_query="x", rerank="union")
         assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["rerank"])
 
 
-def test_views_that_are_lost_are_made_again_and_readyz_waits_for_them(tmp_path: Path) -> None:
+def test_deleted_views_are_rebuilt_before_readyz(tmp_path: Path) -> None:
     with serving_offline(tmp_path) as (first, _):
         first.popen.send_signal(signal.SIGTERM)
         assert first.wait() == 0
     for view in ("dense", "lexical", "corpus"):
         shutil.rmtree(next(tmp_path.rglob(view)))
-    with serving_offline(tmp_path) as (_, address):  # which is entered when /readyz says so
-        assert ids(ask(address, "lexical-search", text_query="E81"))[0] == "quillmere-dw-e81"
-        found = ids(ask(address, "semantic-search", text_query="spicy mouth"))
+    with serving_offline(tmp_path) as (_, address):  # waits for /readyz
+        assert ids(search(address, "lexical-search", text_query="E81"))[0] == "quillmere-dw-e81"
+        found = ids(search(address, "semantic-search", text_query="spicy mouth"))
         assert found[0] == "chilli-burn-milk"
 
 
-def test_what_is_in_the_directory_stays_and_samples_come_only_into_an_empty_one(
+def test_samples_are_loaded_only_into_empty_data_directory(
     tmp_path: Path,
 ) -> None:
     with serving_offline(tmp_path) as (first, _):
@@ -97,11 +99,11 @@ def test_what_is_in_the_directory_stays_and_samples_come_only_into_an_empty_one(
         assert first.wait() == 0
     with serving_offline(tmp_path) as (second, address):
         assert "sample records" not in second.log()
-        assert ids(ask(address, "lexical-search", text_query="E81"))[0] == "quillmere-dw-e81"
+        assert ids(search(address, "lexical-search", text_query="E81"))[0] == "quillmere-dw-e81"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_second_process_on_the_directory_is_told_who_has_it(tmp_path: Path, workers: int) -> None:
+def test_second_process_on_data_directory_fails_with_owner(tmp_path: Path, workers: int) -> None:
     with serving_offline(tmp_path, WEB_CONCURRENCY=workers) as (first, _):
         second = Process({"DATA_DIR": str(tmp_path), "PORT": "0"})
         try:

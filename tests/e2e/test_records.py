@@ -1,4 +1,4 @@
-"""Records in a process of their own: a client that hangs up, a stop, a refused large body."""
+"""Tests for records over real sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BODY = b'{"_id": "a", "chunk_text": "x"}'
 KEY = "a-key-of-24-characters-1"
 
 
-async def test_a_write_is_finished_although_its_client_hangs_up_and_the_process_is_stopped(
+async def test_upsert_commits_after_disconnect_and_sigterm(
     upstream: Upstream,
 ) -> None:
     gate = Gate()
@@ -37,7 +37,7 @@ async def test_a_write_is_finished_although_its_client_hangs_up_and_the_process_
     assert [set(upstream.records.of(index)) for index in INDEXES] == [{"a"}, {"a"}]
 
 
-def test_a_large_body_without_a_key_gets_its_answer(upstream: Upstream) -> None:
+def test_large_body_without_key_gets_401(upstream: Upstream) -> None:
     with serving(upstream, SERVICE_API_KEYS=KEY) as (process, address):
         large = BODY + b" " * 8_000_000
         headers = {"Content-Type": "application/json"}
@@ -49,7 +49,7 @@ def test_a_large_body_without_a_key_gets_its_answer(upstream: Upstream) -> None:
         assert KEY not in process.log()
 
 
-def test_ids_in_a_path_arrive_as_they_are(upstream: Upstream) -> None:
+def test_record_id_with_slashes_in_path(upstream: Upstream) -> None:
     with serving(upstream) as (_, address):
         httpx.post(f"{address}/api/records", json={"_id": "/a//b/?#%2F", "chunk_text": "x"})
         got = httpx.get(f"{address}/api/records/%2Fa%2F%2Fb%2F%3F%23%252F")

@@ -1,4 +1,4 @@
-"""Who is let in, over HTTP."""
+"""Tests for authentication and write access over HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORD = {"_id": "a", "chunk_text": "x"}
 SEARCH = "/api/semantic-search?text_query=cat"
 
 
-def refused(response: httpx.Response, status: int, code: str) -> None:
+def assert_error(response: httpx.Response, status: int, code: str) -> None:
     body = response.json()
     assert (response.status_code, body["code"]) == (status, code), body
     assert body["request_id"] == response.headers["X-Request-Id"]
@@ -29,8 +29,8 @@ def refused(response: httpx.Response, status: int, code: str) -> None:
     assert OTHER not in response.text
 
 
-async def closed_to(app: Quart, path: str, first: Any, **headers: str) -> int:
-    """The code with which a WebSocket is closed whose client says this first, if anything."""
+async def receive_close_code(app: Quart, path: str, first: Any, **headers: str) -> int:
+    """Send `first`, if given, and return the code of the close frame."""
     async with app.test_client().websocket(path, headers=headers) as wire:
         if first is not None:
             await wire.send(first)
@@ -40,7 +40,7 @@ async def closed_to(app: Quart, path: str, first: Any, **headers: str) -> int:
     return code
 
 
-async def test_every_route_is_public_or_needs_a_key(make_settings: MakeSettings) -> None:
+async def test_route_is_public_or_requires_key(make_settings: MakeSettings) -> None:
     app = create_app(make_settings(service_api_keys=KEY))
     async with open_client(app) as client:
         asked = 0
@@ -49,7 +49,7 @@ async def test_every_route_is_public_or_needs_a_key(make_settings: MakeSettings)
             _, path = rule.build(values) or ("", "")
             if rule.websocket:
                 assert rule.endpoint not in PUBLIC_ENDPOINTS
-                assert await closed_to(app, path, b"{}") == 1008, rule
+                assert await receive_close_code(app, path, b"{}") == 1008, rule
                 asked += 1
                 continue
             assert rule.methods
@@ -72,7 +72,7 @@ async def test_every_route_is_public_or_needs_a_key(make_settings: MakeSettings)
         {"Api-Key": OTHER, "Authorization": "Basic dXNlcjpwYXNz"},
     ],
 )
-async def test_a_key_opens(
+async def test_valid_key_in_header_is_accepted(
     make_settings: MakeSettings, upstream: Upstream, headers: dict[str, str]
 ) -> None:
     app = create_app(make_settings(service_api_keys=f"{KEY}, {OTHER}", host="0.0.0.0"))
@@ -83,20 +83,20 @@ async def test_a_key_opens(
         assert (await client.delete("/api/records/a", headers=page)).status_code == 200
 
 
-async def test_without_the_key_nothing_is_answered_and_nobody_is_asked(
+async def test_missing_or_wrong_key_is_rejected_without_upstream_call(
     make_settings: MakeSettings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         async with open_client(create_app(make_settings(service_api_keys=KEY))) as client:
             before = len(upstream.calls)
-            refused(await client.get(SEARCH), 401, "key_missing")
-            refused(await client.post("/api/records", json=RECORD), 401, "key_missing")
-            refused(await client.get(f"{SEARCH}&api_key={KEY}"), 401, "key_missing")
+            assert_error(await client.get(SEARCH), 401, "key_missing")
+            assert_error(await client.post("/api/records", json=RECORD), 401, "key_missing")
+            assert_error(await client.get(f"{SEARCH}&api_key={KEY}"), 401, "key_missing")
             basic = {"Authorization": f"Basic {KEY}"}
-            refused(await client.get(SEARCH, headers=basic), 401, "key_missing")
+            assert_error(await client.get(SEARCH, headers=basic), 401, "key_missing")
             for wrong in ("wrong", KEY + "x", "ü", OTHER):
                 response = await client.get(SEARCH, headers={b"Api-Key": wrong.encode()})
-                refused(response, 401, "key_rejected")
+                assert_error(response, 401, "key_rejected")
             assert len(upstream.calls) == before
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.get("/readyz")).status_code == 200
@@ -119,7 +119,7 @@ async def test_without_the_key_nothing_is_answered_and_nobody_is_asked(
         ({}, {}, {"Origin": "null"}, "origin_refused"),
     ],
 )
-async def test_writing_without_keys(
+async def test_write_without_keys_requires_loopback_and_same_origin(
     make_settings: MakeSettings,
     upstream: Upstream,
     settings: dict[str, Any],
@@ -138,7 +138,7 @@ async def test_writing_without_keys(
             if error is None:
                 assert response.status_code == 200
             else:
-                refused(response, 403, error)
+                assert_error(response, 403, error)
         assert (upstream.upserts() == []) == (error is not None)
         assert (await client.get("/api/records")).status_code == 200
         assert (await client.get(SEARCH)).status_code == 200
@@ -147,16 +147,16 @@ async def test_writing_without_keys(
 @pytest.mark.parametrize(
     "media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )
-async def test_what_a_page_can_send_without_asking_first_is_not_taken(
+async def test_cross_site_form_post_and_preflight_are_rejected(
     local: httpx.AsyncClient, upstream: Upstream, media_type: str
 ) -> None:
-    """A foreign page's form needs no preflight; JSON does, and preflights get no permission."""
+    """A cross-site form needs no CORS preflight, JSON does, and no preflight is allowed."""
     response = await local.post(
         "/api/records",
         content=b'{"_id": "a", "chunk_text": "x"}',
         headers={"Content-Type": media_type},
     )
-    refused(response, 415, "unsupported_media_type")
+    assert_error(response, 415, "unsupported_media_type")
     asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
     preflight = await local.options("/api/records", headers=asked)
     assert not [name for name in preflight.headers if name.startswith("access-control")]

@@ -1,4 +1,4 @@
-"""Probes, headers, documentation."""
+"""Tests for probes, response headers, the access log and the API documentation."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from tests.conftest import Client, MakeSettings
 from tests.upstream import API_KEY, Status, Upstream
 
 
-async def test_healthz_asks_nobody(client: Client, upstream: Upstream) -> None:
+async def test_healthz_makes_no_upstream_call(client: Client, upstream: Upstream) -> None:
     before = len(upstream.calls)
     response = await client.get("/healthz")
     assert (response.status_code, await response.get_json()) == (200, {"status": "ok"})
     assert len(upstream.calls) == before
 
 
-async def test_readyz_asks_each_index_and_names_the_one_that_fails(
-    client: Client, upstream: Upstream
-) -> None:
+async def test_readyz_names_failing_index(client: Client, upstream: Upstream) -> None:
     upstream.behave(Status(403), "sparse")
     response = await client.get("/readyz")
     assert response.status_code == 503
@@ -32,16 +30,14 @@ async def test_readyz_asks_each_index_and_names_the_one_that_fails(
     }
 
 
-async def test_readyz_is_no_way_to_make_us_call_pinecone_at_will(
-    client: Client, upstream: Upstream
-) -> None:
+async def test_readyz_caches_its_result(client: Client, upstream: Upstream) -> None:
     before = len(upstream.calls)
     for _ in range(20):
         assert (await client.get("/readyz")).status_code == 200
     assert len(upstream.calls) - before == 2
 
 
-async def test_while_draining_readyz_says_no_and_connections_are_told_to_close(
+async def test_draining_fails_readyz_and_closes_connections(
     make_settings: MakeSettings,
 ) -> None:
     lifecycle = Lifecycle()
@@ -56,7 +52,7 @@ async def test_while_draining_readyz_says_no_and_connections_are_told_to_close(
         assert answered.headers["Connection"] == "close"
 
 
-async def test_every_response_says_what_it_took(client: Client) -> None:
+async def test_response_has_process_time_and_server_timing(client: Client) -> None:
     response = await client.get("/api/cascading-retrieval?text_query=cat")
     assert float(response.headers["X-Process-Time"]) > 0
     stages = [part.split(";dur=")[0] for part in response.headers["Server-Timing"].split(", ")]
@@ -66,19 +62,19 @@ async def test_every_response_says_what_it_took(client: Client) -> None:
 
 
 @pytest.mark.parametrize("given", ["abc-123", "0af7651916cd43dd8448eb211c80319c"])
-async def test_a_request_id_is_passed_through(client: Client, given: str) -> None:
+async def test_valid_request_id_is_echoed(client: Client, given: str) -> None:
     response = await client.get("/nowhere", headers={"X-Request-Id": given})
     assert response.headers["X-Request-Id"] == given
     assert (await response.get_json())["request_id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a b", "<script>", "x" * 129, "é"])
-async def test_a_request_id_that_could_do_harm_is_replaced(client: Client, given: str) -> None:
+async def test_unsafe_request_id_is_replaced(client: Client, given: str) -> None:
     response = await client.get("/nowhere", headers={"X-Request-Id": given})
     assert len(response.headers["X-Request-Id"]) == 32
 
 
-async def test_the_log_has_one_line_a_request_and_no_query_in_it(
+async def test_access_log_has_one_line_per_request_without_query(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "service.access"):
@@ -89,7 +85,7 @@ async def test_the_log_has_one_line_a_request_and_no_query_in_it(
     assert "wish" not in str(vars(line))
 
 
-async def test_a_rejected_key_is_in_no_log(
+async def test_rejected_upstream_key_is_not_logged(
     client: Client, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream.behave(Status(401), "dense")
@@ -99,7 +95,7 @@ async def test_a_rejected_key_is_in_no_log(
     assert API_KEY not in caplog.text
 
 
-async def test_the_front_door_leads_to_the_documentation(client: Client) -> None:
+async def test_root_redirects_to_documentation_page(client: Client) -> None:
     response = await client.get("/")
     assert response.status_code == 302
     assert response.headers["Location"] == "/api/docs"
@@ -114,7 +110,7 @@ async def test_the_front_door_leads_to_the_documentation(client: Client) -> None
         assert f'href="{elsewhere}' not in text
 
 
-async def test_the_openapi_document_knows_every_route_and_every_parameter(client: Client) -> None:
+async def test_openapi_documents_routes_and_parameters(client: Client) -> None:
     document = await (await client.get("/api/openapi.json")).get_json()
     assert set(document["paths"]) >= {
         "/api/semantic-search",

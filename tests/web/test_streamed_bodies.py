@@ -1,4 +1,4 @@
-"""A body's client has to keep to a pace; the service may take its time."""
+"""Tests for the minimum rate of streamed request bodies."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from service.web.request_body import StreamedBody
 PATIENCE_S = 0.4
 
 
-class Client:
+class SlowClient:
     """Sends a body in steps that a test chooses."""
 
     def __init__(self) -> None:
         self._body = StreamedBody(None)
         request: Any = SimpleNamespace(body=self._body)
-        self.pieces: AsyncIterator[bytes] = read_chunks(request, PATIENCE_S)
+        self.chunks: AsyncIterator[bytes] = read_chunks(request, PATIENCE_S)
 
     async def sends(self, data: bytes, after_s: float = 0.0) -> bytes:
-        """Some bytes, when somebody has waited for them for so long."""
+        """Send `data` after a delay, and return the chunk that the service reads."""
         asyncio.get_running_loop().call_later(after_s, self._body.append, data)
-        return await anext(self.pieces)
+        return await anext(self.chunks)
 
     async def ends(self) -> None:
         asyncio.get_running_loop().call_soon(self._body.set_complete)
-        assert await anext(self.pieces, None) is None
+        assert await anext(self.chunks, None) is None
 
 
-async def test_however_long_the_service_takes_over_a_piece_it_is_not_the_clients_fault() -> None:
-    client = Client()
+async def test_read_chunks_ignores_time_spent_in_service() -> None:
+    client = SlowClient()
     for _ in range(3):
         assert await client.sends(b"x") == b"x"
         await asyncio.sleep(PATIENCE_S * 1.2)  # a slow disk
     await client.ends()
 
 
-async def test_a_body_may_take_long_as_a_whole_if_it_comes_at_a_pace() -> None:
-    client = Client()
+async def test_read_chunks_allows_long_body_at_min_rate() -> None:
+    client = SlowClient()
     for _ in range(6):
         await client.sends(b"x" * MIN_BYTES_PER_S, after_s=PATIENCE_S / 4)
     await client.ends()
 
 
-async def test_a_body_that_trickles_is_given_up_though_it_never_stops() -> None:
-    client = Client()
+async def test_read_chunks_times_out_for_trickling_body() -> None:
+    client = SlowClient()
 
     async def trickling() -> None:
         while True:
@@ -58,24 +58,24 @@ async def test_a_body_that_trickles_is_given_up_though_it_never_stops() -> None:
             await asyncio.sleep(PATIENCE_S / 8)
 
     sending = asyncio.create_task(trickling())
-    assert await anext(client.pieces) == b"x"
-    assert await anext(client.pieces) == b"x"
+    assert await anext(client.chunks) == b"x"
+    assert await anext(client.chunks) == b"x"
     async with asyncio.timeout(60):
         with pytest.raises(
             BodyTimeout, match=r"less than 1000 bytes per second for 0\.4 s or more"
         ):
-            await the_rest(client)
+            await read_rest(client)
     sending.cancel()
 
 
-async def the_rest(client: Client) -> None:
-    async for _ in client.pieces:
+async def read_rest(client: SlowClient) -> None:
+    async for _ in client.chunks:
         pass
 
 
-async def test_a_body_that_stops_is_given_up() -> None:
-    client = Client()
+async def test_read_chunks_times_out_for_stalled_body() -> None:
+    client = SlowClient()
     await client.sends(b"x" * 100 * MIN_BYTES_PER_S)
     async with asyncio.timeout(60):
         with pytest.raises(BodyTimeout):
-            await anext(client.pieces)
+            await anext(client.chunks)

@@ -1,4 +1,4 @@
-"""How WebSockets come in and go out: pages, keys, how many, and the end of the process."""
+"""Tests for WebSocket connections: origins, keys, limits and shutdown."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from service.web.search.as_you_type import PATH
 from service.web.websocket_connection import WebSocketRegistry
 from tests.conftest import MakeSettings
 from tests.upstream import Hang, Upstream
-from tests.web.search.test_as_you_type import DENSE, opened, talking
-from tests.web.test_authentication import KEY, OTHER, closed_to
+from tests.web.search.test_as_you_type import DENSE, connect, open_app
+from tests.web.test_authentication import KEY, OTHER, receive_close_code
 from tests.web.websocket_client import WebsocketDisconnectError
 
 HELLO = json.dumps({"type": "hello", "key": KEY})
 
 
-async def refusal(app: Quart, path: str = PATH, **headers: str) -> tuple[int, Any]:
-    """Status and body of a handshake that is refused."""
+async def rejected_handshake(app: Quart, path: str = PATH, **headers: str) -> tuple[int, Any]:
+    """Connect, and return the status and body of the rejection."""
     client = app.test_client()
     extensions: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
     with pytest.raises(WebsocketResponseError) as raised:
@@ -62,24 +62,24 @@ async def refusal(app: Quart, path: str = PATH, **headers: str) -> tuple[int, An
         ({"service_api_keys": KEY}, {"Api-Key": KEY, "Host": "s.example"}, False),
     ],
 )
-async def test_foreign_web_pages_are_kept_out(
+async def test_websocket_origin_check(
     make_settings: MakeSettings, settings: dict[str, Any], headers: dict[str, str], refused: bool
 ) -> None:
-    async with opened(make_settings(**settings)) as app:
+    async with open_app(make_settings(**settings)) as app:
         if refused:
-            status, body = await refusal(app, **headers)
+            status, body = await rejected_handshake(app, **headers)
             assert (status, body["code"]) == (403, "origin_refused")
         else:
-            async with talking(app, headers=headers) as talk:
+            async with connect(app, headers=headers) as talk:
                 await talk.ping()
 
 
 @pytest.mark.parametrize("path", ["/api/nowhere", "/healthz", "/api/records"])
-async def test_where_there_is_no_websocket_there_is_an_error(
+async def test_websocket_and_http_routes_reject_each_other(
     make_settings: MakeSettings, path: str
 ) -> None:
-    async with opened(make_settings(service_api_keys=KEY)) as app:
-        status, body = await refusal(app, path)
+    async with open_app(make_settings(service_api_keys=KEY)) as app:
+        status, body = await rejected_handshake(app, path)
         assert status in {404, 400, 405}
         assert body.keys() == {"detail", "code", "request_id"}
         response = await app.test_client().get(PATH, headers={"Api-Key": KEY})
@@ -91,14 +91,14 @@ async def test_where_there_is_no_websocket_there_is_an_error(
 @pytest.mark.parametrize(
     "headers", [{"Api-Key": KEY}, {"Authorization": f"Bearer {KEY}"}, {"Api-Key": OTHER}]
 )
-async def test_a_key_opens_in_a_header_or_in_the_first_message(
+async def test_websocket_key_in_header_or_hello_is_accepted(
     make_settings: MakeSettings, headers: dict[str, str]
 ) -> None:
-    async with opened(make_settings(service_api_keys=f"{KEY},{OTHER}")) as app:
-        async with talking(app, headers=headers) as talk:
-            await talk.send(HELLO)  # makes no difference
+    async with open_app(make_settings(service_api_keys=f"{KEY},{OTHER}")) as app:
+        async with connect(app, headers=headers) as talk:
+            await talk.send(HELLO)  # ignored
             await talk.ping()
-        async with talking(app) as talk:
+        async with connect(app) as talk:
             await talk.send(HELLO)
             await talk.search(1, "cat", "semantic")
             assert (await talk.receive_all())[-1]["stage"] == "done"
@@ -116,36 +116,39 @@ async def test_a_key_opens_in_a_header_or_in_the_first_message(
         "{",
     ],
 )
-async def test_without_a_key_nobody_is_let_in(
+async def test_websocket_without_valid_key_closes_with_1008(
     make_settings: MakeSettings,
     upstream: Upstream,
     first: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        async with opened(make_settings(service_api_keys=KEY)) as app:
-            assert await closed_to(app, PATH, first) == 1008
+        async with open_app(make_settings(service_api_keys=KEY)) as app:
+            assert await receive_close_code(app, PATH, first) == 1008
             assert (
-                await closed_to(app, PATH, None, **{"Api-Key": "not-the-key-not-the-key"}) == 1008
+                await receive_close_code(app, PATH, None, **{"Api-Key": "not-the-key-not-the-key"})
+                == 1008
             )
-            assert await closed_to(app, f"{PATH}?key={KEY}", "{}") == 1008
+            assert await receive_close_code(app, f"{PATH}?key={KEY}", "{}") == 1008
     assert upstream.searches() == []
     assert "not-the-key" not in caplog.text
 
 
-async def test_a_tenants_answers_are_its_own(make_settings: MakeSettings) -> None:
+async def test_websocket_does_not_share_answers_between_tenants(
+    make_settings: MakeSettings,
+) -> None:
     settings = make_settings(service_api_keys=f"{KEY},{OTHER}", cache_ttl=60, typing_pause_ms=0)
     caches = []
-    async with opened(settings) as app:
+    async with open_app(settings) as app:
         for key in (KEY, OTHER, KEY):
-            async with talking(app, headers={"Api-Key": key}) as talk:
+            async with connect(app, headers={"Api-Key": key}) as talk:
                 await talk.search(1, "cat", "semantic")
                 caches.append((await talk.receive_all())[-1]["receipt"]["cache"])
     assert caches == ["miss", "miss", "hit"]
 
 
-def small_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float = 10.0) -> Quart:
-    """An app with one WebSocket, which says what it hears."""
+def echo_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float = 10.0) -> Quart:
+    """An app with one WebSocket route, which echoes messages."""
     app = Quart("service", static_folder=None)
     sockets.install(app)
     request_context.install(app, sockets.lifecycle)
@@ -162,35 +165,33 @@ def small_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float =
     return app
 
 
-OPEN = AccessPolicy((), "0.0.0.0", 0)
+NO_KEYS = AccessPolicy((), "0.0.0.0", 0)
 
 
-async def test_who_says_nothing_is_not_waited_for_long() -> None:
-    app = small_app(
-        WebSocketRegistry(Lifecycle()), AccessPolicy((KEY,), "0.0.0.0", 0), hello_s=0.01
-    )
-    assert await closed_to(app, "/echo", None) == 1008
+async def test_websocket_hello_timeout() -> None:
+    app = echo_app(WebSocketRegistry(Lifecycle()), AccessPolicy((KEY,), "0.0.0.0", 0), hello_s=0.01)
+    assert await receive_close_code(app, "/echo", None) == 1008
 
 
-async def test_there_is_room_for_so_many_and_no_more() -> None:
-    app = small_app(WebSocketRegistry(Lifecycle(), max_connections=2), OPEN)
+async def test_websocket_over_limit_is_rejected() -> None:
+    app = echo_app(WebSocketRegistry(Lifecycle(), max_connections=2), NO_KEYS)
     client = app.test_client()
     async with client.websocket("/echo") as first, client.websocket("/echo") as second:
         for wire in (first, second):
             await wire.send("x")
             assert await wire.receive() == "x"
-        status, body = await refusal(app, "/echo")
+        status, body = await rejected_handshake(app, "/echo")
         assert (status, body["code"]) == (503, "overloaded")
     async with client.websocket("/echo") as third:
         await third.send("x")
         assert await third.receive() == "x"
 
 
-async def test_an_end_is_no_failure_and_a_failure_is_logged_once(
+async def test_websocket_handler_failure_closes_with_1011(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    app = small_app(WebSocketRegistry(Lifecycle()), OPEN)
-    assert await closed_to(app, "/echo", "end") == 1000
+    app = echo_app(WebSocketRegistry(Lifecycle()), NO_KEYS)
+    assert await receive_close_code(app, "/echo", "end") == 1000
     async with app.test_client().websocket("/echo") as wire:
         await wire.send("fail")
         assert await wire.receive() == "fail"
@@ -201,7 +202,7 @@ async def test_an_end_is_no_failure_and_a_failure_is_logged_once(
     assert [record.name for record in failures] == ["service.web.errors"]
 
 
-async def test_a_search_that_fails_in_a_way_that_nobody_foresaw_ends_the_connection(
+async def test_unexpected_search_exception_closes_with_1011(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     def open_broken(host: str, api_key: str, connections: int) -> Any:
@@ -214,7 +215,7 @@ async def test_a_search_that_fails_in_a_way_that_nobody_foresaw_ends_the_connect
         return index
 
     app = create_app(make_settings(typing_pause_ms=0), open_lane=open_broken)
-    async with app.test_app(), talking(app) as talk:
+    async with app.test_app(), connect(app) as talk:
         await talk.search(1, "cat", "semantic")
         with pytest.raises(WebsocketDisconnectError) as raised:
             await talk.receive()
@@ -224,13 +225,13 @@ async def test_a_search_that_fails_in_a_way_that_nobody_foresaw_ends_the_connect
     assert "a bug of ours" in caplog.text
 
 
-async def test_at_the_end_of_the_app_everybody_is_sent_home(
+async def test_app_shutdown_closes_websockets_with_1001(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
-    """Mounted in another app, nobody else tells them."""
+    """No server does this for an app that is mounted in another one."""
     app = create_app(make_settings(typing_pause_ms=0))
     async with app.test_app():
-        idle, searching = talking(app), talking(app)
+        idle, searching = connect(app), connect(app)
         talks = [await idle.__aenter__(), await searching.__aenter__()]
         await talks[0].ping()
         upstream.behave(Hang(), DENSE)
@@ -244,18 +245,18 @@ async def test_at_the_end_of_the_app_everybody_is_sent_home(
     await upstream.until(lambda: upstream.searches()[0].abandoned)
 
 
-async def test_while_the_process_stops_nobody_is_let_in() -> None:
+async def test_draining_app_rejects_websockets() -> None:
     lifecycle = Lifecycle()
-    app = small_app(WebSocketRegistry(lifecycle), OPEN)
+    app = echo_app(WebSocketRegistry(lifecycle), NO_KEYS)
     lifecycle.drain()
-    status, body = await refusal(app, "/echo")
+    status, body = await rejected_handshake(app, "/echo")
     assert (status, body["code"]) == (503, "unavailable")
     assert "stopping" in body["detail"]
 
 
-async def test_what_is_not_read_waits_on_the_other_side() -> None:
-    """A handler that is busy is not given more than a few messages to keep."""
-    app = small_app(WebSocketRegistry(Lifecycle()), OPEN)
+async def test_unread_messages_are_bounded() -> None:
+    """Most messages stay with the client while the handler is busy."""
+    app = echo_app(WebSocketRegistry(Lifecycle()), NO_KEYS)
     busy, begun = asyncio.Event(), asyncio.Event()
 
     @app.websocket("/busy")
@@ -275,22 +276,22 @@ async def test_what_is_not_read_waits_on_the_other_side() -> None:
         busy.set()
 
 
-async def test_each_connection_is_one_line_of_the_log(
+async def test_access_log_has_one_line_per_websocket(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "service.access"):
-        async with opened(make_settings(typing_pause_ms=0)) as app:
-            async with talking(app, headers={"X-Request-Id": "mine"}) as talk:
+        async with open_app(make_settings(typing_pause_ms=0)) as app:
+            async with connect(app, headers={"X-Request-Id": "mine"}) as talk:
                 for seq in range(3):
                     await talk.search(seq, "cat", "semantic")
                     await talk.receive_all()
-            await refusal(app, Origin="https://evil.example")
+            await rejected_handshake(app, Origin="https://evil.example")
     lines = [record.getMessage() for record in caplog.records if record.name == "service.access"]
     assert lines == [f"GET {PATH} 101", f"GET {PATH} 403"]
 
 
-async def test_it_works_wherever_the_app_is_mounted(make_settings: MakeSettings) -> None:
-    async with opened(make_settings()) as app:
+async def test_websocket_in_mounted_app(make_settings: MakeSettings) -> None:
+    async with open_app(make_settings()) as app:
         scope = {"path": f"/search{PATH}", "root_path": "/search"}
-        async with talking(app, scope_base=scope) as talk:
+        async with connect(app, scope_base=scope) as talk:
             await talk.ping()

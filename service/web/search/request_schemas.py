@@ -1,4 +1,4 @@
-"""The schema of a search request: it validates, and it documents."""
+"""The schemas of a search request: they validate, and they document."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def _check_terms(terms: list[str]) -> list[str]:
     return terms
 
 
-class SearchRequest(StrictModel):
-    """A search, or with `cursor` the next page of one. Requires one of both."""
+class SearchParameters(StrictModel):
+    """A search."""
 
     text_query: Annotated[str, AfterValidator(_check_text)] = Field(
         "",
         max_length=MAX_TEXT_LENGTH,
-        description="The text to search for. Required unless `cursor` is given.",
+        description="The text to search for. Required, except with a `cursor`.",
         examples=["how do I keep bread fresh"],
     )
     top_k: int | None = Field(
@@ -118,22 +118,12 @@ class SearchRequest(StrictModel):
         description="The minimum number of candidates from each leg, which bounds how far cursors "
         "lead. Defaults to `SEARCH_DEPTH`.",
     )
-    cursor: str | None = Field(
-        None,
-        description="The `cursor` of the previous page. Send it alone, with another `top_k`, or "
-        "with the parameters of the original search.",
-    )
     timeout_ms: int | None = Field(
         None,
         ge=1,
         description="The time limit in milliseconds. Defaults to `SEARCH_TIMEOUT_MS`; at most "
         "`SEARCH_TIMEOUT_MAX_MS`.",
     )
-
-    @property
-    def has_search_options(self) -> bool:
-        """Whether it has more than what asks for a page."""
-        return not self.model_dump(exclude_defaults=True).keys() <= PAGING
 
     def to_query(
         self,
@@ -162,3 +152,18 @@ class SearchRequest(StrictModel):
             explain=self.explain,
             depth=self.depth or depth,
         )
+
+
+class SearchRequest(SearchParameters):
+    """A search, or with `cursor` the next page of one."""
+
+    cursor: str | None = Field(
+        None,
+        description="The `cursor` of the previous page. Send it alone, with another `top_k`, or "
+        "with the parameters of the original search.",
+    )
+
+    @property
+    def has_search_options(self) -> bool:
+        """Whether it has more than what asks for a page."""
+        return not self.model_dump(exclude_defaults=True).keys() <= PAGING

@@ -27,7 +27,7 @@ from service.web.responses import encode_event, event_response
 from service.web.search.caching import cache_directives
 from service.web.search.parsing import RequestParser, receive_search
 from service.web.search.progress import ProgressEncoder
-from service.web.search.request_schemas import SearchRequest
+from service.web.search.request_schemas import SearchParameters
 from service.web.search.response_schemas import SearchEvent
 from service.web.search.routes import BODY_ERRORS, ERRORS, PATHS, View
 from service.web.search.service import SearchService
@@ -39,9 +39,8 @@ PATH = f"{PATHS['cascading']}/stream"
 def stream_blueprint(parser: RequestParser, service: SearchService) -> Blueprint:
     blueprint = Blueprint("stream", __name__)
     view = StreamView(parser, service)
-    parameters = query_model(SearchRequest, without={"cursor"})
-    get = document_querystring(parameters)(_view_function(view))
-    post = document_request(SearchRequest)(_view_function(view))
+    get = document_querystring(query_model(SearchParameters))(_view_function(view))
+    post = document_request(SearchParameters)(_view_function(view))
     for status in BODY_ERRORS:
         post = document_response(ErrorResponse, status)(post)
     blueprint.get(PATH, endpoint="get")(get)

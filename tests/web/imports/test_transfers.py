@@ -1,4 +1,4 @@
-"""Uploads and exports go on in limited numbers, and each gives its place back however it ends."""
+"""Tests for the limits on concurrent uploads and exports."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from quart import Quart
 from service.app import create_app
 from tests.conftest import MakeSettings
 from tests.upstream import After, Gate, Status, Upstream
-from tests.web.test_admission_middleware import Request
+from tests.web.test_admission_middleware import ASGIRequest
 
 LINE = b'{"_id": "a", "chunk_text": "x"}\n'
 FETCH = "dense/vectors/fetch"
 
-End = Callable[[Request], Awaitable[object]]
+End = Callable[[ASGIRequest], Awaitable[object]]
 
 
 @pytest.fixture
 async def app(make_settings: MakeSettings, tmp_path: Path) -> AsyncIterator[Quart]:
-    """One upload at once, and one export."""
+    """An app that allows one upload and one export at a time."""
     limits = {"max_transfers": 1, "max_import_bytes": 100_000, "body_timeout_s": 0.5}
     app = create_app(make_settings(data_dir=str(tmp_path), **limits))
     async with app.test_app():
         yield app
 
 
-def upload(app: Quart, query: str = "", media_type: str = "application/x-ndjson") -> Request:
+def upload(app: Quart, query: str = "", media_type: str = "application/x-ndjson") -> ASGIRequest:
     named = {"content-type": media_type, "transfer-encoding": "chunked", "host": "127.0.0.1"}
-    return Request(app, f"/api/imports{query}", "POST", **named)
+    return ASGIRequest(app, f"/api/imports{query}", "POST", **named)
 
 
-async def begun(app: Quart, data_dir: Path) -> Request:
-    """An upload whose first bytes are there."""
+async def start_upload(app: Quart, data_dir: Path) -> ASGIRequest:
+    """Start an upload, and wait until its first bytes are stored."""
     request = upload(app).body(LINE, more=True)
     async with asyncio.timeout(60):
         while not list(data_dir.glob("imports/*.part")):  # noqa: ASYNC240 - it is at once
@@ -43,7 +43,7 @@ async def begun(app: Quart, data_dir: Path) -> Request:
     return request
 
 
-async def refused(request: Request, what: str) -> None:
+async def assert_overloaded(request: ASGIRequest, what: str) -> None:
     body = await request.json()
     assert (await request.status(), body["code"]) == (503, "overloaded")
     assert what in body["detail"]
@@ -52,35 +52,35 @@ async def refused(request: Request, what: str) -> None:
     assert request.headers["x-request-id"] == body["request_id"]
 
 
-async def completed(request: Request) -> None:
+async def completed(request: ASGIRequest) -> None:
     assert await request.body(b"").status() == 202
 
 
-async def too_large(request: Request) -> None:
+async def too_large(request: ASGIRequest) -> None:
     assert await request.body(b"x" * 200_000).status() == 413
 
 
-async def timed_out(request: Request) -> None:
+async def timed_out(request: ASGIRequest) -> None:
     assert await request.status() == 408
 
 
-async def hung_up(request: Request) -> None:
+async def disconnected(request: ASGIRequest) -> None:
     request.hang_up()
     await request.task
 
 
-async def cut_off(request: Request) -> None:
-    """As the server does when it has to stop."""
+async def cancelled(request: ASGIRequest) -> None:
+    """As the server does on shutdown."""
     request.task.cancel()
     await asyncio.wait({request.task})
 
 
-@pytest.mark.parametrize("end", [completed, too_large, timed_out, hung_up, cut_off])
-async def test_an_upload_gives_its_place_back_however_it_ends(
+@pytest.mark.parametrize("end", [completed, too_large, timed_out, disconnected, cancelled])
+async def test_upload_releases_transfer_slot_however_it_ends(
     app: Quart, tmp_path: Path, end: End
 ) -> None:
-    first = await begun(app, tmp_path)
-    await refused(upload(app).body(LINE), "uploads")
+    first = await start_upload(app, tmp_path)
+    await assert_overloaded(upload(app).body(LINE), "uploads")
     await end(first)
     assert await upload(app).body(LINE).status() == 202
 
@@ -94,31 +94,29 @@ async def test_an_upload_gives_its_place_back_however_it_ends(
         ("?format=none", "application/x-ndjson", 422),
     ],
 )
-async def test_an_upload_that_is_refused_gives_its_place_back(
+async def test_rejected_upload_releases_transfer_slot(
     app: Quart, query: str, media_type: str, status: int
 ) -> None:
     assert await upload(app, query, media_type).body(b"").status() == status
     assert await upload(app).body(LINE).status() == 202
 
 
-async def test_who_may_not_upload_now_is_told_while_it_sends(app: Quart, tmp_path: Path) -> None:
-    """Nobody has to have sent all of it to be refused, nor is it cut off in the midst."""
-    first = await begun(app, tmp_path)
+async def test_upload_over_limit_is_rejected_while_sending(app: Quart, tmp_path: Path) -> None:
+    """The response does not wait for the rest of the body, and the client may go on sending."""
+    first = await start_upload(app, tmp_path)
     second = upload(app).body(LINE, more=True)
-    await refused(second, "uploads")
+    await assert_overloaded(second, "uploads")
     await completed(first)
 
 
-async def test_uploads_and_exports_do_not_stand_in_each_others_way(
-    app: Quart, tmp_path: Path
-) -> None:
-    first = await begun(app, tmp_path)
+async def test_uploads_and_exports_have_separate_limits(app: Quart, tmp_path: Path) -> None:
+    first = await start_upload(app, tmp_path)
     assert await export(app).status() == 200
     await completed(first)
 
 
-def export(app: Quart, method: str = "GET", query: str = "") -> Request:
-    return Request(app, f"/api/export{query}", method).body(b"")
+def export(app: Quart, method: str = "GET", query: str = "") -> ASGIRequest:
+    return ASGIRequest(app, f"/api/export{query}", method).body(b"")
 
 
 def fill(upstream: Upstream, count: int) -> None:
@@ -128,27 +126,27 @@ def fill(upstream: Upstream, count: int) -> None:
 
 
 @pytest.fixture
-def many(upstream: Upstream) -> Upstream:
+def many_records(upstream: Upstream) -> Upstream:
     fill(upstream, 1_000)
     return upstream
 
 
 @pytest.fixture
-def reading(many: Upstream) -> Gate:
-    """What an export waits for before it has anything to send."""
+def blocked_read(many_records: Upstream) -> Gate:
+    """Blocks the first read of an export until it is opened."""
     gate = Gate()
-    many.behave(gate, FETCH)
+    many_records.behave(gate, FETCH)
     return gate
 
 
-async def at_the_first_page(app: Quart, upstream: Upstream) -> Request:
+async def export_to_first_page(app: Quart, upstream: Upstream) -> ASGIRequest:
     request = export(app)
     await upstream.until(lambda: any(call.path == "/vectors/fetch" for call in upstream.calls))
     return request
 
 
-async def at_the_head(app: Quart) -> Request:
-    """Its status is written, and the client reads no more."""
+async def export_to_response_start(app: Quart) -> ASGIRequest:
+    """The client stops reading after the status."""
     request = export(app)
     request.reads.clear()
     async with asyncio.timeout(60):
@@ -157,9 +155,9 @@ async def at_the_head(app: Quart) -> Request:
     return request
 
 
-async def at_the_body(app: Quart) -> Request:
-    """The first bytes are written, and the client reads no more."""
-    request = await at_the_head(app)
+async def export_to_first_chunk(app: Quart) -> ASGIRequest:
+    """The client stops reading after the first chunk."""
+    request = await export_to_response_start(app)
     request.reads.set()
     async with asyncio.timeout(60):
         while len(request.sent) < 2:
@@ -168,50 +166,50 @@ async def at_the_body(app: Quart) -> Request:
     return request
 
 
-async def read_to_the_end(request: Request) -> None:
+async def read_to_end(request: ASGIRequest) -> None:
     request.reads.set()
     assert await request.status() == 200
     assert request.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-@pytest.mark.parametrize("end", [hung_up, cut_off])
-async def test_an_export_gives_its_place_back_before_there_is_anything_to_send(
-    app: Quart, many: Upstream, reading: Gate, end: End
+@pytest.mark.parametrize("end", [disconnected, cancelled])
+async def test_export_cancelled_before_first_page_releases_transfer_slot(
+    app: Quart, many_records: Upstream, blocked_read: Gate, end: End
 ) -> None:
-    first = await at_the_first_page(app, many)
-    await refused(export(app), "exports")
+    first = await export_to_first_page(app, many_records)
+    await assert_overloaded(export(app), "exports")
     await end(first)
-    reading.opened.set()
+    blocked_read.opened.set()
     assert await export(app).status() == 200
 
 
-@pytest.mark.parametrize("begin", [at_the_head, at_the_body])
-@pytest.mark.parametrize("end", [read_to_the_end, hung_up, cut_off])
-async def test_an_export_has_its_place_until_its_last_byte_or_its_client_is_gone(
-    app: Quart, many: Upstream, begin: Callable[[Quart], Awaitable[Request]], end: End
+@pytest.mark.parametrize("begin", [export_to_response_start, export_to_first_chunk])
+@pytest.mark.parametrize("end", [read_to_end, disconnected, cancelled])
+async def test_export_holds_transfer_slot_until_end_or_disconnect(
+    app: Quart, many_records: Upstream, begin: Callable[[Quart], Awaitable[ASGIRequest]], end: End
 ) -> None:
     first = await begin(app)
-    await refused(export(app), "exports")
+    await assert_overloaded(export(app), "exports")
     await end(first)
     assert await export(app).status() == 200
 
 
 @pytest.mark.parametrize(("after", "status"), [(0, 422), (5, 200)])
-async def test_an_export_that_fails_gives_its_place_back(
-    app: Quart, many: Upstream, after: int, status: int
+async def test_failed_export_releases_transfer_slot(
+    app: Quart, many_records: Upstream, after: int, status: int
 ) -> None:
-    many.behave(After(after, Status(400)), FETCH)
+    many_records.behave(After(after, Status(400)), FETCH)
     failed = export(app)
     assert await failed.status() == status
     assert failed.sent[-1].get("more_body", False) == (status == 200), "it was never ended"
-    many.behave(None, FETCH)
+    many_records.behave(None, FETCH)
     assert await export(app).status() == 200
 
 
-async def test_an_export_that_is_refused_or_only_looked_at_takes_no_place(
-    app: Quart, many: Upstream
+async def test_rejected_or_head_export_needs_no_transfer_slot(
+    app: Quart, many_records: Upstream
 ) -> None:
-    first = await at_the_body(app)
+    first = await export_to_first_chunk(app)
     assert await export(app, "HEAD").status() == 200
     assert await export(app, query="?format=none").status() == 422
-    await read_to_the_end(first)
+    await read_to_end(first)

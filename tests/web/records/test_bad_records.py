@@ -1,4 +1,4 @@
-"""Hostile bodies and parameters for /api/records: no 5xx, one shape, nothing written by mistake."""
+"""Invalid and generated requests to /api/records: never a 5xx, always the error shape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from service.app import create_app
 from tests.conftest import MakeSettings, open_client
 from tests.upstream import Upstream
-from tests.web.search.test_bad_requests import Service, check, many, raw_bodies, service, values
+from tests.web.search.test_bad_requests import (
+    RunningService,
+    assert_valid_response,
+    many_examples,
+    raw_bodies,
+    service,
+    values,
+)
 
 assert service  # a fixture
 
@@ -31,37 +38,43 @@ arrays = st.lists(records | values, max_size=4).map(
 lines = st.lists(arrays | raw_bodies, max_size=4).map(b"\n".join)
 
 
-@many
+@many_examples
 @given(body=arrays | raw_bodies | lines, headers=st.sampled_from([NDJSON, JSON]))
-def test_bodies_that_are_no_records(service: Service, body: bytes, headers: dict[str, str]) -> None:
+def test_upsert_survives_generated_bodies(
+    service: RunningService, body: bytes, headers: dict[str, str]
+) -> None:
     url = "http://127.0.0.1/api/records"
     response = service.ask(httpx.Request("POST", url, content=body, headers={**headers, **AT_HOME}))
-    check(response)
+    assert_valid_response(response)
     if response.status_code == 200:
         answer = response.json()
         assert answer["written"] > 0
         assert all(each["detail"] for each in answer["failed"])
 
 
-@many
+@many_examples
 @given(body=raw_bodies | records.map(lambda given: json.dumps(given, default=str).encode()))
-def test_bodies_that_are_no_deletion(service: Service, body: bytes) -> None:
+def test_delete_survives_generated_bodies(service: RunningService, body: bytes) -> None:
     url = "http://127.0.0.1/api/records"
-    check(service.ask(httpx.Request("DELETE", url, content=body, headers={**JSON, **AT_HOME})))
+    assert_valid_response(
+        service.ask(httpx.Request("DELETE", url, content=body, headers={**JSON, **AT_HOME}))
+    )
 
 
-@many
+@many_examples
 @given(
     method=st.sampled_from(["GET", "DELETE"]),
     path=st.binary(max_size=12),
     query=st.binary(max_size=30),
 )
-def test_paths_and_parameters(service: Service, method: str, path: bytes, query: bytes) -> None:
+def test_records_survive_generated_paths_and_parameters(
+    service: RunningService, method: str, path: bytes, query: bytes
+) -> None:
     quoted = "".join(f"%{byte:02x}" for byte in path)
     parts = query.decode("latin1").replace("#", "")
     parameters = "&".join(f"{name}={parts}" for name in ("prefix", "limit", "cursor", "namespace"))
     url = f"http://127.0.0.1/api/records/{quoted}?{httpx.QueryParams(parameters)}"
-    check(service.ask(httpx.Request(method, url, headers=AT_HOME)))
+    assert_valid_response(service.ask(httpx.Request(method, url, headers=AT_HOME)))
 
 
 RAW = [
@@ -82,7 +95,7 @@ RAW = [
 
 
 @pytest.mark.parametrize(("headers", "raw", "hint"), RAW)
-async def test_a_body_that_can_not_be_read_is_refused_whole(
+async def test_unparsable_records_body_is_rejected_as_a_whole(
     local: httpx.AsyncClient, upstream: Upstream, headers: dict[str, str], raw: bytes, hint: str
 ) -> None:
     response = await local.post("/api/records", content=raw, headers=headers)
@@ -92,7 +105,7 @@ async def test_a_body_that_can_not_be_read_is_refused_whole(
     assert upstream.upserts() == []
 
 
-async def test_records_have_a_size_of_their_own(
+async def test_records_body_has_its_own_size_limit(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     record = {"_id": "a", "chunk_text": "x" * 30_000}
@@ -105,7 +118,7 @@ async def test_records_have_a_size_of_their_own(
         assert (await client.post("/api/lexical-search", json=search)).status_code == 413
 
 
-async def test_more_records_than_a_request_takes(
+async def test_upsert_rejects_more_than_max_records(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     body = orjson.dumps([{}] * 10_001)
@@ -123,13 +136,13 @@ async def test_more_records_than_a_request_takes(
         ({"Content-Type": "text/csv"}, 415),
     ],
 )
-async def test_media_types(local: httpx.AsyncClient, headers: Any, status: int) -> None:
+async def test_records_media_types(local: httpx.AsyncClient, headers: Any, status: int) -> None:
     body = b'{"_id": "a", "chunk_text": "x"}'
     response = await local.post("/api/records", content=body, headers=headers)
     assert response.status_code == status
 
 
-async def test_the_openapi_document_knows_the_records(local: httpx.AsyncClient) -> None:
+async def test_openapi_documents_records(local: httpx.AsyncClient) -> None:
     document = (await local.get("/api/openapi.json")).json()
     paths = document["paths"]
     assert set(paths["/api/records"]) == {"get", "post", "delete"}

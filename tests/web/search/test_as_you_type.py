@@ -1,4 +1,4 @@
-"""Search as you type: what is said over the WebSocket, and what is answered."""
+"""Tests for the WebSocket of search as you type."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from tests.web.websocket_client import WebsocketDisconnectError
 from tests.websocket_client import SearchSocket
 
 DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
-LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
+NO_TIMEOUT_MS = 25_000  # longer than any test
 
 
 @contextlib.asynccontextmanager
-async def talking(app: Quart, **options: Any) -> AsyncIterator[SearchSocket]:
+async def connect(app: Quart, **options: Any) -> AsyncIterator[SearchSocket]:
     async with app.test_client().websocket(PATH, **options) as wire:
         yield SearchSocket(wire)
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Quart]:
+async def open_app(settings: Settings) -> AsyncIterator[Quart]:
     app = create_app(settings)
     async with app.test_app():
         yield app
@@ -44,35 +44,35 @@ async def opened(settings: Settings) -> AsyncIterator[Quart]:
 
 @pytest.fixture
 async def app(make_settings: MakeSettings) -> AsyncIterator[Quart]:
-    settings = make_settings(typing_pause_ms=0, search_timeout_ms=LONG_MS)
-    async with opened(settings) as app:
+    settings = make_settings(typing_pause_ms=0, search_timeout_ms=NO_TIMEOUT_MS)
+    async with open_app(settings) as app:
         yield app
 
 
 @pytest.fixture
 async def talk(app: Quart) -> AsyncIterator[SearchSocket]:
-    async with talking(app) as talk:
+    async with connect(app) as talk:
         yield talk
 
 
-async def closed(talk: SearchSocket) -> int:
-    """The code that the other side closes with."""
+async def wait_for_close(talk: SearchSocket) -> int:
+    """Read until the connection is closed, and return the code."""
     try:
         while True:
             await talk.receive()
-    except WebsocketDisconnectError as closed:
-        code: int = closed.args[0]
+    except WebsocketDisconnectError as wait_for_close:
+        code: int = wait_for_close.args[0]
         return code
 
 
-async def posted(app: Quart, path: str, asked: Any) -> Any:
-    """The JSON answer."""
+async def post_json(app: Quart, path: str, asked: Any) -> Any:
+    """The JSON response."""
     caller = AsgiRequest(app, path, "POST", json.dumps(asked).encode())
     await caller.done
     return json.loads(caller.sent[1]["body"])
 
 
-async def test_each_stage_of_each_search_is_told(app: Quart, talk: SearchSocket) -> None:
+async def test_websocket_sends_each_stage_of_each_mode(app: Quart, talk: SearchSocket) -> None:
     stages: dict[Mode, list[str]] = {
         "semantic": ["leg", "done"],
         "lexical": ["leg", "done"],
@@ -89,7 +89,7 @@ async def test_each_stage_of_each_search_is_told(app: Quart, talk: SearchSocket)
         )
         check_moves(told)
         asked["text_query"] = "the road before the winter"
-        answer = await posted(app, PATHS[mode], asked)
+        answer = await post_json(app, PATHS[mode], asked)
         done = told[-1]
         for name in ("results", "degraded", "cursor"):
             assert done[name] == answer[name]
@@ -97,30 +97,30 @@ async def test_each_stage_of_each_search_is_told(app: Quart, talk: SearchSocket)
         assert done["cursor"]
 
 
-async def test_it_works_on_the_embedded_engine(tmp_path: Path) -> None:
+async def test_websocket_on_embedded_engine_equals_json_response(tmp_path: Path) -> None:
     settings = load_settings(data_dir=str(tmp_path), load_samples=True)
-    async with opened(settings) as app, talking(app) as talk:
+    async with open_app(settings) as app, connect(app) as talk:
         text = "how do I keep bread fresh"
         for end in range(3, len(text) + 1):
             await talk.search(end, text[:end], highlight=True, top_k=3)
         told = await talk.receive_all()
         assert {each["seq"] for each in told} == {len(text)}
         asked = {"text_query": text, "highlight": True, "top_k": 3}
-        answer = await posted(app, PATHS["cascading"], asked)
+        answer = await post_json(app, PATHS["cascading"], asked)
         assert told[-1]["results"] == answer["results"]
 
 
-def asked_for(upstream: Upstream, count: int) -> bool:
+def has_searches(upstream: Upstream, count: int) -> bool:
     return len(upstream.searches()) == count
 
 
-async def test_a_newer_search_ends_the_older_one_down_to_the_call_upstream(
+async def test_newer_search_cancels_upstream_calls_of_older_one(
     talk: SearchSocket, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), DENSE)
     for seq in range(4):
         await talk.search(seq, f"cat {seq}", "semantic")
-        await upstream.until(partial(asked_for, upstream, seq + 1))
+        await upstream.until(partial(has_searches, upstream, seq + 1))
     await upstream.until(lambda: [c.abandoned for c in upstream.searches()] == [True] * 3 + [False])
     upstream.behave(None, DENSE)
     await talk.search(4, "cat", "lexical")
@@ -128,9 +128,7 @@ async def test_a_newer_search_ends_the_older_one_down_to_the_call_upstream(
     await upstream.until(lambda: upstream.searches("dense")[3].abandoned)
 
 
-async def test_nothing_of_an_older_search_comes_after_anything_of_a_newer_one(
-    talk: SearchSocket, upstream: Upstream
-) -> None:
+async def test_newer_search_silences_older_one(talk: SearchSocket, upstream: Upstream) -> None:
     gate = Gate()
     upstream.behave(gate, SPARSE)
     await talk.search(1, "cat")
@@ -141,9 +139,7 @@ async def test_nothing_of_an_older_search_comes_after_anything_of_a_newer_one(
     await talk.ping()
 
 
-async def test_a_cancelled_search_is_not_heard_of_again(
-    talk: SearchSocket, upstream: Upstream
-) -> None:
+async def test_cancel_message_ends_search(talk: SearchSocket, upstream: Upstream) -> None:
     upstream.behave(Hang(), SPARSE)
     await talk.search(7, "cat")
     assert (await talk.receive())["leg"] == "semantic"
@@ -159,14 +155,14 @@ async def test_a_cancelled_search_is_not_heard_of_again(
     assert {each["seq"] for each in await talk.receive_all()} == {8}
 
 
-async def test_whoever_asks_the_same_keeps_what_another_one_gives_up(
+async def test_cancel_keeps_search_shared_with_other_client(
     app: Quart, talk: SearchSocket, upstream: Upstream
 ) -> None:
     gate = Gate()
     upstream.behave(gate, DENSE)
     await talk.search(1, "cat", "semantic")
     await upstream.until(lambda: len(upstream.searches()) == 1)
-    async with talking(app) as other:
+    async with connect(app) as other:
         await other.search(1, "cat", "semantic")
         await other.ping()
         await other.ping()
@@ -177,10 +173,10 @@ async def test_whoever_asks_the_same_keeps_what_another_one_gives_up(
     assert [call.abandoned for call in upstream.searches()] == [False]
 
 
-async def test_what_is_typed_on_within_a_moment_is_not_searched_for(
+async def test_search_replaced_within_pause_is_not_started(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
-    async with opened(make_settings(typing_pause_ms=300)) as app, talking(app) as talk:
+    async with open_app(make_settings(typing_pause_ms=300)) as app, connect(app) as talk:
         for seq, text in enumerate(["c", "ca", "cat"]):
             await talk.search(seq, text, "semantic")
         told = await talk.receive_all()
@@ -192,11 +188,11 @@ async def test_what_is_typed_on_within_a_moment_is_not_searched_for(
     assert len(upstream.searches()) == 1
 
 
-async def test_answers_are_kept_as_those_over_http_are(
+async def test_websocket_shares_cache_with_http(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     settings = make_settings(cache_ttl=3600, typing_pause_ms=0)
-    async with opened(settings) as app, talking(app) as talk:
+    async with open_app(settings) as app, connect(app) as talk:
         await talk.search(1, "cat")
         found = await talk.receive_all()
         await talk.search(2, "cat")
@@ -207,7 +203,7 @@ async def test_answers_are_kept_as_those_over_http_are(
         assert (await plain.headers())["x-cache"] == "hit"
 
 
-async def test_a_leg_that_is_missing_is_said_at_the_end(
+async def test_websocket_reports_missing_leg_and_errors(
     talk: SearchSocket, upstream: Upstream
 ) -> None:
     upstream.behave(Status(500), "sparse")
@@ -265,7 +261,7 @@ SEARCH = {"type": "search", "seq": 5, "mode": "lexical", "text_query": "cat"}
         (SEARCH | {"cursor": "MTIzNDU2Nzg5MDEyAAAA"}, 5, "invalid_request", "cursor"),
     ],
 )
-async def test_what_is_not_understood_is_said_and_the_connection_lives_on(
+async def test_invalid_message_gets_error_and_connection_stays_open(
     talk: SearchSocket,
     upstream: Upstream,
     message: Any,
@@ -286,9 +282,7 @@ async def test_what_is_not_understood_is_said_and_the_connection_lives_on(
     assert len(upstream.searches()) == 2
 
 
-async def test_a_search_that_is_not_understood_takes_the_place_of_the_older_one_too(
-    talk: SearchSocket, upstream: Upstream
-) -> None:
+async def test_invalid_search_cancels_older_one(talk: SearchSocket, upstream: Upstream) -> None:
     upstream.behave(Hang(), DENSE)
     await talk.search(1, "cat", "semantic")
     await upstream.until(lambda: len(upstream.searches()) == 1)
@@ -297,31 +291,31 @@ async def test_a_search_that_is_not_understood_takes_the_place_of_the_older_one_
     await upstream.until(lambda: upstream.searches()[0].abandoned)
 
 
-async def test_who_is_not_understood_again_and_again_is_sent_away(talk: SearchSocket) -> None:
+async def test_too_many_invalid_messages_close_with_1008(talk: SearchSocket) -> None:
     for _ in range(MAX_CONSECUTIVE_ERRORS - 1):
         await talk.send("?")
         assert (await talk.receive())["type"] == "error"
     await talk.ping()
     for _ in range(MAX_CONSECUTIVE_ERRORS):
         await talk.send("?")
-    assert await closed(talk) == 1008
+    assert await wait_for_close(talk) == 1008
 
 
-async def test_bytes_are_no_messages(talk: SearchSocket) -> None:
+async def test_binary_message_closes_with_1003(talk: SearchSocket) -> None:
     await talk.send(b'{"type": "ping"}')
-    assert await closed(talk) == 1003
+    assert await wait_for_close(talk) == 1003
 
 
-async def test_a_search_has_a_place_or_waits_for_one_or_is_told_when_to_come_back(
+async def test_websocket_search_needs_slot_or_gets_overloaded_error(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     gate = Gate()
     settings = make_settings(max_in_flight=1, max_waiting=1, typing_pause_ms=0)
-    async with opened(settings) as app:
+    async with open_app(settings) as app:
         upstream.behave(gate, "dense")
         held = AsgiRequest(app, "/api/semantic-search?text_query=cat")
         await upstream.until(lambda: len(upstream.searches()) == 1)
-        async with talking(app) as first, talking(app) as second:
+        async with connect(app) as first, connect(app) as second:
             await first.search(1, "dog", "lexical")
             await first.ping()
             await second.search(1, "dog", "lexical")
@@ -329,7 +323,7 @@ async def test_a_search_has_a_place_or_waits_for_one_or_is_told_when_to_come_bac
             assert (error["code"], error["seq"]) == ("overloaded", 1)
             assert error["retry_after"] >= 1
             assert upstream.searches("sparse") == []
-            await first.send({"type": "cancel", "seq": 1})  # leaves the line
+            await first.send({"type": "cancel", "seq": 1})  # leaves the queue
             await first.ping()
             await second.search(2, "dog", "lexical")
             await second.ping()
@@ -340,17 +334,17 @@ async def test_a_search_has_a_place_or_waits_for_one_or_is_told_when_to_come_bac
         assert (admission.in_use, len(admission.queue)) == (0, 0)
 
 
-async def test_who_hangs_up_takes_the_search_along(app: Quart, upstream: Upstream) -> None:
+async def test_websocket_disconnect_cancels_search(app: Quart, upstream: Upstream) -> None:
     upstream.behave(Hang(), DENSE)
-    async with talking(app) as talk:
+    async with connect(app) as talk:
         await talk.search(1, "cat", "semantic")
         await upstream.until(lambda: len(upstream.searches()) == 1)
     await upstream.until(lambda: upstream.searches()[0].abandoned)
     assert app.extensions["cascade.admission"].in_use == 0
 
 
-class Silent:
-    """A client that says nothing, ever."""
+class SilentWebSocket:
+    """A client that never sends a message."""
 
     def __init__(self) -> None:
         self.closed: tuple[int, str] | None = None
@@ -366,8 +360,8 @@ class Silent:
         self.closed = (code, reason)
 
 
-async def test_a_connection_that_searches_for_nothing_has_an_end(app: Quart) -> None:
-    wire = Silent()
+async def test_idle_websocket_is_closed(app: Quart) -> None:
+    wire = SilentWebSocket()
     admission = app.extensions["cascade.admission"]
     parser: Any = None
     service: Any = None

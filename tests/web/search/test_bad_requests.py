@@ -1,4 +1,4 @@
-"""Hundreds of generated bad requests: none is answered with a 5xx, all in the one shape."""
+"""Generated requests to the searches: never a 5xx, always the error shape."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def _quoted(value: bytes) -> bytes:
     return b"".join(b"%%%02x" % byte for byte in value)
 
 
-class Service:
-    """An open app in a loop of its own, so that every example talks to the same one."""
+class RunningService:
+    """An open app in its own event loop, which all examples share."""
 
     def __init__(self, upstream: Upstream) -> None:
         self.runner = asyncio.Runner()
@@ -111,15 +111,15 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
+def service() -> Iterator[RunningService]:
     with Upstream() as upstream:
-        running = Service(upstream)
+        running = RunningService(upstream)
         yield running
         running.close()
 
 
-def check(response: httpx.Response) -> None:
-    """Either the request happened to be right, or it is a 4xx in the one shape."""
+def assert_valid_response(response: httpx.Response) -> None:
+    """Check for a success, or a 4xx with the error shape."""
     assert response.status_code < 500, response.text
     if response.status_code >= 400:
         body = response.json()
@@ -132,25 +132,29 @@ def check(response: httpx.Response) -> None:
     assert response.headers["Server-Timing"]
 
 
-many = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+many_examples = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@many
+@many_examples
 @given(path=st.sampled_from(PATHS), body=raw_bodies, headers=headers)
-def test_bodies(service: Service, path: str, body: bytes, headers: dict[str, str]) -> None:
+def test_search_survives_generated_bodies(
+    service: RunningService, path: str, body: bytes, headers: dict[str, str]
+) -> None:
     headers = {"Content-Type": "application/json", **headers}
     encoded = [(name.encode(), value.encode("latin1")) for name, value in headers.items()]
-    check(service.ask(httpx.Request("POST", f"http://h{path}", content=body, headers=encoded)))
+    assert_valid_response(
+        service.ask(httpx.Request("POST", f"http://h{path}", content=body, headers=encoded))
+    )
 
 
-@many
+@many_examples
 @given(path=st.sampled_from(PATHS), query=queries, headers=headers)
-def test_parameters_and_headers(
-    service: Service, path: str, query: bytes, headers: dict[str, str]
+def test_search_survives_generated_parameters_and_headers(
+    service: RunningService, path: str, query: bytes, headers: dict[str, str]
 ) -> None:
     encoded = [(name.encode(), value.encode("latin1")) for name, value in headers.items()]
     url = httpx.URL(f"http://h{path}").copy_with(query=query)
-    check(service.ask(httpx.Request("GET", url, headers=encoded)))
+    assert_valid_response(service.ask(httpx.Request("GET", url, headers=encoded)))
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -158,10 +162,12 @@ def test_parameters_and_headers(
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"]),
     path=st.text(st.characters(codec="utf-8", exclude_characters="#?"), max_size=30),
 )
-def test_addresses(service: Service, method: str, path: str) -> None:
+def test_generated_paths_and_methods_are_4xx(
+    service: RunningService, method: str, path: str
+) -> None:
     url = httpx.URL("http://h").copy_with(raw_path=b"/" + _quoted(path.encode()))
     response = service.ask(httpx.Request(method, url))
     if method == "HEAD":
         assert response.status_code < 500
     else:
-        check(response)
+        assert_valid_response(response)

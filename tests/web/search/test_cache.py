@@ -1,4 +1,4 @@
-"""Answers that are kept, shared and revalidated, over HTTP."""
+"""Tests for cached, shared and revalidated answers over HTTP."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from tests.upstream import Gate, Status, Upstream
 
 SEMANTIC = "/api/semantic-search"
 CASCADE = "/api/cascading-retrieval"
-ASKED = {"text_query": "the warm cat"}
-LONG_S = 3600
+PARAMS = {"text_query": "the warm cat"}
+LONG_TTL_S = 3600
 KEYS = ("the-first-of-the-keys", "the-second-of-the-keys")
 
 
 @pytest.fixture
-async def keeping(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app that keeps answers for as long as a test lasts."""
-    async with open_client(create_app(make_settings(cache_ttl=LONG_S))) as client:
+async def caching_client(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app with a cache."""
+    async with open_client(create_app(make_settings(cache_ttl=LONG_TTL_S))) as client:
         yield client
 
 
-def caches(*responses: httpx.Response) -> list[str]:
-    """Where answers say that they come from, which they say in two places."""
+def cache_sources(*responses: httpx.Response) -> list[str]:
+    """The cache status of each response, from its header and its receipt."""
     for response in responses:
         assert response.json()["receipt"]["cache"] == response.headers["X-Cache"]
     return [response.headers["X-Cache"] for response in responses]
@@ -43,28 +43,28 @@ def caches(*responses: httpx.Response) -> list[str]:
 
 async def get(client: httpx.AsyncClient, path: str = SEMANTIC, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    response = await client.get(path, params=ASKED, headers=named)
+    response = await client.get(path, params=PARAMS, headers=named)
     assert response.status_code in {200, 304}, response.text
     return response
 
 
 @pytest.mark.parametrize("path", [SEMANTIC, "/api/lexical-search", CASCADE])
-async def test_a_second_one_is_a_hit_whichever_way_it_is_asked(
-    keeping: httpx.AsyncClient, upstream: Upstream, path: str
+async def test_repeated_search_is_cache_hit(
+    caching_client: httpx.AsyncClient, upstream: Upstream, path: str
 ) -> None:
-    first = await get(keeping, path)
+    first = await get(caching_client, path)
     calls = len(upstream.searches())
-    second = await get(keeping, path)
-    posted = await keeping.post(path, json={**ASKED, "filter": None})
-    assert caches(first, second, posted) == ["miss", "hit", "hit"]
+    second = await get(caching_client, path)
+    posted = await caching_client.post(path, json={**PARAMS, "filter": None})
+    assert cache_sources(first, second, posted) == ["miss", "hit", "hit"]
     assert len(upstream.searches()) == calls
     assert second.json()["results"] == first.json()["results"] == posted.json()["results"]
     assert second.headers["ETag"] == first.headers["ETag"]
 
 
-async def test_the_receipt_of_a_hit_says_that_nothing_was_run(keeping: httpx.AsyncClient) -> None:
-    assert "Age" not in (await get(keeping)).headers
-    hit = await get(keeping)
+async def test_cache_hit_has_receipt_without_stages(caching_client: httpx.AsyncClient) -> None:
+    assert "Age" not in (await get(caching_client)).headers
+    hit = await get(caching_client)
     receipt = hit.json()["receipt"]
     assert receipt["stages"] == receipt["missing"] == []
     assert receipt.keys() == {"ms", "cache", "age_ms", "missing", "stages"}
@@ -73,77 +73,77 @@ async def test_the_receipt_of_a_hit_says_that_nothing_was_run(keeping: httpx.Asy
     assert hit.headers["Server-Timing"].startswith("total;dur=")
 
 
-async def test_where_nothing_is_kept_it_says_so(
+async def test_disabled_cache_reports_off(
     make_settings: MakeSettings, local: httpx.AsyncClient
 ) -> None:
-    assert caches(await get(local), await get(local)) == ["off", "off"]
-    # Another process would not know what this one keeps, nor this one what the other writes.
-    several = make_settings(cache_ttl=LONG_S, web_concurrency=2)
+    assert cache_sources(await get(local), await get(local)) == ["off", "off"]
+    # Without Redis, a process is not told what another process writes.
+    several = make_settings(cache_ttl=LONG_TTL_S, web_concurrency=2)
     async with open_client(create_app(several)) as client:
-        assert caches(await get(client), await get(client)) == ["off", "off"]
+        assert cache_sources(await get(client), await get(client)) == ["off", "off"]
 
 
 @pytest.mark.parametrize("control", ["no-cache", "No-Cache", "max-age=0", "foo, no-cache"])
-async def test_who_asks_for_a_fresh_one_gets_it_and_leaves_it_to_the_others(
-    keeping: httpx.AsyncClient, upstream: Upstream, control: str
+async def test_no_cache_bypasses_cache_and_stores_answer(
+    caching_client: httpx.AsyncClient, upstream: Upstream, control: str
 ) -> None:
-    first = await get(keeping)
-    fresh = await get(keeping, Cache_Control=control)
-    assert caches(first, fresh, await get(keeping)) == ["miss", "bypass", "hit"]
+    first = await get(caching_client)
+    fresh = await get(caching_client, Cache_Control=control)
+    assert cache_sources(first, fresh, await get(caching_client)) == ["miss", "bypass", "hit"]
     assert len(upstream.searches("dense")) == 2
 
 
-async def test_what_is_not_to_be_stored_is_not(keeping: httpx.AsyncClient) -> None:
-    first = await get(keeping, Cache_Control="no-store")
-    assert caches(first, await get(keeping)) == ["bypass", "miss"]
+async def test_no_store_is_not_stored(caching_client: httpx.AsyncClient) -> None:
+    first = await get(caching_client, Cache_Control="no-store")
+    assert cache_sources(first, await get(caching_client)) == ["bypass", "miss"]
 
 
 @pytest.mark.parametrize("path", [SEMANTIC, CASCADE])
-async def test_who_has_it_already_gets_a_304_without_a_body(
-    keeping: httpx.AsyncClient, path: str
+async def test_if_none_match_returns_304_without_body(
+    caching_client: httpx.AsyncClient, path: str
 ) -> None:
-    first = await get(keeping, path)
+    first = await get(caching_client, path)
     tag = first.headers["ETag"]
     assert tag.startswith('W/"')
     assert first.headers["Cache-Control"] == "private, no-cache"
     for known in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
-        again = await get(keeping, path, If_None_Match=known)
+        again = await get(caching_client, path, If_None_Match=known)
         assert (again.status_code, again.content) == (304, b"")
         assert "Content-Type" not in again.headers
         assert "Content-Length" not in again.headers
         for name in ("ETag", "Cache-Control", "X-Cache", "Age", "X-Request-Id"):
             assert name in again.headers
-    assert (await get(keeping, path, If_None_Match='"other"')).status_code == 200
+    assert (await get(caching_client, path, If_None_Match='"other"')).status_code == 200
 
 
-async def test_a_304_needs_nothing_to_be_kept_but_equal_results(
+async def test_304_without_cache_for_equal_results(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     tag = (await get(local)).headers["ETag"]
     assert (await get(local, If_None_Match=tag)).status_code == 304
-    other = await local.get(SEMANTIC, params=ASKED | {"top_k": 3}, headers={"If-None-Match": tag})
+    other = await local.get(SEMANTIC, params=PARAMS | {"top_k": 3}, headers={"If-None-Match": tag})
     assert other.status_code == 200
-    posted = await local.post(SEMANTIC, json=ASKED, headers={"If-None-Match": tag})
+    posted = await local.post(SEMANTIC, json=PARAMS, headers={"If-None-Match": tag})
     assert posted.status_code == 200
 
 
-async def test_a_head_has_the_headers_of_a_get(keeping: httpx.AsyncClient) -> None:
-    tag = (await get(keeping)).headers["ETag"]
-    head = await keeping.head(SEMANTIC, params=ASKED)
+async def test_head_has_headers_of_get(caching_client: httpx.AsyncClient) -> None:
+    tag = (await get(caching_client)).headers["ETag"]
+    head = await caching_client.head(SEMANTIC, params=PARAMS)
     assert (head.status_code, head.content, head.headers["ETag"]) == (200, b"", tag)
 
 
-async def test_twenty_equal_ones_are_one_call_of_each_leg(
-    keeping: httpx.AsyncClient, upstream: Upstream
+async def test_concurrent_equal_searches_share_upstream_calls(
+    caching_client: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        asking = [asyncio.create_task(get(keeping, CASCADE)) for _ in range(20)]
+        asking = [asyncio.create_task(get(caching_client, CASCADE)) for _ in range(20)]
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
-        await keeping.get("/healthz")  # whoever was on the way has had a turn
+        await caching_client.get("/healthz")  # lets the other requests proceed
         gate.opened.set()
         answers = await asyncio.gather(*asking)
-    assert sorted(caches(*answers)) == ["miss"] + ["shared"] * 19
+    assert sorted(cache_sources(*answers)) == ["miss"] + ["shared"] * 19
     for index in ("dense", "sparse", "control"):
         assert len(upstream.searches(index)) == 1
     assert len({answer.headers["ETag"] for answer in answers}) == 1
@@ -151,22 +151,22 @@ async def test_twenty_equal_ones_are_one_call_of_each_leg(
     assert len({answer.json()["results"][0]["_id"] for answer in answers}) == 1
 
 
-TARGET = f"{SEMANTIC}?text_query=the+warm+cat"
+SEARCH_URL = f"{SEMANTIC}?text_query=the+warm+cat"
 
 
 @pytest.fixture
 async def open_app(make_settings: MakeSettings) -> AsyncIterator[Quart]:
-    app = create_app(make_settings(cache_ttl=LONG_S))
+    app = create_app(make_settings(cache_ttl=LONG_TTL_S))
     async with app.test_app():
         yield app
 
 
-async def test_who_hangs_up_does_not_take_it_from_the_others(
+async def test_disconnect_does_not_cancel_shared_search(
     open_app: Quart, upstream: Upstream
 ) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        callers = [AsgiRequest(open_app, TARGET) for _ in range(3)]
+        callers = [AsgiRequest(open_app, SEARCH_URL) for _ in range(3)]
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
         await callers[0].disconnect()
         await callers[2].disconnect()
@@ -177,68 +177,70 @@ async def test_who_hangs_up_does_not_take_it_from_the_others(
     assert not call.abandoned
 
 
-async def test_when_everybody_has_hung_up_the_call_is_given_up_too(
-    open_app: Quart, upstream: Upstream
-) -> None:
+async def test_last_disconnect_cancels_upstream_call(open_app: Quart, upstream: Upstream) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        callers = [AsgiRequest(open_app, TARGET) for _ in range(3)]
+        callers = [AsgiRequest(open_app, SEARCH_URL) for _ in range(3)]
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
         for caller in callers:
             await caller.disconnect()
         await upstream.until(lambda: upstream.searches("dense")[0].abandoned)
         gate.opened.set()
-    assert (await AsgiRequest(open_app, TARGET).headers())["x-cache"] == "miss"
+    assert (await AsgiRequest(open_app, SEARCH_URL).headers())["x-cache"] == "miss"
 
 
-async def test_who_asks_for_a_fresh_one_and_hangs_up_gives_up_the_call(
-    open_app: Quart, upstream: Upstream
-) -> None:
+async def test_disconnect_cancels_no_cache_search(open_app: Quart, upstream: Upstream) -> None:
     gate = Gate()
     with upstream.behaving(gate, "dense"):
-        caller = AsgiRequest(open_app, TARGET, headers={"Cache-Control": "no-cache"})
+        caller = AsgiRequest(open_app, SEARCH_URL, headers={"Cache-Control": "no-cache"})
         await upstream.until(lambda: len(upstream.searches("dense")) == 1)
         await caller.disconnect()
         await upstream.until(lambda: upstream.searches("dense")[0].abandoned)
         gate.opened.set()
 
 
-async def test_an_error_is_everybodys_and_is_not_kept(
-    keeping: httpx.AsyncClient, upstream: Upstream
+async def test_error_is_shared_and_not_cached(
+    caching_client: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     with upstream.behaving(Status(401), "dense"):
-        answers = await asyncio.gather(*(keeping.get(SEMANTIC, params=ASKED) for _ in range(5)))
+        answers = await asyncio.gather(
+            *(caching_client.get(SEMANTIC, params=PARAMS) for _ in range(5))
+        )
     for answer in answers:
         assert answer.json()["code"] == "upstream_key_rejected"
         assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
         assert answer.headers["Cache-Control"] == "no-store"
     assert len({answer.headers["X-Request-Id"] for answer in answers}) == 5
-    assert caches(await get(keeping)) == ["miss"]
+    assert cache_sources(await get(caching_client)) == ["miss"]
 
 
 @pytest.mark.parametrize("leg", ["dense", "control"])
-async def test_an_answer_that_had_to_do_without_a_stage_is_never_kept(
-    keeping: httpx.AsyncClient, upstream: Upstream, leg: str
+async def test_degraded_answer_is_not_cached(
+    caching_client: httpx.AsyncClient, upstream: Upstream, leg: str
 ) -> None:
     with upstream.behaving(Status(500), leg):
-        degraded = await get(keeping, CASCADE)
-    whole = await get(keeping, CASCADE)
+        degraded = await get(caching_client, CASCADE)
+    whole = await get(caching_client, CASCADE)
     assert (degraded.json()["degraded"], whole.json()["degraded"]) == (True, False)
-    assert caches(degraded, whole, await get(keeping, CASCADE)) == ["miss", "miss", "hit"]
+    assert cache_sources(degraded, whole, await get(caching_client, CASCADE)) == [
+        "miss",
+        "miss",
+        "hit",
+    ]
 
 
 async def write(client: httpx.AsyncClient, namespace: str = "__default__") -> httpx.Response:
     return await client.post("/api/records", params={"namespace": namespace}, json=some(1))
 
 
-async def test_a_write_makes_its_namespace_miss_and_no_other(keeping: httpx.AsyncClient) -> None:
-    other = {**ASKED, "namespace": "other"}
-    await get(keeping)
-    await keeping.get(SEMANTIC, params=other)
-    assert (await write(keeping)).status_code == 200
-    # Pinecone shows a write later than it says that it has it: what is found now may be old.
-    assert caches(await get(keeping), await get(keeping)) == ["miss", "miss"]
-    assert caches(await keeping.get(SEMANTIC, params=other)) == ["hit"]
+async def test_write_invalidates_only_its_namespace(caching_client: httpx.AsyncClient) -> None:
+    other = {**PARAMS, "namespace": "other"}
+    await get(caching_client)
+    await caching_client.get(SEMANTIC, params=other)
+    assert (await write(caching_client)).status_code == 200
+    # Pinecone is eventually consistent, so results just after a write may be old.
+    assert cache_sources(await get(caching_client), await get(caching_client)) == ["miss", "miss"]
+    assert cache_sources(await caching_client.get(SEMANTIC, params=other)) == ["hit"]
 
 
 async def delete_one(client: httpx.AsyncClient) -> httpx.Response:
@@ -251,20 +253,20 @@ async def delete_some(client: httpx.AsyncClient) -> httpx.Response:
 
 @pytest.mark.parametrize("change", [write, delete_one, delete_some])
 @pytest.mark.parametrize("lost", [False, True])
-async def test_every_write_makes_it_miss_even_one_that_failed(
-    keeping: httpx.AsyncClient, upstream: Upstream, change: Any, lost: bool
+async def test_failed_write_invalidates_cache(
+    caching_client: httpx.AsyncClient, upstream: Upstream, change: Any, lost: bool
 ) -> None:
-    await get(keeping)
+    await get(caching_client)
     upstream.behave(Status(403) if lost else None, "sparse")
-    assert (await change(keeping)).status_code == (502 if lost else 200)
-    assert caches(await get(keeping)) == ["miss"]
+    assert (await change(caching_client)).status_code == (502 if lost else 200)
+    assert cache_sources(await get(caching_client)) == ["miss"]
 
 
-async def test_a_write_whose_caller_has_gone_makes_it_miss(
+async def test_write_of_disconnected_client_invalidates_cache(
     open_app: Quart, upstream: Upstream
 ) -> None:
     async def cache() -> str:
-        return (await AsgiRequest(open_app, TARGET).headers())["x-cache"]
+        return (await AsgiRequest(open_app, SEARCH_URL).headers())["x-cache"]
 
     assert [await cache(), await cache()] == ["miss", "hit"]
     gate = Gate()
@@ -279,8 +281,8 @@ async def test_a_write_whose_caller_has_gone_makes_it_miss(
             await asyncio.sleep(0)
 
 
-async def test_over_the_embedded_engine_what_was_written_is_found(tmp_path: Any) -> None:
-    settings = load_settings(data_dir=str(tmp_path), cache_ttl=LONG_S)
+async def test_embedded_write_is_found_despite_cache(tmp_path: Any) -> None:
+    settings = load_settings(data_dir=str(tmp_path), cache_ttl=LONG_TTL_S)
     async with open_client(create_app(settings)) as client:
 
         async def texts() -> list[str]:
@@ -297,21 +299,21 @@ async def test_over_the_embedded_engine_what_was_written_is_found(tmp_path: Any)
         assert await texts() == []
 
 
-async def test_each_key_of_the_service_has_answers_of_its_own(
+async def test_api_keys_do_not_share_cached_answers(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
-    settings = make_settings(cache_ttl=LONG_S, service_api_keys=",".join(KEYS))
+    settings = make_settings(cache_ttl=LONG_TTL_S, service_api_keys=",".join(KEYS))
     async with open_client(create_app(settings)) as client:
         first = await get(client, Api_Key=KEYS[0])
         other = await get(client, Api_Key=KEYS[1])
         again = await get(client, Authorization=f"Bearer {KEYS[0]}")
-        assert caches(first, other, again) == ["miss", "miss", "hit"]
+        assert cache_sources(first, other, again) == ["miss", "miss", "hit"]
         assert first.headers["Vary"] == "Authorization, Api-Key"
-        assert (await client.get(SEMANTIC, params=ASKED)).status_code == 401
+        assert (await client.get(SEMANTIC, params=PARAMS)).status_code == 401
     assert len(upstream.searches("dense")) == 2
 
 
-OTHERS: dict[str, Any] = {
+OTHER_PARAMS: dict[str, Any] = {
     "text_query": "another text",
     "top_k": 3,
     "namespace": "other",
@@ -329,13 +331,13 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def test_everything_that_can_be_asked_makes_another_answer(make_settings: MakeSettings) -> None:
-    """A parameter that is added later is added here, with a value that is not its default."""
-    assert OTHERS.keys() == SearchRequest.model_fields.keys() - {"cursor"}
+def test_cache_key_depends_on_every_parameter(make_settings: MakeSettings) -> None:
+    """Add each new parameter to OTHER_PARAMS, with a value that is not its default."""
+    assert OTHER_PARAMS.keys() == SearchRequest.model_fields.keys() - {"cursor"}
     keys = CacheKeys(make_settings())
 
     def key(**given: Any) -> str:
-        asked = SearchRequest.model_validate(ASKED | given)
+        asked = SearchRequest.model_validate(PARAMS | given)
         query = asked.to_query(
             top_k=10,
             namespace="__default__",
@@ -346,12 +348,12 @@ def test_everything_that_can_be_asked_makes_another_answer(make_settings: MakeSe
         )
         return keys.key("semantic", query, asked.timeout_ms or 10_000)
 
-    made = {name: key(**{name: value}) for name, value in OTHERS.items()} | {"none": key()}
-    assert len(set(made.values())) == len(OTHERS) + 1
+    made = {name: key(**{name: value}) for name, value in OTHER_PARAMS.items()} | {"none": key()}
+    assert len(set(made.values())) == len(OTHER_PARAMS) + 1
     assert key(top_k=10, namespace="__default__", rerank="none", timeout_ms=10_000) == key()
 
 
-def test_modes_and_services_have_keys_of_their_own(make_settings: MakeSettings) -> None:
+def test_cache_key_depends_on_mode_and_settings(make_settings: MakeSettings) -> None:
     query = SearchQuery("text", 10, "n", "none", {"a": 1, "b": {"$gt": 2}})
     same = SearchQuery("text", 10, "n", "none", {"b": {"$gt": 2}, "a": 1})
     keys = CacheKeys(make_settings())

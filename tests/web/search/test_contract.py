@@ -1,4 +1,4 @@
-"""A client that was written for Pinecone's published FastAPI example works unchanged."""
+"""Tests for compatibility with clients of Pinecone's published FastAPI example."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PATHS = ["/api/semantic-search", "/api/lexical-search", "/api/cascading-retrieva
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_results_have_the_keys_of_the_example(client: Client, path: str) -> None:
+async def test_result_keys_match_fastapi_example(client: Client, path: str) -> None:
     """`_id`, `score` and `chunk_text`, in that order, best first."""
     response = await client.get(path, query_string={"text_query": "the warm cat"})
     assert response.status_code == 200
@@ -29,15 +29,15 @@ async def test_results_have_the_keys_of_the_example(client: Client, path: str) -
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("query", ["", "text_query=", "text_query=%20%20", "top_k=3"])
-async def test_an_empty_query_is_the_examples_422(client: Client, path: str, query: str) -> None:
+async def test_empty_query_error_matches_fastapi_example(
+    client: Client, path: str, query: str
+) -> None:
     response = await client.get(f"{path}?{query}")
     assert response.status_code == 422
     assert (await response.get_json())["detail"] == "Text query cannot be empty"
 
 
-async def test_the_example_asks_for_as_many_as_the_setting_says(
-    client: Client, upstream: Upstream
-) -> None:
+async def test_top_k_defaults_to_setting(client: Client, upstream: Upstream) -> None:
     response = await client.get(PATHS[0], query_string={"text_query": "cat"})
     assert len((await response.get_json())["results"]) == 10
     (call,) = upstream.searches("dense")
@@ -46,7 +46,7 @@ async def test_the_example_asks_for_as_many_as_the_setting_says(
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_post_answers_what_get_answers(client: Client, path: str) -> None:
+async def test_post_and_get_return_same_results(client: Client, path: str) -> None:
     asked = {"text_query": "before the winter", "top_k": 3}
     got = await (await client.get(path, query_string=asked)).get_json()
     posted = await (await client.post(path, json=asked)).get_json()

@@ -1,4 +1,4 @@
-"""An index that is being rebuilt: readyz says how far it is, and a search names what is missing."""
+"""Tests for readiness and searches during the rebuild of an index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.settings import load_settings
 from tests.conftest import open_client
 
 
-async def test_readyz_says_how_far_it_is_and_the_other_leg_answers(tmp_path: Path) -> None:
+async def test_rebuild_progress_is_in_readyz_and_other_leg_answers(tmp_path: Path) -> None:
     app = create_app(load_settings(data_dir=str(tmp_path), load_samples=True))
     async with open_client(app) as client:
         index = app.extensions["cascade"]._open.dense._index

@@ -1,4 +1,4 @@
-"""A cascade that tells how it gets on: server-sent events."""
+"""Tests for cascading retrieval as server-sent events."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.web.search.test_cache import KEYS
 
 CASCADE = "/api/cascading-retrieval"
 DENSE, SPARSE = (f"{index}/records/namespaces/__default__/search" for index in ("dense", "sparse"))
-ASKED: dict[str, Any] = {"text_query": "the valve before the winter", "top_k": 4}
-LONG_MS = 25_000  # longer than we wait for anything: so it is no deadline that ends a search
+PARAMS: dict[str, Any] = {"text_query": "the valve before the winter", "top_k": 4}
+NO_TIMEOUT_MS = 25_000  # longer than any test
 QUERIES: list[dict[str, Any]] = [
     {"text_query": "the road before the winter"},
     {"text_query": "cat", "top_k": 1},
@@ -40,13 +40,13 @@ QUERIES: list[dict[str, Any]] = [
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Quart]:
+async def open_app(settings: Settings) -> AsyncIterator[Quart]:
     app = create_app(settings)
     async with app.test_app():
         yield app
 
 
-async def listen(
+async def read_stream(
     client: httpx.AsyncClient,
     method: str = "POST",
     headers: dict[str, str] | None = None,
@@ -67,9 +67,11 @@ def without_times(receipt: Any) -> Any:
     return receipt | {"ms": 0, "stages": sorted(stages, key=lambda stage: str(stage["stage"]))}
 
 
-async def same_as_json(client: httpx.AsyncClient, asked: dict[str, Any]) -> list[Event]:
-    """The end of the stream is the JSON answer, and its moves are right."""
-    events = await listen(client, **asked)
+async def assert_equals_json_response(
+    client: httpx.AsyncClient, asked: dict[str, Any]
+) -> list[Event]:
+    """Check that `done` equals the JSON response, and that the rank changes add up."""
+    events = await read_stream(client, **asked)
     answer = (await client.post(CASCADE, json=asked)).json()
     done = dict(events[-1].data)
     assert (events[-1].name, done.pop("stage")) == ("done", "done")
@@ -82,27 +84,27 @@ async def same_as_json(client: httpx.AsyncClient, asked: dict[str, Any]) -> list
 
 @pytest.mark.parametrize("asked", QUERIES)
 @pytest.mark.parametrize("dialect", ["records", "documents"])
-async def test_the_end_is_what_json_answers(
+async def test_stream_done_event_equals_json_response(
     make_settings: MakeSettings, dialect: str, asked: dict[str, Any]
 ) -> None:
     async with open_client(create_app(make_settings(pinecone_dialect=dialect))) as client:
-        await same_as_json(client, asked)
+        await assert_equals_json_response(client, asked)
 
 
-async def test_the_end_is_what_json_answers_on_the_embedded_engine(tmp_path: Path) -> None:
+async def test_embedded_stream_done_event_equals_json_response(tmp_path: Path) -> None:
     settings = load_settings(data_dir=str(tmp_path), load_samples=True, cache_ttl=0)
     async with open_client(create_app(settings)) as client:
         for text in ("how do I keep bread fresh", "error", "winter", "a", "???"):
             for more in ({}, {"highlight": True, "typos": True}, {"rerank": "none", "top_k": 3}):
-                events = await same_as_json(client, {"text_query": text, **more})
+                events = await assert_equals_json_response(client, {"text_query": text, **more})
                 if "highlight" in more:
                     assert all("highlights" in result for result in events[0].data["results"])
 
 
-async def test_after_each_stage_the_best_so_far_are_told(
+async def test_stream_has_event_for_each_stage(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    events = await listen(local, **ASKED)
+    events = await read_stream(local, **PARAMS)
     assert [event.name for event in events] == ["leg", "leg", "fused", "reranked", "done"]
     assert [event.data["stage"] for event in events] == [event.name for event in events]
     assert {events[0].data["leg"], events[1].data["leg"]} == {"semantic", "lexical"}
@@ -115,59 +117,66 @@ async def test_after_each_stage_the_best_so_far_are_told(
     assert len(upstream.searches()) == 3
 
 
-async def test_get_is_the_same_as_post(local: httpx.AsyncClient) -> None:
-    got, posted = await listen(local, "GET", **ASKED), await listen(local, "POST", **ASKED)
+async def test_stream_get_and_post_have_same_events(local: httpx.AsyncClient) -> None:
+    got, posted = (
+        await read_stream(local, "GET", **PARAMS),
+        await read_stream(local, "POST", **PARAMS),
+    )
     assert result_ids(got[-1].data) == result_ids(posted[-1].data)
     assert [event.name for event in got] == [event.name for event in posted]
 
 
-async def told(caller: AsgiRequest, count: int) -> list[Event]:
-    """The first events, which have been sent while the search goes on."""
+async def wait_for_events(caller: AsgiRequest, count: int) -> list[Event]:
+    """Wait until `count` events were sent, and return them."""
     async with asyncio.timeout(60):
-        while len(events := _so_far(caller)) < count:
+        while len(events := events_so_far(caller)) < count:
             await asyncio.sleep(0.005)
     return events
 
 
-def _so_far(caller: AsgiRequest) -> list[Event]:
+def events_so_far(caller: AsgiRequest) -> list[Event]:
     return parse_events(b"".join(message.get("body", b"") for message in caller.sent).decode())
 
 
-def ask(app: Quart, headers: dict[str, str] | None = None, query: str = "cat") -> AsgiRequest:
-    return AsgiRequest(app, f"{PATH}?text_query={query}&timeout_ms={LONG_MS}", headers=headers)
+def start_stream(
+    app: Quart, headers: dict[str, str] | None = None, query: str = "cat"
+) -> AsgiRequest:
+    return AsgiRequest(
+        app, f"{PATH}?text_query={query}&timeout_ms={NO_TIMEOUT_MS}", headers=headers
+    )
 
 
-async def test_what_one_leg_has_found_is_there_while_the_other_is_waited_for(
+async def test_stream_sends_first_leg_before_second_answers(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     gate = Gate()
     upstream.behave(gate, SPARSE)
-    async with opened(make_settings()) as app:
-        caller = ask(app)
-        (first,) = await told(caller, 1)
+    async with open_app(make_settings()) as app:
+        caller = start_stream(app)
+        (first,) = await wait_for_events(caller, 1)
         assert (first.name, first.data["leg"]) == ("leg", "semantic")
         assert result_ids(first.data)[0] == "cat"
         assert not caller.done.done()
         gate.opened.set()
         await caller.done
-    assert [event.name for event in _so_far(caller)][-1] == "done"
+    assert [event.name for event in events_so_far(caller)][-1] == "done"
 
 
 @pytest.mark.parametrize("index", ["dense", "sparse", "control"])
-async def test_what_is_missing_is_said_at_the_end(
+async def test_stream_done_event_reports_missing_stage(
     local: httpx.AsyncClient, upstream: Upstream, index: str
 ) -> None:
     upstream.behave(Status(500), index)
-    events = await same_as_json(local, ASKED)
+    events = await assert_equals_json_response(local, PARAMS)
     assert events[-1].data["degraded"] is True
     stage = {"dense": "semantic", "sparse": "lexical", "control": "rerank"}[index]
     assert events[-1].data["receipt"]["missing"] == [stage]
     assert all("degraded" not in event.data for event in events[:-1])
 
 
-async def test_a_leg_that_is_late_is_left_out(local: httpx.AsyncClient, upstream: Upstream) -> None:
+async def test_stream_leaves_out_late_leg(local: httpx.AsyncClient, upstream: Upstream) -> None:
     upstream.behave(Hang(), "sparse")
-    events = await listen(local, **ASKED, timeout_ms=300, rerank="none")
+    events = await read_stream(local, **PARAMS, timeout_ms=300, rerank="none")
     assert [event.name for event in events] == ["leg", "fused", "done"]
     assert events[-1].data["receipt"]["missing"] == ["lexical"]
 
@@ -183,7 +192,7 @@ async def test_a_leg_that_is_late_is_left_out(local: httpx.AsyncClient, upstream
         ({"text_query": "a", "timeout_ms": 100}, 504, "deadline_exceeded"),
     ],
 )
-async def test_what_keeps_it_from_finding_anything_is_an_error_like_any_other(
+async def test_stream_error_before_first_event_is_error_response(
     local: httpx.AsyncClient, upstream: Upstream, asked: dict[str, Any], status: int, code: str
 ) -> None:
     upstream.behave(Hang(), "dense", "sparse")
@@ -192,70 +201,70 @@ async def test_what_keeps_it_from_finding_anything_is_an_error_like_any_other(
     assert response.headers["Content-Type"] == "application/json"
 
 
-async def test_no_leg_and_nothing_that_can_be_written_are_errors_too(
+async def test_stream_without_any_leg_is_error_response(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     with upstream.behaving(Status(500), "dense", "sparse"):
-        fault(await local.get(PATH, params=ASKED), 503, "upstream_unavailable")
+        fault(await local.get(PATH, params=PARAMS), 503, "upstream_unavailable")
     hits = [{"_id": "a", "_score": 1.0, "fields": {"chunk_text": "x", "n": 2**70}}]
     body = json.dumps({"result": {"hits": hits}, "usage": {"read_units": 1}}).encode()
     upstream.behave(Garbage(body), "dense")
     upstream.behave(Status(500), "sparse")
-    fault(await local.post(PATH, json={**ASKED, "fields": ["*"]}), 502, "upstream_garbled")
+    fault(await local.post(PATH, json={**PARAMS, "fields": ["*"]}), 502, "upstream_garbled")
 
 
-async def test_what_fails_later_is_an_event(
+async def test_stream_error_after_first_event_is_error_event(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), "control")
-    async with opened(make_settings()) as app:
-        caller = ask(app, {"X-Request-Id": "mine"})
-        await told(caller, 3)
+    async with open_app(make_settings()) as app:
+        caller = start_stream(app, {"X-Request-Id": "mine"})
+        await wait_for_events(caller, 3)
     await caller.done
-    last = _so_far(caller)[-1]
+    last = events_so_far(caller)[-1]
     assert last.name == "error"
     assert last.data.keys() == {"detail", "code", "request_id"}
     assert (last.data["code"], last.data["request_id"]) == ("unavailable", "mine")
     assert "stopping" in last.data["detail"]
 
 
-async def test_who_goes_away_takes_the_calls_upstream_along(
+async def test_stream_disconnect_cancels_upstream_calls(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), SPARSE)
-    async with opened(make_settings()) as app:
-        caller = ask(app, query="cat&rerank=none")
-        await told(caller, 1)
+    async with open_app(make_settings()) as app:
+        caller = start_stream(app, query="cat&rerank=none")
+        await wait_for_events(caller, 1)
         await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
         await caller.disconnect()
         await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
 
 
-async def test_who_goes_away_before_anything_is_found_does_too(
+async def test_stream_disconnect_before_first_event_cancels_upstream_calls(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), SPARSE, DENSE)
-    async with opened(make_settings()) as app:
-        caller = ask(app)
+    async with open_app(make_settings()) as app:
+        caller = start_stream(app)
         await upstream.until(lambda: len(upstream.searches()) == 2)
         await caller.disconnect()
         await upstream.until(lambda: all(call.abandoned for call in upstream.searches()))
 
 
-class Stuck(AsgiRequest):
-    """A caller to whom not even the head of an answer can be sent."""
+class StuckCaller(AsgiRequest):
+    """A client to which not even the response start can be sent."""
 
     async def _send(self, message: Any) -> None:
         await super()._send(message)
         await asyncio.Event().wait()
 
 
-async def test_who_goes_away_before_the_response_has_begun_does_too(
+async def test_stream_disconnect_during_response_start_cancels_upstream_calls(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), SPARSE)
-    async with opened(make_settings()) as app:
-        caller = Stuck(app, f"{PATH}?text_query=cat&rerank=none&timeout_ms={LONG_MS}")
+    async with open_app(make_settings()) as app:
+        caller = StuckCaller(app, f"{PATH}?text_query=cat&rerank=none&timeout_ms={NO_TIMEOUT_MS}")
         async with asyncio.timeout(60):
             while not caller.sent:
                 await asyncio.sleep(0)
@@ -264,37 +273,35 @@ async def test_who_goes_away_before_the_response_has_begun_does_too(
         await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
 
 
-async def test_a_search_is_shared_with_whoever_asks_the_same_in_whichever_way(
+async def test_stream_shares_search_with_json_request(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     gate = Gate()
     upstream.behave(gate, SPARSE)
-    async with opened(make_settings()) as app:
-        first = ask(app)
-        await told(first, 1)
-        plain = AsgiRequest(app, f"{CASCADE}?text_query=cat&timeout_ms={LONG_MS}")
-        second = ask(app)
-        assert result_ids((await told(second, 1))[0].data) == result_ids(
-            (await told(first, 1))[0].data
+    async with open_app(make_settings()) as app:
+        first = start_stream(app)
+        await wait_for_events(first, 1)
+        plain = AsgiRequest(app, f"{CASCADE}?text_query=cat&timeout_ms={NO_TIMEOUT_MS}")
+        second = start_stream(app)
+        assert result_ids((await wait_for_events(second, 1))[0].data) == result_ids(
+            (await wait_for_events(first, 1))[0].data
         )
         await first.disconnect()
         gate.opened.set()
         await asyncio.gather(second.done, plain.done)
-    assert _so_far(second)[-1].data["receipt"]["cache"] == "shared"
+    assert events_so_far(second)[-1].data["receipt"]["cache"] == "shared"
     assert (await plain.headers())["x-cache"] == "shared"
     assert len(upstream.searches("sparse")) == len(upstream.searches("dense")) == 1
 
 
-async def test_what_a_stream_has_found_is_kept_for_everybody(
-    make_settings: MakeSettings, upstream: Upstream
-) -> None:
+async def test_stream_answer_is_cached(make_settings: MakeSettings, upstream: Upstream) -> None:
     async with open_client(create_app(make_settings(cache_ttl=3600))) as client:
-        events = await listen(client, **ASKED)
+        events = await read_stream(client, **PARAMS)
         assert events[-1].data["receipt"]["cache"] == "miss"
-        answer = (await client.post(CASCADE, json=ASKED)).json()
+        answer = (await client.post(CASCADE, json=PARAMS)).json()
         assert answer["receipt"]["cache"] == "hit"
         assert answer["cursor"] == events[-1].data["cursor"]
-        (kept,) = await listen(client, **ASKED)
+        (kept,) = await read_stream(client, **PARAMS)
         assert kept.name == "done"
         assert kept.data["results"] == answer["results"] == events[-1].data["results"]
         assert kept.data["receipt"]["cache"] == "hit"
@@ -304,48 +311,50 @@ async def test_what_a_stream_has_found_is_kept_for_everybody(
         assert len(upstream.searches("dense")) == 1
 
 
-async def test_wishes_about_keeping_are_respected(
+async def test_stream_respects_cache_control(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     async with open_client(create_app(make_settings(cache_ttl=3600))) as client:
-        unkept = await listen(client, headers={"Cache-Control": "no-store"}, **ASKED)
-        found = await listen(client, **ASKED)
-        fresh = await listen(client, headers={"Cache-Control": "no-cache"}, **ASKED)
+        unkept = await read_stream(client, headers={"Cache-Control": "no-store"}, **PARAMS)
+        found = await read_stream(client, **PARAMS)
+        fresh = await read_stream(client, headers={"Cache-Control": "no-cache"}, **PARAMS)
         caches = [each[-1].data["receipt"]["cache"] for each in (unkept, found, fresh)]
         assert caches == ["bypass", "miss", "bypass"]
         assert len(fresh) == 5
         upstream.behave(Status(500), "sparse")
         upstream.calls.clear()
-        other = ASKED | {"top_k": 3}
-        await listen(client, **other)
-        assert len(await listen(client, **other)) > 1  # what is degraded is not kept
+        other = PARAMS | {"top_k": 3}
+        await read_stream(client, **other)
+        assert len(await read_stream(client, **other)) > 1  # a degraded answer is not cached
 
 
-async def test_a_tenants_streams_are_its_own(make_settings: MakeSettings) -> None:
+async def test_stream_does_not_share_answers_between_tenants(make_settings: MakeSettings) -> None:
     settings = make_settings(cache_ttl=3600, service_api_keys=",".join(KEYS))
     async with open_client(create_app(settings)) as client:
         caches = [
-            (await listen(client, headers={"Api-Key": key}, **ASKED))[-1].data["receipt"]["cache"]
+            (await read_stream(client, headers={"Api-Key": key}, **PARAMS))[-1].data["receipt"][
+                "cache"
+            ]
             for key in (*KEYS, KEYS[0])
         ]
         assert caches == ["miss", "miss", "hit"]
 
 
-async def test_it_has_a_place_until_its_first_event(
+async def test_stream_holds_slot_until_first_event(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     dense, sparse = Gate(), Gate()
     upstream.behave(dense, DENSE)
     upstream.behave(sparse, SPARSE)
     settings = make_settings(max_in_flight=1, max_waiting=0)
-    async with opened(settings) as app:
-        caller = ask(app)
+    async with open_app(settings) as app:
+        caller = start_stream(app)
         await upstream.until(lambda: len(upstream.searches()) == 2)
         refused = AsgiRequest(app, "/api/records")
         await refused.done
         assert refused.sent[0]["status"] == 503
         dense.opened.set()
-        await told(caller, 1)
+        await wait_for_events(caller, 1)
         let_in = AsgiRequest(app, "/api/records")
         await let_in.done
         assert let_in.sent[0]["status"] == 200
@@ -353,7 +362,7 @@ async def test_it_has_a_place_until_its_first_event(
         await caller.done
 
 
-async def test_it_is_documented(local: httpx.AsyncClient) -> None:
+async def test_openapi_documents_stream(local: httpx.AsyncClient) -> None:
     document = (await local.get("/api/openapi.json")).json()
     for method in ("get", "post"):
         operation = document["paths"][PATH][method]

@@ -1,4 +1,4 @@
-"""Bad input is 4xx with a sentence that says which parameter and what is allowed."""
+"""Tests for invalid searches: a 4xx that names the parameter and what is allowed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.upstream import Upstream
 PATH = "/api/semantic-search"
 
 
-async def fault(response: Any, status: int, code: str) -> Any:
-    """The body of an error, checked for the one shape."""
+async def assert_error(response: Any, status: int, code: str) -> Any:
+    """Check the status, the code and the shape of an error; returns its body."""
     body = await response.get_json()
     assert (response.status_code, body["code"]) == (status, code), body
     assert body["request_id"] == response.headers["X-Request-Id"]
@@ -55,14 +55,14 @@ QUERY_STRINGS = [
 
 
 @pytest.mark.parametrize(("query", "parameter", "hint"), QUERY_STRINGS)
-async def test_a_query_string(
+async def test_invalid_query_parameter_is_422(
     client: Client, upstream: Upstream, query: str, parameter: str | None, hint: str
 ) -> None:
     response = await client.get(f"{PATH}?text_query=cat&{query}")
     if parameter is None:
         assert response.status_code == 200
         return
-    body = await fault(response, 422, "invalid_request")
+    body = await assert_error(response, 422, "invalid_request")
     assert body["errors"][0]["loc"][0] == parameter
     assert hint in body["errors"][0]["msg"]
     assert body["detail"].startswith(parameter)
@@ -93,9 +93,11 @@ BODIES: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("given", "parameter", "hint"), BODIES)
-async def test_a_body(client: Client, given: Any, parameter: str, hint: str) -> None:
+async def test_invalid_body_field_is_422(
+    client: Client, given: Any, parameter: str, hint: str
+) -> None:
     response = await client.post(PATH, json={"text_query": "cat", **given})
-    body = await fault(response, 422, "invalid_request")
+    body = await assert_error(response, 422, "invalid_request")
     assert body["errors"][0]["loc"][0] == parameter
     assert hint in body["errors"][0]["msg"]
 
@@ -121,33 +123,33 @@ RAW = [
 
 
 @pytest.mark.parametrize(("raw", "status"), RAW)
-async def test_bytes_that_are_no_search(client: Client, raw: bytes, status: int) -> None:
+async def test_malformed_body_is_400_or_422(client: Client, raw: bytes, status: int) -> None:
     headers = {"Content-Type": "application/json"}
     response = await client.post(PATH, data=raw, headers=headers)
     code = "bad_request" if status == 400 else "invalid_request"
-    body = await fault(response, status, code)
+    body = await assert_error(response, status, code)
     assert len(body["detail"]) < 500
     assert body["detail"].lower().count("json") <= 1
 
 
 @pytest.mark.parametrize("query", ["text_query=%ff", "text_query=a&%e4=1", "text_query=%c3%28"])
-async def test_a_query_string_that_is_no_utf_8(client: Client, query: str) -> None:
-    await fault(await client.get(f"{PATH}?{query}"), 400, "bad_request")
+async def test_query_string_must_be_utf_8(client: Client, query: str) -> None:
+    await assert_error(await client.get(f"{PATH}?{query}"), 400, "bad_request")
 
 
-async def test_more_parameters_than_anyone_needs(client: Client) -> None:
+async def test_too_many_query_parameters_are_rejected(client: Client) -> None:
     query = "&".join(f"p{i}=1" for i in range(100))
-    await fault(await client.get(f"{PATH}?text_query=a&{query}"), 400, "bad_request")
+    await assert_error(await client.get(f"{PATH}?text_query=a&{query}"), 400, "bad_request")
 
 
-async def test_nul_in_a_query_string(client: Client) -> None:
+async def test_nul_in_query_string_is_rejected(client: Client) -> None:
     response = await client.get(f"{PATH}?text_query=a%00b")
-    body = await fault(response, 422, "invalid_request")
+    body = await assert_error(response, 422, "invalid_request")
     assert "NUL" in body["detail"]
 
 
-async def test_several_mistakes_are_all_named(client: Client) -> None:
-    body = await fault(
+async def test_error_lists_every_invalid_parameter(client: Client) -> None:
+    body = await assert_error(
         await client.get(f"{PATH}?text_query=cat&top_k=0&rerank=x&nope=1"), 422, "invalid_request"
     )
     assert {error["loc"][0] for error in body["errors"]} == {"top_k", "rerank", "nope"}
@@ -164,31 +166,31 @@ async def test_several_mistakes_are_all_named(client: Client) -> None:
         ({"Content-Type": "application/vnd.search+json"}, 200),
     ],
 )
-async def test_media_types(client: Client, headers: dict[str, str], status: int) -> None:
+async def test_search_media_types(client: Client, headers: dict[str, str], status: int) -> None:
     response = await client.post(PATH, data=b'{"text_query": "cat"}', headers=headers)
     if status == 200:
         assert response.status_code == 200
     else:
-        await fault(response, 415, "unsupported_media_type")
+        await assert_error(response, 415, "unsupported_media_type")
 
 
-async def test_a_body_that_is_too_large(client: Client) -> None:
+async def test_body_over_size_limit_is_413(client: Client) -> None:
     huge = b'{"text_query": "' + b"x" * 2_000_000 + b'"}'
     headers = {"Content-Type": "application/json"}
-    await fault(await client.post(PATH, data=huge, headers=headers), 413, "body_too_large")
+    await assert_error(await client.post(PATH, data=huge, headers=headers), 413, "body_too_large")
 
 
-async def test_thousands_of_mistakes_are_not_all_repeated(client: Client) -> None:
+async def test_error_lists_at_most_20_fields(client: Client) -> None:
     many = {f"nonsense{i}": i for i in range(20_000)}
-    body = await fault(
+    body = await assert_error(
         await client.post(PATH, json={"text_query": "a", **many}), 422, "invalid_request"
     )
     assert len(body["errors"]) == 20
 
 
-async def test_a_post_takes_nothing_from_the_url(client: Client) -> None:
+async def test_post_rejects_query_string(client: Client) -> None:
     response = await client.post(f"{PATH}?top_k=3", json={"text_query": "cat"})
-    await fault(response, 422, "invalid_request")
+    await assert_error(response, 422, "invalid_request")
 
 
 @pytest.mark.parametrize(
@@ -201,16 +203,16 @@ async def test_a_post_takes_nothing_from_the_url(client: Client) -> None:
         ("PUT", "/healthz", 405, "method_not_allowed"),
     ],
 )
-async def test_addresses_and_methods(
+async def test_unknown_path_is_404_and_wrong_method_is_405(
     client: Client, method: str, path: str, status: int, code: str
 ) -> None:
     response = await getattr(client, method.lower())(path)
-    await fault(response, status, code)
+    await assert_error(response, status, code)
     if status == 405:
         assert "GET" in response.headers["Allow"]
 
 
-async def test_what_is_unusual_but_right_is_answered(client: Client, upstream: Upstream) -> None:
+async def test_unusual_valid_queries_are_answered(client: Client, upstream: Upstream) -> None:
     for query in (
         "the+%22cat%22+OR+dog%3A*",
         "%F0%9F%90%88+cat",

@@ -1,4 +1,4 @@
-"""What can be asked of words: terms that must be there, typing mistakes, highlights."""
+"""Tests for the parameters `match_terms`, `typos` and `highlight`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from service.web.search.routes import search_blueprint
 from service.web.search.service import SearchService
 from tests.conftest import Client, MakeSettings, open_client
 from tests.upstream import Upstream
-from tests.web.search.test_validation import fault
+from tests.web.search.test_validation import assert_error
 
 LEXICAL = "/api/lexical-search"
 CASCADE = "/api/cascading-retrieval"
 
 
 @pytest.mark.parametrize("body", [True, False])
-async def test_terms_that_must_be_there_reach_a_records_index(
+async def test_match_terms_are_sent_to_records_index(
     client: Client, upstream: Upstream, body: bool
 ) -> None:
     if body:
@@ -57,7 +57,7 @@ async def test_terms_that_must_be_there_reach_a_records_index(
         ({"kind": "c"}, {"$and": [{"kind": "c"}, {"chunk_text": {"$match_all": "cat warm"}}]}),
     ],
 )
-async def test_terms_that_must_be_there_are_a_filter_of_a_document_index(
+async def test_match_terms_become_filter_of_documents_index(
     make_settings: MakeSettings, upstream: Upstream, filter: Any, sent: Any
 ) -> None:
     settings = make_settings(pinecone_dialect="documents", pinecone_sparse_clause="text")
@@ -89,27 +89,27 @@ async def test_terms_that_must_be_there_are_a_filter_of_a_document_index(
         (LEXICAL, "highlight=1", "true or false"),
     ],
 )
-async def test_what_can_not_be_asked_says_where_it_can(
+async def test_unsupported_word_option_is_rejected(
     client: Client, upstream: Upstream, path: str, query: str, hint: str
 ) -> None:
     response = await client.get(f"{path}?text_query=cat&{query}")
-    body = await fault(response, 422, "invalid_request")
+    body = await assert_error(response, 422, "invalid_request")
     assert body["errors"][0]["loc"][0] == query.partition("=")[0]
     assert hint in body["detail"]
     assert upstream.searches() == []
 
 
-async def test_what_is_switched_off_can_be_said_anywhere(client: Client) -> None:
+async def test_disabled_word_options_are_always_accepted(client: Client) -> None:
     response = await client.get("/api/semantic-search?text_query=cat&typos=false&highlight=false")
     assert response.status_code == 200
 
 
-def words(query: str, text: str) -> list[tuple[int, int]]:
+def find_words(query: str, text: str) -> list[tuple[int, int]]:
     pattern = "|".join(re.escape(word) for word in query.split())
     return [match.span() for match in re.finditer(pattern, text)]
 
 
-class Highlighting:
+class HighlightingSources:
     """A backend with a highlighter."""
 
     def __init__(self, backend: Backend) -> None:
@@ -120,13 +120,13 @@ class Highlighting:
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[OpenBackend]:
         async with self._backend.opened() as opened:
-            yield replace(opened, highlighter=words)
+            yield replace(opened, highlighter=find_words)
 
 
-def create_highlighting(settings: Settings) -> Quart:
+def create_highlighting_app(settings: Settings) -> Quart:
     """An app with the searches of such a backend."""
     answers: AnswerCache[StageEvent, Receipt] = AnswerCache(store := MemoryStore(2**20, 0), 0)
-    backend = SearchBackend(Highlighting(choose_backend(settings)), 1, store.invalidate)
+    backend = SearchBackend(HighlightingSources(choose_backend(settings)), 1, store.invalidate)
     app = Quart("service", static_folder=None)
     request_context.install(app, Lifecycle())
     errors.install(app)
@@ -147,10 +147,10 @@ def create_highlighting(settings: Settings) -> Quart:
 
 @pytest.mark.parametrize("path", [LEXICAL, CASCADE])
 @pytest.mark.parametrize("fields", [None, ["kind"], ["*"]])
-async def test_highlights_are_the_places_of_words_in_the_text(
+async def test_highlights_are_character_ranges_of_matches(
     make_settings: MakeSettings, path: str, fields: Any
 ) -> None:
-    async with open_client(create_highlighting(make_settings())) as client:
+    async with open_client(create_highlighting_app(make_settings())) as client:
         asked = {"text_query": "warm cat", "highlight": True, "top_k": 1, "rerank": "none"}
         response = await client.post(path, json={**asked, "fields": fields})
         (result,) = response.json()["results"]
@@ -160,7 +160,7 @@ async def test_highlights_are_the_places_of_words_in_the_text(
 
 
 @pytest.fixture
-async def offline(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def embedded_client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """The embedded engine with the samples."""
     settings = load_settings(data_dir=str(tmp_path), load_samples=True)
     async with open_client(create_app(settings)) as client:
@@ -168,21 +168,21 @@ async def offline(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("path", [LEXICAL, CASCADE])
-async def test_the_embedded_engine_forgives_typing_mistakes(
-    offline: httpx.AsyncClient, path: str
+async def test_embedded_typos_match_misspelled_word(
+    embedded_client: httpx.AsyncClient, path: str
 ) -> None:
     async def codes(**options: Any) -> set[str]:
         asked = {"text_query": "dishwaser", "top_k": 5, **options}
-        results = (await offline.post(path, json=asked)).json()["results"]
+        results = (await embedded_client.post(path, json=asked)).json()["results"]
         return {result["_id"] for result in results if "lexical" in result.get("found_by", path)}
 
     assert await codes() == set()
     assert any(id.startswith("quillmere-dw") for id in await codes(typos=True))
 
 
-async def test_the_embedded_engine_highlights_and_matches_terms(offline: httpx.AsyncClient) -> None:
+async def test_embedded_highlights_and_match_terms(embedded_client: httpx.AsyncClient) -> None:
     asked = {"text_query": "dishwasher door", "highlight": True, "match_terms": ["dishwasher"]}
-    results = (await offline.post(LEXICAL, json=asked)).json()["results"]
+    results = (await embedded_client.post(LEXICAL, json=asked)).json()["results"]
     assert results
     for result in results:
         text = result["chunk_text"]
