@@ -19,9 +19,8 @@ from service.access.policy import AccessPolicy
 from service.admission.controller import AdmissionController
 from service.backends import choose_backend
 from service.backends.search_backend import SearchBackend
+from service.caching import choose_store
 from service.caching.answer_cache import AnswerCache
-from service.caching.memory import MemoryStore
-from service.caching.store import CacheStore
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.jobs.jobs import Jobs
@@ -46,9 +45,6 @@ from service.web.search.routes import search_blueprint
 from service.web.search.service import SearchService
 from service.web.search.stream import stream_blueprint
 from service.web.websocket_connection import WebSocketRegistry
-
-# How long after a write a search may still find what was there before.
-SETTLE_S: dict[str, float] = {"pinecone": 10.0, "embedded": 2.0}
 
 
 class Cascade(Quart):
@@ -77,8 +73,6 @@ def create_app(
     settings: Settings | None = None,
     lifecycle: Lifecycle | None = None,
     open_lane: OpenLane = open_lane,
-    *,
-    background: bool = True,
 ) -> Quart:
     """The service as an application; raises `StartupFailed` where the settings don't allow one.
 
@@ -87,7 +81,7 @@ def create_app(
     """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
-    store = _store_for(settings)
+    store = choose_store(settings)
     # Of several processes, each has to know what the others keep, and what they wrote.
     keeps = settings.redis_url is not None or settings.web_concurrency == 1
     answers: AnswerCache[StageEvent, Receipt] = AnswerCache(
@@ -144,8 +138,7 @@ def create_app(
         await resources.enter_async_context(backend.opened())
         resources.push_async_callback(answers.close)
         await store.open(backend.location)
-        if background:
-            await resources.enter_async_context(jobs.opened())
+        await resources.enter_async_context(jobs.opened())
 
     @app.after_serving
     async def close_backend() -> None:
@@ -173,19 +166,6 @@ def _jobs_for(
         batches_at_once=settings.import_batches_at_once,
         begun=lambda: admission.admitted,
     )
-
-
-def _store_for(settings: Settings) -> CacheStore:
-    """Redis where it is configured, the memory of this process otherwise."""
-    settle_s = SETTLE_S[settings.backend]
-    if settings.redis_url is None:
-        return MemoryStore(settings.cache_max_bytes, settle_s)
-    from service.caching.redis import RedisStore  # noqa: PLC0415 - it takes 0.3 s to import
-
-    try:
-        return RedisStore(settings.redis_url.get_secret_value(), settle_s)
-    except (ValueError, TypeError) as exc:
-        raise StartupFailed("REDIS_URL: an option in it, after the `?`, is not known") from exc
 
 
 @contextlib.asynccontextmanager

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from service.commands.connect import connect
 from service.commands.interrupt import Interrupt, run
 from service.commands.parsing import add_place, whole
-from service.commands.place import reached
 from service.commands.remote import check_url
 from service.commands.terminal import columns, printable
 from service.errors import CommandFailed
@@ -108,7 +108,7 @@ def _load(settings: Settings, options: argparse.Namespace) -> int:
         found = find(options.files, options.format)
         _check(found, options)
         empty = settings.model_copy(update={"load_samples": False})
-        async with reached(empty, options.url, interrupt) as target:
+        async with connect(empty, options.url, interrupt) as target:
             return await _Session(settings, options, found, target).run(interrupt)
 
     return run(command)

@@ -1,46 +1,87 @@
-"""The service in this process: the app that `serve` would serve, with nobody listening.
-
-What a command does goes through the app's own API, so it means here what it means there.
-"""
+"""The service's search and records in this process, without HTTP and without a server."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
 
-import httpx
+import orjson
 
-from service.app import create_app, running
+from service.backends import choose_backend
+from service.backends.search_backend import SearchBackend
+from service.caching import choose_store
+from service.caching.answer_cache import AnswerCache
 from service.commands.interrupt import Interrupt
-from service.commands.remote import BATCH_SIZE, Remote
 from service.errors import CommandFailed, StartupFailed
+from service.ingest.target import Written
+from service.records.import_target import ImportTarget
+from service.retrieval.deadline import Deadline
+from service.retrieval.query import Mode, StageEvent
+from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
+from service.web.search.caching import CacheDirectives
+from service.web.search.cursors import Cursors
+from service.web.search.parsing import RequestParser, require_text
+from service.web.search.rendering import AnswerRenderer, add_receipt, answer_receipt
+from service.web.search.request_schemas import SearchRequest
+from service.web.search.service import SearchService
+from service.web.validation import validate
 
-NOWHERE = "http://localhost"  # a request has to have an address
-EMBEDDED_BATCH = 512  # a third quicker than 96
+BATCH_SIZE = 512  # a third faster than 96 on the embedded engine; Pinecone takes fewer
+UNCACHED = CacheDirectives(fresh=True, may_store=False)
+
+
+class Local(ImportTarget):
+    """Records go into the open backend, and searches are run on it."""
+
+    def __init__(self, settings: Settings, backend: SearchBackend, service: SearchService) -> None:
+        timeout_s = settings.records_timeout_ms / 1000
+        super().__init__(lambda: backend.records, settings.pinecone_text_field, timeout_s)
+        self._namespace = settings.pinecone_namespace
+        self._parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
+        self._service = service
+
+    @property
+    def batch_size(self) -> int:
+        return min(super().batch_size, BATCH_SIZE)
+
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
+        return await super().upsert(namespace or self._namespace, records)
+
+    async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:
+        watch = Stopwatch()
+        request = require_text(validate(SearchRequest, orjson.dumps(body)))
+        search = self._parser.resolve(mode, request)
+        deadline = Deadline(search.timeout_ms / 1000)
+        answer = await self._service.search(search, "", deadline, UNCACHED)
+        found: dict[str, Any] = orjson.loads(
+            add_receipt(answer.payload, answer_receipt(answer, watch))
+        )
+        return found
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, interrupt: Interrupt) -> AsyncIterator[Remote]:
-    """Open what the settings name, and close it."""
-    app = create_app(settings, background=False)
+async def open_local(settings: Settings, interrupt: Interrupt) -> AsyncIterator[Local]:
+    """Open the backend, and close it. Writes invalidate what a shared Redis has cached."""
+    store = choose_store(settings)
+    backend = SearchBackend(choose_backend(settings), settings.upserts_at_once, store.invalidate)
+    renderer = AnswerRenderer(settings.pinecone_text_field, backend)
+    cursors = Cursors(store, settings.cursor_ttl, enabled=False)
     async with contextlib.AsyncExitStack() as stack:
-        with _way_out_told(), interrupt.later():
-            await stack.enter_async_context(running(app))
-        yield await stack.enter_async_context(
-            Remote(
-                NOWHERE,
-                next(iter(settings.service_keys), None),
-                settings.pinecone_text_field,
-                EMBEDDED_BATCH if settings.backend == "embedded" else BATCH_SIZE,
-                httpx.ASGITransport(app=app),  # type: ignore[arg-type]  # its scope is a plain dict
-            ).opened()
-        )
+        stack.push_async_callback(store.close)
+        with _explain_lock(), interrupt.later():
+            await stack.enter_async_context(backend.opened())
+            await store.open(backend.location)
+        answers: AnswerCache[StageEvent, Receipt] = AnswerCache(store, 0)
+        stack.push_async_callback(answers.close)
+        service = SearchService(backend, renderer, answers, cursors)
+        yield Local(settings, backend, service)
 
 
 @contextlib.contextmanager
-def _way_out_told() -> Iterator[None]:
-    """Where a running service has the directory, the service itself is the way in."""
+def _explain_lock() -> Iterator[None]:
+    """If a running service owns the data directory, name `--url` as the way to reach it."""
     try:
         yield
     except StartupFailed as exc:

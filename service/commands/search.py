@@ -9,10 +9,9 @@ from typing import Any, get_args
 
 import orjson
 
+from service.commands.connect import Connection, connect
 from service.commands.interrupt import Interrupt, run
 from service.commands.parsing import add_place, share, whole
-from service.commands.place import reached
-from service.commands.remote import Remote
 from service.commands.results import table
 from service.commands.terminal import Style, columns
 from service.errors import Unavailable
@@ -87,10 +86,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _search(settings: Settings, options: argparse.Namespace) -> int:
     async def command(interrupt: Interrupt) -> int:
-        async with reached(settings, options.url, interrupt) as searcher:
+        async with connect(settings, options.url, interrupt) as connection:
             opened_here = not options.url and settings.backend == "embedded"
             patience_s = settings.startup_timeout_s if opened_here else 0
-            answer = await _whole(searcher, options.mode, _body(options), patience_s)
+            answer = await _whole(connection, options.mode, _body(options), patience_s)
         if options.json:
             print(orjson.dumps(answer).decode())
             return 0
@@ -104,13 +103,13 @@ def _search(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _whole(
-    searcher: Remote, mode: Mode, body: dict[str, Any], patience_s: float
+    connection: Connection, mode: Mode, body: dict[str, Any], patience_s: float
 ) -> dict[str, Any]:
     """An engine that was opened a moment ago may still be reading: give it some time."""
     waited = stopwatch()
     while True:
         try:
-            answer = await searcher.search(mode, body)
+            answer = await connection.search(mode, body)
             if not answer.get("degraded") or waited() >= patience_s:
                 return answer
         except Unavailable:

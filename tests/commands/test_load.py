@@ -124,7 +124,7 @@ def test_a_batch_that_is_too_large_over_http_goes_in_parts(
             "has no /api/records: is it a Cascade, and a recent one?",
         ),
         ([ScriptedResponse(200, {"written": "x"})], KEY, "answers what this command can't read"),
-        ([ScriptedResponse(200, b"<html>")], KEY, "does not answer with JSON: is it a Cascade?"),
+        ([ScriptedResponse(200, b"<html>")], KEY, "did not answer with JSON: is it a Cascade?"),
         ([ScriptedResponse(400, {"detail": "Not so"})], KEY, "Not so"),
         ([ScriptedResponse(418, b"teapot")], KEY, "answers with status 418"),
     ],

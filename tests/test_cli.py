@@ -1,4 +1,4 @@
-"""The version, which has one source, and how quickly the command line says it."""
+"""The version, which has one source, and what the command line imports."""
 
 from __future__ import annotations
 
@@ -39,8 +39,18 @@ def test_version_option_imports_no_dependency() -> None:
     )
     imported = {name.partition(".")[0] for name in done.stdout.split()}
     assert "argparse" in imported
-    assert not imported & {"quart", "pydantic", "httpx", "pinecone", "numpy", "rich", "orjson"}
+    assert not imported & {"quart", "pydantic", "httpx", "pinecone", "numpy", "orjson"}
 
 
 def test_public_surface_is_small() -> None:
     assert sorted(service.__all__) == ["__version__", "create_app", "running"]
+
+
+def test_loading_over_http_imports_no_web_framework() -> None:
+    script = "import sys, service.commands.load, service.commands.remote; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "httpx" in imported
+    assert not imported & {"quart", "hypercorn", "pinecone", "sqlalchemy", "numpy"}
