@@ -204,7 +204,7 @@ def _read(stream: TextIOWrapper | None) -> str:
 
 def serve(requests: socket.socket) -> Sequence[str] | None:
     """Fork a process for each request. Returns its command in that process, None in this one."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the watchers
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reaps the reporting processes
     while True:
         message, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST, 4)
         if not message:

@@ -1,4 +1,4 @@
-"""What bench.engine's figures rest on: the corpus, the true answers, and telling who is missing."""
+"""What the figures of bench.engine rest on: the corpus, the true answers and the tables."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return made(tmp_path_factory.mktemp("corpus") / "one")
 
 
-def test_a_corpus_is_the_same_each_time(one: Corpus, tmp_path: Path) -> None:
+def test_corpus_is_deterministic(one: Corpus, tmp_path: Path) -> None:
     again = made(tmp_path / "again")
     assert next(again.batches(100)).texts == next(one.batches(100)).texts
     assert [each.words for each in again.questions()] == [each.words for each in one.questions()]
 
 
-def test_a_filter_selects_exactly_its_share(one: Corpus) -> None:
+def test_filter_selects_exact_share(one: Corpus) -> None:
     fields = [each for batch in one.batches(3_000) for each in batch.fields]
     for field, values in SELECTIVITIES.items():
         counts = Counter(each[field] for each in fields)
         assert set(counts.values()) == {10_000 // values}
 
 
-def test_the_true_answers_are_those_of_looking_at_every_vector(one: Corpus) -> None:
+def test_true_answers_equal_brute_force(one: Corpus) -> None:
     (batch,) = one.batches(10_000)
     fields = batch.fields
     unit = batch.vectors / np.linalg.norm(batch.vectors, axis=1, keepdims=True)
@@ -66,14 +66,14 @@ def test_the_true_answers_are_those_of_looking_at_every_vector(one: Corpus) -> N
             assert {int(id) for id in question.truth[field]} == set(fits)
 
 
-async def test_a_block_of_the_loop_is_seen_up_to_the_end() -> None:
+async def test_loop_lag_includes_block_before_exit() -> None:
     async with LoopLag() as lag:
-        time.sleep(0.05)  # noqa: ASYNC251 - it is what is to be seen
+        time.sleep(0.05)  # noqa: ASYNC251 - blocks on purpose
     assert lag.longest_ms > 40
 
 
-def test_an_engine_that_is_not_installed_is_named() -> None:
+def test_tables_name_engine_that_is_not_installed() -> None:
     size = {"text_mib": 1.0, "vectors_mib": 1.0, "embedded_per_s": 1.0, "engines": {}}
-    told = markdown({"machine": "one", "versions": {"other": {}}, "sizes": {10_000: size}})
-    assert "- other: not installed" in told
-    assert "| other | not installed |" in told
+    text = markdown({"machine": "one", "versions": {"other": {}}, "sizes": {10_000: size}})
+    assert "- other: not installed" in text
+    assert "| other | not installed |" in text

@@ -1,4 +1,4 @@
-"""The main benchmark: what it prints and draws, and what it refuses. No figure is judged here."""
+"""The main benchmark: its output, its plot and its checks. No figure is judged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALLS = {"semantic": 1.0, "cascading": 2.0}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_the_smallest_run_measures_the_same_work_of_every_variant(tmp_path: Path) -> None:
+def test_quick_run_measures_same_work_of_every_variant(tmp_path: Path) -> None:
     saved, plot = tmp_path / "figures.json", tmp_path / "plot.svg"
     options = ["--quick", "--in-flight", "4", "--seconds", "0.5", "--delay-ms", "5"]
     done = subprocess.run(
@@ -50,7 +50,7 @@ def test_the_smallest_run_measures_the_same_work_of_every_variant(tmp_path: Path
     for part, search, variant, calls in table:
         if part == "steady":
             assert variant in installed
-            extra = 1.1 if variant == "cascade" else 1.0  # whoever is late may be asked twice
+            extra = 1.1 if variant == "cascade" else 1.0  # hedged requests
             assert CALLS[search] <= float(calls) <= extra * CALLS[search]
         if variant == "hello":
             assert float(calls) == 0
@@ -72,14 +72,14 @@ DEAF = Variant("deaf", ("bench.hello",), ())
     ("rival", "why"),
     [(STRAY, "semantic: cascade and stray do not find the same"), (DEAF, "deaf answered with")],
 )
-def test_nobody_is_measured_who_does_something_else(rival: Variant, why: str) -> None:
+def test_variant_with_different_results_is_not_measured(rival: Variant, why: str) -> None:
     part = Part("steady", "", (rival,), in_flight=(1,))
     plan = Plan(["semantic"], [], rounds=1, seconds=0.1, delay_ms=1)
     with pytest.raises(Failed, match=why):
         next(cases(part, plan, []))
 
 
-def test_an_unknown_search_is_named() -> None:
+def test_unknown_search_is_named() -> None:
     command = [sys.executable, "-m", "bench.service", "--searches", "semantic,lexicl"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -105,20 +105,20 @@ def case() -> Case:
     )
 
 
-def test_the_ratio_is_that_to_the_faster_baseline(case: Case) -> None:
+def test_ratio_is_to_faster_baseline(case: Case) -> None:
     assert ratios(case) == (
         "slow, semantic, 16 in flight, cascade / aiohttp: "
         "requests/s min 1.50, median 1.50, max 1.50; p50 0.50, p99 0.50; CPU per request 1.00"
     )
 
 
-def test_extra_calls_are_seen_in_the_table(case: Case) -> None:
+def test_table_shows_extra_calls(case: Case) -> None:
     ours, stock, _ = rows(case).splitlines()
     assert ours.split()[-2:] == ["1.05", "0"]
     assert stock.split()[-2:] == ["1.00", "0"]
 
 
-def test_a_baseline_keeps_the_better_score_of_a_record_that_both_legs_found() -> None:
+def test_baseline_keeps_better_score_of_duplicate() -> None:
     dense = [{"_id": "a", "score": 0.5}, {"_id": "b", "score": 0.4}]
     sparse = [{"_id": "b", "score": 0.9}, {"_id": "c", "score": 0.1}]
     assert [(each["_id"], each["score"]) for each in once_each(dense + sparse)] == [
@@ -128,7 +128,7 @@ def test_a_baseline_keeps_the_better_score_of_a_record_that_both_legs_found() ->
     ]
 
 
-def test_a_plot_has_a_bar_with_its_number_for_each_value() -> None:
+def test_plot_has_numbered_bar_for_each_value() -> None:
     panels = [Panel("semantic", {"1": {"ours": 40, "theirs": 20}, "64": {"ours": 1000}})]
     root = ElementTree.fromstring(bars("a < b", "in flight", {"ours": "O", "theirs": "T"}, panels))  # noqa: S314
     texts = [text.text for text in root.iter(SVG + "text")]

@@ -23,7 +23,7 @@ async def serving(searches: Searches) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_search_is_answered_alike_with_a_rerank_and_without() -> None:
+async def test_search_with_and_without_rerank_is_equal() -> None:
     async with serving(Searches(0)) as url, AsyncIndex(host=url, api_key="bench") as index:
         plain = await index.search(namespace="n", top_k=10, inputs={"text": "a"})
         reranked = await index.search(namespace="n", top_k=10, inputs={"text": "a"}, rerank=RERANK)
@@ -31,7 +31,7 @@ async def test_a_search_is_answered_alike_with_a_rerank_and_without() -> None:
     assert plain == reranked
 
 
-async def test_searches_are_counted_and_nothing_else_is_until_a_restart() -> None:
+async def test_only_searches_are_counted_until_restart() -> None:
     async with (
         serving(Searches(0)) as url,
         AsyncIndex(host=url, api_key="bench") as index,
@@ -44,26 +44,26 @@ async def test_searches_are_counted_and_nothing_else_is_until_a_restart() -> Non
         assert (await client.get(url + RESTART)).json() == {"searches": 0, "abandoned": 0}
 
 
-def test_a_share_of_the_searches_takes_some_times_as_long() -> None:
+def test_share_of_searches_is_slow() -> None:
     searches = Searches(0.02, slow_share=0.05, slow_times=20)
     delays = [searches.next_delay_s() for _ in range(10_000)]
     assert set(delays) == {0.02, 0.4}
     assert 450 < delays.count(0.4) < 550
 
 
-def test_after_a_restart_the_same_ones_are_slow() -> None:
+def test_restart_repeats_slow_searches() -> None:
     searches = Searches(0.02, slow_share=0.05, slow_times=20)
     first = [searches.next_delay_s() for _ in range(1_000)]
     searches.restart()
     assert [searches.next_delay_s() for _ in range(1_000)] == first
 
 
-def test_without_a_share_none_is_slow() -> None:
+def test_without_share_no_search_is_slow() -> None:
     searches = Searches(0.02)
     assert {searches.next_delay_s() for _ in range(1_000)} == {0.02}
 
 
-async def test_a_load_numbers_its_requests_so_that_no_two_are_the_same() -> None:
+async def test_load_numbers_requests() -> None:
     asked: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +82,7 @@ async def test_a_load_numbers_its_requests_so_that_no_two_are_the_same() -> None
     assert sorted(asked) == sorted({f"/search?q=bread+{n}" for n in range(len(asked))})
 
 
-async def test_a_search_that_nobody_waits_for_any_more_is_abandoned() -> None:
+async def test_cancelled_search_is_abandoned() -> None:
     searches = Searches(3600)
     async with serving(searches) as url, AsyncIndex(host=url, api_key="bench") as index:
         asking = asyncio.create_task(index.search(namespace="n", top_k=10, inputs={"text": "a"}))

@@ -1,9 +1,9 @@
-"""`make campaign-abandon`: clients that hang up at any moment, and what is left of their requests.
+"""`make campaign-abandon`: clients that disconnect at any moment, and a check for leaked resources.
 
-There must be no task, no connection and no file descriptor more than before, no place taken, and a
-hundred requests right after are answered. In front of an upstream whose answers take their time,
-and once more on the embedded engine. Few requests are worked on at once, so that many hang up
-while they wait for their turn.
+Afterwards the service must have no more tasks, connections and file descriptors than before and no
+occupied slot, and a hundred requests must be answered. Runs in front of a fake upstream with random
+delays, and on the embedded engine. Few requests run at once, so that many clients disconnect while
+they are queued.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.campaigns.disconnecting_clients import leave_often
-from tests.campaigns.inspected_service import Held
+from tests.campaigns.disconnecting_clients import disconnect_repeatedly
+from tests.campaigns.inspected_service import Resources
 from tests.e2e.process import environment
 from tests.upstream import Upstream
 from tests.upstream.behavior import NormalAnswer
@@ -42,8 +42,8 @@ HEALTHY = 100
 
 
 @dataclass
-class Unsteady:
-    """An upstream whose answers take now more and now less time."""
+class RandomDelay:
+    """A behavior of the upstream: a random delay."""
 
     rng: random.Random
 
@@ -53,7 +53,7 @@ class Unsteady:
 
 
 class Service:
-    """The process that is looked into."""
+    """The inspected process."""
 
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self._popen = popen
@@ -65,18 +65,18 @@ class Service:
     def port(self) -> int:
         return int(urlsplit(self.address).port or 0)
 
-    def held(self) -> Held:
-        """What it holds now."""
+    def resources(self) -> Resources:
+        """The resources that the process holds now."""
         assert self._popen.stdin
         assert self._popen.stdout
         self._popen.stdin.write("?\n")
         self._popen.stdin.flush()
-        return Held(**json.loads(self._popen.stdout.readline()))
+        return Resources(**json.loads(self._popen.stdout.readline()))
 
 
 @contextlib.contextmanager
 def serving(settings: dict[str, Any]) -> Iterator[Service]:
-    """The service in a process of its own; it must end in order."""
+    """Run the service in its own process, which must exit with status 0."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     kept |= {name: os.environ[name] for name in os.environ if name.startswith("COVERAGE_")}
     with subprocess.Popen(
@@ -97,34 +97,38 @@ def serving(settings: dict[str, Any]) -> Iterator[Service]:
 
 
 @dataclass
-class Toll:
-    """What became of it."""
+class Outcome:
+    """The result of a campaign."""
 
     ways: Counter[str] = field(default_factory=Counter)
-    before: Held | None = None
-    after: Held | None = None
+    before: Resources | None = None
+    after: Resources | None = None
     settled_s: float = 0.0
 
 
-async def campaign(service: Service, requests: int, seed: int, upstream: Upstream | None) -> Toll:
-    """Ask and hang up so often; an AssertionError says what is wrong."""
-    toll = Toll()
-    await healthy(service)  # what is opened once is open
-    toll.before = await settled(service, upstream)
-    assert not toll.before.places
+async def campaign(
+    service: Service, requests: int, seed: int, upstream: Upstream | None
+) -> Outcome:
+    """Send and abandon `requests` requests; raises AssertionError for any leak."""
+    outcome = Outcome()
+    await healthy(service)  # opens what is opened on first use
+    outcome.before = await settled(service, upstream)
+    assert not outcome.before.slots
     offline = upstream is None
-    toll.ways = await leave_often(service.port, requests, random.Random(seed), writes=offline)
+    outcome.ways = await disconnect_repeatedly(
+        service.port, requests, random.Random(seed), writes=offline
+    )
     began = time.monotonic()
     await healthy(service)
-    toll.after = await settled(service, upstream, like=toll.before)
-    toll.settled_s = time.monotonic() - began
-    grown = toll.after.objects - toll.before.objects
+    outcome.after = await settled(service, upstream, like=outcome.before)
+    outcome.settled_s = time.monotonic() - began
+    grown = outcome.after.objects - outcome.before.objects
     assert grown < max(requests, 5000), f"{grown} objects more than before"
-    return toll
+    return outcome
 
 
 async def healthy(service: Service) -> None:
-    """A hundred requests, all of which are answered."""
+    """Send a hundred requests, all of which must be answered."""
     limits = httpx.Limits(max_connections=8)
     async with httpx.AsyncClient(base_url=service.address, limits=limits, timeout=60) as client:
         asked = [
@@ -132,58 +136,60 @@ async def healthy(service: Service) -> None:
             for number in range(HEALTHY)
         ]
         statuses = Counter(answer.status_code for answer in await asyncio.gather(*asked))
-    assert statuses == {200: HEALTHY}, f"of a hundred healthy requests {statuses}"
+    assert statuses == {200: HEALTHY}, f"statuses of a hundred healthy requests: {statuses}"
 
 
-async def settled(service: Service, upstream: Upstream | None, like: Held | None = None) -> Held:
-    """What it holds when nothing goes on any more, which is what it held before."""
+async def settled(
+    service: Service, upstream: Upstream | None, like: Resources | None = None
+) -> Resources:
+    """Wait until the service is idle and holds no more than `like`; returns its resources."""
     end = time.monotonic() + SETTLED_S
     while True:
-        held = await asyncio.to_thread(service.held)
+        resources = await asyncio.to_thread(service.resources)
         pooled = upstream.connections if upstream else 0
         for _ in range(pooled):
-            held.descriptors.remove("socket")
+            resources.descriptors.remove("socket")
         assert pooled <= LANES * CALLS * POOLS, f"{pooled} connections to the upstream"
-        wrong = _differences(held, like)
+        wrong = _differences(resources, like)
         if not wrong:
-            return held
+            return resources
         assert time.monotonic() < end, f"left behind: {'; '.join(wrong)}"
         await asyncio.sleep(0.1)
 
 
-# The server's, and those that see to the imports.
-ITS_OWN = ("run.<locals>.wrapper", "Jobs._live", "Sweeper.run")
+# Tasks of the server and of the imports, which run all the time.
+PERMANENT_TASKS = ("run.<locals>.wrapper", "Jobs._live", "Sweeper.run")
 
 
-def _differences(held: Held, like: Held | None) -> list[str]:
+def _differences(resources: Resources, like: Resources | None) -> list[str]:
     wrong = []
-    if held.places or held.waiting:
-        wrong.append(f"{held.places} places are taken, {held.waiting} wait")
-    if more_tasks := Counter(held.tasks) - Counter(ITS_OWN):
+    if resources.slots or resources.queued:
+        wrong.append(f"{resources.slots} slots are occupied, {resources.queued} queued")
+    if more_tasks := Counter(resources.tasks) - Counter(PERMANENT_TASKS):
         wrong.append(f"tasks: {dict(more_tasks)}")
-    if like is not None and (more := _lasting(held) - _lasting(like)):
+    if like is not None and (more := _stable_descriptors(resources) - _stable_descriptors(like)):
         wrong.append(f"descriptors: {dict(more)}")
-    if sum(path.endswith(".db") for path in held.descriptors) > held.threads + 1:
-        wrong.append(f"more connections to the database than the {held.threads} threads need")
+    if sum(path.endswith(".db") for path in resources.descriptors) > resources.threads + 1:
+        wrong.append(f"more connections to the database than the {resources.threads} threads need")
     return wrong
 
 
-def _lasting(held: Held) -> Counter[str]:
-    """All descriptors but those of the engine's files, which come and go with its segments."""
-    return Counter(path for path in held.descriptors if "/records/" not in path)
+def _stable_descriptors(resources: Resources) -> Counter[str]:
+    """All descriptors except those of the engine, whose segment files come and go."""
+    return Counter(path for path in resources.descriptors if "/records/" not in path)
 
 
-def over_pinecone(requests: int, seed: int) -> Toll:
-    """In front of an upstream."""
+def over_pinecone(requests: int, seed: int) -> Outcome:
+    """Run the campaign in front of a fake upstream."""
     with Upstream() as upstream:
         settings = environment(upstream, PINECONE_LANES=LANES, PINECONE_LANE_CALLS=CALLS)
         with serving(settings | {"PORT": "0"}) as service:
-            upstream.behave(Unsteady(random.Random(seed)), "dense", "sparse", "control")
+            upstream.behave(RandomDelay(random.Random(seed)), "dense", "sparse", "control")
             return asyncio.run(campaign(service, requests, seed, upstream))
 
 
-def embedded(requests: int, seed: int) -> Toll:
-    """On the engine in the process."""
+def embedded(requests: int, seed: int) -> Outcome:
+    """Run the campaign on the embedded engine."""
     with tempfile.TemporaryDirectory() as folder:
         with serving({"DATA_DIR": folder, "LOAD_SAMPLES": "true"}) as service:
             return asyncio.run(campaign(service, requests, seed, None))
@@ -193,21 +199,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make campaign-abandon", description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     for name, run in (("Pinecone", over_pinecone), ("embedded", embedded)):
         began = time.monotonic()
-        toll = run(asked.requests, asked.seed)
-        assert toll.before
-        assert toll.after
+        outcome = run(options.requests, options.seed)
+        assert outcome.before
+        assert outcome.after
+        before, after = outcome.before, outcome.after
         print(
-            f"{name}: {asked.requests} abandoned (seed {asked.seed}) in "
-            f"{time.monotonic() - began:.0f} s; {dict(sorted(toll.ways.items()))}\n"
-            f"  tasks {len(toll.before.tasks)} → {len(toll.after.tasks)}, descriptors without "
-            f"the pools' {len(toll.before.descriptors)} → {len(toll.after.descriptors)}, objects "
-            f"{toll.before.objects} → {toll.after.objects}, memory {toll.before.memory_mib:.0f} → "
-            f"{toll.after.memory_mib:.0f} MiB; {HEALTHY} healthy requests right after, all "
-            f"answered; settled after {toll.settled_s:.1f} s",
+            f"{name}: {options.requests} abandoned (seed {options.seed}) in "
+            f"{time.monotonic() - began:.0f} s; {dict(sorted(outcome.ways.items()))}\n"
+            f"  tasks {len(before.tasks)} → {len(after.tasks)}, descriptors without pooled "
+            f"connections {len(before.descriptors)} → {len(after.descriptors)}, objects "
+            f"{before.objects} → {after.objects}, memory {before.memory_mib:.0f} → "
+            f"{after.memory_mib:.0f} MiB; {HEALTHY} healthy requests right after, all "
+            f"answered; settled after {outcome.settled_s:.1f} s",
             flush=True,
         )
 

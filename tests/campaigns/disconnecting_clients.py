@@ -1,4 +1,4 @@
-"""Clients that ask, and hang up before they have their answer, each in a way of its own."""
+"""Clients that send a request and disconnect at a random moment, in a random way."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-AT_ONCE = 64
-LONGEST_S = 0.1  # that one of them stays
+CONCURRENCY = 64
+MAX_WAIT_S = 0.1
 RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request in bytes, its head and its body."""
+class RawRequest:
+    """The bytes of a request."""
 
     head: bytes
     body: bytes = b""
 
 
-def get(target: str) -> Asked:
-    return Asked(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+def get(target: str) -> RawRequest:
+    return RawRequest(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
 
 
-def send(method: str, path: str, content: Any) -> Asked:
+def send(method: str, path: str, content: Any) -> RawRequest:
     body = json.dumps(content).encode()
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    return Asked(head.encode(), body)
+    return RawRequest(head.encode(), body)
 
 
-def some_request(rng: random.Random, *, writes: bool) -> Asked:
-    """A search of any kind, or something about records."""
+def random_request(rng: random.Random, *, writes: bool) -> RawRequest:
+    """A search of any kind, or a record operation."""
     query = rng.choice(["the warm cat", "before the winter", "error code"])
     path = rng.choice(["semantic-search", "lexical-search", "cascading-retrieval"])
     rerank = rng.choice(["none", "union", "per-leg"])
@@ -59,21 +59,21 @@ def some_request(rng: random.Random, *, writes: bool) -> Asked:
     return rng.choice(choices)
 
 
-async def leave(port: int, asked: Asked, rng: random.Random) -> str:
-    """Ask, and go; returns in which way."""
+async def send_and_disconnect(port: int, request: RawRequest, rng: random.Random) -> str:
+    """Send a request and disconnect; returns when and how."""
     when = rng.choice(["in the head", "in the body", "at once", "waiting", "in the answer"])
     how = rng.choice(["reset", "closed"])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     wire = writer.get_extra_info("socket")
     try:
-        whole = asked.head + asked.body
+        whole = request.head + request.body
         if when == "in the head":
-            whole = whole[: rng.randrange(1, len(asked.head))]
-        elif when == "in the body" and asked.body:
-            whole = whole[: -rng.randrange(1, len(asked.body) + 1)]
+            whole = whole[: rng.randrange(1, len(request.head))]
+        elif when == "in the body" and request.body:
+            whole = whole[: -rng.randrange(1, len(request.body) + 1)]
         writer.write(whole)
         if when == "waiting" or (when == "in the body" and rng.random() < 0.5):
-            await asyncio.sleep(rng.random() * LONGEST_S)
+            await asyncio.sleep(rng.random() * MAX_WAIT_S)
         elif when == "in the answer":
             await asyncio.wait_for(reader.read(rng.randrange(1, 400)), 20)
     finally:
@@ -85,16 +85,18 @@ async def leave(port: int, asked: Asked, rng: random.Random) -> str:
     return f"{when}, {how}"
 
 
-async def leave_often(port: int, times: int, rng: random.Random, *, writes: bool) -> Counter[str]:
-    """So often, some at once."""
+async def disconnect_repeatedly(
+    port: int, times: int, rng: random.Random, *, writes: bool
+) -> Counter[str]:
+    """Do that `times` times, `CONCURRENCY` at once."""
     ways: Counter[str] = Counter()
     left = iter(range(times))
 
-    async def one_after_the_other() -> None:
+    async def client() -> None:
         for _ in left:
-            ways[await leave(port, some_request(rng, writes=writes), rng)] += 1
+            ways[await send_and_disconnect(port, random_request(rng, writes=writes), rng)] += 1
 
     async with asyncio.TaskGroup() as clients:
-        for _ in range(AT_ONCE):
-            clients.create_task(one_after_the_other())
+        for _ in range(CONCURRENCY):
+            clients.create_task(client())
     return ways

@@ -1,8 +1,8 @@
-"""`make campaign-faults`: every combination of faults against the clock, and a total outage.
+"""`make campaign-faults`: every combination of upstream faults, with deadlines, and a total outage.
 
-Starts the service and an upstream that misbehaves. Each answer has to come by its deadline and
-50 ms, and to say what is missing; in an outage the upstream must not be asked much more often than
-the service is, and soon after it everything must be whole again.
+Starts the service and a fake upstream. Every response must arrive within 50 ms of its deadline and
+name what is missing. In an outage, the upstream must not receive many more calls than the service
+receives requests, and the service must recover soon after it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 
 import aiohttp
 
-from tests.faults.combinations import COMBINATIONS, FAULTS, STAGES, wrong_with
+from tests.faults.combinations import COMBINATIONS, FAULTS, STAGES, find_violation
 from tests.upstream import API_KEY, Hang, Reset, Status, Upstream
 from tests.upstream.behavior import Behavior
 
 DEADLINE_MS = 400
 ALLOWED_MS = 50
-QUESTION: dict[str, Any] = {"timeout_ms": DEADLINE_MS}
+SHORT_DEADLINE: dict[str, Any] = {"timeout_ms": DEADLINE_MS}
 SEMANTIC = "/api/semantic-search"
 CASCADE = "/api/cascading-retrieval"
 START_S = 20.0
@@ -38,7 +38,7 @@ AT_ONCE = 32
 
 @contextlib.asynccontextmanager
 async def serving(upstream: Upstream, port: int) -> AsyncIterator[aiohttp.ClientSession]:
-    """The service as a process of its own, and a client of it."""
+    """Run the service in its own process; yields a client."""
     environment = os.environ | {
         "PINECONE_API_KEY": API_KEY,
         "PINECONE_DENSE_INDEX_HOST": upstream.host("dense"),
@@ -72,13 +72,13 @@ async def _until_ready(client: aiohttp.ClientSession) -> None:
 
 
 async def ask(client: aiohttp.ClientSession, path: str = CASCADE, **body: Any) -> tuple[int, Any]:
-    """Status and body of the answer to a question."""
+    """Status and body of a search."""
     async with client.post(path, json={"text_query": "the cat", **body}) as response:
         return response.status, await response.json()
 
 
 async def every_combination(client: aiohttp.ClientSession, upstream: Upstream) -> list[str]:
-    """What was wrong. Circuits are closed again between two combinations."""
+    """Run all combinations, with closed circuit breakers at the start of each; returns failures."""
     wrong: list[str] = []
     late_ms: list[float] = []
     for fault, behaviour in FAULTS.items():
@@ -86,15 +86,15 @@ async def every_combination(client: aiohttp.ClientSession, upstream: Upstream) -
             upstream.behave(behaviour, *(STAGES[stage] for stage in broken))
             for _ in range(3):
                 started = time.perf_counter()
-                status, body = await ask(client, **QUESTION)
+                status, body = await ask(client, **SHORT_DEADLINE)
                 late_ms.append((time.perf_counter() - started) * 1000 - DEADLINE_MS)
-                why = wrong_with(status, body, broken)
+                why = find_violation(status, body, broken)
                 if why is None and late_ms[-1] > ALLOWED_MS:
                     why = f"it came {late_ms[-1]:.0f} ms after the deadline"
                 if why:
                     wrong.append(f"{fault}, {'+'.join(broken)}: {why}")
             upstream.behave(None, *STAGES.values())
-            await whole_again(client)
+            await recover(client)
     print(
         f"{len(FAULTS)} faults, {len(COMBINATIONS)} combinations, {len(late_ms)} requests: "
         f"latest {max(late_ms):+.0f} ms of the deadline, {len(wrong)} wrong"
@@ -102,8 +102,8 @@ async def every_combination(client: aiohttp.ClientSession, upstream: Upstream) -
     return wrong
 
 
-async def whole_again(client: aiohttp.ClientSession) -> float:
-    """Seconds until an answer is whole, and ten more are."""
+async def recover(client: aiohttp.ClientSession) -> float:
+    """The seconds until ten responses in a row are complete."""
     started = time.perf_counter()
     whole_at = started
     in_a_row = 0
@@ -121,11 +121,11 @@ async def whole_again(client: aiohttp.ClientSession) -> float:
 
 
 async def outage(client: aiohttp.ClientSession, upstream: Upstream, requests: int) -> list[str]:
-    """Everything is down, in each of three ways; then it is back."""
+    """Three kinds of total outage, each followed by recovery; returns failures."""
     wrong = []
-    ways: dict[str, Behavior] = {"refuses": Status(503), "resets": Reset(), "hangs": Hang()}
+    ways: dict[str, Behavior] = {"returns 503": Status(503), "resets": Reset(), "hangs": Hang()}
     for way, behaviour in ways.items():
-        for _ in range(200):  # so that it is known what is usual
+        for _ in range(200):  # so that the usual latency is known
             await ask(client)
         upstream.behave(behaviour, *STAGES.values())
         upstream.calls.clear()
@@ -140,18 +140,18 @@ async def outage(client: aiohttp.ClientSession, upstream: Upstream, requests: in
         ) -> None:
             async with slots:
                 started = time.perf_counter()
-                status, _ = await ask(client, SEMANTIC, **QUESTION)
+                status, _ = await ask(client, SEMANTIC, **SHORT_DEADLINE)
                 took_ms.append((time.perf_counter() - started) * 1000)
                 statuses[status] += 1
 
         await asyncio.gather(*(one() for _ in range(requests)))
         attempts = len(upstream.searches()) / requests
         upstream.behave(None, *STAGES.values())
-        back_s = await whole_again(client)
+        back_s = await recover(client)
         print(
             f"total outage, the upstream {way}: {requests} requests {dict(statuses)}, "
-            f"{attempts:.3f} calls for each, p50 {statistics.median(took_ms):.1f} ms, "
-            f"latest {max(took_ms):.0f} ms; whole again after {back_s:.2f} s"
+            f"{attempts:.3f} calls per request, p50 {statistics.median(took_ms):.1f} ms, "
+            f"latest {max(took_ms):.0f} ms; recovered after {back_s:.2f} s"
         )
         if attempts > 1.1 or back_s > BACK_S or 200 in statuses:
             wrong.append(f"outage by which the upstream {way}")

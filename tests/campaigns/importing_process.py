@@ -1,7 +1,7 @@
-"""The process that `imports.py` kills: the imports of one folder, written to the embedded engine.
+"""The process that `imports.py` kills: imports into the embedded engine.
 
-It prints `ready` when it is open. Each line on stdin is a path to be sent, answered with the id of
-its job.
+Prints `ready` when it is open. Each line on stdin is the path of a file to import; the response is
+the id of its job.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPACE = "imported"
 
 
 class Index:
-    """The engine, as what is written to."""
+    """The engine as the target of imports."""
 
     text_field = "body"
     batch_size = 50

@@ -1,7 +1,7 @@
-"""Kills a process in mid-import, again and again, and looks what became of the imports.
+"""`make campaign-imports`: kill a process during imports, again and again, and check the imports.
 
-Knows nothing of how they are kept. Whatever the moment: each job that was acknowledged ends with
-exactly the counts of its file, every record is there, and no file is left.
+Every acknowledged job must end with exactly the counts of its file, every record must exist, and no
+temporary file may be left.
 """
 
 from __future__ import annotations
@@ -32,49 +32,49 @@ from tests.campaigns.writing_process import SCHEMA
 from tests.postgres_server import postgres_server
 
 ROOT = Path(__file__).parent.parent.parent
-LONG = 60.0
-SPOOLED = {".part", ".spool"}
-BAD_EVERY = 97  # lines, of which one is none
+TIMEOUT_S = 60.0
+TEMPORARY_SUFFIXES = {".part", ".spool"}
+BAD_EVERY = 97  # every so many lines, one is invalid
 
 
 @dataclass
-class Toll:
-    """What was killed, and what came of it."""
+class Outcome:
+    """The result of a campaign."""
 
     kills: int = 0
     files: int = 0
-    acknowledged: dict[str, int] = field(default_factory=dict)  # jobs, and the number of their file
-    interrupted: int = 0  # kills that left a job, or an upload, in its midst
+    acknowledged: dict[str, int] = field(default_factory=dict)  # job id: number of its file
+    interrupted: int = 0  # kills that left an unfinished job or upload
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a file holds."""
+class ImportFile:
+    """A file to import."""
 
     path: Path
     records: int
     bad: int
 
 
-def campaign(kills: int, database: str, records: int, seed: int) -> Toll:
-    """Kill so often; an AssertionError says what is wrong."""
+def campaign(kills: int, database: str, records: int, seed: int) -> Outcome:
+    """Kill the process `kills` times; raises AssertionError for any loss."""
     rng = random.Random(seed)
-    toll = Toll()
+    outcome = Outcome()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = None
         if database == "postgres":
             server = stack.enter_context(postgres_server())
             url = asyncio.run(server.new_database())
-        files: list[Asked] = []
-        while toll.kills < kills:
-            _one_kill(folder, url, files, records, rng, toll)
-        asyncio.run(_check(folder, url, files, toll))
-    return toll
+        files: list[ImportFile] = []
+        while outcome.kills < kills:
+            _one_kill(folder, url, files, records, rng, outcome)
+        asyncio.run(_check(folder, url, files, outcome))
+    return outcome
 
 
-def _file(folder: Path, number: int, records: int) -> Asked:
-    """Records whose ids say the file; some lines are none."""
+def _file(folder: Path, number: int, records: int) -> ImportFile:
+    """Write a file of records, with some invalid lines."""
     path = folder / f"{number}.ndjson"
     bad = 0
     with path.open("w") as file:
@@ -84,13 +84,18 @@ def _file(folder: Path, number: int, records: int) -> Asked:
             if n % BAD_EVERY == 0:
                 file.write("{\n")
                 bad += 1
-    return Asked(path, records, bad)
+    return ImportFile(path, records, bad)
 
 
 def _one_kill(
-    folder: Path, url: str | None, files: list[Asked], records: int, rng: random.Random, toll: Toll
+    folder: Path,
+    url: str | None,
+    files: list[ImportFile],
+    records: int,
+    rng: random.Random,
+    outcome: Outcome,
 ) -> None:
-    """Send a file if the others may have ended, and kill a little later."""
+    """Send a file to every third process, and kill each after a random time."""
     arguments = [
         sys.executable,
         "-m",
@@ -101,44 +106,46 @@ def _one_kill(
     with subprocess.Popen(
         arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        watchdog = threading.Timer(LONG, process.kill)
+        watchdog = threading.Timer(TIMEOUT_S, process.kill)
         watchdog.start()
         assert process.stdout
         assert process.stdin
         assert process.stdout.readline() == "ready\n", "it did not start"
-        if toll.kills % 3 == 0:
+        if outcome.kills % 3 == 0:
             files.append(_file(folder, len(files), records))
             process.stdin.write(f"{files[-1].path}\n")
             process.stdin.flush()
             if rng.random() < 0.8:
                 id = process.stdout.readline().strip()
                 assert id, "it was not acknowledged"
-                toll.acknowledged[id] = len(files) - 1
+                outcome.acknowledged[id] = len(files) - 1
         time.sleep(rng.random() * rng.choice([0.1, 0.5, 1.0]))
         assert process.poll() is None, f"it ended by itself, with {process.returncode}"
         os.kill(process.pid, signal.SIGKILL)
         rest = process.stdout.read().split()
         watchdog.cancel()
     if rest:
-        toll.acknowledged[rest[0]] = len(files) - 1
-    toll.kills += 1
-    toll.interrupted += any(path.suffix in SPOOLED for path in (folder / "imports").iterdir())
-    toll.files = len(files)
+        outcome.acknowledged[rest[0]] = len(files) - 1
+    outcome.kills += 1
+    outcome.interrupted += any(
+        path.suffix in TEMPORARY_SUFFIXES for path in (folder / "imports").iterdir()
+    )
+    outcome.files = len(files)
 
 
-async def _check(folder: Path, url: str | None, files: list[Asked], toll: Toll) -> None:
-    """Let whatever is left come to its end, and compare."""
+async def _check(folder: Path, url: str | None, files: list[ImportFile], outcome: Outcome) -> None:
+    """Let the remaining jobs finish, and check them."""
     async with opened_client(folder / "engine", "records", SCHEMA, EMBEDDER) as index:
         imports = folder / "imports"
         jobs = Jobs(imports, url, Index(index), Lifecycle(), max_bytes=10**9, batches_at_once=4)
         async with jobs.opened():
-            for id, number in toll.acknowledged.items():
+            for id, number in outcome.acknowledged.items():
                 job = await _ended(jobs, id)
-                asked = files[number]
+                file = files[number]
                 got = (job.status, job.written, job.failed)
-                assert got == ("succeeded", asked.records, asked.bad), f"job {id} is {got}"
-                assert job.bytes_read == job.bytes == asked.path.stat().st_size
-            async with asyncio.timeout(LONG):
+                assert got == ("succeeded", file.records, file.bad), f"job {id} is {got}"
+                assert job.bytes_read == job.bytes == file.path.stat().st_size
+            async with asyncio.timeout(TIMEOUT_S):
                 page = await jobs.list(1000, None)
                 while any(not job.ended for job in page.jobs):
                     await asyncio.sleep(0.05)
@@ -146,16 +153,16 @@ async def _check(folder: Path, url: str | None, files: list[Asked], toll: Toll) 
             known = {str(job.plan.name) for job in page.jobs}
             assert {job.status for job in page.jobs} <= {"succeeded"}
             assert len(page.jobs) <= len(files)
-        left = [path.name for path in imports.iterdir() if path.suffix in SPOOLED]
+        left = [path.name for path in imports.iterdir() if path.suffix in TEMPORARY_SUFFIXES]
         assert left == [], f"files are left: {left}"
         await index.embedded.wait_until_visible()
         counts = (await index.describe_index_stats()).namespaces
-        expected = sum(asked.records for asked in files if str(asked.path) in known)
+        expected = sum(file.records for file in files if str(file.path) in known)
         assert counts[SPACE].vector_count == expected, "records are missing, or too many"
 
 
 async def _ended(jobs: Jobs, id: str) -> Job:
-    async with asyncio.timeout(LONG), jobs.watch(id) as moments:
+    async with asyncio.timeout(TIMEOUT_S), jobs.watch(id) as moments:
         async for job in moments:
             if job.ended:
                 return job
@@ -168,14 +175,14 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=20_000, help="in each file")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     logging.disable(logging.INFO)
-    toll = campaign(asked.kills, asked.database, asked.records, asked.seed)
+    outcome = campaign(options.kills, options.database, options.records, options.seed)
     print(
-        f"{toll.kills} kills (seed {asked.seed}, {asked.database}), {toll.interrupted} of them in "
-        f"the midst of an import: {toll.files} files of "
-        f"{asked.records:,} records sent, {len(toll.acknowledged)} acknowledged: every job has the "
-        "counts of its file, every record is there, no file is left"
+        f"{outcome.kills} kills (seed {options.seed}, {options.database}), "
+        f"{outcome.interrupted} of them during an import: {outcome.files} files of "
+        f"{options.records:,} records sent, {len(outcome.acknowledged)} acknowledged: every job "
+        "has the counts of its file, no record is missing, no file is left"
     )
 
 

@@ -1,4 +1,4 @@
-"""`make campaign-index`: the embedded index against a dictionary, for as long as you like."""
+"""`make campaign-index`: the embedded index against a model, for any number of sequences."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.campaigns.index_machine import IndexMachine
 
 
 def run(sequences: int, longest: int, done: Counter[str]) -> None:
-    """Run the machine, and count what it does."""
+    """Run the state machine, and count its actions in `done`."""
 
     class Counted(IndexMachine):
         def did(self, what: str) -> None:
             done[what] += 1
 
-    logging.getLogger("pinecone").setLevel(logging.WARNING)  # it tells of every call
+    logging.getLogger("pinecone").setLevel(logging.WARNING)  # it logs every call
     checked = settings(
         max_examples=sequences,
         stateful_step_count=longest,
@@ -36,12 +36,12 @@ def run(sequences: int, longest: int, done: Counter[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make campaign-index", description=__doc__)
     parser.add_argument("--sequences", type=int, default=10_000)
-    parser.add_argument("--longest", type=int, default=12, help="rules in one sequence, at most")
-    asked = parser.parse_args()
+    parser.add_argument("--longest", type=int, default=12, help="maximum of rules in one")
+    options = parser.parse_args()
     began = time.monotonic()
     done: Counter[str] = Counter()
-    with contextlib.suppress(KeyboardInterrupt):  # who has seen enough is told how much it was
-        run(asked.sequences, asked.longest, done)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C prints the counts so far
+        run(options.sequences, options.longest, done)
     print(
         f"{done['sequences']} sequences, {done['calls']} calls, {done['openings']} openings, "
         f"no difference, {time.monotonic() - began:.0f} s"

@@ -1,7 +1,7 @@
-"""The embedded index against a dictionary: whatever is done to it, both say the same.
+"""A state machine of hypothesis that compares the embedded index with a model.
 
-Everything goes through the client that the service uses. What a kill leaves is what is on the disk
-while the index is open: so its folder is copied, and the copy is opened instead.
+All operations go through the client that the service uses. A crash is simulated by copying the
+folder of the open index, and opening the copy.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from tests.campaigns.model import (
 T = TypeVar("T")
 MEMORY = Path("/dev/shm")  # noqa: S108 - a disk without waiting, where there is one
 KINDS = ("lexical", "dense", "sparse", "corpus")
-TOLERANCE = 4e-3  # of scores whose vectors are kept at 16 bits
-EXACTLY = 1e-4
+TOLERANCE = 4e-3  # of scores with 16-bit vectors
+EXACT_TOLERANCE = 1e-4
 BAD_REQUEST = 400
 
 some_spaces = st.sampled_from(SPACES)
@@ -72,10 +72,12 @@ optional: dict[str, st.SearchStrategy[Any]] = {
     ),
 }
 some_fields = st.fixed_dictionaries({"body": some_texts, "v": some_vectors}, optional=optional)
-some_fresh = st.fixed_dictionaries({}, optional={"body": some_texts, "v": some_vectors, **optional})
+some_updates = st.fixed_dictionaries(
+    {}, optional={"body": some_texts, "v": some_vectors, **optional}
+)
 some_removed = st.lists(st.sampled_from(sorted(optional)), max_size=2, unique=True)
 some_patches = (
-    st.tuples(some_fresh, some_removed)
+    st.tuples(some_updates, some_removed)
     .map(lambda patch: (patch[0], [name for name in patch[1] if name not in patch[0]]))
     .filter(any)
 )
@@ -125,13 +127,13 @@ def _combined(conditions: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrateg
 
 
 some_filters = _combined(st.one_of(some_comparisons, some_wordings))
-some_selectors = _combined(some_comparisons)  # of what is changed or deleted: no words there
+some_selectors = _combined(some_comparisons)  # writes allow no text operators
 maybe_filters = st.one_of(st.none(), some_filters)
 some_counts = st.sampled_from([1, 2, 3, 5, 10, 50])
 
 
 class IndexMachine(RuleBasedStateMachine):
-    """Rules are what a user, a machine or bad luck can do."""
+    """The rules are operations of users, restarts, crashes and damaged files."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +150,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if hasattr(self, "index"):  # else it could not even be opened, which was said
+            if hasattr(self, "index"):  # unless opening failed
                 self._agree()
                 self._close()
         finally:
@@ -174,7 +176,7 @@ class IndexMachine(RuleBasedStateMachine):
     def upsert_at_once(
         self, space: str, writes: list[tuple[str, Fields]], cancelled: int, turns: int
     ) -> None:
-        """Several in flight, one of them given up: that one may have been written or not."""
+        """Concurrent upserts, one of them cancelled: it may have been written or not."""
         self._do(self._at_once(space, writes, cancelled, turns))
         candidates: dict[str, list[Fields | None]] = {}
         for at, (id, fields) in enumerate(writes):
@@ -205,11 +207,11 @@ class IndexMachine(RuleBasedStateMachine):
         for at, outcome in enumerate(outcomes):
             assert not isinstance(outcome, Exception), outcome
             assert at == cancelled or not isinstance(outcome, BaseException)
-        # Whoever was given up has been written, if ever, before what is asked for now.
-        await self.index.documents.delete(namespace=space, ids=["nobody"])
+        # A cancelled upsert is written, if ever, before this deletion.
+        await self.index.documents.delete(namespace=space, ids=["no-such-id"])
 
     @rule(space=some_spaces, id=some_ids, fields=some_fields)
-    def upsert_what_is_refused(self, space: str, id: str, fields: Fields) -> None:
+    def upsert_invalid(self, space: str, id: str, fields: Fields) -> None:
         bad = [{"_id": "good", **fields}, {"_id": id, **fields, "v": [1.0]}]
         self._refused(self.index.documents.upsert(namespace=space, documents=bad))
         assert "good" not in self._fetched(space, ["good"])
@@ -275,7 +277,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Nothing waits for the views: what of them is on the disk is as it may be."""
+        """Crash: the files of the views may be incomplete."""
         self._copies += 1
         copied = self._base / str(self._copies)
         _copy(self._data, copied)
@@ -285,7 +287,7 @@ class IndexMachine(RuleBasedStateMachine):
         self._open()
 
     @rule(kind=st.sampled_from(KINDS))
-    def lose_a_view(self, kind: str) -> None:
+    def delete_view(self, kind: str) -> None:
         self._close()
         folder = self._data / "records" / kind
         if folder.exists():
@@ -293,7 +295,7 @@ class IndexMachine(RuleBasedStateMachine):
         self._open()
 
     @rule(pick=st.integers(0, 1000), harm=st.sampled_from(["flip", "cut", "empty", "remove"]))
-    def damage_a_view(self, pick: int, harm: str) -> None:
+    def damage_view(self, pick: int, harm: str) -> None:
         self._close()
         folders = [self._data / "records" / kind for kind in KINDS]
         files = sorted(
@@ -311,8 +313,8 @@ class IndexMachine(RuleBasedStateMachine):
         documents=st.dictionaries(some_ids, some_fields, min_size=1, max_size=3),
         crashed=st.booleans(),
     )
-    def put_a_copy_back(self, space: str, documents: dict[str, Fields], crashed: bool) -> None:
-        """Of the records alone, as a careful user has it: the views are of a later day."""
+    def restore_backup(self, space: str, documents: dict[str, Fields], crashed: bool) -> None:
+        """Restore a backup of the records only: the views are newer."""
         self._close()
         kept, model = self._base / "kept", copy.deepcopy(self.model)
         kept.mkdir()
@@ -340,7 +342,7 @@ class IndexMachine(RuleBasedStateMachine):
         clause = {"type": "dense_vector", "field": "v", "values": query}
         sign = -1 if self.model.metric == "euclidean" else 1
         found = self._search(space, clause, top_k, filter)
-        self._check(space, found, self.model.near(query), top_k, filter, EXACTLY, sign)
+        self._check(space, found, self.model.near(query), top_k, filter, EXACT_TOLERANCE, sign)
 
     @rule(space=some_spaces, query=some_sparse, top_k=some_counts, filter=maybe_filters)
     def search_by_sparse_vector(
@@ -349,7 +351,7 @@ class IndexMachine(RuleBasedStateMachine):
         values = {"indices": list(query), "values": list(query.values())}
         clause = {"type": "sparse_vector", "field": "s", "sparse_values": values}
         found = self._search(space, clause, top_k, filter)
-        self._check(space, found, product(query), top_k, filter, EXACTLY)
+        self._check(space, found, product(query), top_k, filter, EXACT_TOLERANCE)
 
     @rule(space=some_spaces, query=some_texts.filter(bool), top_k=some_counts, filter=maybe_filters)
     def search_by_meaning(
@@ -369,7 +371,7 @@ class IndexMachine(RuleBasedStateMachine):
     def search_by_words(
         self, space: str, query: str, names: list[str], top_k: int, filter: dict[str, Any] | None
     ) -> None:
-        """BM25 is not told again here: but who is found, and that a filter moves no score."""
+        """Check which documents are found, and that a filter changes no score; not BM25 itself."""
         clause = {"type": "text", "fields": names, "query": query}
         every = self._search(space, clause, 50, None)
         there = self.model.spaces[space]
@@ -469,7 +471,7 @@ class IndexMachine(RuleBasedStateMachine):
         tolerance: float,
         sign: int = 1,
     ) -> None:
-        """The best of all, in order; which of several equals stand there is left open."""
+        """Check that the best are found, in order; ties may be in any order."""
         every = {id: scored(fields) for id, fields in self.model.where(space, filter).items()}
         expected = {id: score for id, score in every.items() if score is not None}
         ids = [id for id, _ in found]
@@ -516,7 +518,7 @@ class IndexMachine(RuleBasedStateMachine):
         assert refused.value.status_code == BAD_REQUEST
 
     def did(self, what: str) -> None:
-        """For those who count."""
+        """Overridden to count actions."""
 
     def _open(self) -> None:
         self.did("openings")
@@ -540,7 +542,7 @@ def _fields(document: Any) -> Fields:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """What a kill leaves; a file may go while it is being copied, as it would have gone before."""
+    """Copy a folder in use; a file may vanish while it is copied."""
     for folder, _, files in os.walk(source):
         there = target / Path(folder).relative_to(source)
         there.mkdir(parents=True)

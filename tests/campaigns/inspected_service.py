@@ -1,7 +1,7 @@
-"""The process that `abandon.py` looks into: the service, and what it holds, told on demand.
+"""The process that `abandon.py` inspects: the service, which reports its resources on demand.
 
 The first line on stdout is its address. Each line on stdin is answered with a line of JSON; the end
-of stdin is the end of the service.
+of stdin stops the service.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ PAGE = resource.getpagesize()
 
 
 @dataclass(frozen=True)
-class Held:
-    """What the process holds at one moment."""
+class Resources:
+    """The resources of the process at one moment."""
 
     tasks: list[str]
     descriptors: list[str]
     threads: int
     objects: int
-    places: int
-    waiting: int
+    slots: int
+    queued: int
     memory_mib: float
 
 
@@ -48,10 +48,10 @@ async def main() -> None:
     configure_logging(settings.log_level, "json", settings.secrets)
     lifecycle = Lifecycle()
     app = create_app(settings, lifecycle)
-    places = app.extensions["cascade.admission"]
+    admission = app.extensions["cascade.admission"]
     stop = asyncio.Event()
 
-    def asked() -> None:
+    def report() -> None:
         if not os.read(0, 1024):
             asyncio.get_running_loop().remove_reader(0)
             stop.set()
@@ -59,21 +59,21 @@ async def main() -> None:
         gc.collect()
         tasks = [getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks()]
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        held = Held(
+        resources = Resources(
             sorted(tasks),
             sorted(_descriptors()),
             threading.active_count(),
             len(gc.get_objects()),
-            places.in_use,
-            len(places.queue),
+            admission.in_use,
+            len(admission.queue),
             pages * PAGE / 2**20,
         )
-        print(json.dumps(asdict(held)), flush=True)
+        print(json.dumps(asdict(resources)), flush=True)
 
     with listen(settings.host, settings.port) as listener:
 
         def ready() -> None:
-            asyncio.get_running_loop().add_reader(0, asked)
+            asyncio.get_running_loop().add_reader(0, report)
             print(address(listener), flush=True)
 
         server = Server(app, lifecycle, settings.drain_timeout_s)
@@ -81,9 +81,9 @@ async def main() -> None:
 
 
 def _descriptors() -> Iterator[str]:
-    """What each is of: a path, or a kind of thing."""
+    """The path or the kind of each open file descriptor."""
     for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the one that the directory is read with
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of the directory itself
             yield re.sub(r":\[\d+\]$", "", str(link.readlink()))
 
 

@@ -1,6 +1,6 @@
-"""What an index should answer, in the plainest way: dictionaries, and looking at every document.
+"""A model of the index: dictionaries, and brute force over all documents.
 
-Knows nothing of the engine: filters, likeness and words are told here once more, on their own.
+Filters, scores and text matching are implemented independently of the engine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORDS = (
     "gurn",
     "vask",
     "e18",
-)  # no endings, no stop words
+)  # neither stemmed nor stop words
 WORDED = ("body", "title")
 SPACES = ("__default__", "a", "b")
 
@@ -42,7 +42,7 @@ def schema(metric: str) -> Schema:
 
 
 class WordHashes:
-    """Each word is a direction: quick, and the same in every process."""
+    """Embeds each word as a direction; fast, and the same in every process."""
 
     name = "word-hashes"
     dimension = DIMENSIONS
@@ -90,10 +90,10 @@ class Model:
         there = self.spaces[space]
         return {id: each for id, each in there.items() if not filter or holds(filter, each)}
 
-    # --- scores of all that can be found, more is better ---------------------------------------
+    # --- scores, higher is better ---------------------------------------
 
     def near(self, query: Sequence[float]) -> Callable[[Fields], float | None]:
-        """In the terms of the metric."""
+        """Scores by the metric."""
         asked = np.asarray(query, dtype=np.float64)
 
         def score(fields: Fields) -> float | None:
@@ -157,21 +157,21 @@ def _condition(value: Any, operator: str, operand: Any) -> bool:
     if operator == "$exists":
         return (value is not None) is operand
     if operator in ("$eq", "$ne", "$in", "$nin"):
-        found = _is_one_of(value, operand if operator in ("$in", "$nin") else [operand])
+        found = _equals_any(value, operand if operator in ("$in", "$nin") else [operand])
         return found is (operator in ("$eq", "$in"))
     if operator.startswith("$match_"):
-        return isinstance(value, str) and _says(value.split(), operator, operand.split())
-    return _in_order(value, operator, operand)
+        return isinstance(value, str) and _matches_text(value.split(), operator, operand.split())
+    return _compares(value, operator, operand)
 
 
-def _in_order(value: Any, operator: str, operand: float) -> bool:
+def _compares(value: Any, operator: str, operand: float) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     orders = {"$gt": value > operand, "$gte": value >= operand, "$lt": value < operand}
     return orders.get(operator, value <= operand)
 
 
-def _is_one_of(value: Any, operands: Sequence[Any]) -> bool:
+def _equals_any(value: Any, operands: Sequence[Any]) -> bool:
     values = value if isinstance(value, list) else [] if value is None else [value]
     return any(
         each == operand and isinstance(each, bool) == isinstance(operand, bool)
@@ -180,7 +180,7 @@ def _is_one_of(value: Any, operands: Sequence[Any]) -> bool:
     )
 
 
-def _says(said: Sequence[str], operator: str, asked: Sequence[str]) -> bool:
+def _matches_text(said: Sequence[str], operator: str, asked: Sequence[str]) -> bool:
     if operator == "$match_any":
         return not set(said).isdisjoint(asked)
     if operator == "$match_all":

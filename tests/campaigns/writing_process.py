@@ -1,7 +1,7 @@
-"""The process that `kill.py` kills: it writes, and prints what was acknowledged.
+"""The process that `kill.py` kills: it writes records, and prints what was acknowledged.
 
-Each number is a record of its own, written, then sometimes updated or deleted; every record is
-touched by one task only, so that the order of the printed lines is the order of the writes.
+Each record is written by one task only, and sometimes updated or deleted, so that the order of the
+printed lines is the order of the writes.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ SCHEMA = Schema({"body": TextField(embed=True, full_text=True)})
 
 
 def document(id: str, version: int) -> dict[str, Any]:
-    """A text that says which record it is of which version: words and columns can be compared."""
+    """A document with its version in text and field, so that both can be compared."""
     word = WORDS[(int(id) + version) % len(WORDS)]
     return {"_id": id, "body": f"record {word} v{version}", "version": version}
 
 
 def tell(line: str) -> None:
-    """At once and whole, whatever comes: a pipe takes so short a line in one piece."""
+    """Write a line in one system call, which is atomic for short lines."""
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 async def load(index: EmbeddedAsyncIndex, rng: random.Random, first: int, records: int) -> None:
-    """One of several; it goes on until it is killed, over so many records of its own."""
+    """Write a range of records, again and again, until the process is killed."""
     version = 1
     while True:
         for start in range(first, first + records, BATCH):

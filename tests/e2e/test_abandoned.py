@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.campaigns.abandon import Toll, embedded, over_pinecone
+from tests.campaigns.abandon import Outcome, embedded, over_pinecone
 
 
 @pytest.mark.parametrize("run", [over_pinecone, embedded])
-def test_abandoned_requests_leak_nothing(run: Callable[[int, int], Toll]) -> None:
-    toll = run(400, 1)
-    assert toll.ways.total() == 400
+def test_abandoned_requests_leak_nothing(run: Callable[[int, int], Outcome]) -> None:
+    outcome = run(400, 1)
+    assert outcome.ways.total() == 400

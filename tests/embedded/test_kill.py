@@ -8,5 +8,5 @@ from tests.campaigns.kill import campaign
 
 
 def test_killed_again_and_again_nothing_acknowledged_is_missing_in_any_view(tmp_path: Path) -> None:
-    toll = campaign(tmp_path, kills=4, records=400, check_every=2, seed=7)
-    assert toll.acknowledged
+    outcome = campaign(tmp_path, kills=4, records=400, check_every=2, seed=7)
+    assert outcome.acknowledged

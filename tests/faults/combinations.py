@@ -1,4 +1,4 @@
-"""Every fault, in every combination of legs and reranker, and what must come of it."""
+"""All faults, all combinations of broken stages, and the expected response."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ FAULTS: dict[str, Any] = {
 }
 
 STAGES = {"semantic": "dense", "lexical": "sparse", "rerank": "control/rerank"}
-"""Each stage that can be lost, and where the upstream has it."""
+"""The stages that can fail, and their paths at the fake upstream."""
 
 COMBINATIONS = [broken for n in (1, 2, 3) for broken in combinations(STAGES, n)]
 
 
-def wrong_with(status: int, body: Any, broken: Sequence[str]) -> str | None:
-    """What is wrong with the answer of a cascade whose stages `broken` are; None if nothing is."""
+def find_violation(status: int, body: Any, broken: Sequence[str]) -> str | None:
+    """How a response to a cascade with `broken` stages is wrong; None if it is right."""
     if {"semantic", "lexical"} <= set(broken):
         no_leg = status >= 400 and "results" not in body and body.get("code")
-        return None if no_leg else f"no leg is left, and the answer is {status} {body}"
+        return None if no_leg else f"no leg is left, but the response is {status} {body}"
     if status != 200 or not body["results"]:
-        return f"a leg is left, and the answer is {status} {body}"
+        return f"a leg is left, but the response is {status} {body}"
     missing = [stage for stage in STAGES if stage in broken]
     if not body["degraded"] or body["receipt"]["missing"] != missing:
-        return f"not all of {broken} is named: {body['receipt']}"
+        return f"the receipt does not name all of {broken}: {body['receipt']}"
     for stage in body["receipt"]["stages"]:
         lost = stage["stage"] in broken
         if lost != (stage["status"] != "ok") or lost != bool(stage["error"] and stage["fallback"]):
-            return f"{stage} says too little, or too much"
+            return f"wrong status, error or fallback of {stage}"
     return None

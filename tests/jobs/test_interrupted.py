@@ -82,8 +82,8 @@ def test_a_process_that_is_killed_again_and_again_loses_nothing(
 ) -> None:
     if database == "postgres":
         request.getfixturevalue("postgres")
-    toll = campaign(kills=4, database=database, records=4_000, seed=7)
-    assert toll.kills == 4
+    outcome = campaign(kills=4, database=database, records=4_000, seed=7)
+    assert outcome.kills == 4
 
 
 async def test_two_at_one_folder_run_each_job_once(folder: Path, url: str | None) -> None:
