@@ -1,1 +1,1 @@
-"""Models: rerankers now, embedders with the embedded engine."""
+"""Embedding and reranking models."""

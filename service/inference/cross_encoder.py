@@ -1,4 +1,4 @@
-"""Cross-encoders, over `sentence-transformers`: they read a query and a text together."""
+"""Reranking with cross-encoders of `sentence-transformers`, which read query and text together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import StartupFailed
-from service.inference.embedder import truncate_text
+from service.inference.embedder import clean_text
 from service.inference.model_files import import_optional, load_model
 from service.inference.reranker import RerankResult
 
@@ -19,9 +19,9 @@ BATCH = 32
 
 
 class CrossEncoderReranker:
-    """The best judge here, and the slowest: every candidate costs a run of the model.
+    """The most accurate reranker and the slowest: each candidate takes a run of the model.
 
-    Calls take turns. One that nobody waits for any more stops at the end of its batch.
+    One batch runs at a time. A cancelled call stops at the end of its batch.
     """
 
     max_documents = 100
@@ -33,32 +33,32 @@ class CrossEncoderReranker:
             encoder = library.CrossEncoder(str(folder), device="cpu", local_files_only=True)
             if encoder.num_labels != 1:
                 raise StartupFailed(
-                    f"{setting}: {model!r} tells {encoder.num_labels} classes apart; "
-                    "a reranker gives one score"
+                    f"{setting}: {model!r} is a classifier with {encoder.num_labels} classes; "
+                    "a reranker must have one score"
                 )
             return encoder
 
         self._encoder, identity = load_model(setting, model, load)
         self._sigmoid = import_optional("torch", setting, "sentence-transformers").nn.Sigmoid()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self.model = f"sentence-transformers@{identity}"
 
     async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
-        abandoned = threading.Event()
+        cancelled = threading.Event()
         try:
-            return await asyncio.to_thread(self._rank, query, documents, abandoned)
+            return await asyncio.to_thread(self._rank, query, documents, cancelled)
         except asyncio.CancelledError:
-            abandoned.set()
+            cancelled.set()
             raise
 
     def _rank(
-        self, query: str, documents: Sequence[str], abandoned: threading.Event
+        self, query: str, documents: Sequence[str], cancelled: threading.Event
     ) -> RerankResult:
-        pairs = [(truncate_text(query), truncate_text(text)) for text in documents]
+        pairs = [(clean_text(query), clean_text(text)) for text in documents]
         scores: list[float] = []
         for start in range(0, len(pairs), BATCH):
-            with self._turn:
-                if abandoned.is_set():
+            with self._lock:
+                if cancelled.is_set():
                     return RerankResult([], 0)
                 found = self._encoder.predict(
                     pairs[start : start + BATCH],

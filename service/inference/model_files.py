@@ -1,7 +1,7 @@
-"""Where a model's files come from, a folder or the hub, and what they are called.
+"""Locates the files of a model, in a folder or on the Hugging Face hub, and identifies them.
 
-A model that the hub's cache holds is taken from there, without asking the hub: so it stays what it
-was when the index was made, and a start needs no network. Knows no model's format.
+A model in the hub's local cache is used without a request to the hub, so that it stays the version
+with which the index was built, and a start needs no network.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from service.errors import StartupFailed
 
 T = TypeVar("T")
 
-UNUSED = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot"]  # for other programs
-ANSWER_S = 5.0  # how long the hub may take to say that it has a model
+IGNORED_FILES = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot"]  # of other runtimes
+HUB_TIMEOUT_S = 5.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -40,31 +40,31 @@ def import_optional(name: str, setting: str, distribution: str) -> ModuleType:
 
 
 def load_model(setting: str, model: str, load: Callable[[Path], T]) -> tuple[T, str]:
-    """What `load` makes of the model's folder, and the identity of its weights."""
+    """Load a model from its folder, and return it with an identifier of its version."""
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return _tried(setting, model, folder, load), files_digest(folder, _files(folder))
+        return _try_load(setting, model, folder, load), files_digest(folder, _model_files(folder))
     if not _HUB_ID.fullmatch(model):
         raise StartupFailed(
-            f"{setting}: there is no folder {model!r}, and no model can be so called"
+            f"{setting}: {model!r} is neither an existing folder nor a valid model id"
         )
     try:
         snapshot = _snapshot(setting, model, cached=True)
     except StartupFailed:
         snapshot = _snapshot(setting, model, cached=False)
     try:
-        found = _tried(setting, model, snapshot, load)
-    except StartupFailed as wrong:  # perhaps only a part of it was fetched
+        found = _try_load(setting, model, snapshot, load)
+    except StartupFailed as error:  # the download may be incomplete
         try:
             snapshot = _snapshot(setting, model, cached=False)
         except StartupFailed:
-            raise wrong from None
-        found = _tried(setting, model, snapshot, load)
+            raise error from None
+        found = _try_load(setting, model, snapshot, load)
     return found, f"{model}@{snapshot.name[:12]}"
 
 
 def files_digest(folder: Path, files: Iterable[Path]) -> str:
-    """Short, and another for other contents; where the folder is makes no difference."""
+    """Return a short digest of file names and contents, which does not depend on the folder."""
     total = hashlib.sha256()
     for path in sorted(files):
         total.update(path.relative_to(folder).as_posix().encode("utf-8", "replace") + b"\0")
@@ -73,8 +73,8 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
     return total.hexdigest()[:12]
 
 
-def _files(folder: Path) -> list[Path]:
-    """What a model is made of: neither hidden files nor what is written for people."""
+def _model_files(folder: Path) -> list[Path]:
+    """Return the files of a model, without hidden files and documentation."""
     return [
         path
         for path in folder.rglob("*")
@@ -87,20 +87,23 @@ def _files(folder: Path) -> list[Path]:
 def _snapshot(setting: str, model: str, *, cached: bool) -> Path:
     hub = import_optional("huggingface_hub", setting, "huggingface-hub")
     try:
-        if not cached:  # fetching has no limit of its own for the first answer
-            hub.HfApi().model_info(model, timeout=ANSWER_S)
+        if not cached:  # a download has no timeout for the first response
+            hub.HfApi().model_info(model, timeout=HUB_TIMEOUT_S)
         found = hub.snapshot_download(
-            model, local_files_only=cached, etag_timeout=ANSWER_S, ignore_patterns=UNUSED
+            model,
+            local_files_only=cached,
+            etag_timeout=HUB_TIMEOUT_S,
+            ignore_patterns=IGNORED_FILES,
         )
     except Exception as exc:
         raise StartupFailed(
-            f"{setting}: {model!r} is neither a folder here nor a model that could be fetched "
+            f"{setting}: {model!r} is not a folder, and could not be fetched from the hub "
             f"({_short(exc)})"
         ) from exc
     return Path(found)
 
 
-def _tried(setting: str, model: str, folder: Path, load: Callable[[Path], T]) -> T:
+def _try_load(setting: str, model: str, folder: Path, load: Callable[[Path], T]) -> T:
     try:
         return load(folder)
     except StartupFailed:
@@ -110,6 +113,6 @@ def _tried(setting: str, model: str, folder: Path, load: Callable[[Path], T]) ->
 
 
 def _short(exc: Exception) -> str:
-    """The kind of an exception and its first words: some libraries write pages."""
+    """Return the type and the first line of an exception; some messages have pages."""
     first = next((line.strip() for line in str(exc).splitlines() if line.strip()), "")
     return f"{type(exc).__name__}: {first[:200]}" if first else type(exc).__name__

@@ -1,4 +1,4 @@
-"""Which embedder and which reranker a setting stands for. Opening one may take seconds."""
+"""Opens the embedder and the reranker that the settings name, which may take seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RERANKERS = "builtin, none, sentence-transformers:<folder or hub id>"
 
 
 def open_embedder(setting: str) -> Embedder:
-    """The embedder of EMBEDDER; StartupFailed, with the way out, if there is none."""
+    """Open the embedder of the setting EMBEDDER."""
     kind, _, model = setting.partition(":")
     if setting == "wordllama":
         return WordLlamaEmbedder()
@@ -26,11 +26,11 @@ def open_embedder(setting: str) -> Embedder:
         return model2vec_embedder("EMBEDDER", model)
     if kind == "sentence-transformers" and model:
         return SentenceTransformerEmbedder("EMBEDDER", model)
-    raise StartupFailed(f"EMBEDDER: {setting!r} is not known; there are {EMBEDDERS}")
+    raise StartupFailed(f"EMBEDDER: {setting!r} is not known; use one of {EMBEDDERS}")
 
 
 def max_reranked_documents(setting: str) -> int:
-    """How many documents the reranker of RERANKER takes at once; 0 for none."""
+    """Return how many documents the reranker of RERANKER accepts per call; 0 for none."""
     if setting == "none":
         return 0
     builtin = setting == "builtin"
@@ -43,9 +43,9 @@ def open_reranker(
     corpus: Callable[[], CorpusStatistics],
     language: str = "english",
 ) -> Reranker | None:
-    """The reranker of RERANKER.
+    """Open the reranker of the setting RERANKER.
 
-    The built-in one reads with the embedder of the index and its statistics, in `language`.
+    The built-in one uses the embedder and the corpus statistics of the index, and `language`.
     """
     kind, _, model = setting.partition(":")
     if setting == "none":
@@ -54,4 +54,4 @@ def open_reranker(
         return BuiltinReranker(embedder, corpus, language)
     if kind == "sentence-transformers" and model:
         return CrossEncoderReranker("RERANKER", model)
-    raise StartupFailed(f"RERANKER: {setting!r} is not known; there are {RERANKERS}")
+    raise StartupFailed(f"RERANKER: {setting!r} is not known; use one of {RERANKERS}")

@@ -15,7 +15,7 @@ from service.indexes.reads import HedgedReads
 from service.indexes.transport import pooled_http_client
 from service.inference.reranker import RerankResult
 
-LONGEST_S = 30.0  # whoever has less time gives the call up
+MAX_CALL_S = 30.0  # callers with less time cancel the call
 
 MAX_DOCUMENTS = {"cohere-rerank-3.5": 200, "bge-reranker-v2-m3": 100, "pinecone-rerank-v0": 100}
 
@@ -42,21 +42,21 @@ class PineconeReranker:
                 raise ValueError("the reranker did not rank each document once")
             return RerankResult(order, result.usage.rerank_units)
 
-        asked = await self._reads.call(ask, LONGEST_S)
+        asked = await self._reads.call(ask, MAX_CALL_S)
         return replace(asked.value, tries=asked.tries)
 
 
 def check_model(model: str) -> None:
-    """Only models whose limits are known can be used."""
+    """Raise StartupFailed for a model whose limits are not known."""
     if model not in MAX_DOCUMENTS:
         known = ", ".join(MAX_DOCUMENTS)
-        raise StartupFailed(f"PINECONE_RERANK_MODEL: {model!r} is not known; there are {known}")
+        raise StartupFailed(f"PINECONE_RERANK_MODEL: {model!r} is not known; use one of {known}")
 
 
 def reranker_pool(
     api_key: str, controller_host: str | None, lanes: int, calls: int
 ) -> LanePool[AsyncPinecone]:
-    """Lanes to the inference API. Nothing is sent yet: the first rerank connects."""
+    """Create lanes to the inference API, which connect with the first call."""
     opener = partial(_open_client, api_key, controller_host, calls)
     return LanePool("the reranker", opener, lanes=lanes, calls=calls)
 

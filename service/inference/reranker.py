@@ -1,4 +1,4 @@
-"""What Cascade asks of a reranker, wherever it runs."""
+"""The interface of rerankers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class RerankResult:
-    """Each document's position with its score, best first, and the units used."""
+    """The position and score of each document, best first, and the rerank units used."""
 
     order: list[tuple[int, float]]
     units: int
@@ -17,14 +17,14 @@ class RerankResult:
 
 
 class Reranker(Protocol):
-    """Scores documents against a query, all in one go."""
+    """Scores documents against a query, in one call."""
 
     @property
     def model(self) -> str: ...
 
     @property
     def max_documents(self) -> int:
-        """How many documents one call takes."""
+        """The largest number of documents per call."""
         ...
 
     async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult: ...

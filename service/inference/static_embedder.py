@@ -1,7 +1,7 @@
-"""Static token vectors: a text is the mean of its word pieces, whatever their order.
+"""Static token embeddings: the vector of a text is the mean of its token vectors.
 
-Knows no model's files. The tokenizer and numpy let go of the GIL while they work; what holds it is
-the handing over of ids, which chunks of a few tens of thousands of characters keep short.
+The tokenizer and numpy release the GIL while they work. The conversion of token ids holds it, so
+texts are processed in chunks of some ten thousand characters.
 """
 
 from __future__ import annotations
@@ -14,109 +14,110 @@ from tokenizers import Tokenizer
 
 from service.inference.embedder import (
     CorpusStatistics,
-    Pieces,
+    TokenIds,
     Vector,
     Vectors,
+    clean_text,
     normalize,
-    truncate_text,
 )
 
 CHUNK_TEXTS = 64
-CHUNK_CHARS = 32_768  # a text that is longer is a chunk of its own
-REMEMBERED_CHARS = 4_194_304  # of texts; those that are embedded are counted soon after
+CHUNK_CHARS = 32_768  # a longer text is a chunk of its own
+CACHE_CHARS = 4_194_304  # of texts whose tokens are cached between `embed` and `count`
 
 
 class StaticEmbedder:
-    """In a query, a word piece counts by the square root of its idf in the corpus."""
+    """Embeds with static vectors. In a query, tokens are weighted by the root of their idf."""
 
     def __init__(
-        self, name: str, tokenizer: Tokenizer, pieces: Vectors, unknown: int | None = None
+        self, name: str, tokenizer: Tokenizer, token_vectors: Vectors, unknown: int | None = None
     ) -> None:
-        """`pieces` has a row for each id of the tokenizer; the piece `unknown` is left out."""
+        """`token_vectors` has a row for each id of the tokenizer; the id `unknown` is ignored."""
         self.name = name
-        self.dimension = int(pieces.shape[1])
+        self.dimension = int(token_vectors.shape[1])
         self._tokenizer = tokenizer
-        self._pieces = np.ascontiguousarray(pieces, dtype=np.float32)
+        self._token_vectors = np.ascontiguousarray(token_vectors, dtype=np.float32)
         self._unknown = unknown
-        self._recent: dict[str, Pieces] = {}
-        self._recent_chars = 0  # about: several threads count
+        self._cache: dict[str, TokenIds] = {}
+        self._cached_chars = 0  # approximate, as several threads count
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         done = 0
         for tokens in self._tokens(texts):
             for row, ids in enumerate(tokens, done):
-                if ids:  # one by one: quicker than all at once with `reduceat`
-                    vectors[row] = self._pieces[np.array(ids)].sum(axis=0)
-            self._remember(texts[done : done + len(tokens)], tokens)
+                if ids:  # one by one, which is faster than `reduceat` over all
+                    vectors[row] = self._token_vectors[np.array(ids)].sum(axis=0)
+            self._cache_tokens(texts[done : done + len(tokens)], tokens)
             done += len(tokens)
         return normalize(vectors)
 
     def embed_query(self, text: str, corpus: CorpusStatistics) -> Vector:
-        ((pieces,),) = self._tokens([text])
-        ids = np.array(pieces, dtype=np.int64)
+        ((tokens,),) = self._tokens([text])
+        ids = np.array(tokens, dtype=np.int64)
         weights = np.ones(len(ids), dtype=np.float32)
         if corpus.texts > 0:
-            weights = np.sqrt(np.log1p(corpus.texts / (corpus.seen(ids) + 0.5))).astype(np.float32)
-        (vector,) = normalize((weights @ self._pieces[ids])[np.newaxis])
+            idf = np.log1p(corpus.texts / (corpus.frequencies(ids) + 0.5))
+            weights = np.sqrt(idf).astype(np.float32)
+        (vector,) = normalize((weights @ self._token_vectors[ids])[np.newaxis])
         return np.asarray(vector)
 
-    def count(self, texts: Sequence[str], corpus: CorpusStatistics, by: int) -> None:
-        recent = self._recent
-        found = {text: pieces for text in texts if (pieces := recent.pop(text, None)) is not None}
-        self._recent_chars -= sum(map(len, found))
+    def count(self, texts: Sequence[str], corpus: CorpusStatistics, sign: int) -> None:
+        cache = self._cache
+        found = {text: cached for text in texts if (cached := cache.pop(text, None)) is not None}
+        self._cached_chars -= sum(map(len, found))
         unseen = [text for text in texts if text not in found]
-        corpus.enter([found[text] for text in texts if text in found], by)
+        corpus.add([found[text] for text in texts if text in found], sign)
         for tokens in self._tokens(unseen):
-            corpus.enter([_once(ids) for ids in tokens], by)
+            corpus.add([_distinct(ids) for ids in tokens], sign)
 
     def rarity(self, words: Sequence[str], corpus: CorpusStatistics) -> NDArray[np.float64]:
-        """The idf of each word, which is at least as rare in the corpus as its rarest piece."""
-        each = [_once(ids) for tokens in self._tokens(words) for ids in tokens]
-        having = np.array([corpus.seen(ids).min(initial=corpus.texts) for ids in each])
+        """Return the idf of each word in the corpus, estimated from its rarest token."""
+        each = [_distinct(ids) for tokens in self._tokens(words) for ids in tokens]
+        frequencies = np.array([corpus.frequencies(ids).min(initial=corpus.texts) for ids in each])
         idf: NDArray[np.float64] = np.log1p(
-            (np.maximum(corpus.texts - having, 0) + 0.5) / (having + 0.5)
+            (np.maximum(corpus.texts - frequencies, 0) + 0.5) / (frequencies + 0.5)
         )
         return idf
 
-    def _remember(self, texts: Sequence[str], tokens: Sequence[list[int]]) -> None:
-        """Cutting a text into pieces is most of the work: who embeds a text counts it next."""
+    def _cache_tokens(self, texts: Sequence[str], tokens: Sequence[list[int]]) -> None:
+        """Cache the tokens for `count`, which usually follows: tokenizing is most of the work."""
         chars = sum(map(len, texts))
-        if self._recent_chars + chars > REMEMBERED_CHARS:
-            self._recent, self._recent_chars = {}, 0
-        self._recent_chars += chars
-        self._recent.update(zip(texts, map(_once, tokens), strict=True))
+        if self._cached_chars + chars > CACHE_CHARS:
+            self._cache, self._cached_chars = {}, 0
+        self._cached_chars += chars
+        self._cache.update(zip(texts, map(_distinct, tokens), strict=True))
 
     def _tokens(self, texts: Sequence[str]) -> Iterator[list[list[int]]]:
-        """The ids of each text, chunk by chunk; none of a text that is all spaces."""
+        """Yield the token ids of each text, in chunks; a text of whitespace has none."""
         for chunk in _chunks(texts):
             encoded = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
             yield [
-                self._known(one.ids) if text else []
+                self._without_unknown(one.ids) if text else []
                 for text, one in zip(chunk, encoded, strict=True)
             ]
 
-    def _known(self, ids: list[int]) -> list[int]:
+    def _without_unknown(self, ids: list[int]) -> list[int]:
         if self._unknown is None or self._unknown not in ids:
             return ids
         return [id for id in ids if id != self._unknown]
 
 
-def _once(ids: list[int]) -> Pieces:
+def _distinct(ids: list[int]) -> TokenIds:
     return np.array(list(set(ids)), dtype=np.int64)
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Every text in its turn, in lists of some that can be read; one of spaces as an empty one."""
+    """Split texts into chunks, with cleaned texts; whitespace becomes an empty text."""
     chunk: list[str] = []
     chars = 0
     for text in texts:
-        read = truncate_text(text)
-        read = "" if read.isspace() else read
-        if chunk and (len(chunk) == CHUNK_TEXTS or chars + len(read) > CHUNK_CHARS):
+        cleaned = clean_text(text)
+        cleaned = "" if cleaned.isspace() else cleaned
+        if chunk and (len(chunk) == CHUNK_TEXTS or chars + len(cleaned) > CHUNK_CHARS):
             yield chunk
             chunk, chars = [], 0
-        chunk.append(read)
-        chars += len(read)
+        chunk.append(cleaned)
+        chars += len(cleaned)
     if chunk:
         yield chunk

@@ -1,4 +1,4 @@
-"""A text's words as the built-in reranker compares them: lower case, without accents, stemmed."""
+"""Stemming for the built-in reranker: words in lower case, without accents and endings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from unicodedata import normalize
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
-# Scripts without spaces between words: there every character is a word.
-_SOLID = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_WORD = rf"[{_SOLID}]|[[\p{{L}}\p{{N}}\p{{M}}]--[{_SOLID}]]+"
-_ASCII_WORD = re.compile(r"[^\W_]+")  # the same for most texts, and three times as fast
-_LONGEST = 60
+# Scripts without spaces between words: each character is a word.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_WORD = rf"[{_UNSPACED}]|[[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]+"
+_ASCII_WORD = re.compile(r"[^\W_]+")  # three times as fast
+_MAX_WORD_CHARS = 60
 _FUNCTION_WORDS = """
     a about after all also am an and any are as at be been being both but by can could did do does
     done during each for from had has have having he her here him his how i if in into is it its
@@ -26,37 +26,39 @@ _FUNCTION_WORDS = """
 
 
 class Stemmer:
-    """Any thread may use it. Stems are kept, since words come again and again."""
+    """Stems the words of texts, with a cache. Thread-safe."""
 
     def __init__(self, language: str = "english") -> None:
-        unsaying = frozenset(_FUNCTION_WORDS.split() if language == "english" else ())
+        function_words = frozenset(_FUNCTION_WORDS.split() if language == "english" else ())
         stemming = [Filter.ascii_fold(), Filter.stemmer(language)]
         analyzer = _analyzer(Tokenizer.raw(), stemming)
-        if not unsaying:
-            with suppress(ValueError):  # some languages that can be stemmed have no list
+        if not function_words:
+            with suppress(ValueError):  # some languages with a stemmer have no stop word list
                 analyzer = _analyzer(Tokenizer.raw(), [Filter.stopword(language), *stemming])
 
         @lru_cache(maxsize=65_536)
         def stem(word: str) -> str:
-            """Empty for a word that says nothing of what a text is about."""
-            return "" if word in unsaying else "".join(analyzer.analyze(word[:_LONGEST]))
+            """Return the stem, empty for a function word."""
+            return (
+                "" if word in function_words else "".join(analyzer.analyze(word[:_MAX_WORD_CHARS]))
+            )
 
         self._stem = stem
-        self._cut = _analyzer(Tokenizer.regex(_WORD), [])
+        self._splitter = _analyzer(Tokenizer.regex(_WORD), [])
 
-    def of(self, text: str) -> list[str]:
-        """The stems of the words, in their order. The text must be one that can be encoded."""
+    def stems(self, text: str) -> list[str]:
+        """Return the stems of the words, in order. The text must be encodable in UTF-8."""
         stem = self._stem
         return [found for word in self._words(text) if (found := stem(word))]
 
-    def written(self, text: str) -> dict[str, str]:
-        """Each stem with a word that has it."""
+    def words_by_stem(self, text: str) -> dict[str, str]:
+        """Return a word for each stem."""
         return {found: word for word in self._words(text) if (found := self._stem(word))}
 
     def _words(self, text: str) -> list[str]:
         if text.isascii():
             return _ASCII_WORD.findall(text.lower())
-        return self._cut.analyze(normalize("NFKC", text).lower())
+        return self._splitter.analyze(normalize("NFKC", text).lower())
 
 
 def _analyzer(tokenizer: Tokenizer, filters: Sequence[Filter]) -> TextAnalyzer:

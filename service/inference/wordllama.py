@@ -1,4 +1,4 @@
-"""The embedder that is always there: static vectors inside of the `wordllama` package."""
+"""The default embedder: static vectors that are part of the `wordllama` package."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from service.inference.static_embedder import StaticEmbedder
 
 
 class WordLlamaEmbedder(StaticEmbedder):
-    """No download, no GPU.
+    """Fast, without download or GPU.
 
-    Good at everyday meaning and very fast. It knows no word order and blurs codes and rare names,
-    for which the lexical leg is there.
+    It ignores word order and is imprecise for codes and rare names, which the lexical leg covers.
     """
 
     def __init__(self) -> None:
-        # Without cache_dir it looks for the tokenizer elsewhere, and then on the network.
+        # Without cache_dir, wordllama looks for the tokenizer elsewhere and on the network.
         folder = Path(wordllama.__file__).parent
         model = WordLlama.load(cache_dir=folder, disable_download=True)
         model.tokenizer.no_padding()
-        pieces = np.asarray(model.embedding, dtype=np.float32)
+        token_vectors = np.asarray(model.embedding, dtype=np.float32)
         identity = files_digest(
             folder, [*folder.glob("weights/*"), *folder.glob("tokenizers/*.json")]
         )
-        super().__init__(f"wordllama-{pieces.shape[1]}@{identity}", model.tokenizer, pieces)
+        super().__init__(
+            f"wordllama-{token_vectors.shape[1]}@{identity}", model.tokenizer, token_vectors
+        )

@@ -450,7 +450,7 @@ class IndexMachine(RuleBasedStateMachine):
         corpus = index.corpora["body"].corpus
         assert corpus.texts == total
         for word in WORDS:
-            seen = corpus.seen(pieces(word))
+            seen = corpus.frequencies(pieces(word))
             assert seen.tolist() == [sum(word in body.split() for body in model.bodies())]
         for space in SPACES:
             found = self._search(space, {"type": "text", "fields": list(WORDED), "query": ALL}, 50)

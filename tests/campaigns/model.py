@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from service.embedded.schema import DenseField, Schema, SparseField, TextField
-from service.inference.embedder import CorpusStatistics, Pieces, Vector, Vectors
+from service.inference.embedder import CorpusStatistics, TokenIds, Vector, Vectors
 
 Fields = dict[str, Any]
 DIMENSIONS = 8
@@ -61,11 +61,11 @@ class WordHashes:
         vector: Vector = self.embed([text])[0]
         return vector
 
-    def count(self, texts: Sequence[str], corpus: CorpusStatistics, by: int) -> None:
-        corpus.enter([pieces(text) for text in texts], by)
+    def count(self, texts: Sequence[str], corpus: CorpusStatistics, sign: int) -> None:
+        corpus.add([pieces(text) for text in texts], sign)
 
 
-def pieces(text: str) -> Pieces:
+def pieces(text: str) -> TokenIds:
     known = {WORDS.index(word) for word in text.split() if word in WORDS}
     return np.array(sorted(known), dtype=np.int64)
 

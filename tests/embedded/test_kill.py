@@ -7,6 +7,6 @@ from pathlib import Path
 from tests.campaigns.kill import campaign
 
 
-def test_killed_again_and_again_nothing_acknowledged_is_missing_in_any_view(tmp_path: Path) -> None:
+def test_views_contain_acknowledged_writes_after_repeated_sigkill(tmp_path: Path) -> None:
     outcome = campaign(tmp_path, kills=4, records=400, check_every=2, seed=7)
     assert outcome.acknowledged

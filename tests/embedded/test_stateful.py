@@ -9,7 +9,7 @@ from tests.campaigns.index import run
 SEQUENCES, LONGEST = 150, 8  # `make campaign-index` runs thousands
 
 
-def test_an_index_answers_as_a_dictionary_does() -> None:
+def test_index_behaves_like_dictionary_model() -> None:
     done: Counter[str] = Counter()
     run(SEQUENCES, LONGEST, done)
     assert done["sequences"] >= SEQUENCES

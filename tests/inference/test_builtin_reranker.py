@@ -37,18 +37,18 @@ async def best(query: str, texts: list[str]) -> str:
     ("query", "first"),
     [("E81", 1), ("what does e18 mean", 3), ("my sweater got too small", 2), ("bread", 0)],
 )
-async def test_a_code_finds_its_text_and_a_meaning_finds_its_own(query: str, first: int) -> None:
+async def test_rerank_finds_codes_and_meanings(query: str, first: int) -> None:
     assert await best(query, TEXTS) == TEXTS[first]
 
 
-async def test_words_that_stand_together_in_the_query_count_more_where_they_do_in_a_text() -> None:
+async def test_rerank_prefers_adjacent_query_words() -> None:
     apart = "The pump was quiet that summer while nobody at all looked at the long old drain"
     together = "That summer nobody at all looked at the long old drain pump while it was quiet"
     assert await best("drain pump", [apart, together]) == together
     assert await best("drain pump", [together, apart]) == together
 
 
-async def test_a_text_without_the_word_gains_by_being_like_those_that_have_it() -> None:
+async def test_rerank_raises_text_similar_to_relevant_ones() -> None:
     texts = [
         "Xq81 means that the oven door is open, see page 3",
         "Xq81 means that the oven door is open, see page 4",
@@ -62,7 +62,7 @@ async def test_a_text_without_the_word_gains_by_being_like_those_that_have_it() 
 
 
 @pytest.mark.parametrize("language", ["german", "finnish", "greek", "tamil"])
-async def test_words_are_known_in_their_other_forms_in_other_languages(language: str) -> None:
+async def test_rerank_stems_words_of_other_languages(language: str) -> None:
     query, texts = {
         "german": ("Häuser", ["Der Hund bellt", "Das Haus an der Ecke"]),
         "finnish": ("koirat", ["Talo on kulmassa", "Koira haukkuu"]),
@@ -73,7 +73,7 @@ async def test_words_are_known_in_their_other_forms_in_other_languages(language:
     assert found.order[0][0] == 1
 
 
-async def test_nothing_one_and_the_same_text_can_be_ranked() -> None:
+async def test_rerank_handles_no_one_and_equal_texts() -> None:
     assert (await reranker().rerank("bread", [])).order == []
     assert (await reranker().rerank("bread", ["bread"])).order == [(0, 0.5)]
     assert (await reranker().rerank("bread", ["bread"] * 3)).order == [(0, 0.5), (1, 0.5), (2, 0.5)]
@@ -81,9 +81,7 @@ async def test_nothing_one_and_the_same_text_can_be_ranked() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(), max_size=30), st.lists(st.text(st.characters()), max_size=8))
-async def test_any_texts_are_each_ranked_once_with_a_score_from_0_to_1(
-    query: str, texts: list[str]
-) -> None:
+async def test_rerank_scores_any_text_once_from_0_to_1(query: str, texts: list[str]) -> None:
     order = (await reranker().rerank(query, [*texts, "\ud800", "the the", "漢字 and ไทย"])).order
     assert sorted(index for index, _ in order) == list(range(len(texts) + 3))
     scores = [score for _, score in order]
@@ -91,12 +89,12 @@ async def test_any_texts_are_each_ranked_once_with_a_score_from_0_to_1(
     assert all(0 <= score <= 1 for score in scores)
 
 
-async def test_long_texts_are_read_in_part() -> None:
+async def test_rerank_truncates_long_texts() -> None:
     order = (await reranker().rerank("bread", ["dog " * 300_000 + "bread", "bread"])).order
     assert order[0][0] == 1
 
 
-async def test_it_reads_with_whatever_embedder_the_index_has(
+async def test_rerank_uses_embedder_of_index(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     needs_transformers()

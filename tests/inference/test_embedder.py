@@ -44,7 +44,7 @@ def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return open_embedder(f"sentence-transformers:{encoder_folder(folder)}")
 
 
-def test_vectors_have_length_one_and_those_of_texts_without_content_are_zero(
+def test_embed_returns_unit_vectors_and_zeros_for_empty_texts(
     embedder: Embedder,
 ) -> None:
     vectors = embedder.embed(["the cat", "", " \n\t", "dog"])
@@ -56,7 +56,7 @@ def test_vectors_have_length_one_and_those_of_texts_without_content_are_zero(
     assert embedder.embed([]).shape == (0, embedder.dimension)
 
 
-def test_any_string_has_a_vector(embedder: Embedder) -> None:
+def test_embed_accepts_any_string(embedder: Embedder) -> None:
     corpus = CorpusStatistics()
     embedder.count(HARD, corpus, 1)
     vectors = embedder.embed(HARD)
@@ -65,7 +65,7 @@ def test_any_string_has_a_vector(embedder: Embedder) -> None:
         assert np.isfinite(embedder.embed_query(text, corpus)).all()
 
 
-def test_a_text_has_the_same_vector_in_any_company(embedder: Embedder) -> None:
+def test_embed_does_not_depend_on_other_texts(embedder: Embedder) -> None:
     texts = [f"the cat is {'soft ' * (i % 7)}{i}" for i in range(150)]
     together = embedder.embed(texts)
     assert together.shape == (150, embedder.dimension)
@@ -73,7 +73,7 @@ def test_a_text_has_the_same_vector_in_any_company(embedder: Embedder) -> None:
         np.testing.assert_allclose(embedder.embed([texts[i]])[0], together[i], atol=1e-5)
 
 
-def test_threads_get_what_one_alone_would_get(embedder: Embedder) -> None:
+def test_embed_is_thread_safe(embedder: Embedder) -> None:
     texts = [f"the {word} is soft" for word in ("cat", "dog", "pump", "bread")] * 5
     alone = embedder.embed(texts)
     with ThreadPoolExecutor(8) as pool:
@@ -81,7 +81,7 @@ def test_threads_get_what_one_alone_would_get(embedder: Embedder) -> None:
             np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
-def test_what_is_common_in_the_corpus_counts_less_in_a_query() -> None:
+def test_embed_query_weights_common_words_less() -> None:
     embedder = open_embedder("wordllama")
     corpus = CorpusStatistics()
     embedder.count(["pump"] * 99 + ["bread"], corpus, 1)
@@ -91,7 +91,7 @@ def test_what_is_common_in_the_corpus_counts_less_in_a_query() -> None:
 
 
 @pytest.mark.parametrize("embedded_before", [True, False])
-def test_counting_out_what_was_counted_in_leaves_nothing(embedded_before: bool) -> None:
+def test_count_with_negative_sign_undoes_count(embedded_before: bool) -> None:
     embedder = open_embedder("wordllama")
     texts = ["the cat", "the dog", "the dog", "", "long " * 3_000]
     corpus = CorpusStatistics()
@@ -99,13 +99,13 @@ def test_counting_out_what_was_counted_in_leaves_nothing(embedded_before: bool) 
         embedder.embed(texts)
     embedder.count(texts, corpus, 1)
     assert corpus.texts == 5
-    assert corpus.seen(np.arange(40_000)).max() == 3
+    assert corpus.frequencies(np.arange(40_000)).max() == 3
     embedder.count(texts, corpus, -1)
     assert corpus.texts == 0
-    assert not corpus.seen(np.arange(40_000)).any()
+    assert not corpus.frequencies(np.arange(40_000)).any()
 
 
-def test_a_static_vector_is_what_its_own_library_says(tmp_path: Path) -> None:
+def test_model2vec_embedder_equals_library(tmp_path: Path) -> None:
     from model2vec import StaticModel  # noqa: PLC0415 - it takes a second to import
 
     folder = model2vec_folder(tmp_path / "model")
@@ -115,7 +115,7 @@ def test_a_static_vector_is_what_its_own_library_says(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_a_name_follows_the_weights_and_not_the_place(tmp_path: Path) -> None:
+def test_embedder_name_depends_on_weights_not_folder(tmp_path: Path) -> None:
     first = model2vec_folder(tmp_path / "first")
     elsewhere = copied(first, tmp_path / "elsewhere")
     other = model2vec_folder(tmp_path / "other", seed=2)
@@ -127,7 +127,7 @@ def test_a_name_follows_the_weights_and_not_the_place(tmp_path: Path) -> None:
     assert open_embedder(f"model2vec:{elsewhere}").name == names[0]
 
 
-def test_prompts_tell_queries_from_documents(tmp_path: Path) -> None:
+def test_sentence_transformer_uses_prompts(tmp_path: Path) -> None:
     needs_transformers()
     folder = encoder_folder(tmp_path, prompts={"query": "the cat is ", "document": ""})
     embedder = open_embedder(f"sentence-transformers:{folder}")
@@ -139,18 +139,18 @@ def test_prompts_tell_queries_from_documents(tmp_path: Path) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 300), max_size=9), max_size=9), st.data())
-def test_a_corpus_comes_back_as_it_was_saved_or_not_at_all(
+def test_corpus_statistics_round_trip_detects_damage(
     texts: list[list[int]], data: st.DataObject
 ) -> None:
     corpus = CorpusStatistics()
-    corpus.enter([np.array(sorted(set(text)), dtype=np.int64) for text in texts], 1)
+    corpus.add([np.array(sorted(set(text)), dtype=np.int64) for text in texts], 1)
     raw = corpus.to_bytes()
     again = CorpusStatistics.from_bytes(raw)
     assert again.texts == len(texts)
     ids = np.arange(301)
-    np.testing.assert_array_equal(again.seen(ids), corpus.seen(ids))
+    np.testing.assert_array_equal(again.frequencies(ids), corpus.frequencies(ids))
     np.testing.assert_array_equal(
-        again.seen(ids), [sum(id in text for text in texts) for id in ids]
+        again.frequencies(ids), [sum(id in text for text in texts) for id in ids]
     )
     at = data.draw(st.integers(0, len(raw) - 1))
     for damaged in (raw[:at], raw + b"\0", raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]):
@@ -158,7 +158,7 @@ def test_a_corpus_comes_back_as_it_was_saved_or_not_at_all(
             CorpusStatistics.from_bytes(damaged)
 
 
-def test_a_corpus_can_be_read_and_saved_while_it_is_written() -> None:
+def test_corpus_statistics_are_thread_safe() -> None:
     embedder = open_embedder("wordllama")
     corpus = CorpusStatistics()
     stop = threading.Event()

@@ -46,18 +46,18 @@ def ask(setting: str, cache: Path, **environment: str) -> str:
 @pytest.mark.parametrize(
     "setting", ["", "word2vec", "wordllama:x", "model2vec", "model2vec:", "sentence-transformers:"]
 )
-def test_an_embedder_that_is_not_known_is_told_with_what_is(setting: str) -> None:
+def test_unknown_embedder_error_lists_embedders(setting: str) -> None:
     with pytest.raises(StartupFailed, match=r"^EMBEDDER: .*wordllama, model2vec:"):
         open_embedder(setting)
 
 
 @pytest.mark.parametrize("setting", ["", "cohere", "builtin:x", "sentence-transformers:"])
-def test_a_reranker_that_is_not_known_is_told_with_what_is(setting: str) -> None:
+def test_unknown_reranker_error_lists_rerankers(setting: str) -> None:
     with pytest.raises(StartupFailed, match=r"^RERANKER: .*builtin, none, sentence-"):
         open_reranker(setting, open_embedder("wordllama"), CorpusStatistics)
 
 
-def test_there_can_be_no_reranker_and_the_built_in_one() -> None:
+def test_open_reranker_none_and_builtin() -> None:
     embedder = open_embedder("wordllama")
     assert open_reranker("none", embedder, CorpusStatistics) is None
     built_in = open_reranker("builtin", embedder, CorpusStatistics)
@@ -65,7 +65,7 @@ def test_there_can_be_no_reranker_and_the_built_in_one() -> None:
     assert built_in.model == "builtin"
 
 
-def test_a_package_that_is_not_installed_is_told_with_the_command() -> None:
+def test_missing_package_error_names_pip_command() -> None:
     if importlib.util.find_spec("sentence_transformers"):
         pytest.skip("sentence-transformers is installed here")
     for find in (
@@ -80,13 +80,13 @@ def test_a_package_that_is_not_installed_is_told_with_the_command() -> None:
         assert "or pip install sentence-transformers" in str(failed.value)
 
 
-def test_a_folder_that_holds_no_model_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_folder_without_model_raises_startup_failed(tmp_path: Path) -> None:
     with pytest.raises(StartupFailed, match=r"^EMBEDDER: .* can't be loaded") as failed:
         open_embedder(f"model2vec:{tmp_path}")
     assert "\n" not in str(failed.value)
 
 
-def test_weights_that_were_cut_off_are_told_in_one_sentence(tmp_path: Path) -> None:
+def test_truncated_weights_raise_startup_failed(tmp_path: Path) -> None:
     folder = model2vec_folder(tmp_path / "model")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-9])
@@ -96,25 +96,25 @@ def test_weights_that_were_cut_off_are_told_in_one_sentence(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/no/such/folder", "a/b/c", "~/nothing here"])
-def test_a_folder_that_is_not_there_is_never_asked_of_the_hub(model: str) -> None:
-    with pytest.raises(StartupFailed, match="there is no folder"):
+def test_missing_folder_is_not_requested_from_hub(model: str) -> None:
+    with pytest.raises(StartupFailed, match="neither an existing folder"):
         open_embedder(f"model2vec:{model}")
 
 
-def test_a_hub_id_without_a_network_is_told_at_once(tmp_path: Path) -> None:
+def test_hub_id_without_network_fails_fast(tmp_path: Path) -> None:
     told = ask("model2vec:nobody/nothing", tmp_path, HF_HUB_OFFLINE="1")
-    assert told.startswith("failed: EMBEDDER: 'nobody/nothing' is neither a folder")
+    assert told.startswith("failed: EMBEDDER: 'nobody/nothing' is not a folder")
     assert "\n" not in told
 
 
-def test_a_hub_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
+def test_unresponsive_hub_times_out(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         told = ask("model2vec:nobody/nothing", tmp_path, HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0")
-    assert told.startswith("failed: EMBEDDER: 'nobody/nothing' is neither a folder")
+    assert told.startswith("failed: EMBEDDER: 'nobody/nothing' is not a folder")
 
 
-def test_what_the_hubs_cache_holds_needs_no_network_and_is_named_by_its_revision(
+def test_cached_hub_model_needs_no_network(
     tmp_path: Path,
 ) -> None:
     revision = "0123456789abcdef0123456789abcdef01234567"
@@ -129,7 +129,7 @@ def test_what_the_hubs_cache_holds_needs_no_network_and_is_named_by_its_revision
     assert told.startswith("failed: EMBEDDER: 'some/model' can't be loaded")
 
 
-async def test_a_cross_encoder_scores_from_0_to_1_best_first(tmp_path: Path) -> None:
+async def test_cross_encoder_scores_from_0_to_1_best_first(tmp_path: Path) -> None:
     needs_transformers()
     folder = cross_encoder_folder(tmp_path)
     reranker = open_reranker(
@@ -147,15 +147,15 @@ async def test_a_cross_encoder_scores_from_0_to_1_best_first(tmp_path: Path) -> 
     assert (await reranker.rerank("nothing", [])).order == []
 
 
-def test_a_cross_encoder_of_classes_is_no_reranker(tmp_path: Path) -> None:
+def test_cross_encoder_with_classes_is_rejected(tmp_path: Path) -> None:
     needs_transformers()
     folder = cross_encoder_folder(tmp_path, labels=3)
-    with pytest.raises(StartupFailed, match=r"^RERANKER: .* tells 3 classes apart"):
+    with pytest.raises(StartupFailed, match=r"^RERANKER: .* a classifier with 3 classes"):
         open_reranker(
             f"sentence-transformers:{folder}", open_embedder("wordllama"), CorpusStatistics
         )
 
 
-def test_no_more_is_reranked_than_the_reranker_takes() -> None:
+def test_max_reranked_documents_per_reranker() -> None:
     kinds = ("none", "builtin", "sentence-transformers:some/model")
     assert [max_reranked_documents(each) for each in kinds] == [0, 200, 100]

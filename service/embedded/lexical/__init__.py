@@ -1,1 +1,1 @@
-"""Lexical search with tantivy."""
+"""Full-text search with tantivy."""

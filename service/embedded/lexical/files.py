@@ -1,7 +1,4 @@
-"""The files of a lexical view: whether they are whole, and what the library's errors mean.
-
-It does not know what is in them.
-"""
+"""The files of a lexical index: their verification, and the translation of tantivy's errors."""
 
 from __future__ import annotations
 
@@ -16,19 +13,19 @@ from pathlib import Path
 
 
 class CorruptIndex(Exception):
-    """The folder holds no view that can be used: delete it and build it again."""
+    """The folder has no valid index: delete it and rebuild."""
 
 
 class IndexInUse(Exception):
-    """Another writer, perhaps in another process, has the folder open."""
+    """Another writer, possibly of another process, has the folder open."""
 
 
 def check_files(folder: Path) -> None:
-    """Compare the committed files to the checksums at their ends, and clear up after a crash.
+    """Verify the checksums of committed files, and remove the remains of a crash.
 
-    The library does not compare when it opens them; a flipped bit would come up as a wrong answer.
-    And it refuses to commit if a crash in a commit left a list of deleted documents: it writes the
-    list of the same name again, as the same changes are applied again, and finds it there.
+    tantivy does not verify checksums when it opens files: a flipped bit would give wrong results.
+    After a crash during a commit, the same changes are applied again and write a list of deleted
+    documents of the same name; tantivy fails if the old one still exists.
     """
     if not (folder / "meta.json").exists():
         return
@@ -53,9 +50,9 @@ def _check_file(path: Path) -> None:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """The library says ValueError to most things; what is done here only fails for its files.
+    """Translate the ValueError that tantivy raises for most problems with its files.
 
-    A mistake of the caller's is a kind of ValueError of ours, and goes through.
+    A subclass of ValueError is an error of the caller, raised by our own code, and passes through.
     """
     try:
         yield
@@ -70,6 +67,6 @@ def translate_errors() -> Iterator[None]:
             raise OSError(int(number[1] or number[2]), str(e)) from e
         raise CorruptIndex(str(e)) from e
     except BaseException as e:
-        if type(e).__name__ != "PanicException":  # which can't be imported
+        if type(e).__name__ != "PanicException":  # not importable
             raise
         raise CorruptIndex(str(e)) from e

@@ -1,12 +1,9 @@
-"""Lexical search: which documents have the words of a question, ranked by BM25.
+"""The lexical index: full-text search, ranked by BM25.
 
-A view of a change log that is kept elsewhere. It knows document numbers and texts by field; it does
-not know ids, namespaces, filters, or what else is in the log. It can always be deleted and built
-again.
-
-Every word is indexed, stop words too, with its place; a query drops its stop words unless it has no
-others. So "to be or not to be" finds something, a phrase is a phrase, and the list of stop words
-can change without a rebuild.
+It knows documents by number, with a text per field, and stores the sequence number of its last
+commit. All words are indexed with their positions, stop words included. A query drops its stop
+words unless it has no others. So "to be or not to be" has results, phrases match exactly, and the
+list of stop words can change without a rebuild.
 """
 
 from __future__ import annotations
@@ -22,11 +19,11 @@ from typing import TypeAlias
 from pyroaring import BitMap, BitMap64
 from tantivy import Document, FieldType, Index, IndexWriter, Order, Query, SchemaBuilder, Searcher
 
-from service.embedded.lexical.analysis import ANALYSIS, Analysis, readable
+from service.embedded.lexical.analysis import ANALYSIS, Analysis, normalized
 from service.embedded.lexical.files import CorruptIndex, IndexInUse, check_files, translate_errors
 from service.embedded.lexical.queries import (
     MARKER,
-    MAX_WORDS,
+    MAX_TERMS,
     OPERATORS,
     IndexedField,
     QueryBuilder,
@@ -37,7 +34,7 @@ from service.embedded.lexical.queries import (
 from service.embedded.lexical.syntax import InvalidQueryString, parse_query_string
 
 __all__ = [
-    "MAX_WORDS",
+    "MAX_TERMS",
     "CorruptIndex",
     "IndexInUse",
     "InvalidQueryString",
@@ -45,40 +42,41 @@ __all__ = [
     "TextClause",
 ]
 
-Found: TypeAlias = tuple[int, float]
+Hit: TypeAlias = tuple[int, float]  # document number and score
 
-LANGUAGE = "english"
+DEFAULT_LANGUAGE = "english"
 HEAP_BYTES = 15_000_000
-SPARE = 32  # hits fetched beyond what was asked for, as a tie may go on there
-WIDER = 4
-SLICE = 20_000  # hits of one go, where a set of them is asked for
+SPARE = 32  # hits fetched beyond k, to complete a tie at the end
+FETCH_GROWTH = 4
+SLICE = 20_000  # hits fetched at once where all are needed
 
 
 class LexicalIndex:
-    """BM25 over some texts per document number. Any thread may call anything."""
+    """Ranks documents by BM25. Thread-safe."""
 
     def __init__(
         self, folder: Path, fields: Sequence[str], *, languages: Mapping[str, str] | None = None
     ) -> None:
-        """Open what is in the folder, or begin. Refuses what was made with other arguments."""
-        languages = {name: (languages or {}).get(name, LANGUAGE) for name in fields}
-        read = {language: Analysis(language) for language in {*languages.values(), LANGUAGE}}
-        self._any_analysis = read[languages[fields[0]] if fields else LANGUAGE]
+        """Open or create the index. Raises `CorruptIndex` if it has other fields or languages."""
+        languages = {name: (languages or {}).get(name, DEFAULT_LANGUAGE) for name in fields}
+        used = {*languages.values(), DEFAULT_LANGUAGE}
+        analyses = {language: Analysis(language) for language in used}
+        self._default_analysis = analyses[languages[fields[0]] if fields else DEFAULT_LANGUAGE]
         self._fields = {
-            name: IndexedField(name, f"text{at}", read[language])
+            name: IndexedField(name, f"text{at}", analyses[language])
             for at, (name, language) in enumerate(languages.items())
         }
         builder = SchemaBuilder()
-        # Signed, as the library deletes nothing, silently, by a term of an unsigned field.
+        # Signed, because tantivy ignores deletions by a term of an unsigned field.
         builder.add_integer_field("docno", indexed=True, fast=True)
         builder.add_integer_field("applied", fast=True)
-        # All that a text's words depend on is in the schema: if it is another, opening is refused.
+        # Everything that tokens depend on is in the schema: an index with another one won't open.
         tokenizers = {
             each.name: json.dumps([ANALYSIS, languages[each.name], each.name])
             for each in self._fields.values()
         }
         for each in self._fields.values():
-            builder.add_text_field(each.inner, tokenizer_name=tokenizers[each.name])
+            builder.add_text_field(each.stored_name, tokenizer_name=tokenizers[each.name])
         self._schema = builder.build()
         self._writing = Lock()
         self._failure: BaseException | None = None
@@ -89,7 +87,7 @@ class LexicalIndex:
                 self._index.register_tokenizer(tokenizers[each.name], each.analysis.indexed)
             self._index.config_reader("manual")
             self._writer: IndexWriter | None = self._index.writer(HEAP_BYTES, 1)
-            try:  # from here on nobody else writes
+            try:  # this is now the only writer
                 self._writer.garbage_collect_files()
                 check_files(folder)
                 self._index.reload()
@@ -100,27 +98,27 @@ class LexicalIndex:
 
     @property
     def committed_seq(self) -> int:
-        """How far the log is committed here."""
+        """The sequence number of the last commit."""
         return self._committed_seq
 
     def apply(self, added: Iterable[tuple[int, Mapping[str, str]]], removed: Iterable[int]) -> None:
-        """Take changes up for the next commit. What is added and removed is gone after it."""
-        documents = [(_checked(docno), self._document(docno, texts)) for docno, texts in added]
-        gone = [_checked(docno) for docno in removed]
-        with self._writer_alone() as writer:
+        """Add changes to the next commit. A document that is both added and removed is removed."""
+        documents = [(_check_docno(docno), self._document(docno, texts)) for docno, texts in added]
+        deleted = [_check_docno(docno) for docno in removed]
+        with self._exclusive_writer() as writer:
             for docno, document in documents:
                 writer.delete_documents_by_term("docno", docno)
                 if document is not None:
                     writer.add_document(document)
-            for docno in gone:
+            for docno in deleted:
                 writer.delete_documents_by_term("docno", docno)
 
     def commit(self, seq: int) -> None:
-        """Make it durable and searchable, together with `seq`."""
+        """Make all changes durable and searchable, together with `seq`."""
         marker = Document()
         marker.add_integer("docno", MARKER)
         marker.add_integer("applied", seq)
-        with self._writer_alone() as writer:
+        with self._exclusive_writer() as writer:
             writer.delete_documents_by_term("docno", MARKER)
             writer.add_document(marker)
             writer.commit()
@@ -128,58 +126,59 @@ class LexicalIndex:
             self._committed_seq = seq
 
     def close(self) -> None:
-        """Let merges end, and the folder go. What was not committed is dropped."""
+        """Wait for merges and unlock the folder, without committing."""
         with self._writing:
             writer, self._writer = self._writer, None
             if writer is not None:
                 with (
                     suppress(OSError, CorruptIndex),
                     translate_errors(),
-                ):  # it was told when it happened
+                ):  # reported before
                     writer.wait_merging_threads()
 
     def search(
         self,
         clauses: Sequence[TextClause],
         k: int,
-        among: BitMap | BitMap64 | None = None,
+        candidates: BitMap | BitMap64 | None = None,
         match_all: Sequence[str] = (),
-    ) -> list[Found]:
-        """The best k that match a clause, and have every word of `match_all`; ties by number.
+    ) -> list[Hit]:
+        """Return the k best documents that match a clause; equal scores are ordered by number.
 
-        Scores add up over clauses and fields. Each word of `match_all` must stand in one of the
-        fields of the clauses, and be spelled right.
+        Scores add up over clauses and fields. Each word of `match_all` must occur, without typos,
+        in one of the fields of the clauses.
         """
         queries = self._queries()
-        asked = [(clause, queries.fields(clause.fields)) for clause in clauses]
-        fields = list({field.name: field for _, some in asked for field in some}.values())
+        clause_fields = [(clause, queries.fields(clause.fields)) for clause in clauses]
+        fields = list({each.name: each for _, some in clause_fields for each in some}.values())
         with translate_errors():
             scored = queries.plain([clause for clause in clauses if not clause.syntax])
-            for clause, some in asked:
+            for clause, some in clause_fields:
                 if clause.syntax and (query := parse_query_string(clause.query, queries, some)):
                     scored.append(query)
-            if not scored or k < 1 or (among is not None and not among):
+            if not scored or k < 1 or (candidates is not None and not candidates):
                 return []
             required = [each for term in match_all for each in queries.required(term, fields)]
-            return self._best(queries.searcher, all_of(any_of(scored), required), k, among)
+            return self._best(queries.searcher, all_of(any_of(scored), required), k, candidates)
 
     def match(self, field: str, operator: str, text: str) -> BitMap:
-        """The numbers of all that match `$match_phrase`, `$match_all` or `$match_any`."""
+        """Return all documents that match `$match_phrase`, `$match_all` or `$match_any`."""
         queries = self._queries()
-        (one,) = queries.fields([field])
+        (resolved,) = queries.fields([field])
         if operator not in OPERATORS:
-            raise ValueError(f"{operator} is no operator on text: there are {', '.join(OPERATORS)}")
+            known = ", ".join(OPERATORS)
+            raise ValueError(f"{operator} is not an operator on text; use one of {known}")
         with translate_errors():
-            query = queries.matching(one, operator, text)
-            return BitMap() if query is None else self._all(queries.searcher, query)
+            query = queries.matching(resolved, operator, text)
+            return BitMap() if query is None else self._all_matches(queries.searcher, query)
 
     def highlights(self, text: str, document: str, field: str = "") -> list[tuple[int, int]]:
-        """Where `document` has words of `text`: from and to, in characters."""
-        analysis = self._fields[field].analysis if field in self._fields else self._any_analysis
-        return analysis.marks(text, document)
+        """Return the start and end, in characters, of each word of `text` in `document`."""
+        analysis = self._fields[field].analysis if field in self._fields else self._default_analysis
+        return analysis.highlights(text, document)
 
     def _queries(self) -> QueryBuilder:
-        with translate_errors():  # a searcher is of one commit, whatever happens meanwhile
+        with translate_errors():  # a searcher sees one commit only
             return QueryBuilder(self._schema, self._index.searcher(), self._fields)
 
     def _document(self, docno: int, texts: Mapping[str, str]) -> Document | None:
@@ -189,18 +188,18 @@ class LexicalIndex:
             if name not in self._fields:
                 raise ValueError(f"there is no text field {name!r}")
             if text:
-                document.add_text(self._fields[name].inner, readable(text))
+                document.add_text(self._fields[name].stored_name, normalized(text))
         return document if document.num_fields > 1 else None
 
     @contextmanager
-    def _writer_alone(self) -> Iterator[IndexWriter]:
-        """The writer, until a write fails: the library then forgets changes without a word."""
+    def _exclusive_writer(self) -> Iterator[IndexWriter]:
+        """Lock the writer. It is unusable after a failed write: tantivy silently drops changes."""
         with self._writing:
             if self._writer is None:
-                raise ValueError("the view is closed")
+                raise ValueError("the lexical index is closed")
             if self._failure is not None:
-                told = f"close the view and open it again, as a write failed: {self._failure}"
-                raise OSError(EIO, told) from self._failure
+                message = f"an earlier write failed, so the index must be reopened: {self._failure}"
+                raise OSError(EIO, message) from self._failure
             try:
                 with translate_errors():
                     yield self._writer
@@ -215,10 +214,10 @@ class LexicalIndex:
         values = searcher.fast_field_values("applied", [address for _, address in hits])
         return int(values[0] or 0) if values else 0
 
-    def _all(self, searcher: Searcher, query: Query) -> BitMap:
-        """In slices, as the library holds up every other thread while it hands hits over."""
+    def _all_matches(self, searcher: Searcher, query: Query) -> BitMap:
+        """Fetch all hits in slices, as tantivy holds the GIL while it converts hits."""
         query = Query.const_score_query(query, 0.0)
-        found = self._numbers(searcher, query, SLICE)
+        found = self._fetch_docnos(searcher, query, SLICE)
         if len(found) < SLICE:
             return BitMap(found)
         low, high = (
@@ -227,31 +226,30 @@ class LexicalIndex:
         )
         count = searcher.search(query, 1).count  # type: ignore[attr-defined]  # not in the stubs
         width = (high - low) * SLICE // count + 1
-        every = BitMap()
+        matches = BitMap()
         for start in range(low, high + 1, width):
             bounds = (start, min(start + width - 1, high))
             one = Query.range_query(self._schema, "docno", FieldType.Integer, *bounds)
-            every.update(self._numbers(searcher, all_of(query, [one]), min(width, count)))
-        return every
+            matches.update(self._fetch_docnos(searcher, all_of(query, [one]), min(width, count)))
+        return matches
 
-    def _numbers(self, searcher: Searcher, query: Query, limit: int) -> list[int]:
+    def _fetch_docnos(self, searcher: Searcher, query: Query, limit: int) -> list[int]:
         hits = searcher.search(query, limit, count=False).hits
         values = searcher.fast_field_values("docno", [address for _, address in hits])
         return [docno for docno in values if isinstance(docno, int)]
 
     def _best(
-        self, searcher: Searcher, query: Query, k: int, among: BitMap | BitMap64 | None
-    ) -> list[Found]:
-        """Fetch more until k are found and the rest can't tie with them, or there is no rest.
+        self, searcher: Searcher, query: Query, k: int, candidates: BitMap | BitMap64 | None
+    ) -> list[Hit]:
+        """Fetch more hits until k are found and the rest can't tie with them, or all are fetched.
 
-        This takes a document's score to be the same to the last bit however many hits are asked for
-        and whatever else the query requires. Floats added up in another order would not be; the
-        library adds in the order of the words, as far as could be measured.
+        This assumes that the score of a document is the same to the last bit for any number of hits
+        and any added condition. tantivy sums in the order of the terms, as measured.
         """
         size = max(searcher.num_docs, 1)
         want = k + SPARE
-        if among is not None:
-            want = max(want, min(want * size // len(among), len(among)))
+        if candidates is not None:
+            want = max(want, min(want * size // len(candidates), len(candidates)))
         while True:
             want = min(want, size)
             hits = searcher.search(query, want, count=False).hits
@@ -259,24 +257,24 @@ class LexicalIndex:
             found = [
                 (docno, score)
                 for docno, (score, _) in zip(docnos, hits, strict=True)
-                if isinstance(docno, int) and (among is None or _holds(among, docno))
+                if isinstance(docno, int) and (candidates is None or _contains(candidates, docno))
             ]
-            no_rest = len(hits) < want or want == size
-            if no_rest or (len(found) >= k and hits[-1][0] < found[k - 1][1]):
+            is_last = len(hits) < want or want == size
+            if is_last or (len(found) >= k and hits[-1][0] < found[k - 1][1]):
                 found.sort(key=lambda each: (-each[1], each[0]))
                 return found[:k]
-            want *= WIDER
-            if among is not None and want > len(among):
-                # Looking up each member is cheaper than fetching so many hits.
-                members = Query.term_set_query(self._schema, "docno", list(among))
-                query, among, want = all_of(query, [members]), None, k + SPARE
+            want *= FETCH_GROWTH
+            if candidates is not None and want > len(candidates):
+                # A query for the candidates is cheaper than fetching so many hits.
+                members = Query.term_set_query(self._schema, "docno", list(candidates))
+                query, candidates, want = all_of(query, [members]), None, k + SPARE
 
 
-def _holds(among: BitMap | BitMap64, docno: int) -> bool:
-    return docno in among if docno < 1 << 32 or isinstance(among, BitMap64) else False
+def _contains(candidates: BitMap | BitMap64, docno: int) -> bool:
+    return docno in candidates if docno < 1 << 32 or isinstance(candidates, BitMap64) else False
 
 
-def _checked(docno: int) -> int:
+def _check_docno(docno: int) -> int:
     if not MARKER < docno < 1 << 63:
         raise ValueError(f"{docno} is not a document number")
     return docno

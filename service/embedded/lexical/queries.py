@@ -1,8 +1,4 @@
-"""From words to the library's queries: terms, phrases, likenesses, and what each is worth.
-
-It knows fields by name and one state of the index; it does not know how a query string is written,
-nor what is done with the documents that are found.
-"""
+"""Builds tantivy queries from words: terms, phrases, fuzzy terms, and their weights."""
 
 from __future__ import annotations
 
@@ -15,35 +11,35 @@ from tantivy import Occur, Query, Schema, Searcher
 
 from service.embedded.lexical.analysis import Analysis
 
-MARKER = 0  # the number of the document that says how far the log has been applied
-MAX_WORDS = 1_024  # of one question, each field counted: the rarest
-MAX_TYPO_WORDS = 16  # of one question: the rarest; the others must be spelled right
-SHORTEST_TYPO, SHORTEST_TWO_TYPOS = 3, 8  # letters
+MARKER = 0  # docno of the document that stores the committed sequence number
+MAX_TERMS = 1_024  # of one search, counted per field: the rarest
+MAX_FUZZY_TERMS = 16  # of one search: the rarest; the others must match exactly
+MIN_LENGTH_ONE_TYPO, MIN_LENGTH_TWO_TYPOS = 3, 8  # characters
 OPERATORS = ("$match_phrase", "$match_all", "$match_any")
-TYPO_WORTH = 0.5  # of what a word as rare would be worth in a document of average length
+FUZZY_WEIGHT = 0.5  # of the weight of an equally rare term in a document of average length
 
 
 @dataclass(frozen=True, slots=True)
 class TextClause:
-    """One clause of a question: words to look for in some fields."""
+    """One clause of a search: a text that is searched for in some fields."""
 
     query: str
-    fields: tuple[str, ...]  # () means every field
-    syntax: bool = False  # False: plain text, never a syntax error. True: a query string
+    fields: tuple[str, ...]  # () for all fields
+    syntax: bool = False  # True for a query string, False for plain text
     typos: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedField:
-    """A text field as the caller calls it, as the files call it, and how it is read."""
+    """A full-text field: its name, its name in the index files, and its analysis."""
 
     name: str
-    inner: str
+    stored_name: str
     analysis: Analysis
 
 
 class QueryBuilder:
-    """Makes queries for one state of the index. None is the query that finds nothing."""
+    """Builds queries for one state of the index. None stands for a query without results."""
 
     def __init__(
         self, schema: Schema, searcher: Searcher, fields: Mapping[str, IndexedField]
@@ -53,116 +49,115 @@ class QueryBuilder:
         self._fields = fields
 
     def fields(self, names: Iterable[str]) -> list[IndexedField]:
-        """The fields of these names, each once; all of them if there are no names."""
+        """Return the fields of these names without duplicates, or all fields for no names."""
         unknown = [name for name in names if name not in self._fields]
         if unknown:
-            raise ValueError(self.no_field(unknown[0]))
+            known = ", ".join([*self._fields][:20]) or "none"
+            raise ValueError(f"there is no text field {unknown[0]!r}; the text fields are: {known}")
         return [self._fields[name] for name in dict.fromkeys(names)] or [*self._fields.values()]
 
-    def no_field(self, name: str) -> str:
-        there = ", ".join([*self._fields][:20]) or "none"
-        return f"there is no text field {name!r}; the text fields are: {there}"
-
     def plain(self, clauses: Sequence[TextClause]) -> list[Query]:
-        """What finds documents with any word of plain clauses. Scores are to be added up."""
-        exact, like = Counter[tuple[IndexedField, str]](), Counter[tuple[IndexedField, str]]()
+        """Build the queries of plain clauses, of which one has to match; their scores add up."""
+        exact, fuzzy = Counter[tuple[IndexedField, str]](), Counter[tuple[IndexedField, str]]()
         for clause in clauses:
             for field in self.fields(clause.fields):
-                counts = Counter((field, word) for word in field.analysis.words(clause.query))
+                counts = Counter((field, word) for word in field.analysis.query_terms(clause.query))
                 exact += counts
-                like += counts if clause.typos else Counter()
-        frequency = {each: self.searcher.doc_freq(each[0].inner, each[1]) for each in exact}
+                fuzzy += counts if clause.typos else Counter()
+        frequency = {each: self.searcher.doc_freq(each[0].stored_name, each[1]) for each in exact}
         rarest = sorted(exact, key=lambda each: frequency[each])
-        known = [each for each in rarest if frequency[each]][:MAX_WORDS]
+        known = [each for each in rarest if frequency[each]][:MAX_TERMS]
         queries = [Query.boost_query(self.term(*each), float(exact[each])) for each in known]
-        some = MAX_TYPO_WORDS * len({field for field, _ in like})
-        for field, word in [each for each in rarest if each in like][:some]:
-            queries += self.misspelled(field, word, like[field, word])
+        limit = MAX_FUZZY_TERMS * len({field for field, _ in fuzzy})
+        for field, word in [each for each in rarest if each in fuzzy][:limit]:
+            queries += self.tolerant(field, word, fuzzy[field, word])
         return queries
 
     def required(self, term: str, fields: Sequence[IndexedField]) -> list[Query]:
-        """What a document must match to have each word of `term` in one of the fields."""
-        wanted = {place for field in fields for place, _ in field.analysis.content(term)}
+        """Build a query for each word of `term`, which matches if any field has the word."""
+        content = [field.analysis.content_tokens(term) for field in fields]
+        wanted = {position for tokens in content for position, _ in tokens}
         words: dict[int, list[Query]] = {}
         for field in fields:
-            for place, word in field.analysis.every(term):
-                if place in wanted or not wanted:
-                    words.setdefault(place, []).append(self.term(field, word))
+            for position, word in field.analysis.tokens(term):
+                if position in wanted or not wanted:
+                    words.setdefault(position, []).append(self.term(field, word))
         return [any_of(each) for each in words.values()]
 
     def matching(self, field: IndexedField, operator: str, text: str) -> Query | None:
-        """What matches one of the OPERATORS on one field. Its scores mean nothing."""
+        """Build the query of a filter operator on one field, without meaningful scores."""
         if operator == "$match_phrase":
-            return self.phrase(field, field.analysis.every(text))
-        words = sorted(set(field.analysis.words(text)))
+            return self.phrase(field, field.analysis.tokens(text))
+        words = sorted(set(field.analysis.query_terms(text)))
         if not words:
             return None
         if operator == "$match_any":
-            return Query.term_set_query(self._schema, field.inner, words)
-        if not all(self.searcher.doc_freq(field.inner, word) for word in words):
+            return Query.term_set_query(self._schema, field.stored_name, words)
+        if not all(self.searcher.doc_freq(field.stored_name, word) for word in words):
             return None
         return Query.boolean_query([(Occur.Must, self.term(field, word)) for word in words])
 
     def term(self, field: IndexedField, word: str) -> Query:
-        return Query.term_query(self._schema, field.inner, word, index_option="freq")
+        return Query.term_query(self._schema, field.stored_name, word, index_option="freq")
 
     def phrase(
         self, field: IndexedField, words: Sequence[tuple[int, str]], slop: int = 0
     ) -> Query | None:
-        """These words, as far from each other as their places say."""
+        """Build a query for words at the same distances as their positions."""
         if len(words) <= 1:
             return self.term(field, words[0][1]) if words else None
-        return Query.phrase_query(self._schema, field.inner, [*words], slop)
+        return Query.phrase_query(self._schema, field.stored_name, [*words], slop)
 
-    def beginning(self, field: IndexedField, text: str) -> Query | None:
-        """The words of `text` one after the other, the last of which may go on.
+    def prefix(self, field: IndexedField, text: str) -> Query | None:
+        """Build a query for the words of `text` as a phrase, the last of which is a prefix.
 
-        What is indexed has lost its ending: `empire` is there as `empir`. So the last word is also
-        looked for as it is indexed itself.
+        Indexed terms are stemmed: `empire` is indexed as `empir`. So the stem of the last word is
+        searched for, too.
         """
-        words, whole = field.analysis.every(text), field.analysis.whole(text)
+        words, unstemmed = field.analysis.tokens(text), field.analysis.unstemmed(text)
         complete = self.phrase(field, words)
         if complete is None:
             return None
         if len(words) > 1:
-            going_on: list[str | tuple[int, str]] = [*words[:-1], (words[-1][0], whole[-1])]
-            further = Query.phrase_prefix_query(self._schema, field.inner, going_on)
-            return any_of([complete, further])
-        further = Query.fuzzy_term_query(self._schema, field.inner, whole[0], 0, prefix=True)
-        return any_of([complete, self._worth_its_rarity(further)])
+            open_ended: list[str | tuple[int, str]] = [*words[:-1], (words[-1][0], unstemmed[-1])]
+            by_prefix = Query.phrase_prefix_query(self._schema, field.stored_name, open_ended)
+            return any_of([complete, by_prefix])
+        name, word = field.stored_name, unstemmed[0]
+        by_prefix = Query.fuzzy_term_query(self._schema, name, word, 0, prefix=True)
+        return any_of([complete, self._weighted_by_rarity(by_prefix)])
 
-    def misspelled(self, field: IndexedField, word: str, count: int) -> Iterator[Query]:
-        """What is like a word, or the word itself: it then counts on top of the word's BM25."""
-        if len(word) >= SHORTEST_TYPO:
-            distance = 2 if len(word) >= SHORTEST_TWO_TYPOS else 1
-            yield self.like(field, word, distance, count)
+    def tolerant(self, field: IndexedField, word: str, count: int) -> Iterator[Query]:
+        """Build the fuzzy query of a word; an exact match adds this score to its BM25 score."""
+        if len(word) >= MIN_LENGTH_ONE_TYPO:
+            distance = 2 if len(word) >= MIN_LENGTH_TWO_TYPOS else 1
+            yield self.fuzzy(field, word, distance, count)
 
-    def like(self, field: IndexedField, word: str, distance: int, count: int = 1) -> Query:
-        """Words that can be made of this one by so many changes, or none."""
-        like = Query.fuzzy_term_query(self._schema, field.inner, word, distance)
-        return self._worth_its_rarity(like, count)
+    def fuzzy(self, field: IndexedField, word: str, distance: int, count: int = 1) -> Query:
+        """Build a query for terms within an edit distance of `word`, itself included."""
+        query = Query.fuzzy_term_query(self._schema, field.stored_name, word, distance)
+        return self._weighted_by_rarity(query, count)
 
     def everything(self) -> Query:
-        """Every document but the one that is none."""
+        """Build a query for all documents except the marker."""
         marker = Query.term_query(self._schema, "docno", MARKER)
         query = Query.boolean_query([(Occur.Must, Query.all_query()), (Occur.MustNot, marker)])
         return Query.const_score_query(query, 1.0)
 
-    def _worth_its_rarity(self, like: Query, count: int = 1) -> Query:
-        having = self.searcher.search(like, 1).count  # type: ignore[attr-defined]  # not in the stubs
-        rarity = math.log1p((self.searcher.num_docs - having + 0.5) / (having + 0.5))
-        return Query.const_score_query(like, TYPO_WORTH * count * rarity)
+    def _weighted_by_rarity(self, query: Query, count: int = 1) -> Query:
+        matches = self.searcher.search(query, 1).count  # type: ignore[attr-defined]  # not in the stubs
+        rarity = math.log1p((self.searcher.num_docs - matches + 0.5) / (matches + 0.5))
+        return Query.const_score_query(query, FUZZY_WEIGHT * count * rarity)
 
 
 def any_of(queries: Sequence[Query]) -> Query:
-    """The sum of the scores."""
+    """Build a query that matches if one matches, with the sum of the scores."""
     if len(queries) == 1:
         return queries[0]
     return Query.boolean_query([(Occur.Should, each) for each in queries])
 
 
 def all_of(query: Query, conditions: Sequence[Query]) -> Query:
-    """The same scores, of fewer documents."""
+    """Add conditions to a query without changing its scores."""
     if not conditions:
         return query
     unscored = [(Occur.Must, Query.const_score_query(each, 0.0)) for each in conditions]

@@ -1,7 +1,4 @@
-"""Arrays of document numbers: where they are, and which have the best scores.
-
-Knows nothing of where the scores come from.
-"""
+"""Arrays of document numbers: lookups in sorted arrays, and the selection of the best scores."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ Docnos = NDArray[np.uint32]
 
 
 def positions_in(ascending: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.intp]:
-    """Where each of the wanted is, -1 for those that are not."""
+    """Return the position of each wanted number in a sorted array, -1 if it is missing."""
     at = ascending.searchsorted(wanted)
     if len(ascending):
         at[ascending.take(at, mode="clip") != wanted] = -1
@@ -23,10 +20,10 @@ def positions_in(ascending: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> N
     return at
 
 
-def top_k(
+def best_scores(
     docnos: Docnos, scores: NDArray[np.floating[Any]], k: int, *, lower_is_better: bool = False
 ) -> list[tuple[int, float]]:
-    """The k best, equals in the order of their numbers: one question has one answer."""
+    """Return the k best with their scores; equal scores are ordered by number."""
     ranks = scores if lower_is_better else -scores
     if k < len(ranks):
         worst = np.partition(ranks, k - 1)[k - 1]

@@ -1,12 +1,12 @@
-"""Vectors by document number, and the exact answer to which of them are nearest.
+"""Vectors by document number, and exact nearest-neighbor search over them.
 
-Knows nothing of graphs. Vectors lie in leaves: matrices of some megabytes, in the order of the
-numbers. What is in a leaf never changes: a write makes new leaves and puts them in the place of
-the old ones, so that a search needs no lock; it goes through the leaves that it found. Behind
-what is in the last leaf there may be room, in which the next leaf continues it without a copy.
+Vectors are stored in segments: matrices of some megabytes, in the order of the numbers. A segment
+never changes: a write builds new segments and replaces the tuple of segments, so a search needs no
+lock and uses the segments that it started with. The last segment may have spare capacity, which
+the next version of that segment fills without a copy.
 
-The same two vectors get the same score to the last bit wherever they lie, which is why no matrix
-product is used here: it sums in an order that depends on the place. So ties are ties.
+The same two vectors have the same score to the last bit in any segment. That rules out matrix
+products, whose order of summation depends on the position. So equal scores are ties.
 """
 
 from __future__ import annotations
@@ -22,158 +22,161 @@ from numkong import cdist
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from service.embedded.vectors.docnos import Docnos, positions_in, top_k
+from service.embedded.vectors.docnos import Docnos, best_scores, positions_in
 
 Matrix = NDArray[Any]
-Places = NDArray[np.intp]
+Positions = NDArray[np.intp]
 Scores = NDArray[np.float32] | NDArray[np.float64]
 
-LEAF_BYTES = 1 << 23  # copied when a record is removed: 1 to 2 ms
-SCORED_BYTES = 1 << 21  # scored at once: 0.1 ms
-WORTH_A_COPY = 3  # to score a row costs a third of copying and scoring it
-LARGEST_HALF = 65504.0
-COUNT = struct.Struct("<Q")  # of the vectors in a file
-HALF_KINDS: Mapping[str, Literal["angular", "dot", "sqeuclidean"]] = {  # numkong's names
+SEGMENT_BYTES = 1 << 23  # copied when a document is removed: 1 to 2 ms
+SCORING_BYTES = 1 << 21  # scored at once: 0.1 ms
+COPY_COST = 3  # copying and scoring a row, relative to scoring it in place
+MAX_HALF = 65504.0
+COUNT = struct.Struct("<Q")  # of vectors, in a checkpoint
+NUMKONG_METRICS: Mapping[str, Literal["angular", "dot", "sqeuclidean"]] = {
     "cosine": "angular",
     "dotproduct": "dot",
     "euclidean": "sqeuclidean",
 }
-KINDS = {"cosine": "cos", "dotproduct": "ip", "euclidean": "l2sq"}  # usearch's names
+USEARCH_METRICS = {"cosine": "cos", "dotproduct": "ip", "euclidean": "l2sq"}
 
 
 @dataclass(frozen=True)
 class Segment:
-    docnos: Docnos  # ascending
+    docnos: Docnos  # sorted
     rows: Matrix
-    room: tuple[Docnos, Matrix] | None = None  # arrays of which these are the beginning
+    capacity: tuple[Docnos, Matrix] | None = None  # arrays that start with these two
 
 
 class SegmentedVectors:
-    """One writer at a time; any number of searches beside it."""
+    """Any number of threads may search while one writes."""
 
     def __init__(self, dimension: int, metric: str, dtype: str) -> None:
         self.dtype = np.dtype({"f16": np.float16, "f32": np.float32}[dtype])
         self._metric = metric
         self._dimension = dimension
-        self._leaf_rows = max(64, LEAF_BYTES // (dimension * self.dtype.itemsize))
-        self._scored_rows = max(64, SCORED_BYTES // (dimension * self.dtype.itemsize))
-        self._leaves: tuple[Segment, ...] = ()
+        self._segment_rows = max(64, SEGMENT_BYTES // (dimension * self.dtype.itemsize))
+        self._scoring_rows = max(64, SCORING_BYTES // (dimension * self.dtype.itemsize))
+        self._segments: tuple[Segment, ...] = ()
 
     def __len__(self) -> int:
-        return sum(len(leaf.docnos) for leaf in self._leaves)
+        return sum(len(segment.docnos) for segment in self._segments)
 
-    def fitted(self, rows: NDArray[np.float32]) -> Matrix:
-        """As they are kept: what is too large for 16 bits is as large as may be.
+    def encode(self, rows: NDArray[np.float32]) -> Matrix:
+        """Convert vectors to the stored type, clipping what is too large for 16 bits.
 
-        Where only the direction counts, all of a vector is divided by a power of two, which is
-        exact: then no number and no square is too large or too small, whatever was given.
+        If only the direction counts, a vector is scaled by a power of two, which is exact, so that
+        neither its numbers nor their squares overflow or underflow.
         """
         if self._metric == "cosine":
             powers = np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1]
             rows = np.ldexp(rows, -powers)
         elif self.dtype == np.float16:
-            rows = np.clip(rows, -LARGEST_HALF, LARGEST_HALF)
-        kept: Matrix = rows.astype(self.dtype)
-        return kept
+            rows = np.clip(rows, -MAX_HALF, MAX_HALF)
+        encoded: Matrix = rows.astype(self.dtype)
+        return encoded
 
-    def parts(self) -> list[bytes | memoryview]:
-        """All of it as it is now, without a copy, for a file."""
-        leaves = self._leaves
-        count = sum(len(leaf.docnos) for leaf in leaves)
-        docnos, rows = [leaf.docnos.data for leaf in leaves], [leaf.rows.data for leaf in leaves]
-        return [COUNT.pack(count), *docnos, *rows]
+    def dump(self) -> list[bytes | memoryview]:
+        """Return the content of a checkpoint as of now, without a copy."""
+        segments = self._segments
+        count = sum(len(segment.docnos) for segment in segments)
+        docnos = [segment.docnos.data for segment in segments]
+        return [COUNT.pack(count), *docnos, *(segment.rows.data for segment in segments)]
 
     def load(self, content: memoryview) -> memoryview:
-        """Take up what `parts` gave; the rest of the content comes back."""
+        """Load the output of `dump`, and return the rest of the content."""
         (count,) = COUNT.unpack_from(content)
         after = COUNT.size + 4 * count
         end = after + count * self._dimension * self.dtype.itemsize
         docnos = np.frombuffer(content[COUNT.size : after], dtype=np.uint32)
         rows = np.frombuffer(content[after:end], dtype=self.dtype)
-        self._leaves = tuple(self._cut(docnos, rows.reshape(count, self._dimension)))
+        self._segments = tuple(self._split(docnos, rows.reshape(count, self._dimension)))
         return content[end:]
 
     def missing(self, docnos: Docnos) -> NDArray[np.bool_]:
-        """Which of them (ascending) are not here."""
+        """Return which of the docnos (sorted) are missing."""
         missing = np.ones(len(docnos), dtype=np.bool_)
-        for leaf, start, end in _parts(self._leaves, docnos):
-            missing[start:end] = positions_in(leaf.docnos, docnos[start:end]) < 0
+        for segment, start, end in _by_segment(self._segments, docnos):
+            missing[start:end] = positions_in(segment.docnos, docnos[start:end]) < 0
         return missing
 
-    def change(self, docnos: Docnos, rows: Matrix, removed: Docnos) -> None:
-        """Add what is new (docnos ascending and not here yet), and remove."""
-        if not self._leaves:
-            self._leaves = tuple(self._cut(docnos, rows))
+    def update(self, docnos: Docnos, rows: Matrix, removed: Docnos) -> None:
+        """Add vectors (sorted by docno, none present yet) and remove others."""
+        if not self._segments:
+            self._segments = tuple(self._split(docnos, rows))
             return
         changed: list[Segment] = []
-        following = _firsts(self._leaves)[1:]  # what is before them belongs to the leaf before
-        new = [0, *np.searchsorted(docnos, following).tolist(), len(docnos)]
-        old = [0, *np.searchsorted(removed, following).tolist(), len(removed)]
-        for leaf, ours, out in zip(self._leaves, pairwise(new), pairwise(old), strict=True):
-            mine = slice(*ours)
-            changed += self._remade(leaf, docnos[mine], rows[mine], removed[slice(*out)])
-        self._leaves = tuple(self._joined(changed))
+        bounds = _first_docnos(self._segments)[1:]  # a docno below belongs to the segment before
+        added_ranges = pairwise([0, *np.searchsorted(docnos, bounds).tolist(), len(docnos)])
+        removed_ranges = pairwise([0, *np.searchsorted(removed, bounds).tolist(), len(removed)])
+        ranges = zip(self._segments, added_ranges, removed_ranges, strict=True)
+        for segment, added_range, removed_range in ranges:
+            added, deleted = slice(*added_range), removed[slice(*removed_range)]
+            changed += self._rebuild_segment(segment, docnos[added], rows[added], deleted)
+        self._segments = tuple(self._merge_small(changed))
 
-    def best(self, query: Matrix, k: int, among: BitMap | None) -> list[tuple[int, float]]:
-        """The nearest of them with their scores, best first, equals by number."""
-        if among is None:
-            return self._ranked(((leaf, None) for leaf in self._leaves), query, k)
-        return self.best_of(query, k, np.frombuffer(among.to_array(), dtype=np.uint32))
+    def top_k(self, query: Matrix, k: int, candidates: BitMap | None) -> list[tuple[int, float]]:
+        """Return the k nearest with their scores, best first; equal scores by docno."""
+        if candidates is None:
+            return self._search_segments(((segment, None) for segment in self._segments), query, k)
+        return self.top_k_of(query, k, np.frombuffer(candidates.to_array(), dtype=np.uint32))
 
-    def best_of(self, query: Matrix, k: int, wanted: Docnos) -> list[tuple[int, float]]:
-        """As `best`; the wanted are ascending."""
-        return self._ranked(self._candidates(wanted), query, k)
+    def top_k_of(self, query: Matrix, k: int, candidates: Docnos) -> list[tuple[int, float]]:
+        """Do the same for candidates in a sorted array."""
+        return self._search_segments(self._candidate_rows(candidates), query, k)
 
-    def _ranked(
-        self, candidates: Iterable[tuple[Segment, Places | None]], query: Matrix, k: int
+    def _search_segments(
+        self, rows_by_segment: Iterable[tuple[Segment, Positions | None]], query: Matrix, k: int
     ) -> list[tuple[int, float]]:
         found: list[tuple[Docnos, Scores]] = []
-        for leaf, at in candidates:
+        for segment, at in rows_by_segment:
             if at is None:
-                found.append((leaf.docnos, self._portions(leaf.rows, query)))
-            elif len(at) * WORTH_A_COPY >= len(leaf.docnos):
-                found.append((leaf.docnos[at], self._portions(leaf.rows, query)[at]))
+                found.append((segment.docnos, self._scores_in_batches(segment.rows, query)))
+            elif len(at) * COPY_COST >= len(segment.docnos):
+                found.append((segment.docnos[at], self._scores_in_batches(segment.rows, query)[at]))
             else:
-                found.append((leaf.docnos[at], self._portions(leaf.rows[at], query)))
+                found.append((segment.docnos[at], self._scores_in_batches(segment.rows[at], query)))
         if not found:
             return []
         docnos = np.concatenate([each for each, _ in found])
         scores = np.concatenate([each for _, each in found])
-        return top_k(docnos, scores, k, lower_is_better=self._metric == "euclidean")
+        return best_scores(docnos, scores, k, lower_is_better=self._metric == "euclidean")
 
-    def _candidates(self, wanted: Docnos) -> Iterator[tuple[Segment, Places | None]]:
-        """The leaves to look at, and which of their rows, if not all."""
-        for leaf, start, end in _parts(self._leaves, wanted):
-            at = positions_in(leaf.docnos, wanted[start:end])
-            here = at >= 0
-            if not here.all():
-                at = at[here]
+    def _candidate_rows(self, candidates: Docnos) -> Iterator[tuple[Segment, Positions | None]]:
+        """Yield the segments with candidates, and the positions of their rows (None for all)."""
+        for segment, start, end in _by_segment(self._segments, candidates):
+            at = positions_in(segment.docnos, candidates[start:end])
+            present = at >= 0
+            if not present.all():
+                at = at[present]
             if len(at):
-                yield leaf, None if len(at) == len(leaf.docnos) else at
+                yield segment, None if len(at) == len(segment.docnos) else at
 
-    def _portions(self, rows: Matrix, query: Matrix) -> Scores:
-        """Scores in portions, between which other threads get their turn."""
-        size = self._scored_rows
+    def _scores_in_batches(self, rows: Matrix, query: Matrix) -> Scores:
+        """Score in batches, between which other threads can run."""
+        size = self._scoring_rows
         if len(rows) <= size:
             return self._scores(rows, query)
         starts = range(0, len(rows), size)
         return np.concatenate([self._scores(rows[at : at + size], query) for at in starts])
 
     def _scores(self, rows: Matrix, query: Matrix) -> Scores:
-        """Where 32 bits are too few for a sum of squares, 64."""
+        """Score with 64 bits where 32 bits overflow."""
         if self.dtype == np.float16:
             return self._half_scores(rows, query)
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = self._sums(rows, query)
+            scores = self._full_scores(rows, query)
         large = ~np.isfinite(scores)
         if large.any():
-            scores[large] = self._sums(rows[large].astype(np.float64), query.astype(np.float64))
+            scores[large] = self._full_scores(
+                rows[large].astype(np.float64), query.astype(np.float64)
+            )
         return scores
 
-    def _sums(self, rows: Matrix, query: Matrix) -> NDArray[np.float64]:
+    def _full_scores(self, rows: Matrix, query: Matrix) -> NDArray[np.float64]:
         if self._metric == "euclidean":
-            apart = rows - query
-            squares: Matrix = np.einsum("ij,ij->i", apart, apart)
+            difference = rows - query
+            squares: Matrix = np.einsum("ij,ij->i", difference, difference)
             return squares.astype(np.float64)
         scores: Matrix = np.einsum("ij,j->i", rows, query)
         if self._metric == "cosine":
@@ -182,84 +185,82 @@ class SegmentedVectors:
         return scores.astype(np.float64)
 
     def _half_scores(self, rows: Matrix, query: Matrix) -> Scores:
-        """By numkong, which knows 16-bit floats: forty times as fast as numpy."""
+        """Score 16-bit vectors with numkong, which is forty times as fast as numpy."""
         if self._metric == "cosine" and not query.any():
-            return np.zeros(len(rows))  # it has no direction: like nothing
-        compared = cdist(rows, query[np.newaxis], HALF_KINDS[self._metric])
+            return np.zeros(len(rows))  # no direction, so no similarity
+        compared = cdist(rows, query[np.newaxis], NUMKONG_METRICS[self._metric])
         scores: NDArray[np.float64] = np.asarray(compared).ravel()
         return 1 - scores if self._metric == "cosine" else scores
 
-    # --- how leaves are made ---------------------------------------------------------------------
+    # --- building segments ---------------------------------------------------------------------
 
-    def _remade(
-        self, leaf: Segment, docnos: Docnos, rows: Matrix, removed: Docnos
+    def _rebuild_segment(
+        self, segment: Segment, docnos: Docnos, rows: Matrix, removed: Docnos
     ) -> list[Segment]:
-        gone = positions_in(leaf.docnos, removed)
-        gone = gone[gone >= 0]
-        if not len(docnos) and not len(gone):
-            return [leaf]
-        old, kept = (leaf.docnos, leaf.rows)
-        if len(gone):
-            old, kept = np.delete(old, gone), np.delete(kept, gone, axis=0)
+        deleted = positions_in(segment.docnos, removed)
+        deleted = deleted[deleted >= 0]
+        if not len(docnos) and not len(deleted):
+            return [segment]
+        old, kept = (segment.docnos, segment.rows)
+        if len(deleted):
+            old, kept = np.delete(old, deleted), np.delete(kept, deleted, axis=0)
         if not len(docnos):
             return [Segment(old, kept)] if len(old) else []
         if not len(old) or docnos[0] > old[-1]:
-            fits = max(0, self._leaf_rows - len(old))
-            continued = Segment(old, kept, None if len(gone) else leaf.room)
+            fits = max(0, self._segment_rows - len(old))
+            extended = Segment(old, kept, None if len(deleted) else segment.capacity)
             if fits:
-                continued = self._continued(continued, docnos[:fits], rows[:fits])
-            return [continued, *self._cut(docnos[fits:], rows[fits:])]
+                extended = self._extend(extended, docnos[:fits], rows[:fits])
+            return [extended, *self._split(docnos[fits:], rows[fits:])]
         both = np.concatenate([old, docnos])
         order = np.argsort(both)
-        return self._cut(both[order], np.concatenate([kept, rows])[order])
+        return self._split(both[order], np.concatenate([kept, rows])[order])
 
-    def _continued(self, leaf: Segment, docnos: Docnos, rows: Matrix) -> Segment:
-        """With more behind it: in its room, which is nobody else's, or in a larger one."""
-        start, end = len(leaf.docnos), len(leaf.docnos) + len(docnos)
-        room = leaf.room
-        if room is None or len(room[0]) < end:
-            size = min(self._leaf_rows, 2 * end)
-            room = (
+    def _extend(self, segment: Segment, docnos: Docnos, rows: Matrix) -> Segment:
+        """Append vectors: in the capacity of this segment, or in a copy with more of it."""
+        start, end = len(segment.docnos), len(segment.docnos) + len(docnos)
+        capacity = segment.capacity
+        if capacity is None or len(capacity[0]) < end:
+            size = min(self._segment_rows, 2 * end)
+            capacity = (
                 np.empty(size, dtype=np.uint32),
                 np.empty((size, self._dimension), dtype=self.dtype),
             )
-            room[0][:start], room[1][:start] = leaf.docnos, leaf.rows
-        room[0][start:end], room[1][start:end] = docnos, rows
-        return Segment(room[0][:end], room[1][:end], room)
+            capacity[0][:start], capacity[1][:start] = segment.docnos, segment.rows
+        capacity[0][start:end], capacity[1][start:end] = docnos, rows
+        return Segment(capacity[0][:end], capacity[1][:end], capacity)
 
-    def _cut(self, docnos: Docnos, rows: Matrix) -> list[Segment]:
-        starts = range(0, len(docnos), self._leaf_rows)
+    def _split(self, docnos: Docnos, rows: Matrix) -> list[Segment]:
+        size = self._segment_rows
         return [
-            Segment(
-                docnos[at : at + self._leaf_rows].copy(), rows[at : at + self._leaf_rows].copy()
-            )
-            for at in starts
+            Segment(docnos[at : at + size].copy(), rows[at : at + size].copy())
+            for at in range(0, len(docnos), size)
         ]
 
-    def _joined(self, leaves: Sequence[Segment]) -> list[Segment]:
-        """Neighbours of which little was left become one: many small leaves are slow to search."""
-        joined: list[Segment] = []
-        for leaf in leaves:
-            last = joined[-1] if joined else None
-            if last and len(last.docnos) + len(leaf.docnos) <= self._leaf_rows // 2:
-                joined[-1] = Segment(
-                    np.concatenate([last.docnos, leaf.docnos]),
-                    np.concatenate([last.rows, leaf.rows]),
+    def _merge_small(self, segments: Sequence[Segment]) -> list[Segment]:
+        """Merge neighbors that have become small: many small segments are slow to search."""
+        merged: list[Segment] = []
+        for segment in segments:
+            last = merged[-1] if merged else None
+            if last and len(last.docnos) + len(segment.docnos) <= self._segment_rows // 2:
+                merged[-1] = Segment(
+                    np.concatenate([last.docnos, segment.docnos]),
+                    np.concatenate([last.rows, segment.rows]),
                 )
             else:
-                joined.append(leaf)
-        return joined
+                merged.append(segment)
+        return merged
 
 
-def _firsts(leaves: Sequence[Segment]) -> Docnos:
-    return np.array([leaf.docnos[0] for leaf in leaves], dtype=np.uint32)
+def _first_docnos(segments: Sequence[Segment]) -> Docnos:
+    return np.array([segment.docnos[0] for segment in segments], dtype=np.uint32)
 
 
-def _parts(leaves: Sequence[Segment], docnos: Docnos) -> Iterator[tuple[Segment, int, int]]:
-    """The leaves in whose range some of the numbers (ascending) are, and which."""
-    if not leaves or not len(docnos):
+def _by_segment(segments: Sequence[Segment], docnos: Docnos) -> Iterator[tuple[Segment, int, int]]:
+    """Yield each segment whose range has some of the docnos (sorted), and their slice."""
+    if not segments or not len(docnos):
         return
-    bounds = np.searchsorted(docnos, _firsts(leaves)).tolist()
-    for leaf, start, end in zip(leaves, bounds, [*bounds[1:], len(docnos)], strict=True):
+    bounds = np.searchsorted(docnos, _first_docnos(segments)).tolist()
+    for segment, start, end in zip(segments, bounds, [*bounds[1:], len(docnos)], strict=True):
         if start < end:
-            yield leaf, start, end
+            yield segment, start, end

@@ -29,14 +29,14 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e308
 
 
-def items(value: Any) -> list[Any]:
+def field_values(value: Any) -> list[Any]:
     """The values that a field has: none, if it is of a shape that counts as absent."""
     if isinstance(value, list):
         return value if all(isinstance(item, str) for item in value) else []
     return [value] if isinstance(value, str | bool) or is_number(value) else []
 
 
-def same(left: Any, right: Any) -> bool:
+def equal_values(left: Any, right: Any) -> bool:
     if is_number(left) and is_number(right):
         return float(left) == float(right)
     return type(left) is type(right) and bool(left == right)
@@ -52,11 +52,11 @@ def meets(value: Any, condition: str, operand: Any) -> bool:
     if condition in ORDER:
         return is_number(value) and bool(ORDER[condition](float(value), float(operand)))
     if condition == "$exists":
-        return (value == [] or items(value) != []) == bool(operand)
+        return (value == [] or field_values(value) != []) == bool(operand)
     if condition.startswith("$match"):
-        return any(isinstance(item, str) and operand in item for item in items(value))
+        return any(isinstance(item, str) and operand in item for item in field_values(value))
     wanted = operand if condition == "$in" else [operand]
-    return any(same(item, one) for item in items(value) for one in wanted)
+    return any(equal_values(item, one) for item in field_values(value) for one in wanted)
 
 
 def matches(fields: Mapping[str, Any], filter: Mapping[str, Any]) -> bool:
@@ -142,7 +142,7 @@ class Kept:
 
 @settings(max_examples=300, deadline=None)
 @given(bodies=st.lists(BODIES, max_size=12), filters=st.lists(FILTERS, min_size=1, max_size=4))
-def test_a_filter_selects_what_a_plain_matcher_selects(
+def test_select_equals_reference_matcher(
     bodies: list[dict[str, Any]], filters: list[dict[str, Any]]
 ) -> None:
     kept = Kept()
@@ -158,7 +158,7 @@ STEPS = st.one_of(st.tuples(NAMESPACES, BODIES), st.integers(0, 99))  # add this
 
 @settings(max_examples=200, deadline=None)
 @given(steps=st.lists(STEPS, max_size=30), filter=FILTERS)
-def test_so_it_does_after_any_documents_were_removed(
+def test_select_after_removals_equals_reference_matcher(
     steps: list[tuple[str, dict[str, Any]] | int], filter: dict[str, Any]
 ) -> None:
     kept = Kept()
@@ -208,7 +208,7 @@ MANY: list[dict[str, Any]] = [
 
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_so_it_does_where_there_are_thousands(seed: int) -> None:
+def test_select_of_thousands_equals_reference_matcher(seed: int) -> None:
     rng, kept = random.Random(seed), Kept()
     for _ in range(4000):
         kept.add("ns", some_fields(rng))
@@ -273,19 +273,19 @@ def films() -> FilterIndex:
     ("filter", "expected"),
     [pytest.param(*example, id=sentence) for sentence, *example in EXAMPLES],
 )
-def test_by_example(filter: dict[str, Any], expected: set[int]) -> None:
+def test_select_examples(filter: dict[str, Any], expected: set[int]) -> None:
     check_filter(filter)
     assert set(films().select("films", filter)) == expected
 
 
-def test_no_filter_selects_the_namespace_and_no_other() -> None:
+def test_select_without_filter_returns_namespace() -> None:
     columns = films()
     assert columns.select("films", None) == columns.namespace("films") == BitMap(FILMS)
     assert columns.namespace_counts() == {"films": 5, "elsewhere": 1}
     assert columns.select("nowhere", None) == columns.namespace("nowhere") == BitMap()
 
 
-def test_what_was_selected_is_the_askers_own() -> None:
+def test_select_returns_bitmap_of_its_own() -> None:
     columns = FilterIndex()
     for docno in range(1, 2001):
         columns.add(docno, "ns", {"genre": "drama", "year": 1990})
@@ -313,7 +313,7 @@ def test_what_was_selected_is_the_askers_own() -> None:
     assert len(columns.select("ns", {"genre": "drama", "year": 1990})) == 2000
 
 
-def test_long_texts_are_told_apart_by_all_of_their_characters() -> None:
+def test_long_strings_are_compared_completely() -> None:
     columns = FilterIndex()
     columns.add(1, "ns", {"text": LONG})
     columns.add(2, "ns", {"text": LONG + "!", "list": [LONG, "short"]})
@@ -325,7 +325,7 @@ def test_long_texts_are_told_apart_by_all_of_their_characters() -> None:
     assert columns.select("ns", {"text": "\ud800" * 600}) == BitMap([3])
 
 
-def test_a_field_that_is_left_out_can_be_there_but_not_compared() -> None:
+def test_not_compared_field_supports_exists_only() -> None:
     columns = FilterIndex(not_compared=["chunk_text"])
     columns.add(1, "ns", {"chunk_text": LONG, "year": 1990})
     columns.add(2, "ns", {"chunk_text": None, "year": 1990})
@@ -338,7 +338,7 @@ def test_a_field_that_is_left_out_can_be_there_but_not_compared() -> None:
     assert columns.select("ns", {"chunk_text": {"$exists": False}}) == BitMap([2])
 
 
-def test_a_match_is_asked_for_by_field_operator_and_text() -> None:
+def test_match_callback_receives_field_operator_and_text() -> None:
     asked = []
 
     def match(field: str, condition: str, text: str) -> BitMap:
@@ -350,7 +350,7 @@ def test_a_match_is_asked_for_by_field_operator_and_text() -> None:
     assert asked == [("title", "$match_phrase", "the cat")]
 
 
-def test_a_match_without_an_index_of_texts_is_a_sentence() -> None:
+def test_match_without_callback_raises_value_error() -> None:
     with pytest.raises(
         ValueError, match=r"\$match_any on 'title': no text can be searched"
     ) as failed:
@@ -360,7 +360,7 @@ def test_a_match_without_an_index_of_texts_is_a_sentence() -> None:
     assert len(str(failed.value)) < 300
 
 
-def test_a_document_that_is_there_is_not_added_again_nor_one_removed_that_is_not() -> None:
+def test_add_existing_or_remove_missing_document_raises() -> None:
     columns = films()
     with pytest.raises(KeyError):
         columns.add(1, "films", {"title": "Aliens"})
@@ -370,7 +370,7 @@ def test_a_document_that_is_there_is_not_added_again_nor_one_removed_that_is_not
     assert not columns.select("films", {"title": "Aliens"})
 
 
-def test_one_document_is_kept_as_an_int_few_as_an_array_and_many_as_a_bitmap() -> None:
+def test_posting_list_is_int_array_or_bitmap() -> None:
     column = Column(compared=True)
     kinds = []
     for docno in range(1, 101):
@@ -380,7 +380,7 @@ def test_one_document_is_kept_as_an_int_few_as_an_array_and_many_as_a_bitmap() -
     assert list(dict.fromkeys(kinds)) == [int, array, BitMap]
 
 
-def test_of_a_long_text_only_a_digest_is_kept() -> None:
+def test_long_string_is_kept_as_digest() -> None:
     column = Column(compared=True)
     column.add(1, LONG)
     column.add(2, [LONG + "!", "x" * MAX_STRING_CHARS])
@@ -392,7 +392,7 @@ def test_of_a_long_text_only_a_digest_is_kept() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_a_column_of_numbers_forgets_what_is_removed_at_once(seed: int) -> None:
+def test_numbers_drop_removed_documents_at_once(seed: int) -> None:
     rng, column = random.Random(seed), Column(compared=True)
     there: dict[int, int] = {}
     for docno in range(1, 2501):
@@ -406,7 +406,7 @@ def test_a_column_of_numbers_forgets_what_is_removed_at_once(seed: int) -> None:
     assert column.between(3, 50) == BitMap(d for d, value in there.items() if 3 <= value <= 50)
 
 
-def test_nothing_stays_of_what_was_removed() -> None:
+def test_remove_frees_all_entries() -> None:
     rng = random.Random(7)
     bodies = {docno: some_fields(rng) for docno in range(1, 4001)}
     columns = FilterIndex()

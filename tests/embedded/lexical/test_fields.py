@@ -38,7 +38,7 @@ def numbers(found: Sequence[tuple[int, float]]) -> list[int]:
 # Which fields
 
 
-def test_a_clause_asks_its_fields_and_no_others(view: LexicalIndex) -> None:
+def test_search_clause_is_limited_to_its_fields(view: LexicalIndex) -> None:
     fill(view, {"title": "red"}, {"body": "red"}, {"title": "green", "body": "red green"})
     assert numbers(view.search([TextClause("red", ("title",))], 9)) == [1]
     assert sorted(numbers(view.search([TextClause("red", ("body",))], 9))) == [2, 3]
@@ -46,7 +46,7 @@ def test_a_clause_asks_its_fields_and_no_others(view: LexicalIndex) -> None:
     assert sorted(numbers(view.search([TextClause("red", ("title", "body"))], 9))) == [1, 2, 3]
 
 
-def test_a_document_that_matches_any_clause_is_found_and_best_if_it_matches_all(
+def test_search_returns_documents_that_match_any_clause(
     view: LexicalIndex,
 ) -> None:
     fill(
@@ -60,7 +60,7 @@ def test_a_document_that_matches_any_clause_is_found_and_best_if_it_matches_all(
     assert view.search(twice, 9) == view.search([TextClause("red", ("title",))], 9)
 
 
-def test_a_field_that_is_not_there_is_the_callers_mistake(view: LexicalIndex) -> None:
+def test_search_unknown_field_raises_value_error(view: LexicalIndex) -> None:
     with pytest.raises(ValueError, match=r"'docno'.*title, body"):
         view.search([TextClause("red", ("docno",))], 9)
     with pytest.raises(ValueError, match="text0"):
@@ -74,7 +74,7 @@ def test_a_field_that_is_not_there_is_the_callers_mistake(view: LexicalIndex) ->
 NAMES = ["docno", "text0", "applied", "_id", "", "a.b", "a:b", "日 本", '"\\', "\ud800", "x" * 512]
 
 
-def test_a_field_may_be_called_anything(tmp_path: Path) -> None:
+def test_index_accepts_any_field_name(tmp_path: Path) -> None:
     view = LexicalIndex(tmp_path, NAMES)
     fill(view, *({name: "red"} for name in NAMES))
     view.close()
@@ -86,7 +86,7 @@ def test_a_field_may_be_called_anything(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_view_of_no_fields_follows_the_log_and_finds_nothing(tmp_path: Path) -> None:
+def test_index_without_fields_commits_and_finds_nothing(tmp_path: Path) -> None:
     view = LexicalIndex(tmp_path, [])
     view.apply([(1, {})], [])
     view.commit(3)
@@ -97,14 +97,14 @@ def test_a_view_of_no_fields_follows_the_log_and_finds_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("fields", [[], ["title"], ["body", "title"], ["title", "body", "x"]])
-def test_a_view_of_other_fields_is_refused(tmp_path: Path, fields: list[str]) -> None:
+def test_open_with_other_fields_raises_corrupt_index(tmp_path: Path, fields: list[str]) -> None:
     LexicalIndex(tmp_path, ["title", "body"]).close()
     with pytest.raises(CorruptIndex):
         LexicalIndex(tmp_path, fields)
     LexicalIndex(tmp_path, ["title", "body"], languages={"title": "english"}).close()
 
 
-def test_each_field_is_read_in_its_language(tmp_path: Path) -> None:
+def test_index_analyzes_each_field_in_its_language(tmp_path: Path) -> None:
     languages = {"de": "german", "en": "english"}
     view = LexicalIndex(tmp_path, ["de", "en"], languages=languages)
     fill(view, {"de": "die Häuser"}, {"en": "hard to die"}, {"en": "Häuser"})
@@ -122,7 +122,7 @@ def test_each_field_is_read_in_its_language(tmp_path: Path) -> None:
         LexicalIndex(tmp_path, ["de", "en"], languages={"de": "german", "en": "german"})
 
 
-def test_a_document_without_any_text_is_not_there_and_takes_the_older_one_with_it(
+def test_apply_document_without_text_removes_older_one(
     view: LexicalIndex,
 ) -> None:
     fill(view, {"title": "red"}, {"title": "red"})
@@ -168,7 +168,7 @@ clauses = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(clauses=clauses)
-def test_a_score_is_the_sum_over_clauses_and_fields(
+def test_score_is_sum_over_clauses_and_fields(
     crowd: LexicalIndex, clauses: list[TextClause]
 ) -> None:
     sums = dict[int, float]()
@@ -190,7 +190,7 @@ def test_a_score_is_the_sum_over_clauses_and_fields(
     ),
     required=st.lists(st.sampled_from(COLOURS), max_size=2),
 )
-def test_a_restricted_search_is_the_whole_ranking_filtered(
+def test_search_with_candidates_equals_filtered_full_ranking(
     crowd: LexicalIndex,
     clauses: list[TextClause],
     k: int,
@@ -232,7 +232,7 @@ sentences = st.lists(st.sampled_from(COLOURS), min_size=1, max_size=12).map(" ".
     query=sentences,
     fields=st.sampled_from([("title",), ("body",), ("title", "body")]),
 )
-def test_the_score_is_bm25_of_each_field(
+def test_score_is_bm25_per_field(
     tmp_path_factory: pytest.TempPathFactory,
     texts: list[dict[str, str]],
     query: str,
@@ -245,7 +245,7 @@ def test_the_score_is_bm25_of_each_field(
     assert found == pytest.approx(bm25(texts, fields, query), rel=1e-4)
 
 
-def test_every_word_that_is_required_may_stand_in_another_field(view: LexicalIndex) -> None:
+def test_match_all_words_may_be_in_different_fields(view: LexicalIndex) -> None:
     fill(view, {"title": "red", "body": "green"}, {"title": "red green"}, {"title": "red"})
     assert numbers(view.search([TextClause("red", ())], 9, match_all=["the red green"])) == [1, 2]
     assert numbers(view.search([TextClause("red", ("title",))], 9, match_all=["red green"])) == [2]
@@ -253,7 +253,7 @@ def test_every_word_that_is_required_may_stand_in_another_field(view: LexicalInd
     assert view.search([TextClause("red", ())], 9, match_all=["the who"]) == []
 
 
-def test_typos_are_looked_for_in_the_fields_of_their_clause(view: LexicalIndex) -> None:
+def test_typos_are_limited_to_fields_of_clause(view: LexicalIndex) -> None:
     fill(view, {"title": "green"}, {"body": "green"})
     assert numbers(view.search([TextClause("gren", ("body",), typos=True)], 9)) == [2]
     exact = TextClause("gren", ("title",))
@@ -264,7 +264,7 @@ def test_typos_are_looked_for_in_the_fields_of_their_clause(view: LexicalIndex) 
 # Filters
 
 
-def test_a_phrase_is_these_words_in_this_order_with_nothing_between(view: LexicalIndex) -> None:
+def test_match_phrase_requires_adjacent_words_in_order(view: LexicalIndex) -> None:
     fill(
         view,
         {"title": "The state of the art."},
@@ -282,7 +282,7 @@ def test_a_phrase_is_these_words_in_this_order_with_nothing_between(view: Lexica
     assert view.match("title", "$match_phrase", "!?") == BitMap()
 
 
-def test_stop_words_are_wanted_only_where_there_are_no_others(view: LexicalIndex) -> None:
+def test_match_ignores_stop_words_unless_there_are_no_others(view: LexicalIndex) -> None:
     fill(view, {"title": "red"}, {"title": "the green"}, {"title": "who is the"})
     assert view.match("title", "$match_all", "the red") == BitMap([1])
     assert view.match("title", "$match_any", "the red") == BitMap([1])
@@ -295,7 +295,7 @@ talk = st.lists(st.sampled_from(TALK), max_size=6)
 
 @settings(max_examples=40, deadline=None)
 @given(texts=st.lists(talk, min_size=1, max_size=30), questions=st.lists(talk, min_size=1))
-def test_filters_match_what_reading_every_text_matches(
+def test_match_equals_linear_scan(
     tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]], questions: list[list[str]]
 ) -> None:
     view = LexicalIndex(tmp_path_factory.mktemp("view"), ["text"])
@@ -315,9 +315,7 @@ def test_filters_match_what_reading_every_text_matches(
 
 
 @pytest.mark.parametrize("others", [[], [2**31, 2**32 - 1]])
-def test_a_filter_that_most_documents_match_finds_each_of_them(
-    view: LexicalIndex, others: list[int]
-) -> None:
+def test_match_returns_all_of_very_many_documents(view: LexicalIndex, others: list[int]) -> None:
     """More than are collected in one go, with numbers that are close together or not."""
     docnos = [*range(1, SLICE + 500), *others]
     view.apply([(docno, {"title": "red"}) for docno in docnos], [5])
@@ -327,7 +325,7 @@ def test_a_filter_that_most_documents_match_finds_each_of_them(
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text())
-def test_any_text_can_be_matched(crowd: LexicalIndex, text: str) -> None:
+def test_match_accepts_any_text(crowd: LexicalIndex, text: str) -> None:
     found = [crowd.match("body", f"$match_{kind}", text) for kind in ("phrase", "all", "any")]
     assert found[0] <= found[2]
     assert found[1] <= found[2]

@@ -23,14 +23,14 @@ for attempt in range(3):
         view.apply([(docno, {"text": f"red {words}"}) for docno in range(2, 9)], [1])
         view.commit(2)
     except OSError as e:
-        print(e.__cause__ is not None, "open it again" in str(e))
+        print(e.__cause__ is not None, "must be reopened" in str(e))
     found = view.search([TextClause("red", ())], 9)
     print(view.committed_seq, found[0][0], *view.match("text", "$match_any", "red"))
 view.close()
 """
 
 
-def test_a_write_that_fails_leaves_the_last_commit_and_is_made_up_after_opening_again(
+def test_failed_write_keeps_last_commit_and_requires_reopening(
     tmp_path: Path,
 ) -> None:
     """By itself the library would commit the next time, without what it could not write."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap, BitMap64
 
 from service.embedded.lexical.index import (
-    MAX_WORDS,
+    MAX_TERMS,
     CorruptIndex,
     IndexInUse,
     LexicalIndex,
@@ -66,12 +66,12 @@ def marked(view: LexicalIndex, text: str, document: str) -> list[str]:
 # What a commit is
 
 
-def test_a_new_view_has_applied_nothing_and_finds_nothing(view: LexicalIndex) -> None:
+def test_new_index_is_empty(view: LexicalIndex) -> None:
     assert view.committed_seq == 0
     assert find(view, "red", 10) == []
 
 
-def test_what_was_committed_is_there_again_and_what_was_not_is_not(tmp_path: Path) -> None:
+def test_reopened_index_has_committed_changes_only(tmp_path: Path) -> None:
     view = LexicalIndex(tmp_path, FIELDS)
     put(view, [(1, "red")], [])
     assert find(view, "red", 10) == []
@@ -86,13 +86,13 @@ def test_what_was_committed_is_there_again_and_what_was_not_is_not(tmp_path: Pat
     again.close()
 
 
-def test_a_commit_of_no_changes_moves_the_log_position(view: LexicalIndex) -> None:
+def test_commit_without_changes_advances_seq(view: LexicalIndex) -> None:
     view.commit(5)
     view.commit(2**40)
     assert view.committed_seq == 2**40
 
 
-def test_a_number_that_is_added_again_is_replaced(view: LexicalIndex) -> None:
+def test_apply_existing_docno_replaces_document(view: LexicalIndex) -> None:
     fill(view, "red", "green")
     put(view, [(1, "blue")], [])
     put(view, [(1, "black")], [])
@@ -100,7 +100,7 @@ def test_a_number_that_is_added_again_is_replaced(view: LexicalIndex) -> None:
     assert [numbers(find(view, colour, 9)) for colour in COLOURS[:4]] == [[], [2], [], [1]]
 
 
-def test_what_one_call_adds_and_removes_is_gone(view: LexicalIndex) -> None:
+def test_apply_added_and_removed_document_is_removed(view: LexicalIndex) -> None:
     put(view, [(1, "red"), (2, "red")], [1])
     view.commit(1)
     assert numbers(find(view, "red", 10)) == [2]
@@ -114,7 +114,7 @@ changes: st.SearchStrategy[list[Change]] = st.lists(
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(before=changes, after=changes)
-def test_a_log_applied_twice_from_any_place_gives_what_applying_it_once_gives(
+def test_apply_is_idempotent_from_any_position(
     tmp_path_factory: pytest.TempPathFactory, before: list[Change], after: list[Change]
 ) -> None:
     folder = tmp_path_factory.mktemp("view")
@@ -132,7 +132,7 @@ def test_a_log_applied_twice_from_any_place_gives_what_applying_it_once_gives(
     shutil.rmtree(folder)
 
 
-def test_a_change_that_is_refused_leaves_out_the_whole_call(view: LexicalIndex) -> None:
+def test_apply_rejected_change_drops_whole_call(view: LexicalIndex) -> None:
     for wrong in (0, -1, 2**63):
         with pytest.raises(ValueError, match="not a document number"):
             put(view, [(1, "red"), (wrong, "red")], [])
@@ -142,7 +142,7 @@ def test_a_change_that_is_refused_leaves_out_the_whole_call(view: LexicalIndex) 
     assert find(view, "red", 10) == []
 
 
-def test_a_closed_view_takes_no_changes_and_can_be_closed_again(view: LexicalIndex) -> None:
+def test_closed_index_rejects_changes(view: LexicalIndex) -> None:
     view.close()
     view.close()
     with pytest.raises(ValueError, match="closed"):
@@ -151,7 +151,7 @@ def test_a_closed_view_takes_no_changes_and_can_be_closed_again(view: LexicalInd
         view.commit(1)
 
 
-def test_a_search_sees_a_whole_commit_or_none_of_it(view: LexicalIndex) -> None:
+def test_search_sees_commits_atomically(view: LexicalIndex) -> None:
     """Each commit replaces twenty documents by twenty others, while three threads look on."""
     generation, stop = 20, threading.Event()
     seen: list[list[int]] = []
@@ -193,7 +193,7 @@ while True:
 """
 
 
-def test_a_killed_process_leaves_the_last_commit_with_its_log_position(tmp_path: Path) -> None:
+def test_sigkill_keeps_last_commit_and_its_seq(tmp_path: Path) -> None:
     """Killed at once after some commit was told, so mostly in the middle of the next."""
     dice = random.Random(7)
     for _ in range(5):
@@ -220,7 +220,7 @@ def test_a_killed_process_leaves_the_last_commit_with_its_log_position(tmp_path:
 # A folder that can't be used
 
 
-def test_a_flipped_bit_in_any_committed_file_is_noticed_and_a_rebuild_helps(tmp_path: Path) -> None:
+def test_open_detects_flipped_bit(tmp_path: Path) -> None:
     view = LexicalIndex(tmp_path / "good", FIELDS)
     fill(view, *COLOURS)
     put(view, [], [2])
@@ -248,7 +248,7 @@ def test_a_flipped_bit_in_any_committed_file_is_noticed_and_a_rebuild_helps(tmp_
 
 
 @pytest.mark.parametrize("size", [0, 4, 100])
-def test_a_file_that_is_cut_short_or_gone_is_noticed(tmp_path: Path, size: int) -> None:
+def test_open_detects_truncated_or_missing_file(tmp_path: Path, size: int) -> None:
     view = LexicalIndex(tmp_path, FIELDS)
     fill(view, *COLOURS)
     view.close()
@@ -261,7 +261,7 @@ def test_a_file_that_is_cut_short_or_gone_is_noticed(tmp_path: Path, size: int) 
         LexicalIndex(tmp_path, FIELDS)
 
 
-def test_what_a_crash_left_half_written_does_no_harm(tmp_path: Path) -> None:
+def test_open_ignores_files_of_unfinished_commit(tmp_path: Path) -> None:
     view = LexicalIndex(tmp_path, FIELDS)
     fill(view, *COLOURS)
     view.close()
@@ -277,18 +277,18 @@ def test_what_a_crash_left_half_written_does_no_harm(tmp_path: Path) -> None:
     again.close()
 
 
-def test_another_language_is_another_analysis(tmp_path: Path) -> None:
+def test_open_with_other_language_raises_corrupt_index(tmp_path: Path) -> None:
     LexicalIndex(tmp_path, FIELDS).close()
     with pytest.raises(CorruptIndex):
         LexicalIndex(tmp_path, FIELDS, languages={"text": "german"})
 
 
-def test_a_language_that_nobody_can_stem_is_the_callers_mistake(tmp_path: Path) -> None:
+def test_unknown_language_raises_value_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="klingon"):
         LexicalIndex(tmp_path, FIELDS, languages={"text": "klingon"})
 
 
-def test_a_folder_that_is_in_use_is_not_called_damaged(view: LexicalIndex, tmp_path: Path) -> None:
+def test_open_folder_in_use_raises_index_in_use(view: LexicalIndex, tmp_path: Path) -> None:
     fill(view, "red")
     with pytest.raises(IndexInUse):
         LexicalIndex(tmp_path / "view", FIELDS)
@@ -314,37 +314,37 @@ def test_a_folder_that_is_in_use_is_not_called_damaged(view: LexicalIndex, tmp_p
         ("b52", "the B52"),
     ],
 )
-def test_words_match_whatever_their_case_accents_and_endings(
+def test_search_ignores_case_accents_and_endings(
     view: LexicalIndex, text: str, document: str
 ) -> None:
     fill(view, "something else", document)
     assert numbers(find(view, text, 10)) == [2]
 
 
-def test_a_text_in_another_language_is_stemmed_in_it(tmp_path: Path) -> None:
+def test_search_stems_in_configured_language(tmp_path: Path) -> None:
     view = LexicalIndex(tmp_path, FIELDS, languages={"text": "german"})
     fill(view, "die Häuser", "das Haus", "die Maus")
     assert numbers(find(view, "die haeuser häusern", 10)) == [1, 2]
     view.close()
 
 
-def test_absurdly_long_words_are_left_out_and_their_neighbours_kept(view: LexicalIndex) -> None:
+def test_index_skips_overlong_words(view: LexicalIndex) -> None:
     fill(view, "x" * 100_000 + " red")
     assert find(view, "x" * 100_000, 10) == []
     assert numbers(find(view, "red", 10)) == [1]
 
 
-def test_a_query_of_stop_words_only_finds_what_has_them(view: LexicalIndex) -> None:
+def test_query_of_stop_words_finds_documents(view: LexicalIndex) -> None:
     fill(view, "To be, or not to be: that is the question", "a red apple", "nothing")
     assert numbers(find(view, "to be or not to be", 10)) == [1]
 
 
-def test_stop_words_next_to_others_find_nothing_by_themselves(view: LexicalIndex) -> None:
+def test_stop_words_are_ignored_beside_other_words(view: LexicalIndex) -> None:
     fill(view, "the apple of the tree", "the the the")
     assert numbers(find(view, "the apple", 10)) == [1]
 
 
-def test_match_all_wants_every_word_and_leaves_the_scores(view: LexicalIndex) -> None:
+def test_match_all_requires_every_word_and_keeps_scores(view: LexicalIndex) -> None:
     fill(view, "red apple", "green apple", "red pear", "red apples and a green pear")
     scores = dict(find(view, "apple", 10))
     assert numbers(find(view, "apple", 10, match_all=["red"])) == [1, 4]
@@ -353,7 +353,7 @@ def test_match_all_wants_every_word_and_leaves_the_scores(view: LexicalIndex) ->
     assert dict(find(view, "apple", 10, match_all=["!"])) == scores
 
 
-def test_typos_find_what_is_one_letter_off_or_two_in_a_long_word(view: LexicalIndex) -> None:
+def test_typos_match_within_edit_distance(view: LexicalIndex) -> None:
     fill(view, "a chart", "a charm", "some char", "encyclopedia", "chips")
     assert find(view, "chrat", 10) == []
     assert numbers(find(view, "chrat", 10, typos=True)) == [1]
@@ -362,7 +362,7 @@ def test_typos_find_what_is_one_letter_off_or_two_in_a_long_word(view: LexicalIn
     assert find(view, "xy", 10, typos=True) == []
 
 
-def test_the_right_spelling_scores_higher_though_it_is_common_and_in_a_long_text(
+def test_exact_word_ranks_above_typo(
     view: LexicalIndex,
 ) -> None:
     long = "chart " + " ".join(f"w{n}" for n in range(500))
@@ -372,7 +372,7 @@ def test_the_right_spelling_scores_higher_though_it_is_common_and_in_a_long_text
     assert found[-2][1] > found[-1][1]
 
 
-def test_match_all_is_never_misspelled(view: LexicalIndex) -> None:
+def test_match_all_does_not_allow_typos(view: LexicalIndex) -> None:
     fill(view, "red chart", "red charm")
     assert numbers(find(view, "red", 10, match_all=["charm"], typos=True)) == [2]
 
@@ -380,18 +380,18 @@ def test_match_all_is_never_misspelled(view: LexicalIndex) -> None:
 # The order
 
 
-def test_a_word_said_twice_counts_twice(view: LexicalIndex) -> None:
+def test_repeated_query_word_counts_twice(view: LexicalIndex) -> None:
     fill(view, "red", "green", "red", "green", "blue")
     assert numbers(find(view, "red green green", 10)) == [2, 4, 1, 3]
     assert numbers(find(view, "red green red", 10)) == [1, 3, 2, 4]
 
 
-def test_rare_words_count_more_and_long_texts_less(view: LexicalIndex) -> None:
+def test_score_prefers_rare_words_and_short_texts(view: LexicalIndex) -> None:
     fill(view, "red apple", "red pear", "red pear and so many other words in between", "red")
     assert numbers(find(view, "red pear apple", 10)) == [1, 2, 3, 4]
 
 
-def test_ties_are_by_number_in_whatever_order_they_were_committed(view: LexicalIndex) -> None:
+def test_ties_are_ordered_by_docno(view: LexicalIndex) -> None:
     """More ties than are fetched at first, in several segments that are not in order."""
     for seq, numbers_of_one in enumerate([range(400, 600), range(1, 200), range(200, 400)], 1):
         put(view, [(docno, "red") for docno in numbers_of_one], [])
@@ -402,7 +402,7 @@ def test_ties_are_by_number_in_whatever_order_they_were_committed(view: LexicalI
     assert numbers(find(view, "red", 250)) == [1000, *range(1, 250)]
 
 
-def test_no_more_are_found_than_were_asked_for(view: LexicalIndex) -> None:
+def test_search_returns_at_most_k(view: LexicalIndex) -> None:
     fill(view, *COLOURS, "red")
     assert [len(find(view, "red green blue", k)) for k in (-1, 0, 1, 3, 4, 5, 10**12)] == [
         *(0, 0, 1, 3, 4, 4, 4)
@@ -442,7 +442,7 @@ amongs = st.one_of(
     typos=st.booleans(),
     required=st.lists(st.sampled_from(COLOURS), max_size=1),
 )
-def test_a_restricted_search_is_the_whole_ranking_filtered(
+def test_search_with_candidates_equals_filtered_full_ranking(
     crowd: LexicalIndex,
     words: list[str],
     k: int,
@@ -459,7 +459,7 @@ def test_a_restricted_search_is_the_whole_ranking_filtered(
     assert find(crowd, text, k, match_all=required, typos=typos) == ranking[:k]
 
 
-def test_numbers_beyond_32_bits_are_in_no_32_bit_set(view: LexicalIndex) -> None:
+def test_docnos_beyond_32_bits_are_in_no_32_bit_bitmap(view: LexicalIndex) -> None:
     put(view, [(7, "red"), (2**32 + 7, "red"), (2**63 - 1, "red")], [])
     view.commit(1)
     assert numbers(find(view, "red", 9)) == [7, 2**32 + 7, 2**63 - 1]
@@ -505,7 +505,7 @@ def test_numbers_beyond_32_bits_are_in_no_32_bit_set(view: LexicalIndex) -> None
         ),
     ],
 )
-def test_no_text_is_a_syntax_error(crowd: LexicalIndex, text: str) -> None:
+def test_search_accepts_any_text(crowd: LexicalIndex, text: str) -> None:
     assert bool(find(crowd, text, 3)) == ("red" in text)
     find(crowd, text, 3, match_all=[text], typos=True)
     assert ("red" in marked(crowd, text, text)) == ("red" in text)
@@ -513,9 +513,7 @@ def test_no_text_is_a_syntax_error(crowd: LexicalIndex, text: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(), document=st.text())
-def test_any_characters_can_be_asked_for_and_marked(
-    crowd: LexicalIndex, text: str, document: str
-) -> None:
+def test_highlights_accept_any_characters(crowd: LexicalIndex, text: str, document: str) -> None:
     find(crowd, text, 3, match_all=[text], typos=True)
     end = 0
     for start, stop in crowd.highlights(text, document):
@@ -524,13 +522,13 @@ def test_any_characters_can_be_asked_for_and_marked(
         end = stop
 
 
-def test_any_characters_can_be_indexed(view: LexicalIndex) -> None:
+def test_apply_accepts_any_characters(view: LexicalIndex) -> None:
     fill(view, "\0 red \ud800 \U0010ffff", "", "red")
     assert numbers(find(view, "red", 9)) == [1, 3]
 
 
-def test_of_too_many_words_the_rarest_count(view: LexicalIndex) -> None:
-    rare = [f"w{n}" for n in range(MAX_WORDS)]
+def test_search_uses_rarest_of_too_many_words(view: LexicalIndex) -> None:
+    rare = [f"w{n}" for n in range(MAX_TERMS)]
     fill(view, "red", " ".join(rare[:600]), "red " + " ".join(rare[600:]))
     question = " ".join(["red", *rare, *(f"unknown{n}" for n in range(9_000))])
     assert sorted(numbers(find(view, question, 10))) == [2, 3]
@@ -554,7 +552,7 @@ def test_of_too_many_words_the_rarest_count(view: LexicalIndex) -> None:
         ("", "green", []),
     ],
 )
-def test_the_matched_words_are_marked_where_they_stand(
+def test_highlights_return_spans_of_matched_words(
     view: LexicalIndex, text: str, document: str, words: list[str]
 ) -> None:
     assert marked(view, text, document) == words

@@ -47,8 +47,8 @@ class TinyEmbedder:
         vector: Vector = self.embed([text])[0]
         return vector
 
-    def count(self, texts: Sequence[str], corpus: CorpusStatistics, by: int) -> None:
-        corpus.texts += by * len(texts)
+    def count(self, texts: Sequence[str], corpus: CorpusStatistics, sign: int) -> None:
+        corpus.texts += sign * len(texts)
 
 
 @contextlib.asynccontextmanager

@@ -69,7 +69,7 @@ def ids(documents: list[Document]) -> list[str]:
 # --- writing ---------------------------------------------------------------------------------
 
 
-async def test_what_was_written_is_there_under_its_id_and_its_number(store: Store) -> None:
+async def test_written_record_is_found_by_id_and_docno(store: Store) -> None:
     assert await store.write([put("a", "first"), put("b")]) == WriteResult(
         seq=2, added=2, removed=0
     )
@@ -79,7 +79,7 @@ async def test_what_was_written_is_there_under_its_id_and_its_number(store: Stor
     assert store.documents_by_id("elsewhere", ["a"]) == []
 
 
-async def test_vectors_are_read_when_they_are_asked_for_one_field_or_all(store: Store) -> None:
+async def test_load_vectors_fills_one_field_or_all(store: Store) -> None:
     await store.write([put("a")])
     assert current(store, "a").vectors == {}
     for field, expected in (
@@ -92,7 +92,7 @@ async def test_vectors_are_read_when_they_are_asked_for_one_field_or_all(store: 
         assert document.vectors == expected
 
 
-async def test_a_changed_record_is_a_new_version_in_the_old_ones_place(store: Store) -> None:
+async def test_put_existing_id_replaces_version(store: Store) -> None:
     await store.write([put("a", "old")])
     before = current(store, "a")
     assert await store.write([put("a", "new")]) == WriteResult(seq=3, added=1, removed=1)
@@ -104,7 +104,7 @@ async def test_a_changed_record_is_a_new_version_in_the_old_ones_place(store: St
     assert before.vectors == {}, "the vectors of the old version have gone with it"
 
 
-async def test_a_number_is_never_used_again(tmp_path: Path) -> None:
+async def test_docno_is_never_reused(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         await store.write([put("a")])
         first = current(store, "a").docno
@@ -114,7 +114,7 @@ async def test_a_number_is_never_used_again(tmp_path: Path) -> None:
         assert current(store, "a").docno > first
 
 
-async def test_only_the_version_that_was_read_is_replaced(store: Store) -> None:
+async def test_put_with_outdated_docno_raises_version_conflict(store: Store) -> None:
     await store.write([put("a", "one")])
     read = current(store, "a").docno
     await store.write([put("a", "two", expected_docno=read)])
@@ -124,7 +124,7 @@ async def test_only_the_version_that_was_read_is_replaced(store: Store) -> None:
     assert store.documents_by_id("n", ["b"]) == [], "nor was the rest of the batch written"
 
 
-async def test_a_version_is_removed_only_while_it_is_current(store: Store) -> None:
+async def test_delete_version_ignores_outdated_version(store: Store) -> None:
     await store.write([put("a", "one")])
     old = current(store, "a").docno
     await store.write([put("a", "two")])
@@ -133,7 +133,7 @@ async def test_a_version_is_removed_only_while_it_is_current(store: Store) -> No
     assert store.documents_by_id("n", ["a"]) == []
 
 
-async def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
+async def test_write_is_atomic(store: Store) -> None:
     unwritable = Put("n", "bad", {"x": {1, 2}})
     with pytest.raises(TypeError):
         await store.write([put("a"), unwritable])
@@ -142,7 +142,7 @@ async def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
     assert (await store.write([put("b")])).added == 1
 
 
-async def test_a_bad_batch_does_not_spoil_those_that_share_its_transaction(store: Store) -> None:
+async def test_failed_write_does_not_affect_its_commit_group(store: Store) -> None:
     unwritable = Put("n", "bad", {"x": {1, 2}})
     writes = [store.write([put(str(i))]) for i in range(20)] + [store.write([unwritable])]
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
@@ -151,7 +151,7 @@ async def test_a_bad_batch_does_not_spoil_those_that_share_its_transaction(store
     assert len(store.documents_by_id("n", [str(i) for i in range(20)])) == 20
 
 
-async def test_writes_that_arrive_together_share_a_commit_and_each_knows_its_own(
+async def test_group_commit_returns_result_of_each_write(
     tmp_path: Path,
 ) -> None:
     commits = 0
@@ -179,7 +179,7 @@ async def test_writes_that_arrive_together_share_a_commit_and_each_knows_its_own
     assert seqs == sorted(set(seqs)), "each was told the last change of its own"
 
 
-async def test_a_writer_that_gives_up_waiting_has_written_all_the_same(store: Store) -> None:
+async def test_cancelled_write_still_commits(store: Store) -> None:
     writing = asyncio.ensure_future(store.write([put("a")]))
     await asyncio.sleep(0)
     writing.cancel()
@@ -189,7 +189,7 @@ async def test_a_writer_that_gives_up_waiting_has_written_all_the_same(store: St
     assert store.documents_by_id("n", ["a"])
 
 
-async def test_closing_finishes_the_writes_that_wait_and_takes_no_more(tmp_path: Path) -> None:
+async def test_close_finishes_queued_writes_and_rejects_new_ones(tmp_path: Path) -> None:
     store = Store(tmp_path / "records.db")
     writes = [asyncio.ensure_future(store.write([put(str(i))])) for i in range(300)]
     await asyncio.sleep(0)
@@ -204,7 +204,7 @@ async def test_closing_finishes_the_writes_that_wait_and_takes_no_more(tmp_path:
 # --- reading ---------------------------------------------------------------------------------
 
 
-async def test_ids_come_in_pages_by_prefix(store: Store) -> None:
+async def test_list_ids_pages_by_prefix(store: Store) -> None:
     await store.write([put(id) for id in ("b1", "a2", "a1", "a3")] + [put("a9", namespace="m")])
     assert store.list_ids("n", "a", "", 2) == ["a1", "a2"]
     assert store.list_ids("n", "a", "a2", 2) == ["a3"]
@@ -213,7 +213,7 @@ async def test_ids_come_in_pages_by_prefix(store: Store) -> None:
     assert store.list_ids("n", "c", "", 10) == []
 
 
-async def test_a_prefix_means_its_characters_and_no_pattern(store: Store) -> None:
+async def test_list_ids_prefix_is_not_a_pattern(store: Store) -> None:
     await store.write([put(id) for id in ("a%", "a_b", "ab", "A", "a\x7f", "a~")])
     assert store.list_ids("n", "a%", "", 10) == ["a%"]
     assert store.list_ids("n", "a_", "", 10) == ["a_b"]
@@ -221,7 +221,7 @@ async def test_a_prefix_means_its_characters_and_no_pattern(store: Store) -> Non
     assert store.list_ids("n", "a\x7f", "", 10) == ["a\x7f"]
 
 
-async def test_namespaces_are_there_by_name_or_by_their_records(store: Store) -> None:
+async def test_namespace_counts_include_created_and_used_namespaces(store: Store) -> None:
     await store.write(
         [put("a"), put("b", namespace="m"), CreateNamespace("empty"), CreateNamespace("m")]
     )
@@ -232,7 +232,7 @@ async def test_namespaces_are_there_by_name_or_by_their_records(store: Store) ->
     assert store.namespace_counts() == {"empty": 0}
 
 
-async def test_facts_are_noted_replaced_and_forgotten(tmp_path: Path) -> None:
+async def test_metadata_is_set_replaced_and_deleted(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         assert store.metadata("embedder") is None
         store.write_sync([SetMetadata("embedder", "one"), SetMetadata("other", "x")])
@@ -245,7 +245,7 @@ async def test_facts_are_noted_replaced_and_forgotten(tmp_path: Path) -> None:
 # --- the log ---------------------------------------------------------------------------------
 
 
-async def test_changes_tell_what_was_missed_and_nothing_that_came_and_went(store: Store) -> None:
+async def test_changes_omit_documents_added_and_removed_in_batch(store: Store) -> None:
     seen = (await store.write([put("stays"), put("goes"), put("changes", "old")])).seq
     gone = {each.docno for each in store.documents_by_id("n", ["goes", "changes"])}
     await store.write([Delete("n", "goes"), put("changes", "new"), put("comes")])
@@ -260,14 +260,14 @@ async def test_changes_tell_what_was_missed_and_nothing_that_came_and_went(store
     assert (nothing.seq, nothing.added, nothing.removed) == (last.seq, [], [])
 
 
-async def test_the_log_knows_what_a_removed_document_was(store: Store) -> None:
+async def test_changes_include_content_of_removed_document(store: Store) -> None:
     seen = (await store.write([put("a", "said", namespace="m")])).seq
     await store.write([ClearNamespace("m")])
     (removed,) = store.changes(seen, 10).removed
     assert (removed.namespace, removed.id, removed.fields) == ("m", "a", {"text": "said"})
 
 
-async def test_whatever_the_window_a_follower_ends_up_with_what_is_there(store: Store) -> None:
+async def test_changes_converge_for_any_batch_size(store: Store) -> None:
     """Also with documents that come in one window and are gone before it is read."""
     rng = random.Random(3)
     for _ in range(120):
@@ -288,7 +288,7 @@ async def test_whatever_the_window_a_follower_ends_up_with_what_is_there(store: 
         assert at == store.last_seq()
 
 
-async def test_a_log_that_was_cut_says_from_where_it_can_be_followed(store: Store) -> None:
+async def test_trim_log_advances_log_trimmed_to(store: Store) -> None:
     await store.write([put(str(i)) for i in range(10)])
     assert store.log_trimmed_to() == 0
     await store.write([TrimLog(6)])
@@ -301,7 +301,7 @@ async def test_a_log_that_was_cut_says_from_where_it_can_be_followed(store: Stor
     assert (await store.write([put("next")])).seq == 11
 
 
-async def test_a_snapshot_stays_as_it_was_whatever_is_written(store: Store) -> None:
+async def test_snapshot_is_isolated_from_later_writes(store: Store) -> None:
     await store.write([put(str(i)) for i in range(25)])
     with store.snapshot("text", batch=10) as snapshot:
         assert (snapshot.seq, snapshot.total) == (25, 25)
@@ -315,7 +315,7 @@ async def test_a_snapshot_stays_as_it_was_whatever_is_written(store: Store) -> N
     assert store.list_ids("n", "", "", 100) == ["new"], "and after it this thread sees what is new"
 
 
-async def test_a_snapshot_that_is_left_early_holds_nothing(store: Store) -> None:
+async def test_snapshot_left_early_ends_transaction(store: Store) -> None:
     await store.write([put(str(i)) for i in range(25)])
     with contextlib.suppress(KeyError), store.snapshot(batch=10) as snapshot:
         next(snapshot.batches)
@@ -328,7 +328,7 @@ async def test_a_snapshot_that_is_left_early_holds_nothing(store: Store) -> None
 # --- the file --------------------------------------------------------------------------------
 
 
-def test_a_file_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_open_other_format_raises_and_keeps_file(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     path = tmp_path / "records.db"
@@ -352,7 +352,7 @@ def open_files(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("reason", ["closed", "other format", "damaged"])
-async def test_no_file_and_no_thread_is_left(tmp_path: Path, reason: str) -> None:
+async def test_close_or_failed_open_leaks_no_file_or_thread(tmp_path: Path, reason: str) -> None:
     threads = threading.active_count()
     if reason == "closed":
         with opened(tmp_path) as store, ThreadPoolExecutor(16) as pool:
@@ -378,7 +378,7 @@ async def test_no_file_and_no_thread_is_left(tmp_path: Path, reason: str) -> Non
     assert threading.active_count() <= threads
 
 
-async def test_who_reads_after_the_end_is_told_and_opens_nothing(tmp_path: Path) -> None:
+async def test_read_after_close_raises_and_opens_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         store.last_seq()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
@@ -388,7 +388,7 @@ async def test_who_reads_after_the_end_is_told_and_opens_nothing(tmp_path: Path)
     assert open_files(tmp_path) == 0
 
 
-def test_damage_is_found(tmp_path: Path) -> None:
+def test_integrity_errors_finds_damage(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         assert store.integrity_errors() == []
         store.write_sync([put(str(i), "x" * 500) for i in range(500)])
@@ -419,7 +419,7 @@ asyncio.run(main())
 """
 
 
-def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_sigkill(tmp_path: Path) -> None:
     rng = random.Random(7)
     for round_ in range(4):
         path = tmp_path / f"{round_}.db"
@@ -447,7 +447,7 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("number", range(20))
-def test_it_can_be_closed_while_others_read(tmp_path: Path, number: int) -> None:
+def test_close_during_reads_raises_in_readers(tmp_path: Path, number: int) -> None:
     """SQLite itself would crash the process, most of the time."""
     store = Store(tmp_path / f"{number}.db")
     reading = threading.Barrier(4)

@@ -52,26 +52,26 @@ def scores(rows: Vector, query: Vector, metric: str) -> NDArray[np.float64]:
 
 
 def brute_force(
-    rows: Vector, query: Vector, among: set[int], k: int, metric: str
+    rows: Vector, query: Vector, candidates: set[int], k: int, metric: str
 ) -> list[tuple[int, float]]:
     """Best first, equals by number; scores to 12 bits, which is what 16-bit floats have."""
     every = scores(rows, query, metric)
-    found = [(docno, float(every[docno - 1])) for docno in among]
+    found = [(docno, float(every[docno - 1])) for docno in candidates]
     sign = 1 if metric == "euclidean" else -1
     return sorted(found, key=lambda pair: (sign * pair[1], pair[0]))[:k]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    among=st.sets(st.integers(1, 300), min_size=1),
+    candidates=st.sets(st.integers(1, 300), min_size=1),
     k=st.integers(1, 40),
     seed=st.integers(0, 1000),
     metric=st.sampled_from(METRICS),
     dtype=st.sampled_from(["f16", "f32"]),
 )
-def test_a_filtered_search_is_brute_force_over_the_set(
+def test_filtered_search_equals_brute_force(
     tmp_path_factory: pytest.TempPathFactory,
-    among: set[int],
+    candidates: set[int],
     k: int,
     seed: int,
     metric: str,
@@ -79,10 +79,10 @@ def test_a_filtered_search_is_brute_force_over_the_set(
 ) -> None:
     view, rows = filled(tmp_path_factory.mktemp("dense"), 300, metric, dtype)
     query = vectors(1, seed)[0]
-    found = view.search(query, k, BitMap(among))
+    found = view.search(query, k, BitMap(candidates))
     held = rows if dtype == "f32" else rows.astype(np.float16).astype(np.float32)
-    expected = brute_force(held, query, among, k, metric)
-    assert {docno for docno, _ in found} <= among
+    expected = brute_force(held, query, candidates, k, metric)
+    assert {docno for docno, _ in found} <= candidates
     close = 1e-5 if dtype == "f32" else 4e-3
     assert [score for _, score in found] == pytest.approx([s for _, s in expected], abs=close)
 
@@ -100,7 +100,7 @@ def test_a_filtered_search_is_brute_force_over_the_set(
     dtype=st.sampled_from(["f16", "f32"]),
     odd=st.booleans(),
 )
-def test_of_equals_the_lower_number_comes_first(
+def test_equal_scores_are_ordered_by_docno(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list[list[int]],
     query: list[int],
@@ -113,17 +113,15 @@ def test_of_equals_the_lower_number_comes_first(
     every = np.array(rows, dtype=np.float32)
     view = DenseIndex(tmp_path_factory.mktemp("dense"), DIMENSION, metric, dtype=dtype)
     view.apply(numbered(every), [])
-    among = set(range(1, len(rows) + 1, 2 if odd else 1))
+    candidates = set(range(1, len(rows) + 1, 2 if odd else 1))
     asked = np.array(query, dtype=np.float32)
-    found = view.search(asked, k, BitMap(among) if odd else None)
-    assert found == brute_force(every, asked, among, k, metric)
+    found = view.search(asked, k, BitMap(candidates) if odd else None)
+    assert found == brute_force(every, asked, candidates, k, metric)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", ["f16", "f32"])
-def test_the_same_vector_has_the_same_score_wherever_it_lies(
-    tmp_path: Path, metric: str, dtype: str
-) -> None:
+def test_score_does_not_depend_on_position(tmp_path: Path, metric: str, dtype: str) -> None:
     wide = 100
     once = vectors(1, 4, wide)[0]
     rows = vectors(EXACT_BELOW - 1000, 1, wide)
@@ -137,7 +135,7 @@ def test_the_same_vector_has_the_same_score_wherever_it_lies(
     assert view.search(once, 300, BitMap(same[::2]))[0][1] == found[0][1]
 
 
-def test_raw_numbers_keep_their_precision_and_their_range(tmp_path: Path) -> None:
+def test_f32_vectors_keep_precision_and_range(tmp_path: Path) -> None:
     view = DenseIndex(tmp_path, 2, "dotproduct", dtype="f32")
     rows = np.array([[1e6, 0], [1e-9, 0], [2e-9, 0], [70000, 0]], dtype=np.float32)
     view.apply(numbered(rows), [])
@@ -146,14 +144,14 @@ def test_raw_numbers_keep_their_precision_and_their_range(tmp_path: Path) -> Non
     assert [score for _, score in found] == pytest.approx([1e6, 70000, 2e-9, 1e-9], rel=1e-6)
 
 
-def test_the_nearest_comes_first_and_its_score_is_the_squared_distance(tmp_path: Path) -> None:
+def test_euclidean_score_is_squared_distance_ascending(tmp_path: Path) -> None:
     view = DenseIndex(tmp_path, 2, "euclidean", dtype="f32")
     view.apply(numbered(np.array([[3, 4], [0, 1], [0, 0]], dtype=np.float32)), [])
     assert view.search(np.zeros(2, dtype=np.float32), 3) == [(3, 0.0), (2, 1.0), (1, 25.0)]
 
 
 @pytest.mark.parametrize("dtype", ["f16", "f32"])
-def test_what_has_no_direction_is_like_nothing(tmp_path: Path, dtype: str) -> None:
+def test_zero_vector_has_zero_cosine_similarity(tmp_path: Path, dtype: str) -> None:
     view = DenseIndex(tmp_path, 2, "cosine", dtype=dtype)
     view.apply(numbered(np.array([[-1, 0], [0, 0], [1, 0]], dtype=np.float32)), [])
     found = view.search(np.array([5, 0], dtype=np.float32), 3)
@@ -162,7 +160,7 @@ def test_what_has_no_direction_is_like_nothing(tmp_path: Path, dtype: str) -> No
     assert view.search(np.zeros(2, dtype=np.float32), 2) == [(1, 0.0), (2, 0.0)]
 
 
-def test_an_unfiltered_search_of_many_finds_nearly_all_of_the_best(tmp_path: Path) -> None:
+def test_graph_search_has_high_recall(tmp_path: Path) -> None:
     view, rows = filled(tmp_path, 2 * EXACT_BELOW)
     view.apply([], range(1, 2 * EXACT_BELOW, 4))
     view.apply(numbered(rows[: 2 * EXACT_BELOW : 4], 2 * EXACT_BELOW + 1), [])
@@ -177,7 +175,7 @@ def test_an_unfiltered_search_of_many_finds_nearly_all_of_the_best(tmp_path: Pat
     assert hits >= 485
 
 
-def test_of_clustered_vectors_nearly_all_of_the_best_are_found(tmp_path: Path) -> None:
+def test_graph_search_of_clustered_vectors_has_high_recall(tmp_path: Path) -> None:
     """Of such are texts': a few hundred topics, each spread over some directions."""
     wide, chance = 64, np.random.default_rng(3)
     topics = chance.normal(size=(300, wide))
@@ -201,7 +199,7 @@ def test_of_clustered_vectors_nearly_all_of_the_best_are_found(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_largest_numbers_that_there_are_do_no_harm(tmp_path: Path, metric: str) -> None:
+def test_largest_floats_do_not_overflow(tmp_path: Path, metric: str) -> None:
     """Squares of such are more than 32 bits can hold."""
     rows = vectors(EXACT_BELOW + 1000)
     rows[:500] *= np.float32(3e38)
@@ -221,7 +219,7 @@ def test_the_largest_numbers_that_there_are_do_no_harm(tmp_path: Path, metric: s
         assert len(found) == 20
 
 
-def test_a_direction_is_kept_however_long_or_short_the_vector(tmp_path: Path) -> None:
+def test_cosine_handles_very_long_and_short_vectors(tmp_path: Path) -> None:
     view = DenseIndex(tmp_path, 2, "cosine")
     lengths = np.array([[1e-30], [1e-6], [1], [1e6], [1e30]], dtype=np.float32)
     view.apply(numbered(lengths * np.array([3, 4], dtype=np.float32)), [])
@@ -230,16 +228,16 @@ def test_a_direction_is_kept_however_long_or_short_the_vector(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("share", [2, 50])
-def test_a_filter_that_leaves_very_many_is_filled_up(tmp_path: Path, share: int) -> None:
+def test_search_with_many_candidates_returns_k_results(tmp_path: Path, share: int) -> None:
     """The graph proposes, widely; where it can't, all of the set is scored."""
     view = DenseIndex(tmp_path, DIMENSION, exact_up_to=100)
     rows = vectors(2 * EXACT_BELOW)
     view.apply(numbered(rows), [])
-    among = set(range(1, 2 * EXACT_BELOW, share))
+    candidates = set(range(1, 2 * EXACT_BELOW, share))
     query = vectors(1, 99)[0]
-    found = view.search(query, 20, BitMap(among))
-    expected = brute_force(rows, query, among, 20, "cosine")
-    assert {docno for docno, _ in found} <= among
+    found = view.search(query, 20, BitMap(candidates))
+    expected = brute_force(rows, query, candidates, 20, "cosine")
+    assert {docno for docno, _ in found} <= candidates
     assert len({docno for docno, _ in found} & {docno for docno, _ in expected}) >= 19
 
 
@@ -251,7 +249,7 @@ def test_a_filter_that_leaves_very_many_is_filled_up(tmp_path: Path, share: int)
         max_size=6,
     )
 )
-def test_after_any_changes_in_any_order_it_holds_what_it_should(
+def test_apply_any_changes_equals_dictionary_model(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[set[int], set[int]]]
 ) -> None:
     """Wide vectors, of which few fit into a leaf: leaves are cut, joined and emptied."""
@@ -275,7 +273,7 @@ def test_after_any_changes_in_any_order_it_holds_what_it_should(
     assert [d for d, _ in view.search(asked, 500, some)] == [d for d in best if d in some]
 
 
-def test_what_was_removed_is_gone_and_doing_it_twice_changes_nothing(tmp_path: Path) -> None:
+def test_apply_is_idempotent(tmp_path: Path) -> None:
     view, rows = filled(tmp_path, 50)
     for _ in range(2):
         view.apply([(51, vectors(1, 5)[0].tobytes())], [1, 2, 3, 999])
@@ -283,7 +281,7 @@ def test_what_was_removed_is_gone_and_doing_it_twice_changes_nothing(tmp_path: P
     assert 1 not in {docno for docno, _ in view.search(rows[0], 50)}
 
 
-def test_a_vector_of_another_width_is_refused(tmp_path: Path) -> None:
+def test_apply_rejects_vector_of_other_dimension(tmp_path: Path) -> None:
     view, _ = filled(tmp_path, 5)
     with pytest.raises(ValueError, match="16 dimensions"):
         view.apply([(6, b"\0" * 60), (7, b"\0" * 68)], [])
@@ -291,7 +289,7 @@ def test_a_vector_of_another_width_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f16", "f32"])
-def test_saved_and_loaded_it_answers_the_same(tmp_path: Path, dtype: str) -> None:
+def test_load_restores_saved_results(tmp_path: Path, dtype: str) -> None:
     view, rows = filled(tmp_path, 1000, dtype=dtype)
     view.save(7)
     view.apply(numbered(vectors(1, 6), 1001), [5, 6])
@@ -306,7 +304,7 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path, dtype: str) -> Non
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_an_empty_view_can_be_saved(tmp_path: Path) -> None:
+def test_save_empty_index(tmp_path: Path) -> None:
     DenseIndex(tmp_path, DIMENSION).save(3)
     again = DenseIndex(tmp_path, DIMENSION)
     assert again.load()
@@ -314,7 +312,7 @@ def test_an_empty_view_can_be_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 100, None])
-def test_a_damaged_or_missing_file_is_no_saved_state(tmp_path: Path, damage: bytes | None) -> None:
+def test_load_ignores_damaged_or_missing_checkpoint(tmp_path: Path, damage: bytes | None) -> None:
     view, _ = filled(tmp_path, 100)
     view.save(7)
     (saved,) = tmp_path.iterdir()
@@ -322,7 +320,7 @@ def test_a_damaged_or_missing_file_is_no_saved_state(tmp_path: Path, damage: byt
     assert DenseIndex(tmp_path, DIMENSION).load() is False
 
 
-def test_one_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
+def test_load_detects_flipped_bit(tmp_path: Path) -> None:
     view, _ = filled(tmp_path, 100)
     view.save(7)
     (saved,) = tmp_path.iterdir()
@@ -335,7 +333,7 @@ def test_one_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
         assert DenseIndex(tmp_path, DIMENSION).load() is False
 
 
-def test_the_older_state_is_taken_where_the_newest_is_damaged(tmp_path: Path) -> None:
+def test_load_falls_back_to_older_checkpoint(tmp_path: Path) -> None:
     view, _ = filled(tmp_path, 100)
     view.save(7)
     (saved,) = tmp_path.iterdir()
@@ -350,7 +348,7 @@ def test_the_older_state_is_taken_where_the_newest_is_damaged(tmp_path: Path) ->
     ("dimension", "metric", "dtype"),
     [(32, "cosine", "f16"), (16, "dotproduct", "f16"), (16, "cosine", "f32")],
 )
-def test_vectors_of_another_kind_are_not_loaded(
+def test_load_ignores_checkpoint_of_other_kind(
     tmp_path: Path, dimension: int, metric: str, dtype: str
 ) -> None:
     view, _ = filled(tmp_path, 10)
@@ -358,7 +356,7 @@ def test_vectors_of_another_kind_are_not_loaded(
     assert DenseIndex(tmp_path, dimension, metric, dtype=dtype).load() is False
 
 
-def test_a_file_of_the_former_layout_is_no_saved_state(tmp_path: Path) -> None:
+def test_load_ignores_checkpoint_of_old_layout(tmp_path: Path) -> None:
     """It held a graph of 16 bits, and no vectors beside it."""
     former = Index(ndim=DIMENSION, metric="cos", dtype="f16")
     former.add(np.arange(1, 101), vectors(100))
@@ -372,7 +370,7 @@ def test_a_file_of_the_former_layout_is_no_saved_state(tmp_path: Path) -> None:
     assert DenseIndex(tmp_path, DIMENSION).load()
 
 
-def test_an_empty_view_and_an_empty_set_find_nothing(tmp_path: Path) -> None:
+def test_search_empty_index_or_candidates_finds_nothing(tmp_path: Path) -> None:
     view = DenseIndex(tmp_path, DIMENSION)
     assert view.search(vectors(1)[0], 5) == []
     view, rows = filled(tmp_path, 10)
@@ -380,7 +378,7 @@ def test_an_empty_view_and_an_empty_set_find_nothing(tmp_path: Path) -> None:
     assert view.search(rows[0], 5, BitMap([77])) == []
 
 
-def test_searches_go_on_while_others_write_and_save(tmp_path: Path) -> None:
+def test_search_during_writes_and_saves(tmp_path: Path) -> None:
     """What is there all the time is found all the time, and what was saved can be loaded."""
     view, rows = filled(tmp_path, EXACT_BELOW + 500)
     steady = BitMap(range(1, EXACT_BELOW + 501, 3))
@@ -392,8 +390,8 @@ def test_searches_go_on_while_others_write_and_save(tmp_path: Path) -> None:
         chance = random.Random(number)
         while not done.is_set():
             docno = steady[chance.randrange(len(steady))]
-            among = steady if chance.random() < 0.5 else None
-            found = view.search(rows[docno - 1], 10, among)
+            candidates = steady if chance.random() < 0.5 else None
+            found = view.search(rows[docno - 1], 10, candidates)
             if docno not in {each for each, _ in found[:3]} or len(found) != 10:
                 troubles.append(f"{docno}: {found}")
             asked[number] += 1

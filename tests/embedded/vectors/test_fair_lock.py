@@ -10,7 +10,7 @@ import pytest
 from service.embedded.storage.fair_lock import FairLock
 
 
-def test_one_at_a_time() -> None:
+def test_fair_lock_is_exclusive() -> None:
     turns = FairLock()
     count = 0
 
@@ -30,7 +30,7 @@ def test_one_at_a_time() -> None:
     assert count == 1200
 
 
-def test_who_loops_over_it_lets_the_others_in_between() -> None:
+def test_fair_lock_is_granted_in_order_despite_looping_thread() -> None:
     turns = FairLock()
     order: list[str] = []
     asking, done = threading.Event(), threading.Event()
@@ -57,7 +57,7 @@ def test_who_loops_over_it_lets_the_others_in_between() -> None:
     assert order.count("loop") < 5000
 
 
-def test_a_turn_is_passed_on_after_an_error() -> None:
+def test_fair_lock_is_released_after_error() -> None:
     turns = FairLock()
     with pytest.raises(ZeroDivisionError), turns:
         _ = 1 / 0

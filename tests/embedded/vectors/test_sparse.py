@@ -32,20 +32,20 @@ def packed(vector: SparseVector) -> bytes:
 
 
 def brute_force(
-    held: dict[int, SparseVector], query: SparseVector, k: int, among: set[int] | None
+    held: dict[int, SparseVector], query: SparseVector, k: int, candidates: set[int] | None
 ) -> list[tuple[int, float]]:
     found = [
         (docno, sum(value * vector[index] for index, value in query.items() if index in vector))
         for docno, vector in held.items()
-        if vector.keys() & query.keys() and (among is None or docno in among)
+        if vector.keys() & query.keys() and (candidates is None or docno in candidates)
     ]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
 
 
-def asked(
-    view: SparseIndex, query: SparseVector, k: int, among: set[int] | None = None
+def search_results(
+    view: SparseIndex, query: SparseVector, k: int, candidates: set[int] | None = None
 ) -> list[tuple[int, float]]:
-    chosen = None if among is None else BitMap(among)
+    chosen = None if candidates is None else BitMap(candidates)
     return view.search(list(query), list(query.values()), k, chosen)
 
 
@@ -54,14 +54,14 @@ def asked(
     steps=changes,
     query=sparse_vectors,
     k=st.integers(1, 70),
-    among=st.none() | st.sets(st.integers(1, 70)),
+    candidates=st.none() | st.sets(st.integers(1, 70)),
 )
-def test_after_any_changes_a_search_is_brute_force(
+def test_search_after_any_changes_equals_brute_force(
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[tuple[dict[int, SparseVector], set[int]]],
     query: SparseVector,
     k: int,
-    among: set[int] | None,
+    candidates: set[int] | None,
 ) -> None:
     folder = tmp_path_factory.mktemp("sparse")
     view = SparseIndex(folder)
@@ -72,15 +72,15 @@ def test_after_any_changes_a_search_is_brute_force(
             view.apply([(docno, packed(vector)) for docno, vector in new.items()], removed)
         held = {docno: v for docno, v in held.items() if docno not in removed} | new
     assert len(view) == len(held)
-    assert asked(view, query, k, among) == brute_force(held, query, k, among)
+    assert search_results(view, query, k, candidates) == brute_force(held, query, k, candidates)
     view.save(5)
     again = SparseIndex(folder)
     assert again.load()
-    assert asked(again, query, k, among) == brute_force(held, query, k, among)
+    assert search_results(again, query, k, candidates) == brute_force(held, query, k, candidates)
     assert len(again) == len(held)
 
 
-def test_many_documents_in_many_portions(tmp_path: Path) -> None:
+def test_search_after_many_batches_equals_brute_force(tmp_path: Path) -> None:
     chance = random.Random(3)
     held = {
         docno: {chance.randrange(200): chance.randrange(-40, 40) / 8 for _ in range(10)}
@@ -95,25 +95,27 @@ def test_many_documents_in_many_portions(tmp_path: Path) -> None:
             del held[docno]
     for _ in range(20):
         query = {chance.randrange(200): chance.randrange(-40, 40) / 8 for _ in range(20)}
-        among = set(chance.sample(range(1, 5001), 2000))
-        assert asked(view, query, 30) == brute_force(held, query, 30, None)
-        assert asked(view, query, 30, among) == brute_force(held, query, 30, among)
+        candidates = set(chance.sample(range(1, 5001), 2000))
+        assert search_results(view, query, 30) == brute_force(held, query, 30, None)
+        assert search_results(view, query, 30, candidates) == brute_force(
+            held, query, 30, candidates
+        )
     assert len(view) == len(held)
 
 
-def test_who_shares_no_index_is_not_found_and_who_does_is_even_at_zero(tmp_path: Path) -> None:
+def test_search_finds_only_documents_with_common_index(tmp_path: Path) -> None:
     view = SparseIndex(tmp_path)
     vectors = [{1: 1.0, 2: -1.0}, {3: 5.0}, {}, {1: -2.0}]
     view.apply([(docno, packed(vector)) for docno, vector in enumerate(vectors, 1)], [])
-    assert asked(view, {1: 1.0, 2: 1.0}, 10) == [(1, 0.0), (4, -2.0)]
-    assert asked(view, {9: 1.0}, 10) == []
-    assert asked(view, {}, 10) == []
-    assert asked(view, {1: 1.0}, 10, set()) == []
+    assert search_results(view, {1: 1.0, 2: 1.0}, 10) == [(1, 0.0), (4, -2.0)]
+    assert search_results(view, {9: 1.0}, 10) == []
+    assert search_results(view, {}, 10) == []
+    assert search_results(view, {1: 1.0}, 10, set()) == []
     assert len(view) == 4
 
 
 @given(sparse_vectors)
-def test_what_was_packed_is_unpacked_in_the_order_of_its_indices(vector: SparseVector) -> None:
+def test_unpack_returns_packed_vector_by_index(vector: SparseVector) -> None:
     indices, values = unpack(packed(vector))
     assert list(zip(indices.tolist(), values.tolist(), strict=True)) == sorted(vector.items())
 
@@ -122,34 +124,32 @@ def test_what_was_packed_is_unpacked_in_the_order_of_its_indices(vector: SparseV
     ("indices", "values", "why"),
     [
         ([1, 2], [1.0], "as many"),
-        ([2, 1, 2], [1.0, 2.0, 3.0], "only once"),
+        ([2, 1, 2], [1.0, 2.0, 3.0], "twice"),
         ([-1], [1.0], "from 0"),
         ([2**32], [1.0], "from 0"),
-        ([2**70], [1.0], "whole numbers"),
+        ([2**70], [1.0], "integers"),
         ([1], [math.nan], "finite"),
         ([1], [-math.inf], "finite"),
         ([1], [1e39], "finite"),
-        ([[1]], [1.0], "whole numbers"),
-        ([1.5], [1.0], "whole numbers"),
-        (["x"], [1.0], "whole numbers"),
+        ([[1]], [1.0], "integers"),
+        ([1.5], [1.0], "integers"),
+        (["x"], [1.0], "integers"),
         ([1], ["1.0"], "and numbers"),
         ([1], [2**80], "and numbers"),
     ],
 )
-def test_what_is_no_sparse_vector_is_refused(
-    indices: list[int], values: list[float], why: str
-) -> None:
+def test_pack_rejects_invalid_vector(indices: list[int], values: list[float], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         pack(indices, values)
 
 
 @pytest.mark.parametrize("raw", [b"1234567", bytes(16), packed({1: 1.0})[:4]])
-def test_what_was_not_packed_is_not_unpacked(raw: bytes) -> None:
+def test_unpack_rejects_other_bytes(raw: bytes) -> None:
     with pytest.raises(ValueError, match="not a packed"):
         unpack(raw)
 
 
-def test_one_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
+def test_load_detects_flipped_bit(tmp_path: Path) -> None:
     view = SparseIndex(tmp_path)
     view.apply([(docno, packed({docno % 7: 1.0, 9: 2.0})) for docno in range(1, 50)], [])
     view.save(7)
@@ -166,7 +166,7 @@ def test_one_flipped_bit_anywhere_is_seen(tmp_path: Path) -> None:
         assert SparseIndex(tmp_path).load() is False
 
 
-def test_the_saved_state_is_the_newest_and_the_only_one(tmp_path: Path) -> None:
+def test_save_replaces_older_checkpoint(tmp_path: Path) -> None:
     assert SparseIndex(tmp_path / "nothing").load() is False
     view = SparseIndex(tmp_path)
     for seq in (7, 8):
@@ -178,7 +178,7 @@ def test_the_saved_state_is_the_newest_and_the_only_one(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_searches_go_on_while_others_write_and_save(tmp_path: Path) -> None:
+def test_search_during_writes_and_saves(tmp_path: Path) -> None:
     """What is there all the time is found all the time, with its score."""
     view = SparseIndex(tmp_path)
     view.apply([(docno, packed({docno: 1.0, 0: 1.0})) for docno in range(1, 3000)], [])
@@ -190,8 +190,8 @@ def test_searches_go_on_while_others_write_and_save(tmp_path: Path) -> None:
         chance = random.Random(number)
         while not done.is_set():
             docno = 3 * chance.randrange(1, 999)
-            among = {docno, docno + 1} if chance.random() < 0.5 else None
-            found = asked(view, {docno: 2.0, 0: 1.0}, 5, among)
+            candidates = {docno, docno + 1} if chance.random() < 0.5 else None
+            found = search_results(view, {docno: 2.0, 0: 1.0}, 5, candidates)
             if found[0] != (docno, 3.0):
                 troubles.append(f"{docno}: {found}")
             counts[number] += 1

@@ -130,12 +130,12 @@ def fill(store: Store, count: int, start: int = 0) -> int:
     return store.last_seq()
 
 
-def there(store: Store) -> dict[int, dict[str, Any]]:
+def stored_fields(store: Store) -> dict[int, dict[str, Any]]:
     with store.snapshot() as snapshot:
         return {each.docno: each.fields for batch in snapshot.batches for each in batch}
 
 
-def until(reached: Callable[[], object]) -> None:
+def wait_until(reached: Callable[[], object]) -> None:
     end = time.monotonic() + LONG
     while not reached():
         assert time.monotonic() < end, "it never comes to that"
@@ -145,23 +145,23 @@ def until(reached: Callable[[], object]) -> None:
 # --- following -------------------------------------------------------------------------------
 
 
-def test_an_empty_store_can_be_searched_at_once(store: FollowedStore) -> None:
+def test_follower_of_empty_store_is_complete_at_once(store: FollowedStore) -> None:
     follower = follow(store, DictView(Saved()))
     assert follower.is_complete
 
 
 @pytest.mark.parametrize("visible_on_save", [False, True])
-def test_a_view_follows_what_is_written(store: FollowedStore, visible_on_save: bool) -> None:
+def test_follower_applies_writes(store: FollowedStore, visible_on_save: bool) -> None:
     view = DictView(Saved(), visible_on_save=visible_on_save)
     follower = follow(store, view)
     for start in range(0, 900, 300):
         seq = fill(store, 300, start)
         store.write_sync([Delete("n", str(start)), put(str(start + 1), "changed")])
         assert follower.wait(seq + 3, LONG, visible=True)
-        assert view.searched == there(store)
+        assert view.searched == stored_fields(store)
 
 
-def test_a_view_catches_up_from_where_it_was_saved(store: FollowedStore) -> None:
+def test_follower_catches_up_from_saved_position(store: FollowedStore) -> None:
     disk = Saved()
     fill(store, 10)
     first = follow(store, DictView(disk))
@@ -173,10 +173,10 @@ def test_a_view_catches_up_from_where_it_was_saved(store: FollowedStore) -> None
     follower = follow(store, view)
     assert follower.wait(610, LONG)
     assert view.resets == 0
-    assert view.content == there(store)
+    assert view.content == stored_fields(store)
 
 
-def test_what_was_missed_before_the_start_is_told_until_it_is_caught_up(
+def test_progress_is_reported_until_startup_catch_up_ends(
     store: FollowedStore,
 ) -> None:
     fill(store, 600)
@@ -205,7 +205,7 @@ def test_what_was_missed_before_the_start_is_told_until_it_is_caught_up(
         follower.stop()
 
 
-def test_a_view_is_saved_after_so_many_changes_and_after_a_while(store: FollowedStore) -> None:
+def test_view_is_saved_after_changes_and_after_time(store: FollowedStore) -> None:
     view = DictView(Saved(), save_after_s=3600)
     view.save_after_changes = 300
     follower = follow(store, view)
@@ -213,15 +213,15 @@ def test_a_view_is_saved_after_so_many_changes_and_after_a_while(store: Followed
     assert follower.wait(299, LONG)
     assert view.saves == 0
     fill(store, 1, start=299)
-    until(lambda: follower.saved_seq == 300)
+    wait_until(lambda: follower.saved_seq == 300)
     patient = DictView(Saved(), save_after_s=0.05)
     other = follow(store, patient)
-    until(lambda: other.saved_seq == 300)
+    wait_until(lambda: other.saved_seq == 300)
     store.write_sync([put("one more")])
-    until(lambda: other.saved_seq == 301)
+    wait_until(lambda: other.saved_seq == 301)
 
 
-def test_who_waits_for_a_change_to_be_seen_does_not_wait_for_a_save(
+def test_wait_visible_triggers_save(
     store: FollowedStore,
 ) -> None:
     view = DictView(Saved(), visible_on_save=True, save_after_s=3600)
@@ -230,10 +230,10 @@ def test_who_waits_for_a_change_to_be_seen_does_not_wait_for_a_save(
     assert follower.wait(1, LONG)
     assert view.searched == {}
     assert follower.wait(1, LONG, visible=True)
-    assert view.searched == there(store)
+    assert view.searched == stored_fields(store)
 
 
-def test_waiting_ends_where_there_is_nothing_to_wait_for(store: FollowedStore) -> None:
+def test_wait_returns_false_after_timeout(store: FollowedStore) -> None:
     follower = follow(store, DictView(Saved()))
     assert not follower.wait(5, 0.01)
 
@@ -243,7 +243,7 @@ def test_waiting_ends_where_there_is_nothing_to_wait_for(store: FollowedStore) -
 
 @pytest.mark.parametrize("visible_on_save", [False, True])
 @pytest.mark.parametrize("why", ["nothing saved", "the log was cut", "from the future"])
-def test_a_view_that_the_log_does_not_lead_to_is_rebuilt(
+def test_view_outside_of_log_is_rebuilt(
     store: FollowedStore, why: str, visible_on_save: bool
 ) -> None:
     disk = Saved()
@@ -257,12 +257,12 @@ def test_a_view_that_the_log_does_not_lead_to_is_rebuilt(
     view = DictView(disk, visible_on_save=visible_on_save)
     follower = follow(store, view)
     assert follower.wait(store.last_seq(), LONG, visible=True)
-    assert view.searched == there(store)
+    assert view.searched == stored_fields(store)
     assert view.resets == 1
-    until(lambda: disk.seq == store.last_seq())
+    wait_until(lambda: disk.seq == store.last_seq())
 
 
-def test_nothing_is_complete_before_it_can_be_searched(store: FollowedStore) -> None:
+def test_view_is_not_complete_before_first_save_is_visible(store: FollowedStore) -> None:
     """Rebuilt is not yet shown: the view of words shows what it has saved."""
     fill(store, 10)
     view = DictView(Saved(), visible_on_save=True)
@@ -278,7 +278,7 @@ def test_nothing_is_complete_before_it_can_be_searched(store: FollowedStore) -> 
     assert states == [(False, 0), (False, 10)]
 
 
-def test_what_is_written_during_a_rebuild_is_in_it_at_the_end(store: FollowedStore) -> None:
+def test_rebuild_includes_concurrent_writes(store: FollowedStore) -> None:
     fill(store, 1200)
     view = DictView(Saved())
     rebuilding, go_on = threading.Event(), threading.Event()
@@ -294,10 +294,10 @@ def test_what_is_written_during_a_rebuild_is_in_it_at_the_end(store: FollowedSto
     seq = fill(store, 100, start=1150)
     go_on.set()
     assert follower.wait(seq, LONG)
-    assert view.content == there(store)
+    assert view.content == stored_fields(store)
 
 
-def test_stopped_during_a_rebuild_it_ends_and_saves_nothing(store: FollowedStore) -> None:
+def test_stop_during_rebuild_saves_nothing(store: FollowedStore) -> None:
     fill(store, 2000)
     disk = Saved()
     view = DictView(disk)
@@ -309,7 +309,7 @@ def test_stopped_during_a_rebuild_it_ends_and_saves_nothing(store: FollowedStore
     assert disk.seq is None
     again = DictView(disk)
     assert follow(store, again).wait(store.last_seq(), LONG)
-    assert again.content == there(store)
+    assert again.content == stored_fields(store)
 
 
 # --- trouble ---------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_stopped_during_a_rebuild_it_ends_and_saves_nothing(store: FollowedStore
 
 @pytest.mark.parametrize("visible_on_save", [False, True])
 @pytest.mark.parametrize("at", ["apply", "save", "open"])
-def test_a_view_that_fails_is_mended_by_itself(
+def test_failed_view_recovers_without_further_writes(
     store: FollowedStore, caplog: pytest.LogCaptureFixture, at: str, visible_on_save: bool
 ) -> None:
     """With no further write that would wake it."""
@@ -330,17 +330,17 @@ def test_a_view_that_fails_is_mended_by_itself(
         view.failing["apply"] = ValueError("half of it")
     with caplog.at_level(logging.ERROR):
         fill(store, 5, start=18)
-        until(lambda: follower.failure is not None)
+        wait_until(lambda: follower.failure is not None)
     assert len([each for each in caplog.records if each.exc_info]) == 1, "it is told once"
     view.failing.clear()
-    until(lambda: follower.failure is None)
+    wait_until(lambda: follower.failure is None)
     assert follower.wait(store.last_seq(), LONG, visible=True)
-    assert view.searched == there(store)
-    until(lambda: follower.saved_seq == store.last_seq())
-    assert view.disk.content == there(store)
+    assert view.searched == stored_fields(store)
+    wait_until(lambda: follower.saved_seq == store.last_seq())
+    assert view.disk.content == stored_fields(store)
 
 
-def test_nobody_waits_for_a_view_that_is_stuck(store: FollowedStore) -> None:
+def test_wait_returns_at_once_for_failed_view(store: FollowedStore) -> None:
     view = DictView(Saved())
     follower = follow(store, view)
     view.failing["apply"] = OSError("gone")
@@ -350,38 +350,38 @@ def test_nobody_waits_for_a_view_that_is_stuck(store: FollowedStore) -> None:
     assert time.monotonic() - began < LONG
 
 
-def test_a_view_that_can_not_be_saved_goes_on_and_is_searched(
+def test_view_that_fails_to_save_stays_searchable(
     store: FollowedStore,
 ) -> None:
     view = DictView(Saved())
     follower = follow(store, view)
     view.failing["save"] = OSError("no space left")
     fill(store, 300)
-    until(lambda: follower.failure is not None)
+    wait_until(lambda: follower.failure is not None)
     for start in range(300, 900, 300):
         seq = fill(store, 300, start)
         assert follower.wait(seq, LONG)
         assert follower.is_complete
-        assert view.searched == there(store)
+        assert view.searched == stored_fields(store)
     assert view.resets <= 1, "it was not made anew"
     view.failing.clear()
-    until(lambda: follower.failure is None)
-    until(lambda: view.disk.seq == store.last_seq())
+    wait_until(lambda: follower.failure is None)
+    wait_until(lambda: view.disk.seq == store.last_seq())
 
 
-def test_writes_do_not_make_a_view_that_fails_try_more_often(store: FollowedStore) -> None:
+def test_writes_do_not_shorten_retry_pause(store: FollowedStore) -> None:
     view = DictView(Saved())
     follower = follow(store, view, pause_s=LONG)
     view.failing["apply"] = OSError("gone")
     fill(store, 1)
-    until(lambda: follower.failure is not None)
+    wait_until(lambda: follower.failure is not None)
     tries = view.tries
     for i in range(50):
         store.write_sync([put(f"more {i}")])
     assert view.tries == tries
 
 
-def test_a_view_that_failed_and_is_stopped_is_never_saved_half(store: FollowedStore) -> None:
+def test_stop_after_failure_saves_no_partial_state(store: FollowedStore) -> None:
     """What was saved is lost, so it would have to be rebuilt; there is no time for that."""
     disk = Saved()
     view = DictView(disk, save_after_s=3600)
@@ -393,18 +393,18 @@ def test_a_view_that_failed_and_is_stopped_is_never_saved_half(store: FollowedSt
     view.failing["apply"] = ValueError("half of it")
     fill(store, 5, start=50)
     follower.wake()
-    until(lambda: follower.failure is not None)
+    wait_until(lambda: follower.failure is not None)
     view.failing.clear()
     disk.seq, disk.content = None, {}
     follower.stop()
-    assert disk.seq is None or disk.content == there(store)
+    assert disk.seq is None or disk.content == stored_fields(store)
     again = DictView(disk)
     assert follow(store, again).wait(store.last_seq(), LONG)
-    assert again.content == there(store)
+    assert again.content == stored_fields(store)
 
 
 @pytest.mark.parametrize("at", ["apply", "save", "close", "open"])
-def test_an_error_while_stopping_keeps_nothing_from_ending(store: FollowedStore, at: str) -> None:
+def test_stop_succeeds_despite_error(store: FollowedStore, at: str) -> None:
     disk = Saved()
     view = DictView(disk, save_after_s=3600)
     follower = Follower(view, store, lambda: None)
@@ -414,10 +414,10 @@ def test_an_error_while_stopping_keeps_nothing_from_ending(store: FollowedStore,
     follower.stop()
     view = DictView(disk)
     assert follow(store, view).wait(5, LONG)
-    assert view.content == there(store)
+    assert view.content == stored_fields(store)
 
 
-def test_a_view_that_can_not_be_opened_is_closed_and_said(
+def test_start_closes_view_that_fails_to_open(
     store: FollowedStore,
 ) -> None:
     view = DictView(Saved())
