@@ -29,9 +29,11 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 
 generated: $(VENV)/.dev ## generate the files that are made from others
 	@$(RUN) -m tools.generate_sync_client
+	@$(RUN) -m tools.generate_docs
 
 check-generated: $(VENV)/.dev ## fail if a generated file is stale
 	@$(RUN) -m tools.generate_sync_client --check
+	@$(RUN) -m tools.generate_docs --check
 
 format: $(VENV)/.dev ## format the code
 	$(VENV)/bin/ruff check --fix .

@@ -1,0 +1,1 @@
+"""The documentation under test: every example runs, every reference exists."""
