@@ -193,7 +193,7 @@ async def test_a_stop_closes_every_socket_and_is_quick(
             process.popen.send_signal(number)
             assert {await closed(wire) for wire in wires} == {(1001, "the service is stopping")}
             assert await asyncio.to_thread(process.wait) == 0
-            assert loop.time() - stopped_at < 5  # DRAIN_TIMEOUT_S is 20
+            assert loop.time() - stopped_at < 15  # DRAIN_TIMEOUT_S is 20
         assert "Traceback" not in process.log()
         assert '"ERROR"' not in process.log()
 
@@ -203,7 +203,7 @@ async def test_a_stream_that_is_under_way_at_the_stop_is_told_to_its_end(
 ) -> None:
     with serving(upstream) as (process, address):
         upstream.behave(Hang(), DENSE)
-        url = f"{address}/api/cascading-retrieval/stream?text_query=cat&timeout_ms=1000"
+        url = f"{address}/api/cascading-retrieval/stream?text_query=cat&timeout_ms=2500"
         text = ""
         async with httpx.AsyncClient() as client, client.stream("GET", url) as response:
             async for piece in response.aiter_text():

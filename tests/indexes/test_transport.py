@@ -33,7 +33,7 @@ async def records(index: AsyncIndex) -> Any:
         filter={"kind": {"$in": ["c", "d"]}},
         fields=["chunk_text"],
         rerank={"model": "bge-reranker-v2-m3", "rank_fields": ["chunk_text"]},
-        timeout=0.5,
+        timeout=2.0,
     )
 
 
@@ -43,12 +43,12 @@ async def documents(index: AsyncIndex) -> Any:
         score_by=[{"type": "embed", "field": "chunk_text", "query": "the cat"}],
         top_k=3,
         include_fields=["*"],
-        timeout=0.5,
+        timeout=2.0,
     )
 
 
 async def stats(index: AsyncIndex) -> Any:
-    return await index.describe_index_stats(timeout=0.5)
+    return await index.describe_index_stats(timeout=2.0)
 
 
 async def missing(index: AsyncIndex) -> Any:

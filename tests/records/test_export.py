@@ -182,7 +182,7 @@ async def test_mistakes_are_told_before_anybody_is_asked(
 async def test_what_goes_wrong_before_the_first_record_is_an_error_like_any_other(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
-    settings = make_settings(records_timeout_ms=200)
+    settings = make_settings(records_timeout_ms=2000)
     async with open_client(create_app(settings)) as client:
         await write(client, some(3))
         upstream.behave(Status(503), "dense/vectors/list")

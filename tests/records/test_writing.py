@@ -123,7 +123,7 @@ async def test_a_record_that_one_index_took_and_the_other_did_not_is_no_written_
 async def test_where_nothing_was_written_the_answer_is_the_upstreams_error(
     make_settings: MakeSettings, upstream: Upstream, behaviour: Any, status: int, code: str
 ) -> None:
-    async with open_client(create_app(make_settings(records_timeout_ms=600))) as client:
+    async with open_client(create_app(make_settings(records_timeout_ms=2500))) as client:
         upstream.behave(behaviour, *INDEXES)
         body = fault(await post(client, [*some(2), {"_id": "bad"}]), status, code)
         assert [error["loc"] for error in body["errors"]] == [[0], [1], [2]]

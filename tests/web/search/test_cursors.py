@@ -97,7 +97,7 @@ async def test_cursor_returns_same_page_after_write(
 async def test_page_size_may_change_between_pages(local: httpx.AsyncClient) -> None:
     whole = ids(await search(local, SEMANTIC, **PARAMS | {"top_k": 12}))
     first = await search(local, SEMANTIC, **PARAMS)
-    second = await search(local, SEMANTIC, cursor=first["cursor"], top_k=5, timeout_ms=100)
+    second = await search(local, SEMANTIC, cursor=first["cursor"], top_k=5, timeout_ms=5000)
     third = await search(local, SEMANTIC, cursor=second["cursor"])
     assert (ids(second), ids(third)) == (whole[3:8], whole[8:11])
     rest = await search(local, SEMANTIC, cursor=first["cursor"], top_k=10_000)
