@@ -1,4 +1,4 @@
-"""What a search can rank documents by."""
+"""The kinds of queries by which an index ranks documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class SemanticQuery:
-    """How near a text's embedding is to that of a field."""
+    """Rank by the similarity of the embeddings of a text and of a text field."""
 
     field: str
     text: str
@@ -23,7 +23,7 @@ class SemanticQuery:
 
 @dataclass(frozen=True, slots=True)
 class DenseQuery:
-    """How near a vector is to that of a field."""
+    """Rank by the similarity of a vector to that of a dense field."""
 
     field: str
     vector: Vector
@@ -31,7 +31,7 @@ class DenseQuery:
 
 @dataclass(frozen=True, slots=True)
 class SparseQuery:
-    """The dot product of a sparse vector with that of a field."""
+    """Rank by the dot product of a sparse vector and that of a sparse field."""
 
     field: str
     indices: Sequence[int]
@@ -40,7 +40,7 @@ class SparseQuery:
 
 @dataclass(frozen=True, slots=True)
 class LexicalQuery:
-    """BM25 of words, out of documents that have every word of `match_all`."""
+    """Rank by BM25 the documents that match a clause and have every word of `match_all`."""
 
     clauses: Sequence[TextClause]
     match_all: Sequence[str] = ()

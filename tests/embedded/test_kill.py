@@ -1,4 +1,4 @@
-"""A process that is killed while it writes loses nothing that it has acknowledged."""
+"""A process that is killed during writes loses no acknowledged write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is done to an index, it answers as a dictionary and brute force do."""
+"""An index after any operations, compared with a dictionary and brute force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The built-in reranker puts first what a reader would."""
+"""Built-in reranker: relevance and robustness."""
 
 from __future__ import annotations
 

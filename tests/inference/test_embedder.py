@@ -1,4 +1,4 @@
-"""Every embedder keeps the same promises; a corpus comes back as it was saved."""
+"""Embedders and corpus statistics."""
 
 from __future__ import annotations
 

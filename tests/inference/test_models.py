@@ -1,4 +1,4 @@
-"""A setting picks a model, or one sentence says what is wrong with it."""
+"""Settings of embedders and rerankers: selection, loading and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which documents a filter selects: against a plain matcher, and by example."""
+"""Filters, compared with a reference matcher and by example."""
 
 from __future__ import annotations
 

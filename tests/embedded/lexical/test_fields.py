@@ -1,4 +1,4 @@
-"""Several text fields: which of them a clause asks, what a score is the sum of, and filters."""
+"""Lexical index with several text fields: clauses, scores and filter operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lexical view whose disk is full."""
+"""Lexical index on a full disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BM25 as a view of a change log: what is found, in which order, and what is left after a crash."""
+"""Lexical index: search, ranking, and recovery after a crash."""
 
 from __future__ import annotations
 

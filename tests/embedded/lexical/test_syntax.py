@@ -1,4 +1,4 @@
-"""Query strings: what they find, and what is said about those that can't be read."""
+"""Query strings: their matches, and the errors for invalid ones."""
 
 from __future__ import annotations
 

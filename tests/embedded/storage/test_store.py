@@ -1,4 +1,4 @@
-"""The store keeps what it has acknowledged, and tells what has changed."""
+"""Store: durable writes, reads, change log and snapshots."""
 
 from __future__ import annotations
 

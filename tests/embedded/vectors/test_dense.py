@@ -1,4 +1,4 @@
-"""The dense view finds what brute force finds, and comes back as it was saved."""
+"""Dense index: search compared with brute force, and checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sparse view finds what brute force finds, and comes back as it was saved."""
+"""Sparse index: search compared with brute force, and checkpoints."""
 
 from __future__ import annotations
 

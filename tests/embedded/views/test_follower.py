@@ -1,4 +1,4 @@
-"""A view ends up with what the store has, whatever happens to it on the way."""
+"""Follower: catching up, rebuilding, saving, and recovery from failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fair locks are taken one at a time, and nobody waits for somebody who came later."""
+"""Fair lock: mutual exclusion in the order of the requests."""
 
 from __future__ import annotations
 
