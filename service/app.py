@@ -1,7 +1,7 @@
-"""Pure assembly: settings in, an ASGI application out.
+"""The assembly of the app: settings in, an ASGI application out.
 
-`create_app` opens nothing. What is open while the app serves is opened in `before_serving`, on one
-exit stack, and closed in reverse in `after_serving`.
+`create_app` opens nothing. Resources are opened in `before_serving`, on one exit stack, and closed
+in reverse order in `after_serving`.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from service.web.websocket_connection import WebSocketRegistry
 
 
 class Cascade(Quart):
-    """Quart, but a failure to start is said once, by whoever started it, and not as a traceback."""
+    """Quart without its use of the Host header, and without tracebacks of `StartupFailed`."""
 
     def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
-        """Nothing here depends on the Host header, so nobody has to look at what it says."""
+        """Match the path only: no route depends on the host."""
         if request is None:
             return None
         return self.url_map.bind(
@@ -64,7 +64,9 @@ class Cascade(Quart):
         )
 
     def log_exception(self, *arguments: Any) -> None:
-        """The exception is the last argument; since Quart 0.23 the context is the first."""
+        """The process prints `StartupFailed` as one line. The exception is the last argument; since
+        Quart 0.23 there is one before it.
+        """
         if not isinstance(arguments[-1][1], StartupFailed):
             super().log_exception(*arguments)
 
@@ -74,33 +76,72 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     open_lane: OpenLane = open_lane,
 ) -> Quart:
-    """The service as an application; raises `StartupFailed` where the settings don't allow one.
+    """Create the service as an application, or raise `StartupFailed`.
 
-    `open_lane` is how a client of an index is made, for those who have a better one. Without
-    `background`, imports that wait go on waiting: who opens it for a moment has other things to do.
+    `open_lane` makes a client of an index; the default is Pinecone's.
     """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
     store = choose_store(settings)
-    # Of several processes, each has to know what the others keep, and what they wrote.
-    keeps = settings.redis_url is not None or settings.web_concurrency == 1
-    answers: AnswerCache[StageEvent, Receipt] = AnswerCache(
-        store, settings.cache_ttl if keeps else 0
-    )
-    cursors_ttl = settings.cursor_ttl + settings.cache_ttl  # a kept answer has a cursor as well
-    cursors = Cursors(store, cursors_ttl, enabled=keeps)
     backend = SearchBackend(
         choose_backend(settings, open_lane), settings.upserts_at_once, store.invalidate
     )
     admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
-    parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
-    renderer = AnswerRenderer(settings.pinecone_text_field, backend)
-    service = SearchService(backend, renderer, answers, cursors)
     policy = AccessPolicy(
         settings.service_keys, settings.host, settings.trusted_proxy_hops, settings.origins
     )
-    jobs = _jobs_for(settings, backend, admission, lifecycle)
+    jobs = _create_jobs(settings, backend, admission, lifecycle)
+    # Several processes can cache only what all of them see, and learn of each other's writes.
+    caches = settings.redis_url is not None or settings.web_concurrency == 1
+    answers: AnswerCache[StageEvent, Receipt] = AnswerCache(
+        store, settings.cache_ttl if caches else 0
+    )
+    cursor_ttl_s = settings.cursor_ttl + settings.cache_ttl  # a cached answer has a cursor, too
+    cursors = Cursors(store, cursor_ttl_s, enabled=caches)
+    parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
+    renderer = AnswerRenderer(settings.pinecone_text_field, backend)
+    service = SearchService(backend, renderer, answers, cursors)
 
+    app = _create_quart(settings, lifecycle)
+    app.extensions["cascade"] = backend
+    app.extensions["cascade.admission"] = admission
+    openapi.install(app)
+    request_context.install(app, lifecycle)
+    errors.install(app)
+    authentication.install(app, policy)
+    for blueprint in (
+        operations_blueprint(lifecycle, backend.health),
+        search_blueprint(parser, service),
+        stream_blueprint(parser, service),
+        websocket_blueprint(parser, service, admission, settings.typing_pause_ms / 1000),
+        records.records_blueprint(settings, backend, policy),
+        imports.imports_blueprint(settings, jobs, policy),
+        export_blueprint(settings, lambda: backend.records),
+    ):
+        app.register_blueprint(blueprint)
+
+    resources = contextlib.AsyncExitStack()
+
+    @app.before_serving
+    async def open_resources() -> None:
+        resources.push_async_callback(store.close)  # after the last write of the backend
+        await resources.enter_async_context(backend.opened())
+        resources.push_async_callback(answers.close)
+        await store.open(backend.location)
+        await resources.enter_async_context(jobs.opened())
+
+    @app.after_serving
+    async def close_resources() -> None:
+        lifecycle.drain()  # unless the server has
+        await resources.aclose()
+        admission.close()
+
+    middleware = AdmissionMiddleware(app.asgi_app, admission, lifecycle)
+    app.asgi_app = trust_proxies(middleware, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
+    return app
+
+
+def _create_quart(settings: Settings, lifecycle: Lifecycle) -> Quart:
     app = Cascade("service", static_folder=None)
     limits = {records.PATH: settings.max_records_body_bytes}
     app.request_class = request_class(limits, streamed={imports.PATH})
@@ -111,50 +152,13 @@ def create_app(
         BODY_TIMEOUT=settings.body_timeout_s,
         RESPONSE_TIMEOUT=settings.body_timeout_s,
     )
-    app.url_map.merge_slashes = False  # a redirect would be to whatever the Host header says
-    app.extensions["cascade"] = backend
-    app.extensions["cascade.admission"] = admission
-    openapi.install(app)
-    request_context.install(app, lifecycle)
-    errors.install(app)
-    authentication.install(app, policy)
-    typing_pause_s = settings.typing_pause_ms / 1000
-    for blueprint in (
-        operations_blueprint(lifecycle, backend.health),
-        search_blueprint(parser, service),
-        stream_blueprint(parser, service),
-        websocket_blueprint(parser, service, admission, typing_pause_s),
-        records.records_blueprint(settings, backend, policy),
-        imports.imports_blueprint(settings, jobs, policy),
-        export_blueprint(settings, lambda: backend.records),
-    ):
-        app.register_blueprint(blueprint)
-
-    resources = contextlib.AsyncExitStack()
-
-    @app.before_serving
-    async def open_backend() -> None:
-        resources.push_async_callback(store.close)  # it hears of the last writes of the backend
-        await resources.enter_async_context(backend.opened())
-        resources.push_async_callback(answers.close)
-        await store.open(backend.location)
-        await resources.enter_async_context(jobs.opened())
-
-    @app.after_serving
-    async def close_backend() -> None:
-        lifecycle.drain()  # where no server has done it
-        await resources.aclose()
-        admission.close()
-
-    middleware = AdmissionMiddleware(app.asgi_app, admission, lifecycle)
-    app.asgi_app = trust_proxies(middleware, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
+    app.url_map.merge_slashes = False  # its redirects would trust the Host header
     return app
 
 
-def _jobs_for(
+def _create_jobs(
     settings: Settings, backend: SearchBackend, admission: AdmissionController, lifecycle: Lifecycle
 ) -> Jobs:
-    """Imports into the records of the backend, whenever it is open."""
     timeout_s = settings.records_timeout_ms / 1000
     database_url = settings.database_url
     return Jobs(
@@ -170,7 +174,7 @@ def _jobs_for(
 
 @contextlib.asynccontextmanager
 async def running(app: Quart) -> AsyncIterator[Quart]:
-    """Open the app, and close it on the way out, where no server does it.
+    """Open the app, and close it at the end of the block, for use without a server.
 
     A framework that mounts another application does not pass its lifespan on. So, in Starlette:
 

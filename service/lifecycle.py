@@ -1,4 +1,4 @@
-"""Where the process is in its life, shared by the server that ends it and the app that answers."""
+"""Whether the process is draining: the server starts it, the app reacts to it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 
 class Lifecycle:
-    """`draining` turns true once, when the process was told to stop."""
+    """`draining` becomes true once, when the process is asked to stop."""
 
-    __slots__ = ("_told", "draining")
+    __slots__ = ("_callbacks", "draining")
 
     def __init__(self) -> None:
         self.draining = False
-        self._told: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
     def drain(self) -> None:
-        """The process is on its way out: whoever keeps streams open is told to end them."""
+        """Start draining: call the callbacks, which end what is open for long."""
         if not self.draining:
             self.draining = True
-            for tell in self._told:
-                tell()
+            for callback in self._callbacks:
+                callback()
 
-    def when_draining(self, tell: Callable[[], None]) -> None:
-        """Call `tell` once, when it is time; it neither waits nor fails."""
-        self._told.append(tell)
+    def when_draining(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when draining starts. It must neither block nor raise."""
+        self._callbacks.append(callback)

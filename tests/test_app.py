@@ -1,4 +1,4 @@
-"""The app opens everything at once, and closes it again whatever happens."""
+"""The app: opening, closing and start-up errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import MakeSettings
 from tests.upstream import Hang, Status, Upstream
 
 
-async def test_every_lane_is_pinged_before_the_app_serves(
+async def test_app_pings_every_lane_before_it_serves(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     async with running(create_app(make_settings(pinecone_lanes=3))):
@@ -29,7 +29,7 @@ async def test_every_lane_is_pinged_before_the_app_serves(
         assert {call.path for call in upstream.calls} == {"/describe_index_stats"}
 
 
-async def test_after_serving_no_connection_is_left(
+async def test_app_closes_every_connection_after_serving(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     async with create_app(make_settings()).test_app() as app:
@@ -39,7 +39,7 @@ async def test_after_serving_no_connection_is_left(
     await upstream.until(lambda: upstream.connections == 0)
 
 
-async def test_when_a_later_index_fails_to_open_the_earlier_ones_are_closed(
+async def test_app_closes_opened_indexes_if_a_later_one_fails(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     upstream.behave(Status(403), "sparse")
@@ -62,7 +62,7 @@ async def test_when_a_later_index_fails_to_open_the_earlier_ones_are_closed(
     assert sorted(closed) == sorted(index.host for index in opened)
 
 
-async def test_a_rejected_key_names_the_setting(
+async def test_startup_error_of_a_rejected_key_names_the_setting(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     with pytest.raises(StartupFailed, match="PINECONE_API_KEY") as failed:
@@ -71,7 +71,7 @@ async def test_a_rejected_key_names_the_setting(
     assert len(upstream.calls) == 1  # one lane alone finds it out
 
 
-async def test_start_up_has_an_end_even_where_the_upstream_has_none(
+async def test_startup_times_out_if_the_upstream_hangs(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), "dense")
@@ -87,14 +87,14 @@ async def test_start_up_has_an_end_even_where_the_upstream_has_none(
         ({"pinecone_top_k": 500}, "PINECONE_TOP_K.*200"),
     ],
 )
-def test_what_can_be_said_before_anything_is_opened_is_said_then(
+def test_create_app_raises_what_needs_no_open_resource(
     make_settings: MakeSettings, wrong: dict[str, Any], hint: str
 ) -> None:
     with pytest.raises(StartupFailed, match=hint):
         create_app(make_settings(**wrong))
 
 
-async def test_an_app_that_nobody_opened_says_so(make_settings: MakeSettings) -> None:
+async def test_app_that_is_not_open_is_unavailable(make_settings: MakeSettings) -> None:
     client = create_app(make_settings()).test_client()
     response = await client.get("/api/semantic-search?text_query=cat")
     assert response.status_code == 503
@@ -103,7 +103,7 @@ async def test_an_app_that_nobody_opened_says_so(make_settings: MakeSettings) ->
 
 
 @pytest.mark.parametrize("framework", ["starlette", "fastapi"])
-async def test_mounted_under_another_framework_it_opens_and_closes(
+async def test_app_mounted_in_starlette_opens_and_closes(
     make_settings: MakeSettings, upstream: Upstream, framework: str
 ) -> None:
     """`Mount` does not pass the lifespan on; `running` is what the outer app enters instead."""

@@ -1,4 +1,4 @@
-"""The exception tree is what its docstring draws."""
+"""The tree of errors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def every(kind: type[Exception]) -> set[type[Exception]]:
     return {kind}.union(*(every(child) for child in kind.__subclasses__()))
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
+def test_error_tree_in_the_docstring_matches_the_classes() -> None:
     drawn = re.findall(r"[├└]─ (\w+)", errors.__doc__ or "")
     assert len(drawn) == len(set(drawn))
     assert set(drawn) == {kind.__name__ for kind in every(errors.CascadeError)} - {"CascadeError"}
 
 
-def test_every_code_is_its_own_and_every_status_an_error() -> None:
+def test_error_codes_are_unique_and_statuses_are_errors() -> None:
     kinds = [kind for kind in every(errors.RequestError) if issubclass(kind, errors.RequestError)]
     codes = [kind.code for kind in kinds if kind is not errors.InternalError]
     assert len(codes) == len(set(codes))

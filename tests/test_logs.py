@@ -1,4 +1,4 @@
-"""Logs are lines that a machine can read, and they hold no secret."""
+"""Log lines: their format, and the redaction of secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def record(message: str, **extra: object) -> logging.LogRecord:
     return made
 
 
-def test_a_json_line_has_the_message_the_request_and_the_extras() -> None:
+def test_json_log_line_has_message_request_id_and_extras() -> None:
     token = request_id_var.set("r-1")
     try:
         line = JsonFormatter(()).format(record("GET /x", status=200))
@@ -31,7 +31,7 @@ def test_a_json_line_has_the_message_the_request_and_the_extras() -> None:
 
 
 @pytest.mark.parametrize("formatter", [JsonFormatter, TextFormatter])
-def test_a_secret_is_blotted_out_wherever_it_stands(
+def test_log_line_redacts_secrets_in_every_part(
     formatter: type[JsonFormatter | TextFormatter],
 ) -> None:
     try:
@@ -44,7 +44,7 @@ def test_a_secret_is_blotted_out_wherever_it_stands(
     assert "was refused" in line
 
 
-def test_a_multi_line_exception_is_one_json_line() -> None:
+def test_json_log_line_has_the_traceback_on_one_line() -> None:
     try:
         raise ValueError("a\nb")
     except ValueError as exc:
@@ -54,7 +54,9 @@ def test_a_multi_line_exception_is_one_json_line() -> None:
     assert "Traceback" in json.loads(line)["exception"]
 
 
-def test_clients_that_log_every_call_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_loggers_of_client_libraries_are_limited_to_warnings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     before = logging.getLogger().handlers[:]
     try:
         configure_logging("INFO", "json")

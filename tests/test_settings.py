@@ -1,4 +1,4 @@
-"""Whatever is wrong with the settings is one line that names the setting."""
+"""Settings: precedence, validation and secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def failure() -> str:
     return failed.value.detail
 
 
-def test_defaults_come_from_the_file_and_the_environment_goes_over_them(
+def test_settings_environment_overrides_defaults(
     environment: pytest.MonkeyPatch,
 ) -> None:
     assert load_settings().pinecone_top_k == 10
@@ -42,24 +42,24 @@ def test_defaults_come_from_the_file_and_the_environment_goes_over_them(
     assert settings.backend == "pinecone"
 
 
-def test_without_any_pinecone_setting_the_backend_is_the_embedded_one() -> None:
+def test_settings_without_pinecone_choose_the_embedded_backend() -> None:
     assert load_settings().backend == "embedded"
 
 
 @pytest.mark.parametrize("missing", list(WHOLE))
-def test_half_a_configuration_names_the_missing_half(
+def test_settings_name_the_missing_half_of_pinecone(
     environment: pytest.MonkeyPatch, missing: str
 ) -> None:
     environment.delenv(missing)
     assert f"{missing}" in failure()
 
 
-def test_an_empty_variable_is_one_that_is_not_set(environment: pytest.MonkeyPatch) -> None:
+def test_settings_ignore_an_empty_variable(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PINECONE_API_KEY", "")
     assert "PINECONE_API_KEY" in failure()
 
 
-def test_a_host_and_a_name_for_one_index_are_one_too_many(environment: pytest.MonkeyPatch) -> None:
+def test_settings_reject_host_and_name_of_one_index(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PINECONE_DENSE_INDEX", "articles")
     message = failure()
     assert "PINECONE_DENSE_INDEX_HOST and PINECONE_DENSE_INDEX" in message
@@ -94,7 +94,7 @@ def test_a_host_and_a_name_for_one_index_are_one_too_many(environment: pytest.Mo
         ("SERVICE_API_KEYS", "sixteen-charäcters", "ASCII"),
     ],
 )
-def test_a_value_that_is_not_allowed_names_its_setting_and_what_is(
+def test_settings_error_names_the_setting_and_what_is_allowed(
     environment: pytest.MonkeyPatch, name: str, value: str, hint: str
 ) -> None:
     environment.setenv(name, value)
@@ -103,7 +103,7 @@ def test_a_value_that_is_not_allowed_names_its_setting_and_what_is(
     assert hint in message
 
 
-def test_a_dyno_listens_to_all_and_trusts_its_router(environment: pytest.MonkeyPatch) -> None:
+def test_settings_use_the_heroku_profile_on_a_dyno(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("DYNO", "web.1")
     settings = load_settings()
     assert (settings.host, settings.trusted_proxy_hops) == ("0.0.0.0", 1)
@@ -111,8 +111,8 @@ def test_a_dyno_listens_to_all_and_trusts_its_router(environment: pytest.MonkeyP
     assert load_settings().host == "127.0.0.1"
 
 
-def test_a_dotenv_file_fills_in_what_the_environment_does_not_say(tmp_path: Path) -> None:
-    """As the published example reads its own; what else stands in there is not ours to judge."""
+def test_settings_read_a_dotenv_file(tmp_path: Path) -> None:
+    """Unknown names in it are ignored: the file may belong to other programs, too."""
     file = tmp_path / ".env"
     lines = [f"{name}={value}" for name, value in WHOLE.items()]
     file.write_text("\n".join([*lines, "SOMEONE_ELSES_KEY=1"]))
@@ -120,12 +120,12 @@ def test_a_dotenv_file_fills_in_what_the_environment_does_not_say(tmp_path: Path
     assert settings.pinecone_dense_index_host == "https://dense.example"
 
 
-def test_the_key_is_not_in_the_settings_own_words(environment: pytest.MonkeyPatch) -> None:
+def test_settings_repr_hides_the_pinecone_key(environment: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert "sk-very-secret" not in repr(settings) + str(settings) + settings.model_dump_json()
 
 
-def test_the_services_own_keys_are_several_and_secret(environment: pytest.MonkeyPatch) -> None:
+def test_settings_service_keys_are_a_list_of_secrets(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("SERVICE_API_KEYS", " the-first-of-the-keys , the-second-of-the-keys ")
     settings = load_settings()
     assert settings.service_keys == ("the-first-of-the-keys", "the-second-of-the-keys")
@@ -138,7 +138,7 @@ def test_the_services_own_keys_are_several_and_secret(environment: pytest.Monkey
 @pytest.mark.parametrize(
     "url", ["redis://h", "redis://:a%20pass-word@h:6379/0", "rediss://u:a%20pass-word@h:1?x=y"]
 )
-def test_the_address_of_a_redis_is_a_secret_with_its_password(
+def test_settings_redis_url_and_password_are_secrets(
     environment: pytest.MonkeyPatch, url: str
 ) -> None:
     environment.setenv("REDIS_URL", url)

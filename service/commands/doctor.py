@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with what the settings name, and how it is made whole again."""
+"""`doctor`: checks what the settings name, and repairs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Finding = tuple[str, str]
 """A status (`ok`, `note` or `wrong`) and a sentence."""
 
 STATS_TIMEOUT_S = 30.0
-LACK_OF_RECORDS = "it has no records yet; `cascade load FILE` puts some in"
+NO_RECORDS = "it has no records yet; load some with `cascade load FILE`"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rebuild",
         action="store_true",
-        help="forget every search structure; the next start makes them again from what is stored",
+        help="delete the search structures; the next start rebuilds them from the records",
     )
     parser.add_argument(
         "--reembed",
         action="store_true",
-        help="make the index anew with the present EMBEDDER, fields and language",
+        help="rebuild the index with the current EMBEDDER, fields and language",
     )
     parser.set_defaults(run=_doctor, quiet=True)
 
@@ -41,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     if settings.backend == "pinecone":
         if options.rebuild or options.reembed:
-            return _report([("wrong", "there is nothing to repair here: Pinecone does it")])
-        return run(lambda _: _look_at_pinecone(settings))
+            return _report([("wrong", "Pinecone's indexes can't be repaired here")])
+        return run(lambda _: _check_pinecone(settings))
     from service.commands.doctor_embedded import examine  # slow: it imports the engine
 
     return _report(examine(settings, rebuild=options.rebuild, reembed_all=options.reembed))
@@ -59,19 +59,19 @@ def _report(findings: Iterable[Finding]) -> int:
     return 1 if wrong else 0
 
 
-async def _look_at_pinecone(settings: Settings) -> int:
+async def _check_pinecone(settings: Settings) -> int:
     """Opening the indexes has checked hosts, names and the key; what can't be opened is raised."""
     async with choose_backend(settings).opened() as backend:
-        return _report([await _look_at(index) for index in (backend.dense, backend.sparse)])
+        return _report([await _check_index(index) for index in (backend.dense, backend.sparse)])
 
 
-async def _look_at(index: Index) -> Finding:
+async def _check_index(index: Index) -> Finding:
     where = f"the {index.name} index at {index.host}"
     try:
         stats = await index.stats(STATS_TIMEOUT_S)
     except RequestError as exc:
         return "wrong", f"{where}: {exc.detail}"
     if not stats.records:
-        return "note", f"{where}: {LACK_OF_RECORDS}"
+        return "note", f"{where}: {NO_RECORDS}"
     dimension = f", dimension {stats.dimension}" if stats.dimension else ""
     return "ok", f"{where}: {stats.records} records{dimension}"

@@ -1,7 +1,7 @@
-"""What SIGINT and SIGTERM do to a command that is not a server.
+"""SIGINT and SIGTERM for commands that are not servers.
 
-The first one asks the command to come to an end, in the way that it has given; the second one
-cancels it. Either way the exit status is that of a process ended by the signal.
+The first signal asks the command to stop, the second one cancels it. Either way the exit status is
+that of a process that the signal has ended.
 """
 
 from __future__ import annotations
@@ -11,39 +11,39 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 
-OF_A_SIGNAL = 128
+SIGNAL_STATUS = 128
 
 
 class Interrupt:
-    """Whether a signal came, and what it does."""
+    """The first signal that was received, and how the command reacts to it."""
 
     def __init__(self, cancel: Callable[[], object]) -> None:
         self.number: int | None = None
         self._cancel = cancel
-        self._ask = cancel
+        self._stop = cancel
 
-    def came(self, number: int) -> None:
+    def receive(self, number: int) -> None:
         if self.number is None:
             self.number = number
-            self._ask()
+            self._stop()
         else:
             self._cancel()
 
     @contextlib.contextmanager
-    def asks(self, politely: Callable[[], object]) -> Iterator[None]:
-        """In this block the first signal does `politely`; if it has come before, at once."""
-        self._ask = politely
+    def on_signal(self, stop: Callable[[], object]) -> Iterator[None]:
+        """In this block the first signal calls `stop`, at once if it was received before."""
+        self._stop = stop
         if self.number is not None:
-            politely()
+            stop()
         try:
             yield
         finally:
-            self._ask = self._cancel
+            self._stop = self._cancel
 
     @contextlib.contextmanager
-    def later(self) -> Iterator[None]:
-        """What is begun in this block must not be cut in half; a first signal counts at its end."""
-        with self.asks(lambda: None):
+    def deferred(self) -> Iterator[None]:
+        """A first signal that is received in this block takes effect at its end."""
+        with self.on_signal(lambda: None):
             yield
         if self.number is not None:
             raise asyncio.CancelledError
@@ -58,13 +58,13 @@ def run(command: Callable[[Interrupt], Awaitable[int]]) -> int:
         interrupt = Interrupt(task.cancel)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupt.came, number)
+            loop.add_signal_handler(number, interrupt.receive, number)
         try:
             status = await command(interrupt)
         except asyncio.CancelledError:
             if interrupt.number is None:
                 raise
             status = 0
-        return OF_A_SIGNAL + interrupt.number if interrupt.number else status
+        return SIGNAL_STATUS + interrupt.number if interrupt.number else status
 
     return asyncio.run(guarded())

@@ -1,4 +1,4 @@
-"""`load`: files into the index, with progress, and from where it stopped if it is told to."""
+"""`load`: records from files into the index, with progress; resumable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from service.commands.connect import connect
 from service.commands.interrupt import Interrupt, run
-from service.commands.parsing import add_place, whole
+from service.commands.parsing import add_target_arguments, whole
 from service.commands.remote import check_url
 from service.commands.terminal import columns, printable
 from service.errors import CommandFailed
@@ -29,21 +29,22 @@ from service.ingest.target import Target
 from service.settings import Settings
 
 DESCRIPTION = """\
-Load records, each in place of the one that has its id. Loading the same again does no harm.
+Load records. A record replaces the one with the same id, so a load can be repeated.
 
-JSON Lines (.jsonl, .ndjson) has an object a line. CSV and TSV have a header; a cell that is written
-as JSON writes a number, true, false, a text ("007") or a list of texts (["a", "b"]) is that,
-anything else (007, 1,5, True) is a text. What /api/export gives can be loaded again. Text and
-Markdown (.txt, .md) are split into passages of some 120 to 200 words along headings and paragraphs,
-with the fields source, title and position; a folder stands for all of them in it. Each may be
-packed with gzip.
+JSON Lines (.jsonl, .ndjson) has one object per line. CSV and TSV have a header. A cell that is the
+JSON form of a number, true, false, a string ("007") or a list of strings (["a", "b"]) is read as
+such; any other cell (007, 1,5, True) is a string. The output of /api/export can be loaded. Text and
+Markdown (.txt, .md) are split into passages of about 120 to 200 words along headings and
+paragraphs, with the fields source, title and position; a folder stands for all such files in it.
+Every file may be compressed with gzip.
 
-The id is the field _id or id; a record without one gets an id made from what it says. A passage's
-id is the file's path, # and its number. When a file becomes shorter, or goes, the passages that it
-no longer has stay in the index: delete them there, by their source.
+The id is the field _id or id; a record without one gets a hash of its content. The id of a passage
+is the path of the file, # and a number. If a file becomes shorter or is removed, its old passages
+stay in the index: delete them there, by their source.
 
-Fields are texts, numbers, true or false, and lists of texts; nulls and empty cells are left out.
-What can't be loaded is told with its file and line, and left out; the exit status is then 1.
+Fields are strings, numbers, booleans and lists of strings; nulls and empty cells are left out.
+A record that can't be loaded is reported with its file and line and skipped; the exit status is
+then 1.
 """
 EXAMPLES = """
 examples:
@@ -61,44 +62,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="a file, a folder of texts, or - for stdin"
     )
-    add_place(parser)
+    add_target_arguments(parser)
     reading = parser.add_argument_group("reading")
     reading.add_argument(
-        "--format", choices=FORMATS, help="what the files are; without, as their names say"
+        "--format", choices=FORMATS, help="format of the files (by default, by their names)"
     )
     reading.add_argument(
-        "--text-field", metavar="NAME", help="the field that has the text; PINECONE_TEXT_FIELD"
+        "--text-field", metavar="NAME", help="field of the text (default: PINECONE_TEXT_FIELD)"
     )
-    reading.add_argument("--id-column", metavar="NAME", help="the field that has the id")
+    reading.add_argument("--id-column", metavar="NAME", help="field of the id")
+    reading.add_argument("--flatten", action="store_true", help='make {"a": {"b": 1}} a field a.b')
     reading.add_argument(
-        "--flatten", action="store_true", help='{"a": {"b": 1}} becomes a field a.b'
+        "--delimiter", type=_delimiter, help="separator of CSV: one character, or tab"
     )
-    reading.add_argument("--delimiter", type=_delimiter, help="of CSV: one character, or tab")
-    reading.add_argument("--strings", action="store_true", help="every CSV cell is a text")
+    reading.add_argument("--strings", action="store_true", help="read every CSV cell as a string")
     reading.add_argument(
-        "--stop-on-error", action="store_true", help="stop at the first thing that can't be loaded"
+        "--stop-on-error", action="store_true", help="stop at the first record that can't be loaded"
     )
     writing = parser.add_argument_group("writing")
     writing.add_argument(
         "--batch-size",
         type=whole(1, 10_000),
         metavar="N",
-        help="records that are written together; without, what the target likes best",
+        help="records per batch (default: what suits the backend)",
     )
     writing.add_argument(
         "--concurrency",
         type=whole(1, 64),
         default=4,
         metavar="N",
-        help="batches that are on their way at once (4)",
+        help="batches in flight (default: 4)",
     )
     writing.add_argument(
         "--resume",
         action="store_true",
-        help="go on where the same load was interrupted, whichever way",
+        help="continue the same load where it was interrupted",
     )
     writing.add_argument(
-        "--state", metavar="FILE", help="where how far it has come is kept; in DATA_DIR/loads"
+        "--state", metavar="FILE", help="checkpoint file (default: in DATA_DIR/loads)"
     )
     parser.set_defaults(run=_load, quiet=True)
 
@@ -115,7 +116,7 @@ def _load(settings: Settings, options: argparse.Namespace) -> int:
 
 
 class _Session:
-    """One run of `load`: the parts put together, and what is said at the end."""
+    """One run of `load`, and its summary."""
 
     def __init__(
         self, settings: Settings, options: argparse.Namespace, found: Found, target: Target
@@ -130,7 +131,7 @@ class _Session:
             options.strings,
         )
         self._journal = _journal(settings, options, found, self._reading)
-        self._begin = self._where_to_begin()
+        self._begin = self._starting_point()
         self._progress = Progress(sys.stderr, self._snapshot, columns())
         self._load = Load(
             target,
@@ -150,34 +151,34 @@ class _Session:
         try:
             with contextlib.closing(batches(stream, size, self._begin.position)) as source:
                 async with self._progress.shown():
-                    with interrupt.asks(self._load.stop):
+                    with interrupt.on_signal(self._load.stop):
                         await self._load.run(source)
         finally:
             interrupted = interrupt.number is not None
-            self._say_what_is_done(interrupted)
+            self._print_summary(interrupted)
         if interrupted:
-            return 0  # `interrupt` knows which status it is
+            return 0  # the interrupt has the status
         if self._journal:
             self._journal.clear()
         if not self._load.tally.seen and not self._begin.position:
-            raise CommandFailed("there is nothing in what was given: no record was loaded")
+            raise CommandFailed("the files have no records: nothing was loaded")
         return 1 if self._failed else 0
 
     @property
     def _failed(self) -> int:
         return self._begin.failed + self._load.tally.failed
 
-    def _where_to_begin(self) -> Mark:
+    def _starting_point(self) -> Mark:
         if not self._options.resume:
             if self._journal:
                 self._journal.clear()
             return Mark()
         mark = self._journal.mark() if self._journal else None
         if mark is None:
-            _note("no load of just this was interrupted: it begins at the beginning")
+            _note("no interrupted load of these files was found; starting from the beginning")
         return mark or Mark()
 
-    def _say_what_is_done(self, interrupted: bool) -> None:
+    def _print_summary(self, interrupted: bool) -> None:
         tally, seconds = self._load.tally, self._seconds()
         done = f"{tally.written:,} record{'' if tally.written == 1 else 's'}"
         parts = [f"loaded {done} in {seconds:.1f} s ({rate(tally.written, seconds):,.0f}/s)"]
@@ -205,16 +206,18 @@ class _Session:
 
 def _check(found: Found, options: argparse.Namespace) -> None:
     if options.resume and any(each.changed is None for each in found.inputs):
-        raise CommandFailed("--resume needs files: what came from a pipe can't be read again")
+        raise CommandFailed("--resume needs files: a pipe can't be read again")
     texts = [each.name for each in found.inputs if each.format in TEXTS]
     if texts and (options.text_field or options.id_column):
-        raise CommandFailed(f"{texts[0]}: a text has no columns for --text-field or --id-column")
+        raise CommandFailed(
+            f"{texts[0]}: text files have no columns for --text-field or --id-column"
+        )
 
 
 def _journal(
     settings: Settings, options: argparse.Namespace, found: Found, reading: Options
 ) -> Journal | None:
-    """None where nothing can be resumed."""
+    """The checkpoint file; None if an input can't be read again."""
     if any(each.changed is None for each in found.inputs):
         return None
     if options.state:
@@ -224,14 +227,14 @@ def _journal(
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise CommandFailed(f"DATA_DIR: {path} can't be made: {exc.strerror}") from exc
+            raise CommandFailed(f"DATA_DIR: {path} can't be created: {exc.strerror}") from exc
     return Journal(path, _identity(settings, options, found, reading))
 
 
 def _identity(
     settings: Settings, options: argparse.Namespace, found: Found, reading: Options
 ) -> dict[str, Any]:
-    """What makes a load this one: what is read, how, and where it goes."""
+    """What must be equal for a load to be resumed: its input, options and destination."""
     place = check_url(options.url) if options.url else str(Path(settings.data_dir).resolve())
     return {
         "files": [

@@ -70,7 +70,7 @@ async def open_local(settings: Settings, interrupt: Interrupt) -> AsyncIterator[
     cursors = Cursors(store, settings.cursor_ttl, enabled=False)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        with _explain_lock(), interrupt.later():
+        with _explain_lock(), interrupt.deferred():
             await stack.enter_async_context(backend.opened())
             await store.open(backend.location)
         answers: AnswerCache[StageEvent, Receipt] = AnswerCache(store, 0)

@@ -1,4 +1,4 @@
-"""What the commands' arguments have in common."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from collections.abc import Callable
 from service.settings import check_namespace
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """A whole number in a range."""
+def whole(minimum: int, maximum: int) -> Callable[[str], int]:
+    """Returns a parser of whole numbers in a range."""
 
     def parse(value: str) -> int:
-        if not value.isascii() or not value.isdecimal() or not least <= int(value[:12]) <= most:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}")
+        if (
+            not value.isascii()
+            or not value.isdecimal()
+            or not minimum <= int(value[:12]) <= maximum
+        ):
+            raise argparse.ArgumentTypeError(f"must be a whole number from {minimum} to {maximum}")
         return int(value)
 
     return parse
@@ -34,18 +38,17 @@ def namespace(value: str) -> str:
         raise argparse.ArgumentTypeError(str(exc)) from None
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Where: the same for every command."""
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--namespace",
         type=namespace,
         default=None,
         metavar="NAME",
-        help="in which namespace; PINECONE_NAMESPACE without",
+        help="namespace of the records (default: PINECONE_NAMESPACE)",
     )
     parser.add_argument(
         "--url",
         metavar="URL",
-        help="go through the running service at URL, such as http://127.0.0.1:8000, with the key "
-        "in SERVICE_API_KEY if it wants one; without, this process opens what the settings name",
+        help="use the running service at URL, such as http://127.0.0.1:8000, with the key in "
+        "SERVICE_API_KEY if it needs one (default: open what the settings name)",
     )

@@ -1,4 +1,4 @@
-"""An answer of the API as a table for people. Knows the answer's JSON, and nothing of searching."""
+"""An answer of the API as a table for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_FIELDS = {"_id", "score", "found_by"}
 def table(
     answer: Mapping[str, Any], text_names: Sequence[str], mode: str, columns: int, style: Style
 ) -> Iterator[str]:
-    """The lines of a table: a head, the results, the receipt."""
+    """The lines of the table: a header, the results, the receipt."""
     results = answer["results"]
     if results:
         longest = min(max(len(printable(str(each["_id"]))) for each in results), ID_ROOM)
@@ -56,12 +56,12 @@ def _result(
 
 
 def _is_explanation(name: str, value: Any) -> bool:
-    """A record may have a field of that name too, but never one that is an object."""
+    """A record may have a field `explain`, too, but its value is never an object."""
     return name == "explain" and isinstance(value, dict)
 
 
 def _explained(explanation: Mapping[str, Any]) -> str:
-    """The places of a result at each stage, and its ranks without them."""
+    """Rank and score of a result at each stage, and its rank without the stage."""
     places = {**explanation["legs"]}
     places |= {name: place for name in ("fused", "reranked") if (place := explanation[name])}
     parts = [f"{name} {_place(place)}" for name, place in places.items()]
@@ -79,12 +79,12 @@ def _rank(rank: int | None) -> str:
 
 
 def receipt(answer: Mapping[str, Any], style: Style) -> str:
-    """What became of each stage, and how long it took; what is missing is said in the open."""
+    """Status and time of each stage; missing stages come last, as a warning."""
     count = len(answer["results"])
-    told = answer["receipt"]
-    stages = told["stages"]
-    missing = [stage for stage in stages if stage["stage"] in told["missing"]]
-    parts = [f"{count or 'no'} result{'' if count == 1 else 's'} in {told['ms']:.1f} ms"]
+    receipt = answer["receipt"]
+    stages = receipt["stages"]
+    missing = [stage for stage in stages if stage["stage"] in receipt["missing"]]
+    parts = [f"{count or 'no'} result{'' if count == 1 else 's'} in {receipt['ms']:.1f} ms"]
     parts += [_stage(stage) for stage in stages if stage not in missing]
     line = style.faint(" · ".join(parts))
     if not answer["degraded"]:
@@ -104,7 +104,7 @@ def _missing(stage: Mapping[str, Any]) -> str:
 
 
 def _took(stage: Mapping[str, Any]) -> str:
-    """A service of an older version counts no attempts, and names no fallback."""
+    """An older service reports no attempts and no fallback."""
     took = f"{stage['ms']:.1f} ms"
     if (attempts := stage.get("attempts") or 1) > 1:
         took += f" in {attempts} attempts"

@@ -1,4 +1,4 @@
-"""`search`: one question, and a table for people or the API's JSON for programs."""
+"""`search`: a table for people, or the JSON of the API for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 
 from service.commands.connect import Connection, connect
 from service.commands.interrupt import Interrupt, run
-from service.commands.parsing import add_place, share, whole
+from service.commands.parsing import add_target_arguments, share, whole
 from service.commands.results import table
 from service.commands.terminal import Style, columns
 from service.errors import Unavailable
@@ -20,7 +20,7 @@ from service.ingest.progress import stopwatch
 from service.retrieval.query import Fusion, Mode, RerankMode
 from service.settings import Settings
 
-AGAIN_S = 0.05
+RETRY_INTERVAL_S = 0.05
 EXAMPLES = """
 examples:
   cascade search "how do I keep bread fresh"
@@ -34,53 +34,54 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Search, and print the results as a table, with the timing of each stage."
     parser.epilog = EXAMPLES
-    parser.add_argument("text", metavar="QUESTION", help="what to search for")
+    parser.add_argument("text", metavar="QUERY", help="the text to search for")
     parser.add_argument(
         "--mode",
         choices=get_args(Mode),
         default="cascading",
-        help="by meaning, by words, or by both at once (the default)",
+        help="by meaning, by words, or by both (default: cascading)",
     )
     parser.add_argument(
         "--top-k",
         type=whole(1, MAX_TOP_K),
         metavar="N",
-        help="how many results; PINECONE_TOP_K without",
+        help="number of results (default: PINECONE_TOP_K)",
     )
     parser.add_argument(
         "--filter",
         type=_json_object,
         metavar="JSON",
-        help="a condition in Pinecone's filter language, as a JSON object",
+        help="a filter in Pinecone's filter language, as a JSON object",
     )
     parser.add_argument(
         "--fields",
         type=_names,
         metavar="A,B",
-        help="which fields to show, * for all; without, the text",
+        help="fields to show, * for all (default: the text)",
     )
     parser.add_argument(
-        "--rerank", choices=get_args(RerankMode), help="as in the API; its default without"
+        "--rerank", choices=get_args(RerankMode), help="what to rerank (default: as in the API)"
     )
     parser.add_argument(
         "--fusion",
         choices=get_args(Fusion),
-        help="how scores of both ways become one; SEARCH_FUSION without",
+        help="how the scores of both legs are combined (default: SEARCH_FUSION)",
     )
     parser.add_argument(
         "--lexical-weight",
         type=share,
         metavar="W",
-        help="how much words count beside meaning, from 0 to 1; SEARCH_LEXICAL_WEIGHT without",
+        help="weight of the lexical leg, from 0 to 1 (default: SEARCH_LEXICAL_WEIGHT)",
     )
     parser.add_argument(
         "--explain",
         action="store_true",
         default=None,
-        help="show each result's rank and score at each stage (- for none), and its rank without",
+        help="show the rank and score of each result at each stage (- for none), and its rank "
+        "without the stage",
     )
-    add_place(parser)
-    parser.add_argument("--json", action="store_true", help="print the API's JSON")
+    add_target_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the JSON of the API")
     parser.set_defaults(run=_search, quiet=True)
 
 
@@ -88,8 +89,8 @@ def _search(settings: Settings, options: argparse.Namespace) -> int:
     async def command(interrupt: Interrupt) -> int:
         async with connect(settings, options.url, interrupt) as connection:
             opened_here = not options.url and settings.backend == "embedded"
-            patience_s = settings.startup_timeout_s if opened_here else 0
-            answer = await _whole(connection, options.mode, _body(options), patience_s)
+            retry_s = settings.startup_timeout_s if opened_here else 0
+            answer = await _search_until_complete(connection, options.mode, _body(options), retry_s)
         if options.json:
             print(orjson.dumps(answer).decode())
             return 0
@@ -102,20 +103,20 @@ def _search(settings: Settings, options: argparse.Namespace) -> int:
     return run(command)
 
 
-async def _whole(
-    connection: Connection, mode: Mode, body: dict[str, Any], patience_s: float
+async def _search_until_complete(
+    connection: Connection, mode: Mode, body: dict[str, Any], retry_s: float
 ) -> dict[str, Any]:
-    """An engine that was opened a moment ago may still be reading: give it some time."""
-    waited = stopwatch()
+    """Search until the answer is complete: an engine that was just opened may be rebuilding."""
+    elapsed = stopwatch()
     while True:
         try:
             answer = await connection.search(mode, body)
-            if not answer.get("degraded") or waited() >= patience_s:
+            if not answer.get("degraded") or elapsed() >= retry_s:
                 return answer
         except Unavailable:
-            if waited() >= patience_s:
+            if elapsed() >= retry_s:
                 raise
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(RETRY_INTERVAL_S)
 
 
 def _body(options: argparse.Namespace) -> dict[str, Any]:

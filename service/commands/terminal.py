@@ -1,6 +1,7 @@
-"""Text for a terminal: its width, what it may show, and emphasis where that is welcome.
+"""Text for a terminal: width, wrapping and emphasis.
 
-Knows nothing of what is shown. Nothing that came from a record reaches the terminal as a command.
+Control characters are removed: no text of a record may send the terminal an escape sequence.
+Not Rich: httpx imports it wherever it is installed, which costs every process 3.5 MB.
 """
 
 from __future__ import annotations
@@ -12,26 +13,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-NARROWEST = 40
-UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-JOINERS = {"\u200c", "\u200d"}  # between the letters of some scripts, and inside of emoji
+MIN_COLUMNS = 40
+UNPRINTABLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+JOINERS = {"\u200c", "\u200d"}  # zero-width (non-)joiners, in some scripts and in emoji
 ELLIPSIS = "…"
 
 
 def columns() -> int:
-    """How wide the terminal is; 80 where there is none, unless COLUMNS says otherwise."""
-    return max(shutil.get_terminal_size((80, 24)).columns, NARROWEST)
+    """The width of the terminal: COLUMNS, or 80 without a terminal."""
+    return max(shutil.get_terminal_size((80, 24)).columns, MIN_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Emphasis, or none."""
+    """ANSI emphasis, if `on`."""
 
     on: bool
 
     @classmethod
     def of(cls, stream: TextIO, environment: Mapping[str, str] = os.environ) -> Style:
-        """On a terminal that knows it, unless NO_COLOR is set."""
+        """On for a terminal that is not dumb, unless NO_COLOR is set."""
         dumb = environment.get("TERM") == "dumb"
         return cls(stream.isatty() and not environment.get("NO_COLOR") and not dumb)
 
@@ -46,16 +47,16 @@ class Style:
 
 
 def printable(text: str) -> str:
-    """On one line, and without anything that would make a terminal do more than show it."""
+    """The text on one line, without control characters."""
     safe = (
-        each if unicodedata.category(each) not in UNSEEN or each in JOINERS else " "
+        each if unicodedata.category(each) not in UNPRINTABLE_CATEGORIES or each in JOINERS else " "
         for each in text
     )
     return " ".join("".join(safe).split())
 
 
 def width(text: str) -> int:
-    """How many columns a text takes."""
+    """The number of columns that a text takes."""
     return sum(_width(each) for each in text)
 
 
@@ -65,35 +66,35 @@ def _width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def wrapped(text: str, room: int, most: int) -> list[str]:
-    """At most `most` lines that fit; the last one says by `…` that there is more."""
+def wrapped(text: str, room: int, max_lines: int) -> list[str]:
+    """At most `max_lines` lines of `room` columns; the last one ends in `…` if there is more."""
     lines: list[str] = []
     left = printable(text)
-    while left and len(lines) < most:
+    while left and len(lines) < max_lines:
         line, left = _first_line(left, room)
         lines.append(line)
     if left:
-        lines[-1] = _first_line(lines[-1], room - 1, by_letters=True)[0].rstrip() + ELLIPSIS
+        lines[-1] = _first_line(lines[-1], room - 1, anywhere=True)[0].rstrip() + ELLIPSIS
     return lines
 
 
 def shortened(text: str, room: int) -> str:
-    """As much as fits, with `…` if that is not all."""
+    """As much of the text as fits, with `…` if that is not all."""
     return (wrapped(text, room, 1) or [""])[0] if width(text) <= room else _short(text, room)
 
 
 def _short(text: str, room: int) -> str:
-    return _first_line(printable(text), room - 1, by_letters=True)[0] + ELLIPSIS
+    return _first_line(printable(text), room - 1, anywhere=True)[0] + ELLIPSIS
 
 
-def _first_line(text: str, room: int, *, by_letters: bool = False) -> tuple[str, str]:
-    """What fits, up to a space if there is one, and the rest."""
+def _first_line(text: str, room: int, *, anywhere: bool = False) -> tuple[str, str]:
+    """Split after what fits, at a space if there is one."""
     used = 0
     space = 0
     for index, character in enumerate(text):
         used += _width(character)
         if used > room:
-            cut = space if space and not by_letters else max(index, 1)
+            cut = space if space and not anywhere else max(index, 1)
             return text[:cut].rstrip(), text[cut:].lstrip()
         if character == " ":
             space = index

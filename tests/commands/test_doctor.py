@@ -1,4 +1,4 @@
-"""`doctor` in this process: what it finds, and what it mends."""
+"""`doctor`: its findings and its repairs."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def finds(command: Command, data_dir: Path, question: str) -> str:
     return str(answer["results"][0]["_id"])
 
 
-def test_a_whole_index_is_said_to_be_whole(command: Command, loaded: Path) -> None:
+def test_doctor_reports_an_intact_index(command: Command, loaded: Path) -> None:
     done = command("doctor", DATA_DIR=loaded)
     assert done.returncode == 0
     assert "2 records, no damage" in done.stdout
     assert "wrong" not in done.stdout
 
 
-def test_an_empty_directory_is_no_mistake(command: Command, tmp_path: Path) -> None:
+def test_doctor_accepts_an_empty_data_directory(command: Command, tmp_path: Path) -> None:
     done = command("doctor", DATA_DIR=tmp_path / "new")
     assert done.returncode == 0
     assert "no records yet" in done.stdout
 
 
-def test_a_damaged_database_is_wrong_and_said_in_one_line(command: Command, loaded: Path) -> None:
+def test_doctor_reports_a_damaged_database_in_one_line(command: Command, loaded: Path) -> None:
     for file in (loaded / "records").glob("records.db*"):
         file.write_bytes(b"this was a database once " * 1000)
     done = command("doctor", DATA_DIR=loaded)
@@ -57,7 +57,7 @@ def test_a_damaged_database_is_wrong_and_said_in_one_line(command: Command, load
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_lost_view_is_a_note_and_the_next_search_finds_all_the_same(
+def test_doctor_notes_a_lost_view_and_the_next_search_rebuilds_it(
     command: Command, loaded: Path
 ) -> None:
     shutil.rmtree(loaded / "records" / "dense")
@@ -67,15 +67,13 @@ def test_a_lost_view_is_a_note_and_the_next_search_finds_all_the_same(
     assert finds(command, loaded, "my sweater got too small") == "wool"
 
 
-def test_rebuild_forgets_the_views_and_loses_nothing(command: Command, loaded: Path) -> None:
+def test_doctor_rebuild_deletes_views_and_keeps_records(command: Command, loaded: Path) -> None:
     assert command("doctor", "--rebuild", DATA_DIR=loaded).returncode == 0
     assert not (loaded / "records" / "lexical").exists()
     assert finds(command, loaded, "E18") == "e18"
 
 
-def test_another_language_is_refused_until_the_index_is_made_anew(
-    command: Command, loaded: Path
-) -> None:
+def test_doctor_reembed_allows_another_language(command: Command, loaded: Path) -> None:
     refused = command("search", "wash", DATA_DIR=loaded, TEXT_LANGUAGE="de")
     assert refused.returncode == 1
     assert "doctor --reembed" in refused.stderr
@@ -88,14 +86,14 @@ def test_another_language_is_refused_until_the_index_is_made_anew(
     assert finds(command, loaded, "my sweater got too small") == "wool"
 
 
-def test_a_running_owner_is_named(command: Command, loaded: Path) -> None:
+def test_doctor_names_the_process_that_owns_the_directory(command: Command, loaded: Path) -> None:
     with owned(loaded):
         done = command("doctor", DATA_DIR=loaded)
     assert done.returncode == 1
     assert "belongs to process" in done.stderr
 
 
-def test_pinecones_indexes_are_looked_at(command: Command, upstream: Upstream) -> None:
+def test_doctor_checks_pinecone_indexes(command: Command, upstream: Upstream) -> None:
     pinecone = {
         "PINECONE_API_KEY": API_KEY,
         "PINECONE_DENSE_INDEX_HOST": upstream.host("dense"),

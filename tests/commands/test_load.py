@@ -1,4 +1,4 @@
-"""`load` in this process: what is told, and what reaches a service."""
+"""`load`: its output, and its requests to a service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import Command
 from tests.fake_service import KEY, ScriptedResponse, fake_service, write_jsonl
 
 
-def test_loading_again_changes_nothing(command: Command, tmp_path: Path) -> None:
+def test_load_is_idempotent(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"chunk_text": "One record"}\n{"chunk_text": "Another record"}\n')
     for _ in range(2):
@@ -21,7 +21,9 @@ def test_loading_again_changes_nothing(command: Command, tmp_path: Path) -> None
     assert len(json.loads(answer.stdout)["results"]) == 2
 
 
-def test_what_is_wrong_is_told_and_the_rest_is_loaded(command: Command, tmp_path: Path) -> None:
+def test_load_reports_invalid_records_and_loads_the_others(
+    command: Command, tmp_path: Path
+) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"chunk_text": "One record"}\n' + "no\n" * 25 + '{"chunk_text": "record"}\n')
     done = command("load", path, DATA_DIR=tmp_path)
@@ -41,14 +43,14 @@ def test_what_is_wrong_is_told_and_the_rest_is_loaded(command: Command, tmp_path
 @pytest.mark.parametrize(
     ("content", "arguments", "sentence"),
     [
-        ("", [], "cascade: there is nothing in what was given: no record was loaded"),
+        ("", [], "cascade: the files have no records: nothing was loaded"),
         ("", ["--url", "ftp://x"], "cascade: --url must be an address such as http://"),
         ("", ["--url", "http://me:secret@h"], "cascade: --url must not hold a password"),
         ("", ["--url", "http://127.0.0.1:1"], "cascade: Nothing answers at http://127.0.0.1:1"),
         ("", ["-", "--resume"], "cascade: --resume needs files"),
     ],
 )
-def test_what_keeps_it_from_loading_is_one_line(
+def test_load_prints_a_fatal_error_in_one_line(
     command: Command, tmp_path: Path, content: str, arguments: list[str], sentence: str
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -63,13 +65,13 @@ def test_what_keeps_it_from_loading_is_one_line(
 @pytest.mark.parametrize(
     "arguments", [[], ["x", "--batch-size", "0"], ["x", "--delimiter", "ab"], ["x", "--nope"]]
 )
-def test_wrong_usage_is_status_2(command: Command, arguments: list[str]) -> None:
+def test_load_exits_with_2_on_wrong_usage(command: Command, arguments: list[str]) -> None:
     done = command("load", *arguments)
     assert done.returncode == 2
     assert "usage: cascade" in done.stderr
 
 
-def test_a_changed_file_is_loaded_from_the_beginning(command: Command, tmp_path: Path) -> None:
+def test_load_resume_restarts_a_changed_file(command: Command, tmp_path: Path) -> None:
     path, state = write_jsonl(tmp_path / "a.jsonl", 5), tmp_path / "state.json"
     with fake_service(
         ScriptedResponse(200), ScriptedResponse(403, {"detail": "No more"})
@@ -81,12 +83,12 @@ def test_a_changed_file_is_loaded_from_the_beginning(command: Command, tmp_path:
         with path.open("a") as file:
             file.write('{"_id": "r5", "chunk_text": "x"}\n')
         done = command(*arguments, "--resume")
-    assert "it begins at the beginning" in done.stderr
+    assert "starting from the beginning" in done.stderr
     assert done.stdout.startswith("loaded 6 records")
     assert len(service.records) == 6
 
 
-def test_over_http_it_tries_again_and_names_what_was_not_taken(
+def test_load_over_http_retries_and_reports_failed_records(
     command: Command, tmp_path: Path
 ) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", 10)
@@ -104,9 +106,7 @@ def test_over_http_it_tries_again_and_names_what_was_not_taken(
     assert service.requests[0][1] == {"namespace": ["people"]}
 
 
-def test_a_batch_that_is_too_large_over_http_goes_in_parts(
-    command: Command, tmp_path: Path
-) -> None:
+def test_load_over_http_splits_a_batch_that_is_too_large(command: Command, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", 4)
     with fake_service(ScriptedResponse(413, {"detail": "Too large"})) as service:
         assert command("load", path, "--url", service.address, DATA_DIR=tmp_path).returncode == 0
@@ -129,7 +129,7 @@ def test_a_batch_that_is_too_large_over_http_goes_in_parts(
         ([ScriptedResponse(418, b"teapot")], KEY, "answers with status 418"),
     ],
 )
-def test_what_a_service_refuses_is_one_line(
+def test_load_over_http_prints_an_error_response_in_one_line(
     command: Command, tmp_path: Path, script: list[ScriptedResponse], key: str, sentence: str
 ) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", 2)
@@ -144,10 +144,10 @@ def test_what_a_service_refuses_is_one_line(
         assert key not in done.stderr
 
 
-def test_a_load_that_lacked_only_its_last_word_is_finished(
+def test_load_resume_finishes_after_the_last_acknowledgement(
     command: Command, tmp_path: Path
 ) -> None:
-    """Killed between the last acknowledgement and the end: there is nothing left to do."""
+    """The load was killed between the last acknowledgement and its end."""
     path, state = write_jsonl(tmp_path / "a.jsonl", 3), tmp_path / "state.json"
     with fake_service(ScriptedResponse(200), ScriptedResponse(403, {"detail": "No"})) as service:
         arguments = ["load", path, "--url", service.address, "--state", state]

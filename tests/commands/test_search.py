@@ -1,4 +1,4 @@
-"""`search` in this process: the table, the JSON, and what is told of a wrong question."""
+"""`search`: the table, the JSON and the errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_table_that_fits_and_a_receipt(command: Command, data_dir: Path) -> None:
+def test_search_prints_a_table_that_fits_the_terminal_and_a_receipt(
+    command: Command, data_dir: Path
+) -> None:
     done = command("search", "loaf", "--top-k", "1", DATA_DIR=data_dir, COLUMNS="60")
     assert (done.returncode, done.stderr) == (0, "")
     head, result, *text, receipt = done.stdout.splitlines()
@@ -48,7 +50,7 @@ def test_a_table_that_fits_and_a_receipt(command: Command, data_dir: Path) -> No
     assert "\x1b" not in done.stdout
 
 
-def test_the_modes_the_fields_and_the_filter_are_the_apis(command: Command, data_dir: Path) -> None:
+def test_search_passes_mode_fields_and_filter(command: Command, data_dir: Path) -> None:
     words = command("search", "loaf", "--mode", "lexical", "--fields", "year", DATA_DIR=data_dir)
     assert "year: 2020" in words.stdout
     assert "Keep a loaf" not in words.stdout
@@ -63,16 +65,14 @@ def test_the_modes_the_fields_and_the_filter_are_the_apis(command: Command, data
     assert elsewhere.stdout.startswith("no results in ")
 
 
-def test_what_is_in_a_record_never_gets_to_command_the_terminal(
-    command: Command, data_dir: Path
-) -> None:
+def test_search_removes_control_characters_of_records(command: Command, data_dir: Path) -> None:
     done = command("search", "bread", "--fields", "*", DATA_DIR=data_dir)
     assert "owned" in done.stdout
     assert not any(ord(character) < 32 for character in done.stdout.replace("\n", ""))
     assert "\u202e" not in done.stdout
 
 
-def test_json_is_the_apis_answer(command: Command, data_dir: Path) -> None:
+def test_search_json_prints_the_answer_of_the_api(command: Command, data_dir: Path) -> None:
     answer = json.loads(command("search", "loaf", "--json", DATA_DIR=data_dir).stdout)
     assert answer["results"][0]["_id"] == "bread"
     assert answer.keys() == {"results", "degraded", "cursor", "receipt"}
@@ -99,7 +99,7 @@ def test_json_is_the_apis_answer(command: Command, data_dir: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_question_is_told_in_a_line(
+def test_search_prints_an_invalid_request_in_one_line(
     command: Command, data_dir: Path, arguments: list[str], status: int, sentence: str
 ) -> None:
     done = command("search", *arguments, DATA_DIR=data_dir)
@@ -108,7 +108,7 @@ def test_a_wrong_question_is_told_in_a_line(
     assert "Traceback" not in done.stderr
 
 
-def test_over_http_it_asks_the_service_and_says_what_is_missing(
+def test_search_over_http_sends_all_options_and_reports_missing_stages(
     command: Command, tmp_path: Path
 ) -> None:
     with fake_service(key=KEY) as service:
@@ -134,7 +134,7 @@ def test_over_http_it_asks_the_service_and_says_what_is_missing(
     assert service.requests[1][0] == "/api/cascading-retrieval"
 
 
-def test_how_legs_are_fused_and_what_is_explained_is_asked_of_the_service(command: Command) -> None:
+def test_search_over_http_sends_fusion_and_explain(command: Command) -> None:
     with fake_service() as service:
         done = command(
             "search", "x", "--url", service.address, "--explain", "--fusion", "rrf",
@@ -185,7 +185,7 @@ EXPLAINED = {
 }
 
 
-def test_an_explanation_is_a_line_and_the_receipt_tells_of_each_stage(command: Command) -> None:
+def test_search_prints_explanations_and_every_stage_of_the_receipt(command: Command) -> None:
     with fake_service(ScriptedResponse(200, EXPLAINED)) as service:
         done = command("search", "x", "--url", service.address, COLUMNS="200")
     _, _, text, one, _, two, _, three, receipt = done.stdout.splitlines()
@@ -202,7 +202,7 @@ def test_an_explanation_is_a_line_and_the_receipt_tells_of_each_stage(command: C
     )
 
 
-def test_an_explanation_fits_the_terminal_and_agrees_with_the_table(
+def test_search_explanation_fits_the_terminal_and_matches_the_table(
     command: Command, data_dir: Path
 ) -> None:
     done = command(
@@ -218,13 +218,13 @@ def test_an_explanation_fits_the_terminal_and_agrees_with_the_table(
         assert part in told
 
 
-def test_the_services_own_sentence_is_what_is_told(command: Command) -> None:
+def test_search_prints_the_detail_of_an_error_response(command: Command) -> None:
     with fake_service(ScriptedResponse(504, {"detail": "The time was up", "code": "x"})) as service:
         done = command("search", "x", "--url", service.address)
     assert (done.returncode, done.stderr) == (1, "cascade: The time was up\n")
 
 
-def test_help_names_every_command(command: Command) -> None:
+def test_help_lists_every_command(command: Command) -> None:
     done = command("--help")
     assert done.returncode == 0
     for name in ("serve", "load", "search"):
@@ -232,9 +232,7 @@ def test_help_names_every_command(command: Command) -> None:
     assert "_worker" not in done.stdout
 
 
-def test_a_command_leaves_the_imports_that_wait_to_the_service(
-    command: Command, tmp_path: Path
-) -> None:
+def test_command_does_not_run_waiting_imports(command: Command, tmp_path: Path) -> None:
     waiting = tmp_path / "var" / "imports" / f"{'0' * 32}.spool"
     waiting.parent.mkdir(parents=True)
     waiting.write_bytes(b'{"_id": "a", "chunk_text": "bread"}\n')

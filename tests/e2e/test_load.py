@@ -1,4 +1,4 @@
-"""`load`, as its users run it."""
+"""`load` as a process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def found(data_dir: Path, question: str = "record", **options: Any) -> list[dict
     return results
 
 
-def test_what_is_loaded_is_found(tmp_path: Path) -> None:
+def test_loaded_records_are_found(tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "bread.md").write_text("# Bread\n\nKeep a loaf in a cloth bag.\n")
@@ -50,7 +50,7 @@ def test_what_is_loaded_is_found(tmp_path: Path) -> None:
     assert not list((data / "loads").iterdir())
 
 
-def test_a_directory_that_a_service_has_is_told_together_with_the_way_out(tmp_path: Path) -> None:
+def test_load_into_an_owned_directory_suggests_url(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", 3)
     with serving_offline(tmp_path / "var") as (process, _):
         done = run("load", path, DATA_DIR=tmp_path / "var")
@@ -60,7 +60,7 @@ def test_a_directory_that_a_service_has_is_told_together_with_the_way_out(tmp_pa
     assert "--url http://127.0.0.1:8000" in line
 
 
-def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path) -> None:
+def test_load_killed_and_resumed_has_every_record_once(tmp_path: Path) -> None:
     """Each kill comes when the state file says that so many are acknowledged."""
     count, kills = 3000, [100, 700]
     path, state = write_jsonl(tmp_path / "a.jsonl", count), tmp_path / "state.json"
@@ -83,7 +83,7 @@ def test_killed_and_resumed_every_record_is_there_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_in_order_and_resume_goes_on(
+def test_load_stops_on_a_signal_and_resumes(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", 1000)
@@ -104,7 +104,7 @@ def test_a_signal_ends_it_in_order_and_resume_goes_on(
     assert len(service.records) == 1000
 
 
-def test_a_signal_ends_it_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
+def test_load_stops_on_a_signal_while_it_reads_a_pipe(tmp_path: Path) -> None:
     with fake_service() as service:
         with started(
             "load", "-", "--url", service.address, "--batch-size", "1", stdin=subprocess.PIPE
@@ -119,7 +119,7 @@ def test_a_signal_ends_it_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
             assert process.stdout.read().startswith("loaded 1 record in")
 
 
-def test_on_a_terminal_a_line_is_redrawn_and_wiped_at_the_end(tmp_path: Path) -> None:
+def test_load_progress_redraws_a_line_on_a_terminal(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", 30)
     leader, follower = pty.openpty()
     shown = b""
@@ -138,7 +138,7 @@ def test_on_a_terminal_a_line_is_redrawn_and_wiped_at_the_end(tmp_path: Path) ->
     assert shown.endswith(b"\r\x1b[K")
 
 
-def test_through_a_running_service_with_its_key(tmp_path: Path) -> None:
+def test_load_through_a_running_service_with_its_key(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", 300)
     with path.open("a") as file:
         file.write('{"_id": "é", "chunk_text": "an id that is no ASCII"}\n')
@@ -157,7 +157,7 @@ def test_through_a_running_service_with_its_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("poison", [None, "r7"])
-def test_into_pinecone_without_a_service(
+def test_load_into_pinecone_without_a_service(
     upstream: Upstream, tmp_path: Path, poison: str | None
 ) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", 200)

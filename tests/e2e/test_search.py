@@ -1,4 +1,4 @@
-"""`search`, as its users run it."""
+"""`search` as a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fake_service import fake_service
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])
-def test_emphasis_is_for_terminals_that_want_it(no_color: str) -> None:
+def test_search_emphasis_only_on_terminals(no_color: str) -> None:
     leader, follower = pty.openpty()
     with fake_service() as service:
         with started(
@@ -33,7 +33,7 @@ def test_emphasis_is_for_terminals_that_want_it(no_color: str) -> None:
     assert (b"\x1b" in shown) is (not no_color)
 
 
-def test_whoever_reads_only_the_first_line_is_no_trouble() -> None:
+def test_search_into_a_closed_pipe_ends_quietly() -> None:
     with fake_service() as service, started("search", "x", "--url", service.address) as process:
         assert process.stdout
         process.stdout.close()
