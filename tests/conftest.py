@@ -14,6 +14,7 @@ import httpx
 import hypothesis
 import pytest
 from quart import Quart
+from quart.testing.app import TestApp
 from quart.typing import TestClientProtocol
 
 from service.app import create_app
@@ -71,6 +72,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def upstream() -> Iterator[Upstream]:
     with Upstream() as running:
         yield running
+
+
+class PatientTestApp(TestApp):
+    """Waits longer than Quart's 6 s, which a busy machine may need to open the engine."""
+
+    def __init__(self, app: Quart) -> None:
+        super().__init__(app, startup_timeout=60, shutdown_timeout=60)
+
+
+Quart.test_app_class = PatientTestApp
 
 
 MakeSettings = Callable[..., Settings]

@@ -182,7 +182,7 @@ async def test_no_leg_is_error_that_names_all_legs(client: Client, upstream: Ups
     got, error, _ = await ask(client, "cascading-retrieval")
     assert (got, error["code"]) == (503, "no_leg_answered")
     assert "semantic: Pinecone rejected the key" in error["detail"]
-    assert "lexical: The answer of the sparse index" in error["detail"]
+    assert "lexical: The response of the sparse index" in error["detail"]
 
 
 async def test_no_leg_by_deadline_is_504(client: Client, upstream: Upstream) -> None:
