@@ -1,15 +1,24 @@
-"""Request bodies: read as a whole, or chunk by chunk."""
+"""Request bodies: read as a whole, parsed into records, or read chunk by chunk."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
+from pydantic_core import from_json
 from quart import Request
 from werkzeug.exceptions import RequestTimeout
 
-from service.errors import BodyTimeout, UnsupportedMediaType
+from service.errors import (
+    BadRequest,
+    BodyTimeout,
+    InvalidField,
+    InvalidRequest,
+    UnsupportedMediaType,
+)
+from service.web.validation import uncapitalize
 
 NDJSON = "application/x-ndjson"
 MIN_BYTES_PER_S = 1_000  # below what any usable connection delivers
@@ -76,3 +85,44 @@ async def drain_body(request: Request) -> None:
         async with asyncio.timeout(DRAIN_TIMEOUT_S):
             async for _ in read_chunks(request, DRAIN_IDLE_S):
                 pass
+
+
+def parse_records(body: bytes, *, ndjson: bool, max_records: int) -> list[Any]:
+    """Parse JSON objects, which are not validated yet; rejects a malformed body as a whole."""
+    records = _parse_ndjson(body) if ndjson else _parse_json(body)
+    if len(records) > max_records:
+        raise InvalidRequest(
+            f"The request has {len(records)} records; send at most {max_records} at once, or use "
+            "/api/imports"
+        )
+    return records
+
+
+def _parse_json(body: bytes) -> list[Any]:
+    try:
+        content = from_json(body, allow_inf_nan=False)
+    except ValueError as exc:
+        raise BadRequest(f"The body is not valid JSON: {uncapitalize(str(exc))}") from None
+    if isinstance(content, dict):
+        return [content]
+    if not isinstance(content, list):
+        raise BadRequest("The body must be a JSON object or an array of JSON objects")
+    return content
+
+
+def _parse_ndjson(body: bytes) -> list[Any]:
+    lines = body.split(b"\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [_parse_line(number, line) for number, line in enumerate(lines, 1)]
+
+
+def _parse_line(number: int, line: bytes) -> Any:
+    try:
+        return from_json(line, allow_inf_nan=False)
+    except ValueError as exc:
+        msg = "is empty" if not line.strip() else f"is not valid JSON: {uncapitalize(str(exc))}"
+        raise BadRequest(
+            f"Line {number} {msg}; no record was written",
+            invalid_fields=[InvalidField((number,), msg)],
+        ) from None

@@ -11,7 +11,7 @@ import pytest
 
 from service.errors import BodyTimeout
 from service.web.bodies import MIN_BYTES_PER_S, read_chunks
-from service.web.request_body import StreamedBody
+from service.web.http_connection import StreamedBody
 
 PATIENCE_S = 0.4
 

@@ -24,11 +24,11 @@ from service.records.records import Records, UpsertResult
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.authentication import authorize_writes
-from service.web.bodies import NDJSON, read_body
+from service.web.bodies import NDJSON, parse_records, read_body
 from service.web.openapi import documented
 from service.web.parameters import NamespaceParameters, read_parameters
-from service.web.records.parsing import parse_records
 from service.web.records.schemas import (
+    MAX_RECORDS,
     DeleteRequest,
     DeleteResponse,
     ListParameters,
@@ -96,7 +96,9 @@ def records_blueprint(
         visible = waits_for_visibility(parameters)
         ndjson = request.mimetype == NDJSON
         body = await read_body(request, "records", allow_ndjson=True)
-        records = await asyncio.to_thread(parse_records, body, ndjson=ndjson)
+        records = await asyncio.to_thread(
+            parse_records, body, ndjson=ndjson, max_records=MAX_RECORDS
+        )
         written = await backend.records.upsert(
             namespace(parameters), records, deadline(), visible=visible
         )
