@@ -1,7 +1,4 @@
-"""How a load is going, for people: a line that is redrawn on a terminal, or one now and then.
-
-Knows nothing of loading; it is given the numbers.
-"""
+"""The progress of a load: a line that is redrawn on a terminal, or a line every 10 s elsewhere."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ from dataclasses import dataclass
 from typing import TextIO
 
 REDRAW_S = 0.1
-NOW_AND_THEN_S = 10.0
+LINE_INTERVAL_S = 10.0
 BAR = 20
 MAX_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A moment of a load. `total` is in bytes, like `read`, and None if nobody knows."""
+    """The numbers of a load. `read` and `total` are bytes; `total` is None if unknown."""
 
     written: int
     failed: int
@@ -31,7 +28,7 @@ class Snapshot:
 
 
 def line(now: Snapshot) -> str:
-    """The numbers of a moment, as one line."""
+    """The numbers as one line."""
     parts = [f"{now.written:,} records", f"{rate(now.written, now.seconds):,.0f}/s"]
     if now.failed:
         parts.append(f"{now.failed:,} failed")
@@ -58,7 +55,7 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Shows a load on a stream, together with the first of its faults."""
+    """Prints the progress of a load, and the first of its faults, on a stream."""
 
     def __init__(self, stream: TextIO, look: Callable[[], Snapshot], columns: int = 80) -> None:
         self._stream = stream
@@ -70,49 +67,49 @@ class Progress:
 
     @contextlib.asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
-        """Keep showing, until the block ends."""
-        showing = asyncio.create_task(self._keep_showing())
+        """Print the progress until the block ends."""
+        showing = asyncio.create_task(self._print_progress())
         try:
             yield
         finally:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)
-            self._wipe()
+            self._clear_line()
             if self._faults > MAX_SHOWN:
-                self._say(f"and {self._faults - MAX_SHOWN:,} more")
+                self._print(f"and {self._faults - MAX_SHOWN:,} more")
 
     def fault(self, sentence: str) -> None:
-        """Show a fault, if there have not been too many."""
+        """Print a fault, unless many were printed before."""
         self._faults += 1
         if self._faults <= MAX_SHOWN:
-            self._wipe()
-            self._say(sentence)
+            self._clear_line()
+            self._print(sentence)
 
-    async def _keep_showing(self) -> None:
+    async def _print_progress(self) -> None:
         while True:
-            await asyncio.sleep(REDRAW_S if self.live else NOW_AND_THEN_S)
+            await asyncio.sleep(REDRAW_S if self.live else LINE_INTERVAL_S)
             if self.live:
-                self._wipe()
+                self._clear_line()
                 self._write(line(self._look())[: self._columns - 1])
                 self._drawn = True
             else:
-                self._say(line(self._look()))
+                self._print(line(self._look()))
 
-    def _wipe(self) -> None:
+    def _clear_line(self) -> None:
         if self._drawn:
             self._write("\r\x1b[K")
             self._drawn = False
 
-    def _say(self, sentence: str) -> None:
+    def _print(self, sentence: str) -> None:
         self._write(f"{sentence}\n")
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # nobody watches any more; the load goes on
+        with contextlib.suppress(OSError):  # the terminal is gone; the load continues
             self._stream.write(text)
             self._stream.flush()
 
 
 def stopwatch() -> Callable[[], float]:
-    """Seconds since now."""
+    """Returns a function that returns the seconds since now."""
     started = time.monotonic()
     return lambda: time.monotonic() - started
