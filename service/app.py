@@ -168,7 +168,7 @@ def _create_jobs(
         lifecycle,
         max_bytes=settings.max_import_bytes,
         batches_at_once=settings.import_batches_at_once,
-        begun=lambda: admission.admitted,
+        request_count=lambda: admission.admitted,
     )
 
 

@@ -16,15 +16,14 @@ from service.commands.remote import check_url
 from service.commands.terminal import columns, printable
 from service.errors import CommandFailed
 from service.ingest.batches import batches
+from service.ingest.checkpoint import Checkpoint, CheckpointFile
 from service.ingest.delimited import is_delimiter
-from service.ingest.inputs import FORMATS, TEXTS, Found, find
-from service.ingest.items import Rules
-from service.ingest.journal import Journal
-from service.ingest.loading import Load
-from service.ingest.marks import Mark
+from service.ingest.inputs import FORMATS, TEXT_FORMATS, FoundInputs, find_inputs
+from service.ingest.load import Load
+from service.ingest.parsing import ParseOptions, parse_inputs
 from service.ingest.progress import Progress, Snapshot, rate, stopwatch
-from service.ingest.reading import Meter
-from service.ingest.stream import Options, items
+from service.ingest.reading import ReadMeter
+from service.ingest.record import RecordMapping
 from service.ingest.target import Target
 from service.settings import Settings
 
@@ -106,7 +105,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _load(settings: Settings, options: argparse.Namespace) -> int:
     async def command(interrupt: Interrupt) -> int:
-        found = find(options.files, options.format)
+        found = find_inputs(options.files, options.format)
         _check(found, options)
         empty = settings.model_copy(update={"load_samples": False})
         async with connect(empty, options.url, interrupt) as target:
@@ -119,14 +118,16 @@ class _Session:
     """One run of `load`, and its summary."""
 
     def __init__(
-        self, settings: Settings, options: argparse.Namespace, found: Found, target: Target
+        self, settings: Settings, options: argparse.Namespace, found: FoundInputs, target: Target
     ) -> None:
         self._options = options
         self._found = found
         self._target = target
-        self._meter = Meter()
-        self._reading = Options(
-            Rules(target.text_field, options.text_field, options.id_column, options.flatten),
+        self._meter = ReadMeter()
+        self._reading = ParseOptions(
+            RecordMapping(
+                target.text_field, options.text_field, options.id_column, options.flatten
+            ),
             options.delimiter,
             options.strings,
         )
@@ -137,8 +138,8 @@ class _Session:
             target,
             options.namespace or "",
             report=lambda fault: self._progress.fault(printable(str(fault))),
-            journal=self._journal,
-            begin=self._begin,
+            checkpoints=self._journal,
+            start=self._begin,
             concurrency=options.concurrency,
             stop_on_error=options.stop_on_error,
             on_stop=self._meter.stop,
@@ -146,7 +147,7 @@ class _Session:
 
     async def run(self, interrupt: Interrupt) -> int:
         self._seconds = stopwatch()
-        stream = items(self._found, self._reading, self._meter)
+        stream = parse_inputs(self._found, self._reading, self._meter)
         size = self._options.batch_size or self._target.batch_size
         try:
             with contextlib.closing(batches(stream, size, self._begin.position)) as source:
@@ -160,26 +161,26 @@ class _Session:
             return 0  # the interrupt has the status
         if self._journal:
             self._journal.clear()
-        if not self._load.tally.seen and not self._begin.position:
+        if not self._load.counts.seen and not self._begin.position:
             raise CommandFailed("the files have no records: nothing was loaded")
         return 1 if self._failed else 0
 
     @property
     def _failed(self) -> int:
-        return self._begin.failed + self._load.tally.failed
+        return self._begin.failed + self._load.counts.failed
 
-    def _starting_point(self) -> Mark:
+    def _starting_point(self) -> Checkpoint:
         if not self._options.resume:
             if self._journal:
                 self._journal.clear()
-            return Mark()
-        mark = self._journal.mark() if self._journal else None
+            return Checkpoint()
+        mark = self._journal.read() if self._journal else None
         if mark is None:
             _note("no interrupted load of these files was found; starting from the beginning")
-        return mark or Mark()
+        return mark or Checkpoint()
 
     def _print_summary(self, interrupted: bool) -> None:
-        tally, seconds = self._load.tally, self._seconds()
+        tally, seconds = self._load.counts, self._seconds()
         done = f"{tally.written:,} record{'' if tally.written == 1 else 's'}"
         parts = [f"loaded {done} in {seconds:.1f} s ({rate(tally.written, seconds):,.0f}/s)"]
         if self._begin.position:
@@ -193,7 +194,7 @@ class _Session:
         print(", ".join(parts), flush=True)
 
     def _snapshot(self) -> Snapshot:
-        tally = self._load.tally
+        tally = self._load.counts
         return Snapshot(
             tally.written,
             tally.failed,
@@ -204,10 +205,10 @@ class _Session:
         )
 
 
-def _check(found: Found, options: argparse.Namespace) -> None:
+def _check(found: FoundInputs, options: argparse.Namespace) -> None:
     if options.resume and any(each.changed is None for each in found.inputs):
         raise CommandFailed("--resume needs files: a pipe can't be read again")
-    texts = [each.name for each in found.inputs if each.format in TEXTS]
+    texts = [each.name for each in found.inputs if each.format in TEXT_FORMATS]
     if texts and (options.text_field or options.id_column):
         raise CommandFailed(
             f"{texts[0]}: text files have no columns for --text-field or --id-column"
@@ -215,8 +216,8 @@ def _check(found: Found, options: argparse.Namespace) -> None:
 
 
 def _journal(
-    settings: Settings, options: argparse.Namespace, found: Found, reading: Options
-) -> Journal | None:
+    settings: Settings, options: argparse.Namespace, found: FoundInputs, reading: ParseOptions
+) -> CheckpointFile | None:
     """The checkpoint file; None if an input can't be read again."""
     if any(each.changed is None for each in found.inputs):
         return None
@@ -228,11 +229,11 @@ def _journal(
             path.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise CommandFailed(f"DATA_DIR: {path} can't be created: {exc.strerror}") from exc
-    return Journal(path, _identity(settings, options, found, reading))
+    return CheckpointFile(path, _identity(settings, options, found, reading))
 
 
 def _identity(
-    settings: Settings, options: argparse.Namespace, found: Found, reading: Options
+    settings: Settings, options: argparse.Namespace, found: FoundInputs, reading: ParseOptions
 ) -> dict[str, Any]:
     """What must be equal for a load to be resumed: its input, options and destination."""
     place = check_url(options.url) if options.url else str(Path(settings.data_dir).resolve())
@@ -242,7 +243,7 @@ def _identity(
             for each in found.inputs
         ],
         "formats": [each.format for each in found.inputs],
-        "faults": [str(fault) for fault in found.faults],
+        "faults": [str(fault) for fault in found.errors],
         "reading": asdict(reading),
         "place": place,
         "hosts": [

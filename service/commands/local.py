@@ -14,7 +14,7 @@ from service.caching import choose_store
 from service.caching.answer_cache import AnswerCache
 from service.commands.interrupt import Interrupt
 from service.errors import CommandFailed, StartupFailed
-from service.ingest.target import Written
+from service.ingest.target import WriteResult
 from service.records.import_target import ImportTarget
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode, StageEvent
@@ -46,7 +46,7 @@ class Local(ImportTarget):
     def batch_size(self) -> int:
         return min(super().batch_size, BATCH_SIZE)
 
-    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> WriteResult:
         return await super().upsert(namespace or self._namespace, records)
 
     async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:

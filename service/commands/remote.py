@@ -24,7 +24,7 @@ from service.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from service.ingest.target import Failure, Written
+from service.ingest.target import Failure, WriteResult
 from service.retrieval.query import Mode
 from service.settings import Settings
 
@@ -52,7 +52,7 @@ class Remote:
         except client.InvalidArgument as exc:
             raise CommandFailed(f"{KEY_VARIABLE}: {exc}") from exc
 
-    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> WriteResult:
         with self._map_errors(RECORDS):
             written = await self.client.upsert(records, namespace=namespace or None)
         failures = [
@@ -60,7 +60,7 @@ class Remote:
         ]
         if not all(0 <= failure.index < len(records) for failure in failures):
             raise UpstreamGarbled(f"{self._url} reports failures of records that were not sent")
-        return Written(written.written, failures)
+        return WriteResult(written.written, failures)
 
     async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer as the API sent it."""

@@ -1,4 +1,4 @@
-"""Items gathered into batches. Knows nothing of who takes them."""
+"""Groups parsed records into batches."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.ingest.items import Fault, Item
-from service.ingest.reading import START, Spot, Stopped
+from service.ingest.reading import START, Position, ReadStopped
+from service.ingest.record import Item, RecordError
 
 MAX_BYTES = 1_500_000
-MAX_FAULTS = 1_000  # a file of nothing but faults must not be held in memory either
+MAX_ERRORS = 1_000  # bounds the memory for a file without a valid record
 
 
 @dataclass(slots=True)
 class Batch:
-    """Records to write together, and where each of them stood.
+    """Records to write in one call, with the location of each.
 
-    `end` is how many items of the stream have been seen with it, `after` the spot they reach to.
+    `end` counts the items up to the end of this batch, `after` is the position there.
     """
 
     end: int = 0
-    after: Spot = START
+    after: Position = START
     records: list[Mapping[str, Any]] = field(default_factory=list)
-    places: list[tuple[str, int | None]] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    locations: list[tuple[str, int | None]] = field(default_factory=list)
+    errors: list[RecordError] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     size: int = 0
 
@@ -35,47 +35,46 @@ def batches(
     skip: int = 0,
     *,
     max_bytes: int = MAX_BYTES,
-    until_fault: bool = False,
+    until_error: bool = False,
 ) -> Generator[Batch]:
-    """Batches of what comes after the first `skip` items. No id is in one batch twice.
+    """Yield the items after the first `skip` as batches.
 
-    With `until_fault`, the first fault is the last thing that comes, in a batch of its own.
-
-    Of two records with one id the later one must win, and a backend need not promise that inside
-    of a batch. What was read before something can't be read comes, too, before the error does.
+    No batch has an id twice: of two records with one id the later must win, which a backend does
+    not promise within a call. With `until_error`, the first error ends the stream, in a batch of
+    its own. If reading fails, the records before are yielded first.
     """
     batch = Batch()
-    trouble: Exception | None = None
+    failure: Exception | None = None
     try:
         for number, item in enumerate(items, 1):
             if number <= skip:
                 batch.end = number
                 continue
-            if isinstance(item, Fault):
-                if until_fault and batch.records:
+            if isinstance(item, RecordError):
+                if until_error and batch.records:
                     yield batch
                     batch = Batch()
-                batch.faults.append(item)
+                batch.errors.append(item)
             else:
                 id = item.fields["_id"]
                 if id in batch.ids or (batch.records and batch.size + item.size > max_bytes):
                     yield batch
                     batch = Batch()
                 batch.records.append(item.fields)
-                batch.places.append((item.where, item.line))
+                batch.locations.append((item.where, item.line))
                 batch.ids.add(id)
                 batch.size += item.size
             batch.end, batch.after = number, item.after
-            if until_fault and batch.faults:
+            if until_error and batch.errors:
                 break
-            if len(batch.records) >= max_records or len(batch.faults) >= MAX_FAULTS:
+            if len(batch.records) >= max_records or len(batch.errors) >= MAX_ERRORS:
                 yield batch
                 batch = Batch(number, item.after)
-    except Stopped:
+    except ReadStopped:
         return
-    except Exception as exc:  # whatever it is: it is raised below
-        trouble = exc
-    if batch.records or batch.faults:
+    except Exception as exc:  # raised below
+        failure = exc
+    if batch.records or batch.errors:
         yield batch
-    if trouble is not None:
-        raise trouble
+    if failure is not None:
+        raise failure

@@ -1,7 +1,7 @@
-"""One cell of a CSV: what it stands for, and how something is written so that it stands for that.
+"""Parses and formats the cells of a CSV file.
 
-Knows nothing of rows. A cell that is written as JSON writes a number, true, false, a text in quotes
-or a list of texts is that; any other is a text. Numbers that would lose digits are texts, too.
+A cell that is a JSON number, true, false, a quoted string or a list of strings has that value. Any
+other cell is a string, and so is a number that would lose digits.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LONGEST_NUMBER = 25
 LITERAL = {'"': '"', "[": "]"}
 
 
-def typed(cell: str) -> Any:
-    """What a cell stands for."""
+def parse_cell(cell: str) -> Any:
+    """The value of a cell."""
     if cell in {"true", "false"}:
         return cell == "true"
     if cell[:1] in LITERAL:
@@ -34,20 +34,20 @@ def typed(cell: str) -> Any:
     if abs(number) <= EXACT:
         return number
     exact = isinstance(number, float) and -LARGEST <= number < LARGEST
-    return number if exact and cell == written(number) else cell
+    return number if exact and cell == format_cell(number) else cell
 
 
-def written(value: Any) -> str:
-    """The cell that stands for a value, whatever type it is. A text stays as it is if it can."""
+def format_cell(value: Any) -> str:
+    """The cell that is parsed as this value. A string is left unquoted if possible."""
     if isinstance(value, str):
-        return value if value and _stays(value) else orjson.dumps(value).decode()
+        return value if value and _is_unchanged(value) else orjson.dumps(value).decode()
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > EXACT:
-        return f"{value}e0"  # so that it is not taken for a name made of digits
+        return f"{value}e0"  # otherwise it would be parsed as a string
     return orjson.dumps(value).decode()
 
 
-def _stays(text: str) -> bool:
-    return typed(text) is text
+def _is_unchanged(text: str) -> bool:
+    return parse_cell(text) is text
 
 
 def _literal(cell: str) -> Any:

@@ -1,8 +1,8 @@
-"""CSV and TSV: a header, then a record a row. Knows nothing of files.
+"""Parser for CSV and TSV: a header, then one record per row.
 
-What a cell stands for is said in `cells.py`: `1.5` is a number, `true` is true, `["a"]` a list of
-texts; `007`, `1,5` and `True` are texts. The text and the id always are, as they stand there. Empty
-cells are left out.
+`cells.py` defines the value of a cell: `1.5` is a number, `true` is a boolean, `["a"]` a list;
+`007`, `1,5` and `True` are strings. The text and the id are always strings. Empty cells are left
+out.
 """
 
 from __future__ import annotations
@@ -12,61 +12,61 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from service.ingest.cells import typed
-from service.ingest.items import Fault, Item, Rules, Unfit
-from service.ingest.reading import MAX_LINE, NOT_UTF8, START, TOO_LONG, Spot, lines
+from service.ingest.cells import parse_cell
+from service.ingest.reading import MAX_LINE, NOT_UTF8, START, TOO_LONG, Position, read_lines
+from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
 
 
 def is_delimiter(value: str) -> bool:
-    """Whether cells can be kept apart by it."""
+    """Whether this can separate cells."""
     return len(value) == 1 and value.isascii() and value not in '"\r\n'
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the cells are kept apart, and whether all of them are texts."""
+    """The delimiter, and whether every cell is a string."""
 
     delimiter: str = ","
     strings: bool = False
 
 
 def parse(
-    stream: BinaryIO, name: str, rules: Rules, dialect: Dialect, after: Spot = START
+    stream: BinaryIO, name: str, rules: RecordMapping, dialect: Dialect, after: Position = START
 ) -> Iterator[Item]:
-    """The records of a file, row by row, of those that come `after`. The header is read first."""
+    """The items of a file that follow the position `after`. The header is always read."""
     rows = _Rows(stream, dialect.delimiter, START)
     line, row = next(iter(rows), (0, None))
     if row is None:
         return
-    if fault := _header_fault(row, rules):
-        yield Fault(f"{name} line {line}", fault, line, rows.after)
+    if reason := _header_error(row, rules):
+        yield RecordError(f"{name} line {line}", reason, line, rows.after)
         return
-    assert isinstance(row, list), "a header that is a fault was said"  # noqa: S101
+    assert isinstance(row, list), "a header with an error was reported"  # noqa: S101
     header, texts = row, _texts(rules)
     if after.offset > rows.after.offset:
         rows = _Rows(stream, dialect.delimiter, after)
     for line, row in rows:
         where, end = f"{name} line {line}", rows.after
         if isinstance(row, str):
-            yield Fault(where, row, line, end)
+            yield RecordError(where, row, line, end)
         elif len(row) != len(header):
             sentence = f"has {len(row)} cells, and the header has {len(header)}"
-            yield Fault(where, sentence, line, end)
+            yield RecordError(where, sentence, line, end)
         else:
             keep = (
-                (column, cell if dialect.strings or column in texts else typed(cell))
+                (column, cell if dialect.strings or column in texts else parse_cell(cell))
                 for column, cell in zip(header, row, strict=True)
                 if cell
             )
             yield rules.record(where, dict(keep), line, end)
 
 
-def _texts(rules: Rules) -> set[str]:
+def _texts(rules: RecordMapping) -> set[str]:
     ids = {rules.id_column} if rules.id_column else {"_id", "id"}
     return {rules.text_field, rules.text_column or "", *(name for name in ids if name)}
 
 
-def _header_fault(row: list[str] | str, rules: Rules) -> str | None:
+def _header_error(row: list[str] | str, rules: RecordMapping) -> str | None:
     if isinstance(row, str):
         return row
     if "" in row:
@@ -87,14 +87,14 @@ def _header_fault(row: list[str] | str, rules: Rules) -> str | None:
 
 
 class _Rows:
-    """Rows with the number of the line on which each starts; a row that can't be read is a text.
+    """Rows with their first line number. A row that can't be parsed is an error sentence instead.
 
-    `after` is the spot after the row that was given last.
+    `after` is the position after the last row.
     """
 
-    def __init__(self, stream: BinaryIO, delimiter: str, after: Spot) -> None:
+    def __init__(self, stream: BinaryIO, delimiter: str, after: Position) -> None:
         self.after = after
-        self._lines = lines(stream, after)
+        self._lines = read_lines(stream, after)
         self._held = 0
         csv.field_size_limit(MAX_LINE)  # the row's own limit comes first
         self._reader = csv.reader(self._feed(), delimiter=delimiter, strict=True)
@@ -107,7 +107,7 @@ class _Rows:
                 row: list[str] | str = next(self._reader)
             except StopIteration:
                 return
-            except Unfit as exc:
+            except InvalidRecord as exc:
                 row = str(exc)
                 self._reader = csv.reader(self._feed(), delimiter=self._delimiter, strict=True)
             except csv.Error as exc:
@@ -120,8 +120,8 @@ class _Rows:
             self.after = spot
             self._held += len(raw or b"")
             if raw is None or self._held > MAX_LINE:
-                raise Unfit(TOO_LONG)
+                raise InvalidRecord(TOO_LONG)
             try:
                 yield raw.decode()
             except UnicodeDecodeError:
-                raise Unfit(NOT_UTF8) from None
+                raise InvalidRecord(NOT_UTF8) from None

@@ -1,6 +1,6 @@
-"""Which files are to be loaded, and as what. Opens none of them, but to see whether it is binary.
+"""Finds the files that the arguments of `load` name, and their formats.
 
-Everything that is wrong with the arguments is said here, before anything is loaded.
+Invalid arguments are reported here, before anything is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from service.errors import CommandFailed
-from service.ingest.items import Fault
+from service.ingest.record import RecordError
 
 Format = Literal["jsonl", "csv", "tsv", "text", "markdown"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -29,14 +29,14 @@ SUFFIXES: dict[str, Format] = {
     ".md": "markdown",
     ".markdown": "markdown",
 }
-TEXTS = {"text", "markdown"}
+TEXT_FORMATS = {"text", "markdown"}
 STDIN = "-"
 HEAD = 8192  # a NUL in the first bytes makes a file binary
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One file, or stdin, which has no path. `size` and `changed` are of files alone."""
+    """One file, or stdin, which has no path, size or modification time."""
 
     name: str
     source: str
@@ -47,24 +47,24 @@ class Input:
 
 
 @dataclass(slots=True)
-class Found:
-    """What the arguments stand for."""
+class FoundInputs:
+    """The files that the arguments name."""
 
     inputs: list[Input] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    errors: list[RecordError] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def size(self) -> int | None:
-        """How many bytes there are to read, if all of them are known."""
+        """The number of bytes to read, if the size of every input is known."""
         sizes = [each.size for each in self.inputs]
         known = [size for size in sizes if size is not None]
         return sum(known) if len(known) == len(sizes) else None
 
 
-def find(arguments: Sequence[str], format: Format | None) -> Found:
-    """The files that the arguments name; a folder stands for the texts in it."""
-    found = Found()
+def find_inputs(arguments: Sequence[str], format: Format | None) -> FoundInputs:
+    """Find the files; a folder stands for the texts in it."""
+    found = FoundInputs()
     for argument in arguments:
         if argument == STDIN:
             if arguments.count(STDIN) > 1:
@@ -77,7 +77,7 @@ def find(arguments: Sequence[str], format: Format | None) -> Found:
         except (OSError, ValueError) as exc:
             raise CommandFailed(f"{argument}: can't be read: {_reason(exc)}") from None
         if stat.S_ISDIR(status.st_mode):
-            if format is not None and format not in TEXTS:
+            if format is not None and format not in TEXT_FORMATS:
                 raise CommandFailed(f"{argument}: is a folder; --format {format} takes files")
             _folder(path, format, found)
         elif kind := format or _format_of(path.name):
@@ -91,12 +91,12 @@ def find(arguments: Sequence[str], format: Format | None) -> Found:
     return found
 
 
-def _folder(root: Path, format: Format | None, found: Found) -> None:
+def _folder(root: Path, format: Format | None, found: FoundInputs) -> None:
     texts = 0
     data: list[str] = []
     for path in _files(root, found):
         kind = _format_of(path.name)
-        if kind in TEXTS:
+        if kind in TEXT_FORMATS:
             texts += 1
             _text(root, path, format or kind, found)
         elif kind:
@@ -108,16 +108,16 @@ def _folder(root: Path, format: Format | None, found: Found) -> None:
             f"{root}: in a folder only texts and Markdown are loaded; name its "
             f"{len(data)} data files themselves, such as {data[0]}"
         )
-    if not texts and not found.faults:
+    if not texts and not found.errors:
         raise CommandFailed(f"{root}: there is no .txt, .md or .markdown file in it")
     found.skipped["data"] += len(data)
 
 
-def _files(root: Path, found: Found) -> Iterator[Path]:
-    """Every file below, in an order that stays. Folders behind symbolic links are not entered."""
+def _files(root: Path, found: FoundInputs) -> Iterator[Path]:
+    """All files below `root`, in a stable order. Symbolic links to folders are not followed."""
 
     def unreadable(exc: OSError) -> None:
-        found.faults.append(Fault(str(exc.filename), f"can't be read: {_reason(exc)}"))
+        found.errors.append(RecordError(str(exc.filename), f"can't be read: {_reason(exc)}"))
 
     for folder, folders, names in os.walk(root, onerror=unreadable):
         linked = [name for name in folders if Path(folder, name).is_symlink()]
@@ -132,7 +132,7 @@ def _files(root: Path, found: Found) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _text(root: Path, path: Path, kind: Format, found: Found) -> None:
+def _text(root: Path, path: Path, kind: Format, found: FoundInputs) -> None:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -141,7 +141,7 @@ def _text(root: Path, path: Path, kind: Format, found: Found) -> None:
         with path.open("rb") as stream:
             head = stream.read(HEAD)
     except OSError as exc:
-        found.faults.append(Fault(str(path), f"can't be read: {_reason(exc)}"))
+        found.errors.append(RecordError(str(path), f"can't be read: {_reason(exc)}"))
         return
     if b"\0" in head and path.suffix != ".gz":
         found.skipped["binary"] += 1
@@ -163,10 +163,10 @@ def _format_of(name: str) -> Format | None:
 
 
 def _no_two_alike(inputs: Sequence[Input]) -> None:
-    """Two texts of one name would overwrite each other's passages."""
+    """Two texts with the same path would overwrite each other's passages."""
     seen: dict[str, str] = {}
     for each in inputs:
-        if each.format in TEXTS:
+        if each.format in TEXT_FORMATS:
             if each.source in seen:
                 raise CommandFailed(
                     f"{seen[each.source]} and {each.name} would both get the ids {each.source}#…: "

@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line. Knows nothing of files."""
+"""Parser for JSON Lines: one object per line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
-from service.ingest.items import Fault, Item, Rules, Unfit
-from service.ingest.reading import NOT_UTF8, START, TOO_LONG, Spot, lines
+from service.ingest.reading import NOT_UTF8, START, TOO_LONG, Position, read_lines
+from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
 
 KINDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 AN_ARRAY = (
@@ -16,25 +16,27 @@ AN_ARRAY = (
 )
 
 
-def parse(stream: BinaryIO, name: str, rules: Rules, after: Spot = START) -> Iterator[Item]:
-    """The records of a file, line by line, of those that come `after`. Blank lines are nothing."""
+def parse(
+    stream: BinaryIO, name: str, rules: RecordMapping, after: Position = START
+) -> Iterator[Item]:
+    """The items of a file that follow the position `after`. Blank lines are skipped."""
     first = after == START
-    for spot, raw in lines(stream, after):
+    for spot, raw in read_lines(stream, after):
         where, number = f"{name} line {spot.lines}", spot.lines
         if raw is None:
-            yield Fault(where, TOO_LONG, number, spot)
+            yield RecordError(where, TOO_LONG, number, spot)
             continue
         line = raw.strip()
         if not line:
             continue
         if first and line.startswith(b"["):
-            yield Fault(where, AN_ARRAY, number, spot)
+            yield RecordError(where, AN_ARRAY, number, spot)
             return
         first = False
         try:
             value = _decoded(line)
-        except Unfit as exc:
-            yield Fault(where, str(exc), number, spot)
+        except InvalidRecord as exc:
+            yield RecordError(where, str(exc), number, spot)
         else:
             yield rules.record(where, value, number, spot)
 
@@ -43,17 +45,17 @@ def _decoded(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except UnicodeDecodeError:
-        raise Unfit(NOT_UTF8) from None
+        raise InvalidRecord(NOT_UTF8) from None
     except json.JSONDecodeError as exc:
-        raise Unfit(f"is not JSON: {exc.msg} at character {exc.pos + 1}") from None
+        raise InvalidRecord(f"is not JSON: {exc.msg} at character {exc.pos + 1}") from None
     except RecursionError:
-        raise Unfit("is nested too deeply") from None
-    except Unfit:
+        raise InvalidRecord("is nested too deeply") from None
+    except InvalidRecord:
         raise
     except ValueError:  # a whole number of thousands of digits
-        raise Unfit("holds a number of too many digits") from None
+        raise InvalidRecord("holds a number of too many digits") from None
     if not isinstance(value, dict):
-        raise Unfit(f"must be a JSON object, and is {KINDS.get(type(value), 'a number')}")
+        raise InvalidRecord(f"must be a JSON object, and is {KINDS.get(type(value), 'a number')}")
     return value
 
 
@@ -62,9 +64,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Unfit(f"has the field {twice!r} twice")
+        raise InvalidRecord(f"has the field {twice!r} twice")
     return value
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise Unfit(f"holds {name}, which is no JSON number")
+    raise InvalidRecord(f"holds {name}, which is no JSON number")

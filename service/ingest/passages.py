@@ -1,7 +1,7 @@
-"""Texts split into passages of some 120 to 200 words. Knows nothing of files, ids or records.
+"""Splits texts into passages of about 120 to 200 words.
 
-A passage ends where a section does, or else a paragraph, or else a sentence. A code block stays
-whole unless it is huge. Nothing is said twice, and nothing is left out but Markdown's front matter.
+A passage ends at the end of a section, else of a paragraph, else of a sentence. A code block is not
+split unless it is huge. Passages do not overlap, and only Markdown's front matter is left out.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from itertools import takewhile
 from typing import Literal
 
 LEAST, MOST = 120, 200  # words
-SMALL = 40  # a section with less than this goes on into the next one
-WHOLE = 400  # the most that a code block may have and stay whole
-LETTERS = 12  # a "word" has no more: there are languages without spaces
-FRONT_MATTER = 200  # lines: what is longer is none
+SMALL = 40  # a shorter section is joined with the next one
+WHOLE = 400  # the longest code block that is not split
+LETTERS = 12  # the longest "word", for languages without spaces
+FRONT_MATTER = 200  # lines, at most
 MAX_BLOCK = 50_000  # characters of one block that are held in memory
 
 HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*")

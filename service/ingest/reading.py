@@ -1,6 +1,6 @@
-"""Bytes from files and pipes, and lines of bounded length. Knows nothing of what they mean.
+"""Reads files and pipes, as lines of bounded length.
 
-Whoever waits for a pipe can be told to stop: a thread that sits in a read would keep the process
+A read can be stopped from another thread: a thread that blocks on a pipe would keep the process
 from ending.
 """
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 MAX_LINE = 2_000_000
 CHUNK = 65_536
-LISTEN_S = 0.1  # how long a stop may go unheard
+POLL_S = 0.1  # the longest time until a stop takes effect
 GZIP = b"\x1f\x8b"
 
 
-class Spot(NamedTuple):
-    """Between two lines of a stream: after so many of them, which are so many bytes, unpacked."""
+class Position(NamedTuple):
+    """A position between two lines: the lines and uncompressed bytes before it."""
 
     lines: int = 0
     offset: int = 0
 
 
-START = Spot()
+START = Position()
 
 
-class Stopped(Exception):
-    """Reading was told to stop."""
+class ReadStopped(Exception):
+    """Reading was stopped."""
 
 
-class Meter:
-    """How many bytes have been read, and whether to read on."""
+class ReadMeter:
+    """Counts the bytes that were read, and stops reading."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -52,13 +52,13 @@ class Meter:
 
     def check(self) -> None:
         if self._stopping.is_set():
-            raise Stopped
+            raise ReadStopped
 
 
-class Source(io.RawIOBase):
-    """An open file descriptor, read as it comes."""
+class InterruptibleFile(io.RawIOBase):
+    """A file descriptor whose reads can be stopped."""
 
-    def __init__(self, descriptor: int, meter: Meter) -> None:
+    def __init__(self, descriptor: int, meter: ReadMeter) -> None:
         self._descriptor = descriptor
         self._meter = meter
 
@@ -67,7 +67,7 @@ class Source(io.RawIOBase):
 
     def readinto(self, buffer: Buffer) -> int:
         self._meter.check()
-        while not select.select([self._descriptor], [], [], LISTEN_S)[0]:
+        while not select.select([self._descriptor], [], [], POLL_S)[0]:
             self._meter.check()
         count = os.readv(self._descriptor, [buffer])
         self._meter.read += count
@@ -77,19 +77,17 @@ class Source(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Of files alone. What is passed over counts as read."""
+        """Files only. The bytes that are skipped count as read."""
         before = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         after = os.lseek(self._descriptor, offset, whence)
         self._meter.read += after - before
         return after
 
 
-class Unpacked(gzip.GzipFile):
-    """What was packed, line by line. A few bytes can hold so many that a stop between two reads of
-    the file comes too late.
-    """
+class InterruptibleGzip(gzip.GzipFile):
+    """A gzip file that can be stopped at each line: a few bytes of the file may hold many lines."""
 
-    def __init__(self, stream: BinaryIO, meter: Meter) -> None:
+    def __init__(self, stream: BinaryIO, meter: ReadMeter) -> None:
         super().__init__(fileobj=stream)
         self._meter = meter
 
@@ -99,27 +97,29 @@ class Unpacked(gzip.GzipFile):
 
 
 @contextlib.contextmanager
-def opened(path: Path | None, meter: Meter) -> Iterator[BinaryIO]:
-    """The bytes of a file, or of stdin if there is no path, unpacked if they are gzip."""
+def open_input(path: Path | None, meter: ReadMeter) -> Iterator[BinaryIO]:
+    """Open a file, or stdin if `path` is None. Gzip is decompressed."""
     if path is None:
         descriptor = sys.stdin.fileno()
         keep = True
     else:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO is not waited for here
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a FIFO must not block
         keep = False
     try:
-        stream = io.BufferedReader(Source(descriptor, meter), CHUNK)
+        stream = io.BufferedReader(InterruptibleFile(descriptor, meter), CHUNK)
         packed = stream.peek(2)[:2] == GZIP or (path is not None and path.suffix == ".gz")
-        yield cast("BinaryIO", Unpacked(stream, meter)) if packed else stream
+        yield cast("BinaryIO", InterruptibleGzip(stream, meter)) if packed else stream
     finally:
         if not keep:
             os.close(descriptor)
 
 
-def lines(stream: BinaryIO, after: Spot = START) -> Iterator[tuple[Spot, bytes | None]]:
-    """Each line with the spot after it; None stands for one that is too long, which is not kept.
+def read_lines(
+    stream: BinaryIO, after: Position = START
+) -> Iterator[tuple[Position, bytes | None]]:
+    """Each line with the position after it; None for a line that is too long.
 
-    A later spot to begin at is one that was given before, of the same bytes.
+    `after` must be a position that an earlier call yielded for the same bytes.
     """
     number, offset = after
     if offset:
@@ -128,14 +128,14 @@ def lines(stream: BinaryIO, after: Spot = START) -> Iterator[tuple[Spot, bytes |
         number += 1
         offset += len(raw)
         if len(raw) <= MAX_LINE or raw.endswith(b"\n"):
-            spot = Spot(number, offset)
+            spot = Position(number, offset)
             yield spot, raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             continue
         while rest := stream.readline(CHUNK):
             offset += len(rest)
             if rest.endswith(b"\n"):
                 break
-        yield Spot(number, offset), None
+        yield Position(number, offset), None
 
 
 TOO_LONG = f"is longer than {MAX_LINE:,} bytes"

@@ -1,4 +1,4 @@
-"""Where records go. Knows nothing of where they come from, nor of what is behind the target."""
+"""`Target`: where a load writes its records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One record that was not written. `index` is its place in the batch."""
+    """One record that was not written. `index` is its position in the batch."""
 
     id: str | None
     index: int
@@ -18,26 +18,26 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What became of a batch: how many of it are safe, and which are not."""
+class WriteResult:
+    """The number of records that were written, and the failures."""
 
     written: int
     failures: Sequence[Failure] = ()
 
 
 class Target(Protocol):
-    """Takes batches. What concerns a whole batch is raised, as a `RequestError`."""
+    """Writes batches. An error of a whole batch is raised, as a `RequestError`."""
 
     @property
     def text_field(self) -> str:
-        """The field that holds a record's text."""
+        """The field with the text of a record."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """How many records at once it likes best."""
+        """The preferred number of records in a batch."""
         ...
 
-    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
-        """Write records, each in place of the one with its `_id`. An empty namespace: its own."""
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> WriteResult:
+        """Write records; each replaces the one with its `_id`. No namespace: the default one."""
         ...

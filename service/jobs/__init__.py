@@ -1,1 +1,1 @@
-"""Imports in the background: uploads kept on disk, worked off one by one. Knows no HTTP."""
+"""Imports in the background: uploads on disk, and a worker that loads them one by one."""

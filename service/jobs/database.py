@@ -1,10 +1,9 @@
-"""The database that imports are kept in: SQLite on the disk beside the uploads, or PostgreSQL.
+"""The database of the imports: SQLite beside the uploads, or PostgreSQL.
 
-Knows nothing of the table but how it is brought up to date. Whatever keeps a call from the database
-becomes one error, with a sentence that holds no address and no password.
+Every failure to reach it becomes `JobsUnavailable`, without addresses and passwords.
 
-SQLite has a rollback journal, for several processes may write: with a WAL that can damage the file
-before SQLite 3.51.3.
+SQLite has a rollback journal, because several processes may write: with a WAL, versions before
+3.51.3 can damage the file.
 """
 
 from __future__ import annotations

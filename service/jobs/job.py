@@ -1,4 +1,4 @@
-"""What an import is: what was asked for, and how far it has come. Knows no database."""
+"""`Job`: the state of an import, and `Plan`: what was requested."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Format = Literal["ndjson", "csv", "tsv"]
 OnError = Literal["skip", "stop"]
 
-MAX_ERRORS = 100  # that a job tells; the others are counted
+MAX_ERRORS = 100  # in a job; `failed` counts all
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 UNENDED: tuple[Status, ...] = ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for."""
+    """The options of an import."""
 
     namespace: str
     name: str | None
@@ -34,7 +34,7 @@ class Plan:
 
 
 class LineError(NamedTuple):
-    """What could not be written: the line on which it begins, and why."""
+    """A record that was not written: its first line, and the reason."""
 
     line: int | None
     detail: str
@@ -42,11 +42,11 @@ class LineError(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One moment of an import.
+    """The state of an import at one revision.
 
-    `written`, `failed` and `errors` are of everything up to one place in the file, so they add up
-    however often the work was interrupted. `rate` is in records a second: lately, or, at the end,
-    on the whole.
+    `written`, `failed` and `errors` belong to the last checkpoint, so they are right however often
+    the job was interrupted. `rate` is in records per second: over the last seconds while the job
+    runs, and over the whole run at the end.
     """
 
     id: str
@@ -72,7 +72,7 @@ class Job:
 
     @property
     def progress(self) -> float | None:
-        """From 0 to 1, as far as it can be known."""
+        """From 0 to 1, if the size is known."""
         if self.status == "succeeded":
             return 1.0
         return min(self.bytes_read / self.bytes, 1.0) if self.bytes else None
@@ -80,14 +80,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Some jobs, newest first, and the cursor of those that follow."""
+    """A page of jobs, newest first. `cursor` is None on the last page."""
 
     jobs: list[Job]
     cursor: str | None
 
 
 def new_id() -> str:
-    """An id that nobody guesses, and that sorts by the time at which it was made."""
+    """An id that can't be guessed, and sorts by the time of creation."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 

@@ -1,7 +1,7 @@
 """Uploads on disk: `<id>.part` while one arrives, `<id>.spool` until its job has ended.
 
-Knows no jobs. A file is locked by whoever works on it. The lock ends with the process, however that
-ends, so nobody has to guess whether another one is still at it. Everything here may block.
+The process that works on a file holds a lock on it. The lock ends with the process, also if it was
+killed. Everything here may block.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-PART, WHOLE = ".part", ".spool"
+PARTIAL, UPLOADED = ".part", ".spool"
 NODE = "node"
 MIB = 2**20
 
 Usage = Callable[[Path], tuple[int, int, int]]  # of a disk in bytes: all, used, free
 
 
-class Held:
-    """A file that this process has locked. `close` gives it free, `remove` for good."""
+class SpoolFile:
+    """A file that this process has locked. `close` releases the lock."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -41,16 +41,16 @@ class Held:
         while left:
             left = left[os.write(self.descriptor, left) :]
 
-    def keep(self) -> None:
-        """It is whole, and stays so whatever happens from now on."""
+    def commit(self) -> None:
+        """Make the complete upload durable, under its final name."""
         os.fsync(self.descriptor)
-        whole = self.path.with_suffix(WHOLE)
-        self.path.rename(whole)
-        self.path = whole
-        _sync(whole.parent)
+        uploaded = self.path.with_suffix(UPLOADED)
+        self.path.rename(uploaded)
+        self.path = uploaded
+        _sync(uploaded.parent)
 
     def remove(self) -> None:
-        """While it is locked, so that nobody else takes it up in between."""
+        """Delete the file, and then release the lock, so that no other process takes it."""
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
         self.close()
@@ -62,14 +62,14 @@ class Held:
 
 
 class Spool:
-    """The folder of the uploads."""
+    """The folder of the uploads. `usage` returns how full its disk is."""
 
     def __init__(self, folder: Path, usage: Usage = shutil.disk_usage) -> None:
         self.folder = folder
         self._usage = usage
 
     def node(self) -> str:
-        """A name for this disk, which nothing else has. Makes the folder where there is none."""
+        """The unique name of this folder. Creates the folder if there is none."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / NODE
         if not path.exists():
@@ -84,32 +84,32 @@ class Spool:
         return path.read_text().strip()
 
     def space(self) -> tuple[int, int]:
-        """Bytes that are free on its disk, and those of them that uploads have to leave free."""
+        """The free bytes on the disk, and how many of them uploads must leave free."""
         total, _, free = self._usage(self.folder)
         return free, max(64 * MIB, min(total // 20, 256 * MIB))
 
-    def new(self, id: str) -> Held:
-        """A file for an upload that begins."""
-        path = self.folder / f"{id}{PART}"
+    def create(self, id: str) -> SpoolFile:
+        """A new file for an upload, locked."""
+        path = self.folder / f"{id}{PARTIAL}"
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
-                return Held(path, descriptor)
-            os.close(descriptor)  # tidied away before it was locked
+                return SpoolFile(path, descriptor)
+            os.close(descriptor)  # a cleanup removed it before it was locked
 
-    def whole(self) -> list[str]:
-        """The ids of what waits or is worked on, oldest first."""
-        return sorted(path.stem for path in self.folder.glob(f"*{WHOLE}"))
+    def uploaded(self) -> list[str]:
+        """The ids of complete uploads, oldest first."""
+        return sorted(path.stem for path in self.folder.glob(f"*{UPLOADED}"))
 
-    def parts(self) -> list[str]:
-        return sorted(path.stem for path in self.folder.glob(f"*{PART}"))
+    def partial(self) -> list[str]:
+        return sorted(path.stem for path in self.folder.glob(f"*{PARTIAL}"))
 
     def has(self, id: str) -> bool:
-        return (self.folder / f"{id}{WHOLE}").exists()
+        return (self.folder / f"{id}{UPLOADED}").exists()
 
-    def take(self, id: str, suffix: str = WHOLE) -> Held | None:
-        """Lock a file; None where it is not there, or somebody else is at it."""
+    def lock(self, id: str, suffix: str = UPLOADED) -> SpoolFile | None:
+        """Lock a file; None if it does not exist, or another process has locked it."""
         path = self.folder / f"{id}{suffix}"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -121,8 +121,8 @@ class Spool:
             os.close(descriptor)
             return None
         if path.exists():
-            return Held(path, descriptor)
-        os.close(descriptor)  # whoever had it removed it, or named it otherwise
+            return SpoolFile(path, descriptor)
+        os.close(descriptor)  # it was removed or renamed before it was locked
         return None
 
 

@@ -1,7 +1,7 @@
-"""Jobs in the database. Knows no files, and not who works on a job.
+"""The jobs in the database.
 
-Each change is one statement that says in which state it may happen, so that two processes never
-both do it. Every change that can be seen has a revision of its own.
+Each change is one statement with the states in which it is allowed, so that of two processes one
+makes it. Each visible change gives the job a new revision.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.ingest.marks import Mark
-from service.ingest.reading import Spot
+from service.ingest.checkpoint import Checkpoint
+from service.ingest.reading import Position
 from service.jobs.database import Database
 from service.jobs.job import UNENDED, Job, LineError, Status, now
 from service.jobs.table import clean, imports, job_of, row_of
@@ -25,19 +25,19 @@ COLUMNS = imports.c
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """A job that is running, where to go on with it, and whether somebody wants it to end."""
+class Claim:
+    """A running job, its checkpoint, and whether a client has canceled it."""
 
     job: Job
-    mark: Mark
+    checkpoint: Checkpoint
     to_cancel: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What one save says."""
+class SavedProgress:
+    """What one save writes."""
 
-    mark: Mark
+    checkpoint: Checkpoint
     bytes_read: int
     retries: int
     errors: Sequence[LineError]
@@ -46,7 +46,7 @@ class Progress:
 
 
 class Store:
-    """The jobs of every process that has the same database."""
+    """The jobs of all processes with this database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,7 +61,7 @@ class Store:
         return await self._jobs(sa.select(imports).where(COLUMNS.id.in_(ids)))
 
     async def page(self, limit: int, before: str | None, status: Status | None) -> list[Job]:
-        """Newest first: an id begins with the time."""
+        """Newest first; an id begins with the time."""
         query = sa.select(imports).order_by(COLUMNS.id.desc()).limit(limit)
         if before is not None:
             query = query.where(COLUMNS.id < before)
@@ -69,22 +69,22 @@ class Store:
             query = query.where(COLUMNS.status == status)
         return await self._jobs(query)
 
-    async def claim(self, id: str) -> Claimed | None:
-        """The job is running from now on; None where there is no such job, or it has ended."""
+    async def claim(self, id: str) -> Claim | None:
+        """Mark the job as running. None if there is no such job, or it has ended."""
         began = sa.func.coalesce(COLUMNS.started_at, now())
         return await self._change(id, UNENDED, status="running", started_at=began)
 
-    async def save(self, id: str, progress: Progress, **changes: Any) -> Claimed | None:
-        """How far it has come; None where it is not running any more."""
-        mark = progress.mark
+    async def save(self, id: str, progress: SavedProgress, **changes: Any) -> Claim | None:
+        """Save the progress. None if the job is not running any more."""
+        checkpoint = progress.checkpoint
         return await self._change(
             id,
             ("running",),
             bytes_read=progress.bytes_read,
-            after_lines=mark.after.lines,
-            after_offset=mark.after.offset,
-            written=mark.written,
-            failed=mark.failed,
+            after_lines=checkpoint.after.lines,
+            after_offset=checkpoint.after.offset,
+            written=checkpoint.written,
+            failed=checkpoint.failed,
             retries=progress.retries,
             errors=json.dumps([(line, clean(detail)) for line, detail in progress.errors]),
             rate=progress.rate,
@@ -93,19 +93,19 @@ class Store:
         )
 
     async def end(self, id: str, status: Status, detail: str | None) -> Job | None:
-        """It has ended, without another word of how far it has come; None where it had already."""
+        """End the job without changing its progress. None if it had already ended."""
         ended = {"status": status, "detail": clean(detail), "finished_at": now(), "eta_s": None}
         changed = await self._change(id, UNENDED, **ended)
         return changed.job if changed else None
 
     async def to_cancel(self, id: str) -> bool | None:
-        """Whether somebody wants it to end; None where it is not running any more."""
+        """Whether a client has canceled it; None if the job is not running any more."""
         query = sa.select(COLUMNS.to_cancel).where(COLUMNS.id == id, COLUMNS.status == "running")
         rows = await self._database.run(lambda c: c.execute(query))
         return rows.scalar_one_or_none()
 
     async def cancel(self, id: str) -> Job | None:
-        """One that waits has ended; of one that runs, it is noted that it should."""
+        """Cancel a queued job; ask the process that runs a running one to cancel it."""
 
         async def work(connection: AsyncConnection) -> None:
             waits = imports.update().where(COLUMNS.id == id, COLUMNS.status == "queued")
@@ -123,26 +123,26 @@ class Store:
         return await self.get(id)
 
     async def touch(self, node: str) -> None:
-        """The node is there, and so are its uploads."""
+        """Record that the node is alive."""
         mine = COLUMNS.status.in_(UNENDED) & (COLUMNS.node == node)
         await self._database.run(
             lambda c: c.execute(imports.update().where(mine).values(seen_at=now()))
         )
 
     async def unended(self, node: str) -> list[str]:
-        """The ids of the node's jobs that wait or run."""
+        """The ids of the node's queued and running jobs."""
         query = sa.select(COLUMNS.id).where(COLUMNS.status.in_(UNENDED), COLUMNS.node == node)
         rows = await self._database.run(lambda c: c.execute(query))
         return list(rows.scalars())
 
-    async def unheard_of(self, since: datetime) -> list[str]:
-        """The ids of jobs that wait or run, on a node of which nothing was heard since."""
+    async def lost(self, since: datetime) -> list[str]:
+        """The ids of queued and running jobs of nodes that were not alive since."""
         query = sa.select(COLUMNS.id).where(COLUMNS.status.in_(UNENDED), COLUMNS.seen_at < since)
         rows = await self._database.run(lambda c: c.execute(query))
         return list(rows.scalars())
 
-    async def forget(self, before: datetime) -> None:
-        """Jobs that ended before."""
+    async def delete_ended(self, before: datetime) -> None:
+        """Delete the jobs that ended before that time."""
         await self._database.run(
             lambda c: c.execute(imports.delete().where(COLUMNS.finished_at < before))
         )
@@ -153,22 +153,22 @@ class Store:
 
         return await self._database.run(work)
 
-    async def _change(self, id: str, of: Sequence[Status], **values: Any) -> Claimed | None:
+    async def _change(self, id: str, statuses: Sequence[Status], **values: Any) -> Claim | None:
         change = (
             imports.update()
-            .where(COLUMNS.id == id, COLUMNS.status.in_(of))
+            .where(COLUMNS.id == id, COLUMNS.status.in_(statuses))
             .values(revision=COLUMNS.revision + 1, seen_at=now(), **values)
             .returning(imports)
         )
 
-        async def work(connection: AsyncConnection) -> Claimed | None:
+        async def work(connection: AsyncConnection) -> Claim | None:
             row = (await connection.execute(change)).mappings().first()
-            return row and _claimed(row)
+            return row and _claim_of(row)
 
         return await self._database.run(work)
 
 
-def _claimed(row: Any) -> Claimed:
-    after = Spot(row["after_lines"], row["after_offset"])
-    mark = Mark(0, row["written"], row["failed"], after)
-    return Claimed(job_of(row), mark, row["to_cancel"])
+def _claim_of(row: Any) -> Claim:
+    after = Position(row["after_lines"], row["after_offset"])
+    checkpoint = Checkpoint(0, row["written"], row["failed"], after)
+    return Claim(job_of(row), checkpoint, row["to_cancel"])

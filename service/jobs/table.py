@@ -1,6 +1,6 @@
-"""The table of imports, and its rows as jobs. Its history is in `migrations`.
+"""The table of imports, and the mapping between its rows and jobs. `migrations` has its history.
 
-What is made of texts from files is kept as JSON in ASCII: a database need not take every character.
+Text from files is stored as JSON in ASCII, because a database may not accept every character.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from service.jobs.job import Job, LineError, Plan
 
 
-class Moment(sa.TypeDecorator[datetime]):
-    """A time in UTC; SQLite forgets that it is."""
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A time in UTC. SQLite does not store the time zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -30,12 +30,12 @@ imports = sa.Table(
     "imports",
     sa.MetaData(),
     sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("node", sa.String(32)),  # the disk on which the upload lies
+    sa.Column("node", sa.String(32)),  # the disk with the upload
     sa.Column("status", sa.String(16)),
     sa.Column("plan", sa.Text),
     sa.Column("bytes", sa.BigInteger),
     sa.Column("bytes_read", sa.BigInteger),
-    sa.Column("after_lines", sa.BigInteger),  # this and the next: where to go on
+    sa.Column("after_lines", sa.BigInteger),  # this and the next: the checkpoint
     sa.Column("after_offset", sa.BigInteger),
     sa.Column("written", sa.BigInteger),
     sa.Column("failed", sa.BigInteger),
@@ -45,11 +45,13 @@ imports = sa.Table(
     sa.Column("rate", sa.Double),
     sa.Column("eta_s", sa.Double),
     sa.Column("revision", sa.BigInteger),
-    sa.Column("to_cancel", sa.Boolean),  # somebody wants it to end; whoever runs it looks here
-    sa.Column("created_at", Moment),
-    sa.Column("started_at", Moment),
-    sa.Column("finished_at", Moment),
-    sa.Column("seen_at", Moment),  # when its node was heard of last
+    sa.Column(
+        "to_cancel", sa.Boolean
+    ),  # a client has canceled it; the process that runs it polls this
+    sa.Column("created_at", UtcDateTime),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("seen_at", UtcDateTime),  # when its node was last alive
 )
 
 
@@ -75,12 +77,12 @@ def job_of(row: Mapping[str, Any]) -> Job:
 
 
 def _plan(given: Mapping[str, Any]) -> Plan:
-    """Without what only a later version knows: it may have been here before this one."""
+    """Unknown members are dropped: a newer version may have written them."""
     return Plan(**{name: given[name] for name in Plan.__dataclass_fields__ if name in given})
 
 
 def row_of(job: Job, node: str) -> dict[str, Any]:
-    """Of a job that has only just been made."""
+    """The row of a new job."""
     return {
         **{name: getattr(job, name) for name in Job.__dataclass_fields__},
         "plan": json.dumps(asdict(job.plan)),
@@ -94,7 +96,7 @@ def row_of(job: Job, node: str) -> dict[str, Any]:
 
 
 def clean(sentence: str | None, longest: int = 2000) -> str | None:
-    """A text that every database takes."""
+    """A text that every database accepts."""
     if sentence is None:
         return None
     return sentence[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -1,7 +1,4 @@
-"""A file that arrives: counted, written piece by piece, and kept only when it is whole.
-
-Knows no HTTP.
-"""
+"""An upload that arrives in pieces, and becomes a job once it is complete."""
 
 from __future__ import annotations
 
@@ -9,66 +6,66 @@ from collections.abc import Awaitable, Callable
 
 from service.concurrency import finish
 from service.errors import BodyTooLarge
-from service.jobs.disk import on_disk, removed
+from service.jobs.async_spool import remove_file, run_on_disk
 from service.jobs.job import Job
-from service.jobs.spool import Held
+from service.jobs.spool import SpoolFile
 
-PIECE = 1_048_576  # bytes that are written at once
+WRITE_BYTES = 1_048_576
 
 
 class Upload:
-    """One upload. `entered` makes a job of it, once it is whole.
+    """One upload. `add_job` is called with its size once it is complete.
 
-    `check_space` raises where so many bytes more are too many for the disk.
+    `check_space` raises if the disk has no space for so many bytes more.
     """
 
     def __init__(
         self,
-        held: Held,
+        file: SpoolFile,
         check_space: Callable[[int], None],
         max_bytes: int,
-        entered: Callable[[int], Awaitable[Job]],
+        add_job: Callable[[int], Awaitable[Job]],
     ) -> None:
-        self._held = held
+        self._file = file
         self._check_space = check_space
         self._max_bytes = max_bytes
-        self._entered = entered
+        self._add_job = add_job
         self._size = 0
-        self._waiting = bytearray()
-        self._kept: Job | None = None
+        self._buffer = bytearray()
+        self._job: Job | None = None
 
     async def write(self, data: bytes) -> None:
-        """Add some bytes. `BodyTooLarge` beyond the limit, `StorageFull` where the disk is."""
+        """Add bytes. Raises `BodyTooLarge` beyond the limit, `StorageFull` if the disk is full."""
         self._size += len(data)
         if self._size > self._max_bytes:
             raise BodyTooLarge(
                 f"An import has at most {self._max_bytes} bytes (MAX_IMPORT_BYTES); "
                 "send it in parts, or packed with gzip"
             )
-        self._waiting += data
-        if len(self._waiting) >= PIECE:
+        self._buffer += data
+        if len(self._buffer) >= WRITE_BYTES:
             await self._flush()
 
-    async def keep(self) -> Job:
-        """The file is whole: a job that waits for its turn."""
-        return await finish(self._keep())
+    async def commit(self) -> Job:
+        """The upload is complete: queue its job."""
+        return await finish(self._commit())
 
     async def close(self) -> None:
-        """Leave nothing behind, unless it was kept."""
-        if self._kept is None:
-            await removed(self._held)
+        """Remove the file, unless its job was queued."""
+        if self._job is None:
+            await remove_file(self._file)
 
-    async def _keep(self) -> Job:
+    async def _commit(self) -> Job:
         await self._flush()
-        await on_disk(self._held.keep)
-        self._kept = await self._entered(self._size)
-        return self._kept
+        await run_on_disk(self._file.commit)
+        self._job = await self._add_job(self._size)
+        return self._job
 
     async def _flush(self) -> None:
-        piece, self._waiting = bytes(self._waiting), bytearray()
+        piece, self._buffer = bytes(self._buffer), bytearray()
         if piece:
-            await on_disk(lambda: self._write(piece))
+            await run_on_disk(lambda: self._write(piece))
 
     def _write(self, piece: bytes) -> None:
         self._check_space(len(piece))
-        self._held.write(piece)
+        self._file.write(piece)

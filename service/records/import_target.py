@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from service.errors import UpstreamRefused, UpstreamTooLarge
-from service.ingest.target import Failure, Written
+from service.ingest.target import Failure, WriteResult
 from service.records.records import Records
 from service.retrieval.deadline import Deadline
 
@@ -28,7 +28,7 @@ class ImportTarget:
     def batch_size(self) -> int:
         return self._records().max_batch
 
-    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> WriteResult:
         result, error = await self._records().upsert_once(
             namespace, records, Deadline(self._timeout_s)
         )
@@ -37,4 +37,4 @@ class ImportTarget:
         failures = [
             Failure(each.id, each.position, each.code, each.detail) for each in result.failures
         ]
-        return Written(result.written, failures)
+        return WriteResult(result.written, failures)

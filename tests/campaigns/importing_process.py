@@ -16,7 +16,7 @@ from typing import Any
 
 from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from service.errors import JobsUnavailable
-from service.ingest.target import Written
+from service.ingest.target import WriteResult
 from service.jobs.job import Plan
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
@@ -35,9 +35,9 @@ class Index:
     def __init__(self, index: EmbeddedAsyncIndex) -> None:
         self._index = index
 
-    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> WriteResult:
         await self._index.documents.upsert(namespace=namespace, documents=records)
-        return Written(len(records))
+        return WriteResult(len(records))
 
 
 async def until_open(jobs: Jobs) -> None:
@@ -69,7 +69,7 @@ async def main(folder: Path, url: str | None) -> None:
                 plan = Plan(SPACE, line, "ndjson")
                 async with jobs.receive(plan) as upload:
                     await upload.write(data)
-                    tell((await upload.keep()).id)
+                    tell((await upload.commit()).id)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Files in, items out: what the parsing tests have in common."""
+"""Files in, parse_inputs out: what the parsing tests have in common."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from service.ingest.inputs import Format, find
-from service.ingest.items import Fault, Item, Record, Rules
-from service.ingest.reading import Meter
-from service.ingest.stream import Options, items
+from service.ingest.inputs import Format, find_inputs
+from service.ingest.parsing import ParseOptions, parse_inputs
+from service.ingest.reading import ReadMeter
+from service.ingest.record import Item, Record, RecordError, RecordMapping
 
 
 def parsed(
@@ -18,8 +18,10 @@ def parsed(
     strings: bool = False,
     **rules: Any,
 ) -> list[Item]:
-    options = Options(Rules("chunk_text", **rules), delimiter, strings)
-    return list(items(find([str(path) for path in paths], format), options, Meter()))
+    options = ParseOptions(RecordMapping("chunk_text", **rules), delimiter, strings)
+    return list(
+        parse_inputs(find_inputs([str(path) for path in paths], format), options, ReadMeter())
+    )
 
 
 def records(all: list[Item]) -> list[dict[str, Any]]:
@@ -28,7 +30,7 @@ def records(all: list[Item]) -> list[dict[str, Any]]:
 
 def faults(all: list[Item], folder: Path) -> list[str]:
     """What is wrong, without the name of the test's own folder."""
-    return [str(item).removeprefix(f"{folder}/") for item in all if isinstance(item, Fault)]
+    return [str(item).removeprefix(f"{folder}/") for item in all if isinstance(item, RecordError)]
 
 
 def written(path: Path, content: bytes | str) -> Path:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ingest.cells import typed
+from service.ingest.cells import parse_cell
 from service.ingest.delimited import Dialect, parse
-from service.ingest.items import Record, Rules
 from service.ingest.reading import MAX_LINE
+from service.ingest.record import Record, RecordMapping
 from tests.ingest.parsing import faults, parsed, records, written
 
 
@@ -54,8 +54,8 @@ def test_a_row_is_a_record_and_empty_cells_are_left_out(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_is_a_number_only_if_json_would_write_it_so(cell: str, value: Any) -> None:
-    assert typed(cell) == value
-    assert type(typed(cell)) is type(value)
+    assert parse_cell(cell) == value
+    assert type(parse_cell(cell)) is type(value)
 
 
 def test_cells_stay_texts_if_that_is_wanted_and_the_text_always_does(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_rows_that_do_not_fit_are_told_with_the_line_on_which_they_start(tmp_pat
 def test_a_quote_that_is_never_closed_does_not_take_the_file_into_memory() -> None:
     rows = b'chunk_text\ngood\n"never closed\n' + b"x" * 999 + b"\n"
     stream = io.BytesIO(rows + (b"y" * 999 + b"\n") * (3 * MAX_LINE // 1000))
-    items = list(parse(stream, "a.csv", Rules("chunk_text"), Dialect()))
+    items = list(parse(stream, "a.csv", RecordMapping("chunk_text"), Dialect()))
     assert isinstance(items[0], Record)
     assert str(items[1]).startswith("a.csv line 3: is longer than")
     assert len(items) > 2  # it goes on after that
@@ -118,7 +118,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), min
 def test_what_a_spreadsheet_writes_comes_back(rows: list[tuple[str, str]]) -> None:
     written = io.StringIO()
     csv.writer(written).writerows([("chunk_text", "other"), *rows])
-    rules = Rules("chunk_text", id_column=None)
+    rules = RecordMapping("chunk_text", id_column=None)
     items = list(parse(io.BytesIO(written.getvalue().encode()), "a", rules, Dialect(strings=True)))
     assert len(items) == len(rows)
     for item, (text, other) in zip(items, rows, strict=True):

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import CommandFailed
-from service.ingest.inputs import find
-from service.ingest.items import Fault, Record, Rules
-from service.ingest.reading import MAX_LINE, Meter, Stopped, lines, opened
+from service.ingest.inputs import find_inputs
+from service.ingest.reading import MAX_LINE, ReadMeter, ReadStopped, open_input, read_lines
+from service.ingest.record import Record, RecordError, RecordMapping
 from tests.ingest.parsing import faults, parsed, records, written
 
 
@@ -145,7 +145,7 @@ def test_a_wrong_file_is_told_before_anything_is_read(tmp_path: Path, name: str)
     if name == "a.pdf":
         written(tmp_path / name, b"x")
     with pytest.raises(CommandFailed) as told:
-        find([str(tmp_path / name)], None)
+        find_inputs([str(tmp_path / name)], None)
     assert name.strip("\0") in told.value.detail
 
 
@@ -158,9 +158,9 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["_id", "id", "chunk_text", "a", ""]), VALUES))
 def test_whatever_passes_can_be_written_and_has_an_id_and_a_text(given: dict[str, Any]) -> None:
-    item = Rules("chunk_text", flatten=True).record("here", given)
-    if isinstance(item, Fault):
-        assert item.sentence
+    item = RecordMapping("chunk_text", flatten=True).record("here", given)
+    if isinstance(item, RecordError):
+        assert item.reason
     else:
         assert isinstance(item, Record)
         assert 0 < len(item.fields["_id"]) <= 512
@@ -173,10 +173,10 @@ def test_reading_ends_when_it_is_told_to_however_many_lines_a_packed_piece_holds
     tmp_path: Path,
 ) -> None:
     path = written(tmp_path / "blank.gz", gzip.compress(b"\n" * 100_000))
-    meter = Meter()
-    with opened(path, meter) as stream:
-        read = lines(stream)
+    meter = ReadMeter()
+    with open_input(path, meter) as stream:
+        read = read_lines(stream)
         next(read)
         meter.stop()
-        with pytest.raises(Stopped):
+        with pytest.raises(ReadStopped):
             next(read)

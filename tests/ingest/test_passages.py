@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import CommandFailed
-from service.ingest.inputs import find
+from service.ingest.inputs import find_inputs
 from service.ingest.passages import MOST, WHOLE, Passage, size, split
-from service.ingest.texts import id_prefix
+from service.ingest.text_files import id_prefix
 from tests.ingest.parsing import faults, parsed, records, written
 
 
@@ -115,7 +115,7 @@ def test_a_folder_stands_for_the_texts_in_it(tmp_path: Path) -> None:
     ]
     (fault,) = faults(everything, tmp_path)
     assert fault.startswith("self.txt: can't be read")
-    skipped = find([str(tmp_path)], None).skipped
+    skipped = find_inputs([str(tmp_path)], None).skipped
     assert skipped == {"binary": 1, "hidden": 2, "linked folders": 1, "other": 1, "data": 1}
 
 
@@ -149,13 +149,13 @@ def test_a_folder_without_texts_is_told(
     for name, content in files.items():
         written(tmp_path / name, content)
     with pytest.raises(CommandFailed, match=sentence):
-        find([str(tmp_path)], None)
+        find_inputs([str(tmp_path)], None)
 
 
 def test_two_texts_of_one_name_would_overwrite_each_other(tmp_path: Path) -> None:
     one, two = (written(tmp_path / name / "a.md", "x") for name in "ab")
     with pytest.raises(CommandFailed, match=r"would both get the ids a\.md#"):
-        find([str(one), str(two)], None)
+        find_inputs([str(one), str(two)], None)
 
 
 @pytest.mark.parametrize("path", ["a b.md", "é.md", "%C3%A9.md", "a\udcff", "é" * 300, "é" * 301])

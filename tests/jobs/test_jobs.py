@@ -11,13 +11,13 @@ import pytest
 
 from service.errors import BodyTooLarge, InvalidRequest, NotFound
 from service.jobs.job import LineError
-from tests.ingest.shelf import Shelf, failing
-from tests.jobs.running import left, ndjson, plan, running
+from tests.ingest.fake_target import FakeTarget, failing_record
+from tests.jobs.fixtures import ndjson, plan, remaining_uploads, running_jobs
 
 
 async def test_an_upload_is_written_and_its_file_is_gone(folder: Path, url: str | None) -> None:
-    shelf = Shelf()
-    async with running(folder, url, shelf) as here:
+    shelf = FakeTarget()
+    async with running_jobs(folder, url, shelf) as here:
         job = await here.send(ndjson(range(105)), name="some.ndjson")
         assert (job.status, job.written, job.revision) == ("queued", 0, 1)
         job = await here.ended(job.id)
@@ -29,15 +29,15 @@ async def test_an_upload_is_written_and_its_file_is_gone(folder: Path, url: str 
         assert job.created_at <= job.started_at <= job.finished_at
         assert await here.jobs.get(job.id) == job
         assert shelf.records.keys() == {str(n) for n in range(105)}
-    assert left(folder) == []
+    assert remaining_uploads(folder) == []
 
 
 async def test_lines_that_are_no_records_are_told_with_their_numbers(
     folder: Path, url: str | None
 ) -> None:
     lines = [*ndjson(range(5)).splitlines(), b"", b'{"_id": "x"}', b"{", b"[]"]
-    shelf = Shelf(failing(1, "invalid_request", "too \0 deep"))
-    async with running(folder, url, shelf) as here:
+    shelf = FakeTarget(failing_record(1, "invalid_request", "too \0 deep"))
+    async with running_jobs(folder, url, shelf) as here:
         job = await here.done(b"\n".join(lines) + b"\n" + ndjson([9]))
     assert (job.status, job.written, job.failed) == ("succeeded", 5, 4)
     assert dict(job.errors).keys() == {2, 7, 8, 9}
@@ -48,15 +48,15 @@ async def test_lines_that_are_no_records_are_told_with_their_numbers(
 async def test_of_many_errors_the_first_are_told_and_all_are_counted(
     folder: Path, url: str | None
 ) -> None:
-    async with running(folder, url, Shelf()) as here:
+    async with running_jobs(folder, url, FakeTarget()) as here:
         job = await here.done(ndjson([1]) + b"{\n" * 3000)
     assert (job.status, job.written, job.failed) == ("succeeded", 1, 3000)
     assert [error.line for error in job.errors] == list(range(2, 102))
 
 
 async def test_it_stops_at_the_first_error_if_that_is_wanted(folder: Path) -> None:
-    shelf = Shelf()
-    async with running(folder, None, shelf) as here:
+    shelf = FakeTarget()
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(15)) + b"{\n" + ndjson(range(20)), on_error="stop")
     assert (job.status, job.written, job.failed) == ("failed", 15, 1)
     assert job.detail == f"Stopped at line 16, as on_error says: {job.errors[0].detail}"
@@ -64,8 +64,8 @@ async def test_it_stops_at_the_first_error_if_that_is_wanted(folder: Path) -> No
 
 
 async def test_it_stops_at_a_record_that_is_refused(folder: Path) -> None:
-    shelf = Shelf(failing(3, "invalid_request", "not this one"))
-    async with running(folder, None, shelf) as here:
+    shelf = FakeTarget(failing_record(3, "invalid_request", "not this one"))
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(50)), on_error="stop")
     assert (job.status, job.failed) == ("failed", 1)
     assert job.errors == (LineError(4, "'3': not this one"),)
@@ -84,7 +84,7 @@ async def test_it_stops_at_a_record_that_is_refused(folder: Path) -> None:
 async def test_where_nothing_was_written_it_has_failed(
     folder: Path, data: bytes, sentence: str
 ) -> None:
-    async with running(folder, None, Shelf()) as here:
+    async with running_jobs(folder, None, FakeTarget()) as here:
         job = await here.done(data)
     assert job.status == "failed"
     assert job.detail is not None
@@ -92,9 +92,9 @@ async def test_where_nothing_was_written_it_has_failed(
 
 
 async def test_a_packed_file_that_breaks_off_has_failed(folder: Path) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     packed = gzip.compress(ndjson(range(5000)))
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         whole = await here.done(packed)
         assert (whole.status, whole.written) == ("succeeded", 5000)
         job = await here.done(packed[:-3000])
@@ -102,22 +102,22 @@ async def test_a_packed_file_that_breaks_off_has_failed(folder: Path) -> None:
     assert job.detail is not None
     assert job.detail.startswith("The file can't be read any further: ")
     assert 0 < job.written < 5000
-    assert left(folder) == []
+    assert remaining_uploads(folder) == []
 
 
 async def test_what_was_read_before_a_file_breaks_off_is_written(folder: Path) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     assert len(range(25)) % shelf.batch_size, "the last batch is to be a part of one"
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.done(gzip.compress(ndjson(range(25)))[:-8])  # without its end
     assert (job.status, job.written, len(shelf.records)) == ("failed", 25, 25)
 
 
 async def test_a_table_is_read_as_it_was_asked_for(folder: Path) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     rows = b'key;body;n\na;"one\ntwo";1\nb;;2\nc;three;3\n'
     options = {"delimiter": ";", "id_column": "key", "text_field": "body"}
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.done(rows, format="csv", **options)
         other = await here.done(rows, format="csv")
     assert shelf.records == {
@@ -131,8 +131,8 @@ async def test_a_table_is_read_as_it_was_asked_for(folder: Path) -> None:
 
 
 async def test_of_two_records_with_one_id_the_later_one_stays(folder: Path) -> None:
-    shelf = Shelf()
-    async with running(folder, None, shelf) as here:
+    shelf = FakeTarget()
+    async with running_jobs(folder, None, shelf) as here:
         data = b"".join(ndjson([n, "same"], f"text {n}") for n in range(40))
         job = await here.done(data)
     assert job.written == 80
@@ -140,7 +140,7 @@ async def test_of_two_records_with_one_id_the_later_one_stays(folder: Path) -> N
 
 
 async def test_jobs_are_listed_newest_first_page_by_page(folder: Path, url: str | None) -> None:
-    async with running(folder, url, Shelf()) as here:
+    async with running_jobs(folder, url, FakeTarget()) as here:
         ids = [(await here.send(ndjson([n]))).id for n in range(5)]
         bad = (await here.done(b"{")).id
         for id in ids:
@@ -158,7 +158,7 @@ async def test_jobs_are_listed_newest_first_page_by_page(folder: Path, url: str 
 
 @pytest.mark.parametrize("id", ["0" * 32, "x", "", "../jobs.db", "\0"])
 async def test_an_id_that_there_is_not(folder: Path, url: str | None, id: str) -> None:
-    async with running(folder, url, Shelf()) as here:
+    async with running_jobs(folder, url, FakeTarget()) as here:
         for call in (here.jobs.get, here.jobs.cancel):
             with pytest.raises(NotFound):
                 await call(id)
@@ -168,18 +168,18 @@ async def test_an_id_that_there_is_not(folder: Path, url: str | None, id: str) -
 
 
 async def test_an_upload_that_is_too_large_or_given_up_leaves_nothing(folder: Path) -> None:
-    async with running(folder, None, Shelf(), max_bytes=3_000_000) as here:
+    async with running_jobs(folder, None, FakeTarget(), max_bytes=3_000_000) as here:
         with pytest.raises(BodyTooLarge, match="3000000 bytes"):
             await here.send(b"x" * 3_000_001)
         async with here.jobs.receive(plan()) as upload:
             await upload.write(b"x" * 2_000_000)
-            assert len(left(folder)) == 1
-        assert left(folder) == []
+            assert len(remaining_uploads(folder)) == 1
+        assert remaining_uploads(folder) == []
         assert (await here.jobs.list(10, None)).jobs == []
 
 
 async def test_whoever_goes_away_in_mid_upload_leaves_nothing(folder: Path) -> None:
-    async with running(folder, None, Shelf()) as here:
+    async with running_jobs(folder, None, FakeTarget()) as here:
         begun = asyncio.Event()
 
         async def caller() -> None:
@@ -193,14 +193,14 @@ async def test_whoever_goes_away_in_mid_upload_leaves_nothing(folder: Path) -> N
         await begun.wait()
         task.cancel()
         await asyncio.wait({task})
-        assert left(folder) == []
+        assert remaining_uploads(folder) == []
 
 
 @pytest.mark.parametrize("turns", range(1, 6))
 async def test_whoever_goes_away_as_an_upload_begins_leaves_nothing(
     folder: Path, turns: int
 ) -> None:
-    async with running(folder, None, Shelf()) as here:
+    async with running_jobs(folder, None, FakeTarget()) as here:
         await here.jobs.list(1, None)
 
         async def caller() -> None:
@@ -213,13 +213,15 @@ async def test_whoever_goes_away_as_an_upload_begins_leaves_nothing(
         for each in callers:
             each.cancel()
         await asyncio.wait(callers)
-        assert left(folder) == []
+        assert remaining_uploads(folder) == []
 
 
 async def test_two_services_in_one_process_open_their_databases_at_once(tmp_path: Path) -> None:
     """What Alembic's migrations call is one for the whole process."""
     async with contextlib.AsyncExitStack() as stack:
         folders = [tmp_path / str(n) for n in range(6)]
-        entering = (stack.enter_async_context(running(each, None, Shelf())) for each in folders)
+        entering = (
+            stack.enter_async_context(running_jobs(each, None, FakeTarget())) for each in folders
+        )
         for here in await asyncio.gather(*entering):
             assert (await here.jobs.list(1, None)).jobs == []

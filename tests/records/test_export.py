@@ -16,12 +16,12 @@ import pytest
 
 from service.app import create_app
 from service.ingest import delimited, jsonl
-from service.ingest.items import Record, Rules
+from service.ingest.record import Record, RecordMapping
 from tests.conftest import MakeSettings, open_client
 from tests.records.test_api import fault, some
 from tests.upstream import After, Call, Flaky, Hang, Status, Upstream
 
-RULES = Rules("chunk_text")
+RULES = RecordMapping("chunk_text")
 PLAIN = {"Accept-Encoding": "identity"}
 ODD: list[dict[str, Any]] = [
     {"_id": "=1,2", "chunk_text": "007", "a": "007", "b": "7", "c": 7, "d": 7.5, "e": True},

@@ -17,7 +17,7 @@ import orjson
 
 from service.errors import StorageFull, UpstreamGarbled
 from service.indexes.records import Record
-from service.ingest.cells import written
+from service.ingest.cells import format_cell
 from service.web.responses import encode_records
 from service.web.validation import invalid_field
 
@@ -51,7 +51,7 @@ def csv_encoder(columns: Sequence[str], text_field: str) -> Encoder:
         if name == text_field and isinstance(value, str):
             return value
         try:
-            return written(value)
+            return format_cell(value)
         except TypeError as exc:
             raise UpstreamGarbled("A record cannot be represented as CSV") from exc
 

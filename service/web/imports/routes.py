@@ -144,4 +144,4 @@ async def _store_upload(
             await file.write(chunk)
         if not size:
             raise InvalidRequest("The upload is empty; send at least one record")
-        return await file.keep()
+        return await file.commit()

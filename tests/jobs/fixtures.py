@@ -27,7 +27,7 @@ def ndjson(ids: Iterable[object], text: str = "some words") -> bytes:
     )
 
 
-class Running:
+class RunningJobs:
     """The imports of one process."""
 
     def __init__(self, jobs: Jobs, lifecycle: Lifecycle) -> None:
@@ -38,7 +38,7 @@ class Running:
         async with self.jobs.receive(plan(**options)) as upload:
             for start in range(0, len(data), 60_000):
                 await upload.write(data[start : start + 60_000])
-            return await upload.keep()
+            return await upload.commit()
 
     async def ended(self, id: str) -> Job:
         """The job when it has ended."""
@@ -56,16 +56,16 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(
+async def running_jobs(
     folder: Path, url: str | None, target: Target, **options: Any
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[RunningJobs]:
     lifecycle = Lifecycle()
     given: dict[str, Any] = {"max_bytes": 10_000_000, "batches_at_once": 4} | options
     jobs = Jobs(folder, url, target, lifecycle, **given)
     async with jobs.opened():
-        yield Running(jobs, lifecycle)
+        yield RunningJobs(jobs, lifecycle)
 
 
-def left(folder: Path) -> list[str]:
+def remaining_uploads(folder: Path) -> list[str]:
     """The uploads that lie there."""
     return sorted(path.name for path in folder.iterdir() if path.suffix in {".part", ".spool"})

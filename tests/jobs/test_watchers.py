@@ -12,10 +12,10 @@ import pytest
 
 from service.errors import TooSlow
 from service.jobs.job import Job, Status, new_id, now
-from service.jobs.watching import REMEMBERED, Watching
-from service.jobs.work import SAVE_S
-from tests.ingest.shelf import Shelf
-from tests.jobs.running import ndjson, plan, running
+from service.jobs.job_run import SAVE_INTERVAL_S
+from service.jobs.watchers import MAX_REVISIONS, Watchers
+from tests.ingest.fake_target import FakeTarget
+from tests.jobs.fixtures import ndjson, plan, running_jobs
 
 FIRST = Job(new_id(), plan(), "running", 9, 0, 0, 0, 0, (), None, 5, now(), now(), None, 0.0, None)
 
@@ -26,7 +26,7 @@ class Shown:
     def __init__(self) -> None:
         self.job = FIRST
         self.looks = 0
-        self.watching = Watching(self._read)
+        self.watchers = Watchers(self._read)
 
     async def _read(self, ids: Sequence[str]) -> list[Job]:
         self.looks += 1
@@ -36,20 +36,20 @@ class Shown:
         self.job = replace(self.job, revision=self.job.revision + by, status=status)
         return self.job
 
-    def tell(self, status: Status = "running") -> None:
-        self.watching.tell(self.move(status))
+    def publish(self, status: Status = "running") -> None:
+        self.watchers.publish(self.move(status))
 
 
 @pytest.fixture
 async def shown() -> AsyncIterator[Shown]:
     made = Shown()
     yield made
-    await made.watching.close()
+    await made.watchers.close()
 
 
 async def revisions(shown: Shown, after: int | None, most: int = 1_000) -> list[int]:
     got: list[int] = []
-    async with asyncio.timeout(60), shown.watching.watch(FIRST.id, after) as moments:
+    async with asyncio.timeout(60), shown.watchers.watch(FIRST.id, after) as moments:
         async for job in moments:
             got.append(job.revision)
             if len(got) == most:
@@ -60,14 +60,14 @@ async def revisions(shown: Shown, after: int | None, most: int = 1_000) -> list[
 async def test_whoever_comes_back_gets_what_was_missed_and_then_the_rest(shown: Shown) -> None:
     assert await revisions(shown, None, 1) == [5]
     for _ in range(4):
-        shown.tell()
+        shown.publish()
     assert await revisions(shown, 6, 3) == [7, 8, 9]
     assert await revisions(shown, None, 1) == [9]
     assert await revisions(shown, 1, 5) == [5, 6, 7, 8, 9]
     waiting = asyncio.create_task(revisions(shown, 9))
     await asyncio.sleep(0)
-    shown.tell()
-    shown.tell("succeeded")
+    shown.publish()
+    shown.publish("succeeded")
     assert await waiting == [10, 11]
 
 
@@ -96,7 +96,7 @@ async def test_a_thousand_watchers_share_one_look_and_the_same_jobs(shown: Shown
     got: list[list[Job]] = [[] for _ in range(1_000)]
 
     async def watch(mine: list[Job]) -> None:
-        async with shown.watching.watch(FIRST.id, None) as moments:
+        async with shown.watchers.watch(FIRST.id, None) as moments:
             async for job in moments:
                 mine.append(job)  # noqa: PERF401 - it is looked at meanwhile
 
@@ -105,9 +105,9 @@ async def test_a_thousand_watchers_share_one_look_and_the_same_jobs(shown: Shown
         await asyncio.sleep(0)
     before, looks = len(asyncio.all_tasks()), shown.looks
     for _ in range(20):
-        shown.tell()
+        shown.publish()
         await asyncio.sleep(0)
-    shown.tell("succeeded")
+    shown.publish("succeeded")
     await asyncio.gather(*watchers)
     assert before == 1_000 + 2  # themselves, this test, and one that looks
     assert shown.looks - looks <= 3
@@ -116,20 +116,20 @@ async def test_a_thousand_watchers_share_one_look_and_the_same_jobs(shown: Shown
 
 
 async def test_whoever_reads_too_slowly_is_told_so(shown: Shown) -> None:
-    async with shown.watching.watch(FIRST.id) as slow, shown.watching.watch(FIRST.id) as quick:
+    async with shown.watchers.watch(FIRST.id) as slow, shown.watchers.watch(FIRST.id) as quick:
         assert (await anext(slow)).revision == 5
-        for _ in range(REMEMBERED + 1):
+        for _ in range(MAX_REVISIONS + 1):
             assert await anext(quick)
-            shown.tell()
+            shown.publish()
         with pytest.raises(TooSlow, match="200 changes"):
             await anext(slow)
-        assert (await anext(quick)).revision == 5 + REMEMBERED + 1
+        assert (await anext(quick)).revision == 5 + MAX_REVISIONS + 1
 
 
 async def test_every_watch_ends_when_the_service_stops(folder: Path) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     held = shelf.hold("1")
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.send(ndjson([1]))
         seen: list[str] = []
 
@@ -140,11 +140,11 @@ async def test_every_watch_ends_when_the_service_stops(folder: Path) -> None:
                     begun.set()
 
         begun = asyncio.Event()
-        watching = asyncio.create_task(watch())
+        watchers = asyncio.create_task(watch())
         await begun.wait()
         here.lifecycle.drain()
         async with asyncio.timeout(60):
-            await watching
+            await watchers
         held.set()
     assert "succeeded" not in seen
 
@@ -152,10 +152,10 @@ async def test_every_watch_ends_when_the_service_stops(folder: Path) -> None:
 async def test_no_revision_is_left_out_not_even_one_that_is_being_saved_at_the_end(
     folder: Path,
 ) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     middle, last = shelf.hold("19"), shelf.hold("29")
     got: list[int] = []
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.send(ndjson(range(30)))
         async with asyncio.timeout(60), here.jobs.watch(job.id, 0) as moments:
             async for job in moments:
@@ -164,9 +164,9 @@ async def test_no_revision_is_left_out_not_even_one_that_is_being_saved_at_the_e
                     database = sqlite3.connect(folder / "jobs.db", isolation_level=None)
                     database.execute("BEGIN IMMEDIATE")  # nobody else can save now
                     middle.set()
-                    await asyncio.sleep(2 * SAVE_S)  # now somebody wants to
+                    await asyncio.sleep(2 * SAVE_INTERVAL_S)  # now somebody wants to
                     last.set()
-                    await asyncio.sleep(SAVE_S)
+                    await asyncio.sleep(SAVE_INTERVAL_S)
                     database.rollback()
                     database.close()
     assert job.status == "succeeded"

@@ -1,8 +1,7 @@
-"""Text and Markdown files as records: one for each passage, with an id that stays.
+"""Parser for text and Markdown files: one record for each passage, with a stable id.
 
-An id is the file's path, `#`, and the passage's number in it. So what has changed in a file takes
-the place of what was there. But the last passages of a file that has become shorter stay, as do
-those of a file that is gone: nobody here can delete.
+The id is the file's path, `#`, and the number of the passage, so loading a changed file replaces
+its passages. A load never deletes: the last passages of a file that became shorter stay.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from service.indexes.limits import MAX_ID_LENGTH
-from service.ingest.items import Fault, Item, Rules
 from service.ingest.passages import split
 from service.ingest.reading import NOT_UTF8
+from service.ingest.record import Item, RecordError, RecordMapping
 
-MAX_TEXT_LINE = 1_000_000  # characters; what is longer is taken in pieces
+MAX_TEXT_LINE = 1_000_000  # characters; a longer line is split
 NUMBER_LENGTH = 12
 PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
 def parse(
-    stream: BinaryIO, name: str, source: str, rules: Rules, *, markdown: bool
+    stream: BinaryIO, name: str, source: str, rules: RecordMapping, *, markdown: bool
 ) -> Iterator[Item]:
-    """The passages of a file."""
-    # Made whole by the decoder, which also takes away a byte order mark.
+    """The items of a file."""
+    # The codec also removes a byte order mark.
     decoded = io.TextIOWrapper(stream, encoding=codecs.lookup("utf-8-sig").name)
-    texts = Rules(rules.text_field)
+    texts = RecordMapping(rules.text_field)
     prefix, shown = id_prefix(source), source.encode(errors="replace").decode()
     count = 0
     try:
@@ -49,13 +48,13 @@ def parse(
             )
     except UnicodeDecodeError:
         after = f"; what comes after passage {count - 1} is left out" if count else ""
-        yield Fault(name, NOT_UTF8 + after)
+        yield RecordError(name, NOT_UTF8 + after)
     finally:
-        decoded.detach()  # whoever opened the bytes closes them
+        decoded.detach()  # the caller closes the stream
 
 
 def id_prefix(source: str) -> str:
-    """A path as part of an id: in ASCII, of bounded length, and never the same for two paths."""
+    """A path as part of an id: ASCII, of bounded length, and unique."""
     raw = os.fsencode(source)
     encoded = source if set(source) <= set(PLAIN) else quote(raw, safe=PLAIN)
     longest = MAX_ID_LENGTH - NUMBER_LENGTH

@@ -19,16 +19,15 @@ from service.errors import (
     UpstreamRateLimited,
     UpstreamUnreachable,
 )
+from service.ingest.batch_writer import RetryPolicy
 from service.ingest.batches import MAX_BYTES, batches
-from service.ingest.items import Fault, Item, Record
-from service.ingest.journal import Journal
-from service.ingest.loading import Load
-from service.ingest.marks import Mark
-from service.ingest.sending import Patience
+from service.ingest.checkpoint import Checkpoint, CheckpointFile
+from service.ingest.load import Load
+from service.ingest.record import Item, Record, RecordError
 from service.ingest.target import Target
-from tests.ingest.shelf import Shelf, failing
+from tests.ingest.fake_target import FakeTarget, failing_record
 
-QUICK = Patience(tries=3, first_s=0.001, longest_s=0.002)
+QUICK = RetryPolicy(attempts=3, first_s=0.001, longest_s=0.002)
 
 
 def made(*ids: str | int, size: int = 10) -> list[Item]:
@@ -40,7 +39,7 @@ class Told:
 
     def __init__(self, target: Target, **options: Any) -> None:
         self.faults: list[str] = []
-        options = {"patience": QUICK} | options
+        options = {"retry_policy": QUICK} | options
         self.load = Load(target, "", report=lambda f: self.faults.append(str(f)), **options)
 
     async def run(self, items: Sequence[Item], size: int = 10, skip: int = 0) -> None:
@@ -49,16 +48,16 @@ class Told:
 
 
 async def test_every_record_is_written_with_a_few_batches_in_flight() -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     told = Told(shelf, concurrency=3)
     await told.run(made(*range(105)))
     assert shelf.records.keys() == {str(n) for n in range(105)}
-    assert (told.load.tally.written, told.load.tally.failed) == (105, 0)
+    assert (told.load.counts.written, told.load.counts.failed) == (105, 0)
     assert shelf.most_in_flight <= 3
 
 
 async def test_no_more_is_parsed_than_can_be_sent() -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     first = shelf.hold("0")
     taken = 0
 
@@ -86,7 +85,7 @@ async def test_the_later_one_of_two_records_with_one_id_wins() -> None:
         Record(f"line {n}", {"_id": "same" if n % 3 == 0 else str(n), "n": n}, 10)
         for n in range(100)
     ]
-    shelf = Shelf()
+    shelf = FakeTarget()
     await Told(shelf, concurrency=8).run(items, size=7)
     assert shelf.records["same"]["n"] == 99
     for ids in shelf.calls:
@@ -94,7 +93,7 @@ async def test_the_later_one_of_two_records_with_one_id_wins() -> None:
 
 
 async def test_a_record_never_overtakes_an_earlier_one_with_its_id() -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     slow = shelf.hold("slow")
     told = Told(shelf, concurrency=4)
     running = asyncio.create_task(told.run(made("slow", "same", "other", "same"), size=2))
@@ -108,7 +107,7 @@ async def test_a_record_never_overtakes_an_earlier_one_with_its_id() -> None:
 
 
 async def test_batches_are_bounded_by_their_bytes_as_well() -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     await Told(shelf).run(made(*range(6), size=MAX_BYTES // 2))
     assert [len(ids) for ids in shelf.calls] == [2, 2, 2]
 
@@ -117,7 +116,7 @@ async def test_batches_are_bounded_by_their_bytes_as_well() -> None:
     "trouble", [Unavailable("later"), UpstreamRateLimited("slow down", retry_after=0.0)]
 )
 async def test_what_may_pass_by_itself_is_tried_again(trouble: RequestError) -> None:
-    shelf = Shelf(trouble, trouble)
+    shelf = FakeTarget(trouble, trouble)
     told = Told(shelf)
     await told.run(made(1, 2))
     assert list(shelf.records) == ["1", "2"]
@@ -125,42 +124,44 @@ async def test_what_may_pass_by_itself_is_tried_again(trouble: RequestError) -> 
 
 
 async def test_single_records_that_may_pass_are_tried_again_alone() -> None:
-    shelf = Shelf(failing(1, "upstream_rate_limited"), failing(0, "upstream_unavailable"))
+    shelf = FakeTarget(
+        failing_record(1, "upstream_rate_limited"), failing_record(0, "upstream_unavailable")
+    )
     told = Told(shelf)
     await told.run(made(1, 2, 3))
     assert shelf.calls == [["1", "2", "3"], ["2"], ["2"]]
-    assert (told.load.tally.written, told.load.tally.failed) == (3, 0)
+    assert (told.load.counts.written, told.load.counts.failed) == (3, 0)
 
 
 async def test_trouble_that_does_not_pass_ends_the_load_in_its_words(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "state", {})
-    shelf = Shelf(None, *[UpstreamUnreachable("nobody there")] * 3)
-    told = Told(shelf, concurrency=1, journal=journal)
+    journal = CheckpointFile(tmp_path / "state", {})
+    shelf = FakeTarget(None, *[UpstreamUnreachable("nobody there")] * 3)
+    told = Told(shelf, concurrency=1, checkpoints=journal)
     with pytest.raises(UpstreamUnreachable, match="nobody there"):
         await told.run(made(*range(50)))
     assert list(shelf.records) == [str(n) for n in range(10)]
-    assert journal.mark() == Mark(10, 10, 0)
+    assert journal.read() == Checkpoint(10, 10, 0)
 
 
 async def test_a_record_that_was_refused_is_told_with_its_place() -> None:
-    shelf = Shelf(failing(1, "invalid_request", "n: too deep"))
+    shelf = FakeTarget(failing_record(1, "invalid_request", "n: too deep"))
     told = Told(shelf)
     await told.run(made("a", "b", "c"))
     assert told.faults == ["line b: 'b': n: too deep"]
     assert list(shelf.records) == ["a", "c"]
-    assert (told.load.tally.written, told.load.tally.failed) == (2, 1)
+    assert (told.load.counts.written, told.load.counts.failed) == (2, 1)
 
 
 async def test_a_batch_that_is_too_large_goes_in_parts() -> None:
-    shelf = Shelf(largest=3)
+    shelf = FakeTarget(largest=3)
     told = Told(shelf)
     await told.run(made(*range(10)))
     assert len(shelf.records) == 10
-    assert told.load.tally.written == 10
+    assert told.load.counts.written == 10
 
 
 async def test_the_one_record_for_which_a_batch_is_refused_is_found() -> None:
-    shelf = Shelf(refuses="6")
+    shelf = FakeTarget(refuses="6")
     told = Told(shelf)
     await told.run(made(*range(10)))
     assert told.faults == ["line 6: '6': not one of these"]
@@ -168,7 +169,7 @@ async def test_the_one_record_for_which_a_batch_is_refused_is_found() -> None:
 
 
 async def test_where_everything_is_refused_it_does_not_go_on_for_ever() -> None:
-    shelf = Shelf(largest=0)
+    shelf = FakeTarget(largest=0)
     told = Told(shelf, concurrency=1)
     with pytest.raises(CommandFailed, match="the first 100 records were all refused"):
         await told.run(made(*range(5000)))
@@ -176,17 +177,17 @@ async def test_where_everything_is_refused_it_does_not_go_on_for_ever() -> None:
 
 
 async def test_the_mark_stays_before_the_first_batch_that_is_out(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "state", {})
-    shelf = Shelf()
+    journal = CheckpointFile(tmp_path / "state", {})
+    shelf = FakeTarget()
     second = shelf.hold("10")
-    told = Told(shelf, concurrency=4, journal=journal)
+    told = Told(shelf, concurrency=4, checkpoints=journal)
     running = asyncio.create_task(told.run(made(*range(40))))
     while len(shelf.records) < 30:
         await asyncio.sleep(0.001)
-    assert journal.mark() == Mark(10, 10, 0)
+    assert journal.read() == Checkpoint(10, 10, 0)
     second.set()
     await running
-    assert journal.mark() == Mark(40, 40, 0)
+    assert journal.read() == Checkpoint(40, 40, 0)
 
 
 @settings(deadline=None, max_examples=50)
@@ -205,16 +206,16 @@ def test_stopped_anywhere_and_resumed_every_item_counts_once(
 ) -> None:
     """A batch may be written twice, if nobody could say any more that it was; that is the same."""
     items: list[Item] = [
-        Fault(f"line {n}", "bad") if n in bad else made(n % 50)[0] for n in range(count)
+        RecordError(f"line {n}", "bad") if n in bad else made(n % 50)[0] for n in range(count)
     ]
-    journal = Journal(tmp_path_factory.mktemp("state") / "state", {})
-    shelf = Shelf()
+    journal = CheckpointFile(tmp_path_factory.mktemp("state") / "state", {})
+    shelf = FakeTarget()
     position = 0
 
     async def run(stop_at: int) -> int:
-        begin = journal.mark() or Mark()
+        begin = journal.read() or Checkpoint()
         assert begin.position >= position
-        told = Told(shelf, journal=journal, begin=begin, concurrency=3)
+        told = Told(shelf, checkpoints=journal, start=begin, concurrency=3)
 
         def until() -> Iterator[Item]:
             for number, item in enumerate(items):
@@ -223,24 +224,24 @@ def test_stopped_anywhere_and_resumed_every_item_counts_once(
                 yield item
 
         await told.load.run(batches(until(), size, begin.position))
-        return begin.failed + told.load.tally.failed
+        return begin.failed + told.load.counts.failed
 
     async def all_runs() -> int:
         nonlocal position
         for stop_at in stops:
             await run(stop_at)
-            position = (journal.mark() or Mark()).position
+            position = (journal.read() or Checkpoint()).position
         return await run(-1)
 
-    assert asyncio.run(all_runs()) == sum(isinstance(item, Fault) for item in items)
+    assert asyncio.run(all_runs()) == sum(isinstance(item, RecordError) for item in items)
     assert shelf.records.keys() == {r.fields["_id"] for r in items if isinstance(r, Record)}
 
 
 async def test_a_stop_waits_for_what_is_in_flight_and_begins_nothing_more(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "state", {})
-    shelf = Shelf()
+    journal = CheckpointFile(tmp_path / "state", {})
+    shelf = FakeTarget()
     held = shelf.hold("0")
-    told = Told(shelf, concurrency=1, journal=journal)
+    told = Told(shelf, concurrency=1, checkpoints=journal)
     running = asyncio.create_task(told.run(made(*range(50))))
     while not shelf.calls:
         await asyncio.sleep(0.001)
@@ -250,12 +251,12 @@ async def test_a_stop_waits_for_what_is_in_flight_and_begins_nothing_more(tmp_pa
     held.set()
     await running
     assert len(shelf.calls) == 1
-    assert journal.mark() == Mark(10, 10, 0)
+    assert journal.read() == Checkpoint(10, 10, 0)
 
 
 async def test_a_stop_does_not_wait_for_the_next_try() -> None:
-    shelf = Shelf(UpstreamRateLimited("slow down", retry_after=600.0))
-    told = Told(shelf, patience=Patience(longest_s=600.0))
+    shelf = FakeTarget(UpstreamRateLimited("slow down", retry_after=600.0))
+    told = Told(shelf, retry_policy=RetryPolicy(longest_s=600.0))
     running = asyncio.create_task(told.run(made(1)))
     while not told.load.retries:
         await asyncio.sleep(0.001)
@@ -265,9 +266,9 @@ async def test_a_stop_does_not_wait_for_the_next_try() -> None:
 
 
 async def test_stop_on_error_stops_and_says_so() -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     told = Told(shelf, stop_on_error=True, concurrency=1)
-    items = [*made(*range(20)), Fault("line 20", "bad"), *made(*range(30, 60))]
+    items = [*made(*range(20)), RecordError("line 20", "bad"), *made(*range(30, 60))]
     with pytest.raises(CommandFailed, match="stopped at the first error"):
         await told.run(items)
     assert told.faults == ["line 20: bad"]
@@ -275,20 +276,20 @@ async def test_stop_on_error_stops_and_says_so() -> None:
 
 
 async def test_a_file_of_faults_alone_is_not_held_in_memory() -> None:
-    found = list(batches((Fault(f"line {n}", "bad") for n in range(5000)), 10))
-    assert [len(batch.faults) for batch in found] == [1000] * 5
+    found = list(batches((RecordError(f"line {n}", "bad") for n in range(5000)), 10))
+    assert [len(batch.errors) for batch in found] == [1000] * 5
 
 
 def test_the_state_of_another_load_or_one_that_is_damaged_is_none(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    Journal(path, {"file": "a"}).save(Mark(1, 1, 0))
-    assert Journal(path, {"file": "a"}).mark() == Mark(1, 1, 0)
-    assert Journal(path, {"file": "b"}).mark() is None
+    CheckpointFile(path, {"file": "a"}).save(Checkpoint(1, 1, 0))
+    assert CheckpointFile(path, {"file": "a"}).read() == Checkpoint(1, 1, 0)
+    assert CheckpointFile(path, {"file": "b"}).read() is None
     held = json.loads(path.read_text())
     for content in ("", "[]", "{}", json.dumps(held | {"position": "x"})):
         path.write_text(content)
-        assert Journal(path, {"file": "a"}).mark() is None
-    Journal(path, {}).clear()
+        assert CheckpointFile(path, {"file": "a"}).read() is None
+    CheckpointFile(path, {}).clear()
     assert not path.exists()
     with pytest.raises(CommandFailed, match="--state"):
-        Journal(tmp_path / "no" / "state", {}).save(Mark())
+        CheckpointFile(tmp_path / "no" / "state", {}).save(Checkpoint())

@@ -10,17 +10,17 @@ from service.app import create_app
 from service.errors import Unavailable
 from service.records.import_target import ImportTarget
 from tests.conftest import MakeSettings
-from tests.jobs.running import Running, ndjson, running
+from tests.jobs.fixtures import RunningJobs, ndjson, running_jobs
 from tests.upstream import Flaky, Status, Upstream
 
 
 @contextlib.asynccontextmanager
-async def importing(make: MakeSettings, folder: Path) -> AsyncIterator[Running]:
+async def importing(make: MakeSettings, folder: Path) -> AsyncIterator[RunningJobs]:
     app = create_app(make())
     async with app.test_app():
         backend = app.extensions["cascade"]
         target = ImportTarget(lambda: backend.records, "chunk_text", 20.0)
-        async with running(folder, None, target) as here:
+        async with running_jobs(folder, None, target) as here:
             yield here
 
 
@@ -88,10 +88,10 @@ async def test_while_the_records_are_closed_an_import_waits(folder: Path) -> Non
         raise Unavailable("not open")
 
     target = ImportTarget(closed, "chunk_text", 1.0)  # type: ignore[arg-type]
-    async with running(folder, None, target) as here:
+    async with running_jobs(folder, None, target) as here:
         job = await here.send(ndjson([1]))
         await here.until(job.id, lambda job: job.status == "running")
-    async with running(folder, None, target) as here:
+    async with running_jobs(folder, None, target) as here:
         assert (await here.jobs.get(job.id)).status in {"queued", "running"}
 
 

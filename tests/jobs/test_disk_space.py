@@ -8,8 +8,8 @@ import pytest
 
 from service.errors import StorageFull
 from service.jobs.spool import MIB, Spool
-from tests.ingest.shelf import Shelf
-from tests.jobs.running import left, ndjson, plan, running
+from tests.ingest.fake_target import FakeTarget
+from tests.jobs.fixtures import ndjson, plan, remaining_uploads, running_jobs
 
 GIB = 1024 * MIB
 
@@ -46,19 +46,19 @@ def test_a_twentieth_of_a_disk_stays_free_but_no_more_than_256_mebibytes(
 
 async def test_an_upload_ends_where_too_little_of_the_disk_would_be_left(folder: Path) -> None:
     disk = Disk(folder, 10 * GIB, others=10 * GIB - 259 * MIB)  # of which 256 stay free
-    async with running(folder, None, Shelf(), disk_usage=disk.usage) as here:
+    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as here:
         async with here.jobs.receive(plan()) as upload:
             for _ in range(3):
                 await upload.write(b"x" * MIB)
             with pytest.raises(StorageFull, match="256 MiB, of which 256 MiB have to stay free"):
                 await upload.write(b"x" * MIB)
-        assert left(folder) == []
+        assert remaining_uploads(folder) == []
         assert (await here.done(ndjson([1]))).status == "succeeded"
 
 
 async def test_one_that_is_known_to_be_too_large_is_refused_at_once(folder: Path) -> None:
     disk = Disk(folder, 10 * GIB, others=5 * GIB)
-    async with running(folder, None, Shelf(), disk_usage=disk.usage) as here:
+    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as here:
         with pytest.raises(StorageFull, match="5120 MiB, of which 256 MiB"):
             async with here.jobs.receive(plan(), 5 * GIB):
                 raise AssertionError("it was let in")
@@ -70,13 +70,13 @@ async def test_a_disk_that_fills_up_meanwhile_is_seen_before_an_upload_is_kept(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = Disk(folder, 10 * GIB)
-    async with running(folder, None, Shelf(), disk_usage=disk.usage) as here:
+    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as here:
         async with here.jobs.receive(plan()) as upload:
             await upload.write(ndjson([1]))
             disk.others = 10 * GIB
             with pytest.raises(StorageFull, match="free for this import: 0 MiB"):
-                await upload.keep()
-        assert left(folder) == []
+                await upload.commit()
+        assert remaining_uploads(folder) == []
         assert (await here.jobs.list(10, None)).jobs == []
         with pytest.raises(StorageFull):
             await here.send(ndjson([1]))

@@ -10,13 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.ingest import delimited, jsonl
-from service.ingest.cells import typed, written
-from service.ingest.items import Record, Rules
+from service.ingest.cells import format_cell, parse_cell
+from service.ingest.record import Record, RecordMapping
 from service.records.checking import check
 from service.web.export.formats import RecordSpool, csv_encoder, csv_header, ndjson_encoder
 
 TEXT = "chunk_text"
-RULES = Rules(TEXT)
+RULES = RecordMapping(TEXT)
 NASTY = ["", " ", "1", "-0", "1e5", "true", "null", '"', '""', '"a"', "[", "[]", '["a"]', "[1]"]
 NASTY += ["\r", "\n", "\r\n", "\0", "\ufeff", "'", ",", "=1+1", '"\\ud800"', "9" * 17, "1e17"]
 TEXTS = st.one_of(st.sampled_from(NASTY), st.text(st.characters(codec="utf-8"), max_size=20))
@@ -67,7 +67,7 @@ def test_any_record_comes_back_from_ndjson_and_csv(records: list[dict[str, Any]]
 @example(-0.0)
 @example(5e-324)
 def test_a_cell_stands_for_what_it_was_written_for(value: Any) -> None:
-    back = typed(written(value))
+    back = parse_cell(format_cell(value))
     assert repr(back) == repr(value)
 
 
@@ -93,4 +93,4 @@ def test_a_cell_stands_for_what_it_was_written_for(value: Any) -> None:
     ],
 )
 def test_a_cell_is_json_where_json_would_write_it_so(cell: str, value: Any) -> None:
-    assert repr(typed(cell)) == repr(value)
+    assert repr(parse_cell(cell)) == repr(value)

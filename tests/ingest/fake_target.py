@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from service.errors import BodyTooLarge, InvalidRequest
-from service.ingest.target import Failure, Written
+from service.ingest.target import Failure, WriteResult
 
-Answer = Exception | Callable[[Sequence[Mapping[str, Any]]], Written] | None
+Answer = Exception | Callable[[Sequence[Mapping[str, Any]]], WriteResult] | None
 
 
-class Shelf:
+class FakeTarget:
     """`answers` are for the first calls, in order; None and all later calls are as usual."""
 
     text_field = "chunk_text"
@@ -35,7 +35,7 @@ class Shelf:
         """A batch with this id waits until the event is set."""
         return self.held.setdefault(id, asyncio.Event())
 
-    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> Written:
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> WriteResult:
         ids = [str(record["_id"]) for record in records]
         self.calls.append(ids)
         answer = self._answers.pop(0) if self._answers else None
@@ -50,14 +50,14 @@ class Shelf:
         finally:
             self.in_flight -= 1
 
-    def _answer(self, answer: Answer, records: Sequence[Mapping[str, Any]]) -> Written:
+    def _answer(self, answer: Answer, records: Sequence[Mapping[str, Any]]) -> WriteResult:
         if isinstance(answer, Exception):
             raise answer
         if len(records) > self._largest:
             raise BodyTooLarge("too large")
         if any(record["_id"] == self._refuses for record in records):
             raise InvalidRequest("not one of these")
-        written = answer(records) if answer else Written(len(records))
+        written = answer(records) if answer else WriteResult(len(records))
         failed = {failure.index for failure in written.failures}
         for index, record in enumerate(records):
             if index not in failed:
@@ -65,11 +65,11 @@ class Shelf:
         return written
 
 
-def failing(index: int, code: str, detail: str = "no") -> Callable[..., Written]:
+def failing_record(index: int, code: str, detail: str = "no") -> Callable[..., WriteResult]:
     """An answer in which one record failed."""
 
-    def answer(records: Sequence[Mapping[str, Any]]) -> Written:
+    def answer(records: Sequence[Mapping[str, Any]]) -> WriteResult:
         id = records[index]["_id"]
-        return Written(len(records) - 1, [Failure(id, index, code, detail)])
+        return WriteResult(len(records) - 1, [Failure(id, index, code, detail)])
 
     return answer

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from service.ingest import delimited, jsonl
 from service.ingest.batches import batches
 from service.ingest.delimited import Dialect
-from service.ingest.items import Item, Rules
-from service.ingest.reading import MAX_LINE, START, Meter, Spot, opened
+from service.ingest.reading import MAX_LINE, START, Position, ReadMeter, open_input
+from service.ingest.record import Item, RecordMapping
 
-RULES = Rules("chunk_text")
+RULES = RecordMapping("chunk_text")
 BOM = b"\xef\xbb\xbf"
 LINES = st.sampled_from(
     [
@@ -35,14 +35,14 @@ LINES = st.sampled_from(
 ROWS = st.sampled_from(
     [b"a,x", b'b,"two\nlines"', b'c,"a ""quote"""', b"one", b"", b'bad"quote,"x"y', b"\xff,x"]
 )
-Parse = Callable[[BinaryIO, Spot], list[Item]]
+Parse = Callable[[BinaryIO, Position], list[Item]]
 
 
-def json_lines(stream: BinaryIO, after: Spot) -> list[Item]:
+def json_lines(stream: BinaryIO, after: Position) -> list[Item]:
     return list(jsonl.parse(stream, "f", RULES, after))
 
 
-def table(stream: BinaryIO, after: Spot) -> list[Item]:
+def table(stream: BinaryIO, after: Position) -> list[Item]:
     return list(delimited.parse(stream, "f", RULES, Dialect(), after))
 
 
@@ -74,9 +74,9 @@ def test_a_file_is_passed_over_and_not_parsed(tmp_path: Path, packed: bool) -> N
     lines = [b'{"_id": "%d", "chunk_text": "x"}\n' % n for n in range(50_000)]
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(b"".join(lines)) if packed else b"".join(lines))
-    spot = Spot(49_990, sum(map(len, lines[:49_990])))
-    meter = Meter()
-    with opened(path, meter) as stream:
+    spot = Position(49_990, sum(map(len, lines[:49_990])))
+    meter = ReadMeter()
+    with open_input(path, meter) as stream:
         items = json_lines(stream, spot)
     assert [item.line for item in items] == list(range(49_991, 50_001))
     assert meter.read == path.stat().st_size
@@ -87,17 +87,17 @@ def test_batches_know_the_spot_that_they_reach_to() -> None:
     found = list(batches(json_lines(io.BytesIO(data), START), 10))
     assert [batch.after.lines for batch in found] == [2, 4]
     assert found[-1].after.offset == len(data)
-    assert [line for batch in found for _, line in batch.places] == [2, 3]
+    assert [line for batch in found for _, line in batch.locations] == [2, 3]
 
 
 def test_until_a_fault_comes_all_that_is_before_it() -> None:
     data = b'{"_id": "1", "chunk_text": "x"}\n{\n{"_id": "2", "chunk_text": "x"}\n'
-    found = list(batches(json_lines(io.BytesIO(data), START), 10, until_fault=True))
-    assert [(len(batch.records), len(batch.faults)) for batch in found] == [(1, 0), (0, 1)]
+    found = list(batches(json_lines(io.BytesIO(data), START), 10, until_error=True))
+    assert [(len(batch.records), len(batch.errors)) for batch in found] == [(1, 0), (0, 1)]
 
 
 def test_an_api_names_its_options_as_it_has_them() -> None:
     given = {"chunk_text": "x", "_id": "1", "id": "2"}
     for flags, name in ((True, "--id-column"), (False, "id_column")):
-        item = Rules("chunk_text", flags=flags).record("here", given)
+        item = RecordMapping("chunk_text", flags=flags).record("here", given)
         assert f"differ: {name} says" in str(item)

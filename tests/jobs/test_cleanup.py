@@ -1,4 +1,4 @@
-"""What is left behind is tidied up, and nothing that anybody is at."""
+"""Cleanup removes what has no use, and nothing that is in use."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from service.jobs.cleanup import NO_FILE, NO_NODE, Cleanup
 from service.jobs.database import Database
 from service.jobs.job import Job, Status, new_id, now
 from service.jobs.spool import Spool
 from service.jobs.store import Store
-from service.jobs.sweeping import NO_FILE, NO_NODE, Sweeper
-from tests.jobs.running import left, plan
+from tests.jobs.fixtures import plan, remaining_uploads
 
 MINE, ANOTHER = "a" * 32, "b" * 32
 
@@ -27,7 +27,7 @@ class Disk:
     def __init__(self, spool: Spool, store: Store) -> None:
         self.spool = spool
         self.store = store
-        self.sweeper = Sweeper(spool, store, MINE)
+        self.sweeper = Cleanup(spool, store, MINE)
 
     async def job(self, status: Status, node: str = MINE, age: timedelta | None = None) -> str:
         """A row as it may be found."""
@@ -39,9 +39,9 @@ class Disk:
         return id
 
     def file(self, id: str, *, whole: bool = True) -> None:
-        held = self.spool.new(id)
+        held = self.spool.create(id)
         if whole:
-            held.keep()
+            held.commit()
         held.close()
 
 
@@ -61,8 +61,8 @@ async def test_files_that_nobody_needs_are_removed(disk: Disk, folder: Path) -> 
     waiting, running = await disk.job("queued"), await disk.job("running")
     disk.file(waiting)
     disk.file(running)
-    await disk.sweeper.sweep()
-    assert left(folder) == sorted([f"{waiting}.spool", f"{running}.spool"])
+    await disk.sweeper.clean_up()
+    assert remaining_uploads(folder) == sorted([f"{waiting}.spool", f"{running}.spool"])
     assert [(await disk.store.get(id)).status for id in (waiting, running)] == [  # type: ignore[union-attr]
         "queued",
         "running",
@@ -72,14 +72,14 @@ async def test_files_that_nobody_needs_are_removed(disk: Disk, folder: Path) -> 
 async def test_files_that_somebody_is_at_are_left_alone(disk: Disk, folder: Path) -> None:
     """One arrives, and one has arrived and has no job yet."""
     with (
-        contextlib.closing(disk.spool.new(new_id())),
-        contextlib.closing(disk.spool.new(new_id())) as whole,
+        contextlib.closing(disk.spool.create(new_id())),
+        contextlib.closing(disk.spool.create(new_id())) as whole,
     ):
-        whole.keep()
-        await disk.sweeper.sweep()
-        assert len(left(folder)) == 2
-    await disk.sweeper.sweep()
-    assert left(folder) == []
+        whole.commit()
+        await disk.sweeper.clean_up()
+        assert len(remaining_uploads(folder)) == 2
+    await disk.sweeper.clean_up()
+    assert remaining_uploads(folder) == []
 
 
 async def test_a_file_that_got_its_job_only_just_now_is_left_alone(
@@ -88,14 +88,14 @@ async def test_a_file_that_got_its_job_only_just_now_is_left_alone(
     """It was none's when the sweeper looked, and is somebody's when it has locked it."""
     id = await disk.job("queued")
     disk.file(id)
-    await disk.sweeper._orphan(id)
-    assert left(folder) == [f"{id}.spool"]
+    await disk.sweeper._remove_orphan(id)
+    assert remaining_uploads(folder) == [f"{id}.spool"]
 
 
 async def test_jobs_whose_upload_is_gone_have_failed(disk: Disk) -> None:
     gone = [await disk.job("queued"), await disk.job("running")]
     done = await disk.job("succeeded")
-    await disk.sweeper.sweep()
+    await disk.sweeper.clean_up()
     for id in gone:
         job = await disk.store.get(id)
         assert job is not None
@@ -109,7 +109,7 @@ async def test_jobs_of_a_node_that_is_gone_have_failed_after_an_hour(disk: Disk)
     gone = await disk.job("running", ANOTHER, timedelta(minutes=61))
     mine = await disk.job("queued", MINE, timedelta(days=2))
     disk.file(mine)
-    await disk.sweeper.sweep()
+    await disk.sweeper.clean_up()
     jobs = {id: await disk.store.get(id) for id in (recent, gone, mine)}
     assert {id: job.status for id, job in jobs.items() if job} == {
         recent: "running",
@@ -125,7 +125,7 @@ async def test_jobs_of_a_node_that_is_gone_have_failed_after_an_hour(disk: Disk)
 async def test_jobs_that_ended_a_month_ago_are_forgotten(disk: Disk) -> None:
     old = await disk.job("succeeded", age=timedelta(days=31))
     recent = await disk.job("failed", age=timedelta(days=29))
-    await disk.sweeper.sweep()
+    await disk.sweeper.clean_up()
     assert await disk.store.get(old) is None
     assert await disk.store.get(recent) is not None
 

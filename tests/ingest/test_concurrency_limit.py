@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from service.ingest.flow import Flow
+from service.ingest.concurrency_limit import ConcurrencyLimit
 
 
-async def waits(flow: Flow) -> asyncio.Task[int | None]:
+async def waits(flow: ConcurrencyLimit) -> asyncio.Task[int | None]:
     """Somebody who waits for a turn, and does not get one by itself."""
-    task = asyncio.create_task(flow.take())
+    task = asyncio.create_task(flow.acquire())
     for _ in range(5):
         await asyncio.sleep(0)
     assert not task.done()
@@ -17,72 +17,72 @@ async def waits(flow: Flow) -> asyncio.Task[int | None]:
 
 
 async def test_no_more_get_a_turn_than_the_limit() -> None:
-    flow = Flow(2)
-    assert [await flow.take(), await flow.take()] == [0, 0]
+    flow = ConcurrencyLimit(2)
+    assert [await flow.acquire(), await flow.acquire()] == [0, 0]
     third = await waits(flow)
-    flow.give_back()
+    flow.release()
     assert await third == 0
 
 
 async def test_each_round_that_goes_well_adds_one_up_to_the_most() -> None:
-    flow = Flow(4, 1)
+    flow = ConcurrencyLimit(4, 1)
     limits = []
     for _ in range(12):
-        flow.went_well()
+        flow.on_success()
         limits.append(flow.limit)
     assert limits == [2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4]
 
 
 async def test_a_rate_limit_halves_it_once_for_all_who_were_on_their_way() -> None:
-    flow = Flow(8)
-    rounds = [await flow.take() for _ in range(4)]
+    flow = ConcurrencyLimit(8)
+    rounds = [await flow.acquire() for _ in range(4)]
     for round in rounds:
         assert round is not None
-        flow.limited(round, 0)
-        flow.give_back()
+        flow.on_rate_limit(round, 0)
+        flow.release()
     assert flow.limit == 4
-    round = await flow.take()
+    round = await flow.acquire()
     assert round is not None
-    flow.limited(round, 0)
+    flow.on_rate_limit(round, 0)
     assert flow.limit == 2
 
 
 async def test_after_a_rate_limit_nobody_gets_a_turn_for_as_long_as_was_asked() -> None:
-    flow = Flow(8)
-    assert await flow.take() == 0
-    flow.limited(0, 600)
-    flow.give_back()
+    flow = ConcurrencyLimit(8)
+    assert await flow.acquire() == 0
+    flow.on_rate_limit(0, 600)
+    flow.release()
     waiting = await waits(flow)
     flow.close()
     assert await waiting is None
 
 
 async def test_a_rest_is_followed_by_one_at_a_time_until_there_is_no_need() -> None:
-    flow = Flow(4)
-    flow.rest(0.01)
+    flow = ConcurrencyLimit(4)
+    flow.yield_for(0.01)
     assert flow.limit == 1
     async with asyncio.timeout(60):
-        assert await flow.take() == 0
+        assert await flow.acquire() == 0
     second = await waits(flow)
-    flow.rest(0)
-    flow.give_back()
+    flow.yield_for(0)
+    flow.release()
     assert await second == 0
     assert flow.limit == 4
 
 
 async def test_nobody_gets_a_turn_in_a_pause_and_the_longest_pause_counts() -> None:
-    flow = Flow(4)
+    flow = ConcurrencyLimit(4)
     flow.pause(600)
     flow.pause(1)
-    assert 590 < flow.quiet_s <= 600
+    assert 590 < flow.pause_left_s <= 600
     waiting = await waits(flow)
     flow.close()
     assert await waiting is None
-    assert await flow.take() is None
+    assert await flow.acquire() is None
 
 
 async def test_a_pause_comes_to_its_end() -> None:
-    flow = Flow(1)
+    flow = ConcurrencyLimit(1)
     flow.pause(0.02)
     async with asyncio.timeout(60):
-        assert await flow.take() == 0
+        assert await flow.acquire() == 0

@@ -1,4 +1,4 @@
-"""An import makes room while the service is asked, knows its speed, and says how long it takes."""
+"""An import makes room for searches, and reports its rate and the time that is left."""
 
 from __future__ import annotations
 
@@ -7,68 +7,68 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.pace import LONGEST_S, REST, Pace
-from service.jobs.speed import Speed
+from service.jobs.state import RateMeter
+from service.jobs.throttle import MAX_PAUSE_S, PAUSE_FACTOR, Throttle
 from tests.clock import Clock
-from tests.ingest.shelf import Shelf
-from tests.jobs.running import ndjson, running
+from tests.ingest.fake_target import FakeTarget
+from tests.jobs.fixtures import ndjson, running_jobs
 
 
 @pytest.mark.parametrize(
-    ("seconds", "requests", "took", "rest"),
+    ("seconds", "requests", "took", "pause"),
     [
         (1.0, 0, 0.1, 0.0),
         (1.0, 2, 0.1, 0.0),  # somebody who looks at the progress
-        (1.0, 50, 0.1, 0.1 * REST),
-        (0.2, 2, 0.1, 0.1 * REST),
-        (60.0, 6_000, 60.0, LONGEST_S),
+        (1.0, 50, 0.1, 0.1 * PAUSE_FACTOR),
+        (0.2, 2, 0.1, 0.1 * PAUSE_FACTOR),
+        (60.0, 6_000, 60.0, MAX_PAUSE_S),
     ],
 )
 def test_it_rests_while_there_are_requests(
-    seconds: float, requests: int, took: float, rest: float
+    seconds: float, requests: int, took: float, pause: float
 ) -> None:
     clock = Clock()
-    begun = 7
-    pace = Pace(lambda: begun, clock)
+    count = 7
+    throttle = Throttle(lambda: count, clock)
     clock.now += seconds
-    begun += requests
-    assert pace.rest(took) == pytest.approx(rest)
+    count += requests
+    assert throttle.pause_after(took) == pytest.approx(pause)
     clock.now += 1.0
-    assert pace.rest(took) == 0.0
+    assert throttle.pause_after(took) == 0.0
 
 
 async def test_an_import_beside_requests_goes_one_batch_at_a_time_and_comes_to_its_end(
     folder: Path,
 ) -> None:
-    asked = 0
+    requests = 0
 
-    def begun() -> int:
-        nonlocal asked
-        asked += 1_000
-        return asked
+    def count() -> int:
+        nonlocal requests
+        requests += 1_000
+        return requests
 
-    shelf = Shelf()
-    async with running(folder, None, shelf, begun=begun) as here:
+    shelf = FakeTarget()
+    async with running_jobs(folder, None, shelf, request_count=count) as here:
         job = await here.done(ndjson(range(1_000)))
     assert (job.status, job.written) == ("succeeded", 1_000)
-    assert shelf.most_in_flight <= 2  # those that were on their way before the first rest
+    assert shelf.most_in_flight <= 2  # those that were on their way before the first pause
 
 
 def test_the_speed_is_that_of_the_last_seconds() -> None:
     clock = Clock()
-    speed = Speed(clock)
-    assert (speed.rate, speed.eta_s(100)) == (0.0, None)
+    speed = RateMeter(clock)
+    assert (speed.records_per_s, speed.eta_s(100)) == (0.0, None)
     for second in range(60):
         speed.add(second * (1 if second < 30 else 10), second * 1_000)
         clock.now += 1.0
-    assert speed.rate == pytest.approx(10.0)
+    assert speed.records_per_s == pytest.approx(10.0)
     assert speed.eta_s(5_000) == pytest.approx(5.0)
 
 
 async def test_while_it_runs_it_says_how_fast_and_how_long(folder: Path) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     held = shelf.hold("4000")
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.send(ndjson(range(5_000)))
         async with asyncio.timeout(60):
             job = await here.until(job.id, lambda job: job.written > 3_000)

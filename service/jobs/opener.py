@@ -1,7 +1,6 @@
-"""Opens the database of the imports, again and again until it can be.
+"""Opens the store of jobs, with retries until the database answers.
 
-Knows nothing of what is kept there. The service does not wait for it: whoever needs it does, but
-not for long.
+The service starts without it; a caller that needs the store waits for a few seconds.
 """
 
 from __future__ import annotations
@@ -24,56 +23,56 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BACKOFF = Backoff(first_s=0.5, longest_s=10.0, jitter=False)
-WAIT_S = 5.0  # for the first try, which others made at the start may need
+WAIT_S = 5.0  # how long a caller waits for the first attempt
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """The jobs, and the name of the disk on which uploads lie."""
+class OpenStore:
+    """The store, and the name of the disk with the uploads."""
 
     store: Store
     node: str
 
 
-class Opening:
-    """`url` is of a PostgreSQL; without it, the jobs are in SQLite beside the uploads."""
+class StoreOpener:
+    """`url` is that of a PostgreSQL; without it, the jobs are in SQLite beside the uploads."""
 
     def __init__(self, spool: Spool, url: str | None) -> None:
         self._spool = spool
         self._url = url
-        self._tried = asyncio.Event()
-        self._opened: Opened | None = None
+        self._attempted = asyncio.Event()
+        self._opened: OpenStore | None = None
         self._database: Database | None = None
-        self._why = "The imports are not open; the service is starting or stopping"
+        self._reason = "The imports are not open; the service is starting or stopping"
 
-    async def get(self) -> Opened:
-        """What was opened, or `JobsUnavailable`."""
+    async def get(self) -> OpenStore:
+        """The store; `JobsUnavailable` while it can't be opened."""
         if self._opened is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WAIT_S):
-                    await self._tried.wait()
+                    await self._attempted.wait()
         if self._opened is None:
-            raise JobsUnavailable(self._why, retry_after=BACKOFF.first_s * 10)
+            raise JobsUnavailable(self._reason, retry_after=BACKOFF.first_s * 10)
         return self._opened
 
-    async def run(self) -> Opened:
-        """Try until it is open."""
+    async def run(self) -> OpenStore:
+        """Open the store, however many attempts it takes."""
         failures = 0
         while True:
             try:
                 opened = self._opened = await self._open()
             except JobsUnavailable as exc:
-                self._why = exc.detail
+                self._reason = exc.detail
             except OSError as exc:
-                self._why = "The folder of the imports can't be used just now; the log says why"
+                self._reason = "The folder of the imports can't be used; the log says why"
                 logger.warning("the folder of the imports: %s", exc)
             except Exception:
-                logger.exception("the imports can't be opened")
-                self._why = "The imports can't be opened; the log of the service says why"
+                logger.exception("can't open the imports")
+                self._reason = "The imports can't be opened; the log of the service says why"
             else:
                 return opened
             finally:
-                self._tried.set()
+                self._attempted.set()
             failures += 1
             await asyncio.sleep(BACKOFF.pause_s(failures))
 
@@ -82,10 +81,10 @@ class Opening:
         if self._database:
             await self._database.close()
 
-    async def _open(self) -> Opened:
+    async def _open(self) -> OpenStore:
         node = await asyncio.to_thread(self._spool.node)
         if self._database is None:
-            # SQLAlchemy takes a third of a second to import, which nobody has to wait for.
+            # SQLAlchemy takes a third of a second to import, so it is done in a thread.
             await asyncio.to_thread(importlib.import_module, "service.jobs.store")
             from service.jobs.database import Database  # noqa: PLC0415
 
@@ -93,4 +92,4 @@ class Opening:
         from service.jobs.store import Store  # noqa: PLC0415
 
         await self._database.migrate()
-        return Opened(Store(self._database), node)
+        return OpenStore(Store(self._database), node)

@@ -1,7 +1,7 @@
-"""What a file is made of, once parsed: records that can be loaded, and faults that can't.
+"""The items of a parsed file: records, and errors for those that can't be loaded.
 
-Knows nothing of formats. `Rules.record` is the one gate: whatever passes it has an id, a text, and
-only values that an index takes.
+Every format passes its records through `RecordMapping.record`, which gives each an id, and checks
+that it has a text and only values that an index accepts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.indexes.limits import MAX_ID_LENGTH
-from service.ingest.reading import START, Spot
+from service.ingest.reading import START, Position
 
 MAX_WHOLE = 2**63
 PUNCTUATION = 4  # bytes around a name or a text in JSON
@@ -23,41 +23,41 @@ NUMBER_SIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to be written, where it stood, and about how many bytes of JSON it takes.
+    """A record to write, its location, and its approximate size as JSON.
 
-    In a file that has lines, `line` is the one on which it begins, and `after` where it ends.
+    In a format with lines, `line` is its first line, and `after` the position after it.
     """
 
     where: str
     fields: dict[str, Any]
     size: int
     line: int | None = None
-    after: Spot = START
+    after: Position = START
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """Something that can't be loaded, where it stood, and why."""
+class RecordError:
+    """A record that can't be loaded, its location, and the reason."""
 
     where: str
-    sentence: str
+    reason: str
     line: int | None = None
-    after: Spot = START
+    after: Position = START
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.sentence}"
+        return f"{self.where}: {self.reason}"
 
 
-Item = Record | Fault
+Item = Record | RecordError
 
 
-class Unfit(ValueError):
-    """A record that can't be loaded; the sentence says why."""
+class InvalidRecord(ValueError):
+    """A record can't be loaded; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How columns become a record, and how the options for it are called where they are given."""
+class RecordMapping:
+    """How the columns of a file become a record. `flags`: name options as the command line does."""
 
     text_field: str
     text_column: str | None = None  # the column that becomes `text_field`
@@ -66,7 +66,7 @@ class Rules:
     flags: bool = True
 
     def named(self, option: str) -> str:
-        """An option as a command line has it, or as an API does."""
+        """The name of an option on the command line, or in the API."""
         return "--" + option.replace("_", "-") if self.flags else option
 
     def record(
@@ -74,22 +74,22 @@ class Rules:
         where: str,
         given: Mapping[str, Any],
         line: int | None = None,
-        after: Spot = START,
+        after: Position = START,
     ) -> Item:
-        """A record, or the fault that keeps it from being one."""
+        """The record, or the error that makes it invalid."""
         try:
             fields = self._fields(given)
-        except Unfit as exc:
-            return Fault(where, str(exc), line, after)
+        except InvalidRecord as exc:
+            return RecordError(where, str(exc), line, after)
         except RecursionError:
-            return Fault(where, "is nested too deeply", line, after)
+            return RecordError(where, "is nested too deeply", line, after)
         return Record(where, fields, estimated_size(fields), line, after)
 
     def _fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
         fields = dict(self._flat(given))
         if self.text_column and self.text_column != self.text_field:
             if self.text_field in fields and self.text_column in fields:
-                raise Unfit(
+                raise InvalidRecord(
                     f"has both {self.text_column!r} and {self.text_field!r}: which one is the text?"
                 )
             if self.text_column in fields:
@@ -100,18 +100,18 @@ class Rules:
         text = fields.get(self.text_field)
         if not isinstance(text, str) or not text.strip():
             name = self.text_column or self.text_field
-            raise Unfit(
+            raise InvalidRecord(
                 f"has no text: {name!r} must be a text "
                 f"({self.named('text_field')} names another field)"
             )
         return {"_id": content_id(fields) if id is None else id, **fields}
 
     def _flat(self, given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """Without nulls; nested objects with dots in their names, if that is wanted."""
+        """The fields without nulls; with `flatten`, nested objects become dotted names."""
         for name, value in given.items():
             if isinstance(value, Mapping):
                 if not self.flatten:
-                    raise Unfit(
+                    raise InvalidRecord(
                         f"{prefix}{name}: is an object; "
                         f"{self.named('flatten')} makes fields with dotted names"
                     )
@@ -122,11 +122,11 @@ class Rules:
     def _take_id(self, fields: dict[str, Any]) -> str | None:
         if self.id_column:
             if self.id_column not in fields:
-                raise Unfit(f"has no id: {self.id_column!r} is missing or empty")
+                raise InvalidRecord(f"has no id: {self.id_column!r} is missing or empty")
             return _id(self.id_column, fields.pop(self.id_column))
         ids = {name: _id(name, fields.pop(name)) for name in ("_id", "id") if name in fields}
         if len(set(ids.values())) > 1:
-            raise Unfit(
+            raise InvalidRecord(
                 f"has an _id and an id that differ: {self.named('id_column')} says which one it is"
             )
         return next(iter(ids.values()), None)
@@ -149,7 +149,7 @@ def estimated_size(fields: Mapping[str, Any]) -> int:
 
 
 def content_id(fields: Mapping[str, Any]) -> str:
-    """An id made from what the record says: the same record has the same id, each time."""
+    """An id that is a hash of the record: the same record always has the same id."""
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
@@ -158,16 +158,16 @@ def _id(name: str, value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_WHOLE:
         return str(value)
     if not isinstance(value, str):
-        raise Unfit(f"{name}: an id is a text or a whole number")
+        raise InvalidRecord(f"{name}: an id is a text or a whole number")
     _check_text(name, value)
     if not 0 < len(value) <= MAX_ID_LENGTH:
-        raise Unfit(f"{name}: an id has 1 to {MAX_ID_LENGTH} characters")
+        raise InvalidRecord(f"{name}: an id has 1 to {MAX_ID_LENGTH} characters")
     return value
 
 
 def _check(name: str, value: Any) -> None:
     if not name:
-        raise Unfit("has a field without a name")
+        raise InvalidRecord("has a field without a name")
     _check_text("a field's name", name)
     if isinstance(value, str):
         _check_text(name, value)
@@ -175,15 +175,17 @@ def _check(name: str, value: Any) -> None:
         return
     elif isinstance(value, int):
         if not -MAX_WHOLE <= value < MAX_WHOLE:
-            raise Unfit(f"{name}: is a whole number of more than 64 bits; write it as a text")
+            raise InvalidRecord(
+                f"{name}: is a whole number of more than 64 bits; write it as a text"
+            )
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise Unfit(f"{name}: is too large for a number")
+            raise InvalidRecord(f"{name}: is too large for a number")
     elif isinstance(value, list) and all(isinstance(each, str) for each in value):
         for each in value:
             _check_text(name, each)
     else:
-        raise Unfit(f"{name}: must be a text, a number, true, false or a list of texts")
+        raise InvalidRecord(f"{name}: must be a text, a number, true, false or a list of texts")
 
 
 def _check_text(name: str, value: str) -> None:
@@ -192,7 +194,9 @@ def _check_text(name: str, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Unfit(f"{_shown(name)}: holds half of a surrogate pair, which is no text") from None
+        raise InvalidRecord(
+            f"{_shown(name)}: holds half of a surrogate pair, which is no text"
+        ) from None
 
 
 def _shown(name: str) -> str:

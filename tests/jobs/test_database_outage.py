@@ -13,8 +13,8 @@ import pytest
 
 from service.errors import JobsUnavailable, StorageFull
 from service.jobs.database import Database
-from tests.ingest.shelf import Shelf
-from tests.jobs.running import Running, left, ndjson, plan, running
+from tests.ingest.fake_target import FakeTarget
+from tests.jobs.fixtures import RunningJobs, ndjson, plan, remaining_uploads, running_jobs
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
 
 
@@ -24,7 +24,7 @@ def own_postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-async def eventually_sent(here: Running, data: bytes) -> str:
+async def eventually_sent(here: RunningJobs, data: bytes) -> str:
     """As soon as the database is back."""
     async with asyncio.timeout(60):
         while True:
@@ -38,14 +38,14 @@ async def test_a_database_that_is_down_at_the_start_is_waited_for(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_postgres.kill()
-    shelf = Shelf()
-    async with running(folder, own_postgres.url(), shelf) as here:
+    shelf = FakeTarget()
+    async with running_jobs(folder, own_postgres.url(), shelf) as here:
         for call in (here.jobs.list(1, None), here.jobs.get("0" * 32), here.send(b"")):
             with pytest.raises(JobsUnavailable, match="can't be reached just now") as told:
                 await call
             assert told.value.retry_after
             assert PASSWORD not in str(told.value)
-        assert left(folder) == []
+        assert remaining_uploads(folder) == []
         own_postgres.start()
         job = await here.ended(await eventually_sent(here, ndjson(range(9))))
     assert (job.status, job.written) == ("succeeded", 9)
@@ -57,9 +57,9 @@ async def test_a_database_that_goes_away_in_mid_import_loses_nothing(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The records go on being written; how far it has come is saved when it is back."""
-    shelf = Shelf()
+    shelf = FakeTarget()
     held = shelf.hold("500")
-    async with running(folder, own_postgres.url(), shelf) as here:
+    async with running_jobs(folder, own_postgres.url(), shelf) as here:
         job = await here.send(ndjson(range(1_000)))
         await here.until(job.id, lambda job: job.written > 0)
         own_postgres.kill()
@@ -71,27 +71,27 @@ async def test_a_database_that_goes_away_in_mid_import_loses_nothing(
         async with asyncio.timeout(60):
             while len(shelf.records) < 1_000:
                 await asyncio.sleep(0.01)
-        assert left(folder) == [f"{job.id}.spool"]
+        assert remaining_uploads(folder) == [f"{job.id}.spool"]
         own_postgres.start()
         job = await here.ended(job.id)
         assert (job.status, job.written, job.failed) == ("succeeded", 1_000, 0)
-    assert left(folder) == []
+    assert remaining_uploads(folder) == []
     assert PASSWORD not in caplog.text
 
 
 async def test_the_service_stops_in_time_while_the_database_is_away(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     held = shelf.hold("500")
-    async with running(folder, own_postgres.url(), shelf) as here:
+    async with running_jobs(folder, own_postgres.url(), shelf) as here:
         job = await here.send(ndjson(range(1_000)))
         await here.until(job.id, lambda job: job.written > 0)
         own_postgres.kill()
         held.set()
     assert "given up" not in caplog.text
     own_postgres.start()
-    async with running(folder, own_postgres.url(), shelf) as here:
+    async with running_jobs(folder, own_postgres.url(), shelf) as here:
         job = await here.ended(job.id)
     assert (job.status, job.written, job.failed) == ("succeeded", 1_000, 0)
 
@@ -118,7 +118,7 @@ async def test_many_that_start_at_once_make_one_table(folder: Path, url: str | N
 async def test_a_caller_who_goes_away_leaves_the_database_usable(
     folder: Path, url: str | None
 ) -> None:
-    async with running(folder, url, Shelf()) as here:
+    async with running_jobs(folder, url, FakeTarget()) as here:
         await here.jobs.list(1, None)
         calls = [asyncio.create_task(here.jobs.list(1, None)) for _ in range(200)]
         for number, call in enumerate(calls):
@@ -133,9 +133,9 @@ async def test_a_caller_who_goes_away_leaves_the_database_usable(
 async def test_what_a_caller_began_is_done_though_the_caller_goes_away(
     folder: Path, turns: int
 ) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     held = shelf.hold("first")
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         await here.send(ndjson(["first"]))
         job = await here.send(ndjson(["second"]))
         cancelling = asyncio.create_task(here.jobs.cancel(job.id))
@@ -159,22 +159,22 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 async def test_a_disk_that_takes_no_more_is_said_and_nothing_is_left(folder: Path) -> None:
-    async with running(folder, None, Shelf()) as here:
+    async with running_jobs(folder, None, FakeTarget()) as here:
         await here.jobs.list(1, None)
         with files_of_at_most(2_000_000), pytest.raises(JobsUnavailable, match="kept on disk"):
             await here.send(b"x" * 5_000_000)
-        assert left(folder) == []
+        assert remaining_uploads(folder) == []
         assert (await here.done(ndjson([1]))).status == "succeeded"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 async def test_a_full_disk_has_an_error_of_its_own(folder: Path) -> None:
-    async with running(folder, None, Shelf()) as here:
+    async with running_jobs(folder, None, FakeTarget()) as here:
         await here.jobs.list(1, None)
         full = os.open("/dev/full", os.O_WRONLY)
         async with here.jobs.receive(plan()) as upload:
-            os.dup2(full, upload._held.descriptor)  # the kernel says ENOSPC from now on
+            os.dup2(full, upload._file.descriptor)  # the kernel says ENOSPC from now on
             with pytest.raises(StorageFull, match="no space left"):
                 await upload.write(b"x" * 5_000_000)
         os.close(full)
-        assert left(folder) == []
+        assert remaining_uploads(folder) == []

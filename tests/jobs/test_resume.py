@@ -11,8 +11,8 @@ import pytest
 from service.errors import UpstreamKeyRejected, UpstreamRateLimited, UpstreamUnavailable
 from service.jobs.spool import Spool
 from tests.campaigns.imports import campaign
-from tests.ingest.shelf import Shelf
-from tests.jobs.running import left, ndjson, running
+from tests.ingest.fake_target import FakeTarget
+from tests.jobs.fixtures import ndjson, remaining_uploads, running_jobs
 
 COUNT = 3_000
 
@@ -30,12 +30,12 @@ async def test_what_was_stopped_is_gone_on_with(
     folder: Path, url: str | None, format: str, packed: bool
 ) -> None:
     data = table(COUNT) if format == "csv" else ndjson(range(COUNT)) + b"{\n"
-    shelf = Shelf()
+    shelf = FakeTarget()
     id = ""
     at = [700, 1500, 2200]
     for place in at:
         shelf.hold(str(place))
-        async with running(folder, url, shelf) as here:
+        async with running_jobs(folder, url, shelf) as here:
             if not id:
                 id = (await here.send(gzip.compress(data) if packed else data, format=format)).id
             async with asyncio.timeout(60):
@@ -43,25 +43,25 @@ async def test_what_was_stopped_is_gone_on_with(
                     await asyncio.sleep(0.005)
             here.lifecycle.drain()
             shelf.held.pop(str(place)).set()
-        async with running(folder / "elsewhere", url, shelf) as other:
+        async with running_jobs(folder / "elsewhere", url, shelf) as other:
             if url is not None:  # another machine sees how far it has come
                 job = await other.jobs.get(id)
                 assert job.status == "queued"
                 assert place - 300 <= job.written <= place + 300
     calls = len(shelf.calls)
-    async with running(folder, url, shelf) as here:
+    async with running_jobs(folder, url, shelf) as here:
         job = await here.ended(id)
     assert (job.status, job.written, job.failed) == ("succeeded", COUNT, 1)
     assert len(job.errors) == 1
     assert shelf.records.keys() == {str(n) for n in range(COUNT)}
     assert 0 < len(shelf.calls) - calls <= (COUNT - at[-1]) / 10 + 30
-    assert left(folder) == []
+    assert remaining_uploads(folder) == []
 
 
 async def test_what_goes_on_does_not_read_again_what_was_done(folder: Path) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     held = shelf.hold("2000")
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.send(ndjson(range(2500)))
         await here.until(job.id, lambda job: job.written >= 1_900)
         here.lifecycle.drain()
@@ -71,7 +71,7 @@ async def test_what_goes_on_does_not_read_again_what_was_done(folder: Path) -> N
     data = path.read_bytes()
     path.write_bytes(b"x" * 50_000 + data[50_000:])  # whoever reads this counts it as errors
     assert spool.has(job.id)
-    async with running(folder, None, shelf) as here:
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.ended(job.id)
     assert (job.status, job.written, job.failed) == ("succeeded", 2500, 0)
 
@@ -87,8 +87,8 @@ def test_a_process_that_is_killed_again_and_again_loses_nothing(
 
 
 async def test_two_at_one_folder_run_each_job_once(folder: Path, url: str | None) -> None:
-    shelf = Shelf()
-    async with running(folder, url, shelf) as one, running(folder, url, shelf) as other:
+    shelf = FakeTarget()
+    async with running_jobs(folder, url, shelf) as one, running_jobs(folder, url, shelf) as other:
         jobs = [
             await here.send(ndjson(range(n, n + 100)))
             for n, here in zip(range(0, 2_000, 100), [one, other] * 10, strict=True)
@@ -97,19 +97,19 @@ async def test_two_at_one_folder_run_each_job_once(folder: Path, url: str | None
     assert all((job.status, job.written, job.failed) == ("succeeded", 100, 0) for job in ended)
     written = [id for ids in shelf.calls for id in ids]
     assert sorted(written) == sorted(str(n) for n in range(2_000))
-    assert left(folder) == []
+    assert remaining_uploads(folder) == []
 
 
 async def test_a_job_that_waits_is_cancelled_at_once(folder: Path, url: str | None) -> None:
-    shelf = Shelf()
+    shelf = FakeTarget()
     held = shelf.hold("first")
-    async with running(folder, url, shelf) as here:
+    async with running_jobs(folder, url, shelf) as here:
         first = await here.send(ndjson(["first"]))
         second = await here.send(ndjson(["second"]))
         job = await here.jobs.cancel(second.id)
         assert (job.status, job.written, job.started_at) == ("cancelled", 0, None)
         assert job.finished_at is not None
-        assert left(folder) == [f"{first.id}.spool"]
+        assert remaining_uploads(folder) == [f"{first.id}.spool"]
         held.set()
         assert (await here.ended(first.id)).status == "succeeded"
         assert await here.jobs.cancel(second.id) == job
@@ -122,32 +122,32 @@ async def test_a_job_that_waits_is_cancelled_at_once(folder: Path, url: str | No
 async def test_a_job_that_runs_is_cancelled_here_or_from_elsewhere(
     folder: Path, url: str | None, elsewhere: bool
 ) -> None:
-    shelf = Shelf(*[None] * 20, *[UpstreamRateLimited("slow down", retry_after=600.0)] * 9)
-    async with running(folder, url, shelf) as here, running(folder, url, shelf) as other:
+    shelf = FakeTarget(*[None] * 20, *[UpstreamRateLimited("slow down", retry_after=600.0)] * 9)
+    async with running_jobs(folder, url, shelf) as here, running_jobs(folder, url, shelf) as other:
         job = await here.send(ndjson(range(5_000)))
         await here.until(job.id, lambda job: job.written >= 150)
-        mine = here if here.jobs._runner and here.jobs._runner._work else other
+        mine = here if here.jobs._worker and here.jobs._worker._run else other
         theirs = other if mine is here else here
         job = await (theirs if elsewhere else mine).jobs.cancel(job.id)
         assert job.status == "cancelled"
         assert 150 <= job.written <= len(shelf.records) < 5_000
         assert job.failed == 0
-    assert left(folder) == []
+    assert remaining_uploads(folder) == []
 
 
 async def test_a_job_whose_process_is_gone_is_cancelled_by_another(
     folder: Path, url: str | None
 ) -> None:
     """Nobody works on it, and it says that it is running."""
-    shelf = Shelf()
+    shelf = FakeTarget()
     held = shelf.hold("other")
-    async with running(folder, url, shelf) as here:
+    async with running_jobs(folder, url, shelf) as here:
         job = await here.send(ndjson(range(10)))
         await here.ended(job.id)
         busy = await here.send(ndjson(["other"]))
         await here.until(busy.id, lambda job: job.status == "running")
         waiting = await here.send(ndjson(["waits"]))
-        opened = await here.jobs._opening.get()
+        opened = await here.jobs._opener.get()
         await opened.store.claim(waiting.id)
         job = await here.jobs.cancel(waiting.id)
         assert job.status == "cancelled"
@@ -156,26 +156,26 @@ async def test_a_job_whose_process_is_gone_is_cancelled_by_another(
 
 
 async def test_an_upstream_that_is_away_for_a_while_is_waited_for(folder: Path) -> None:
-    shelf = Shelf(*[UpstreamUnavailable("down")] * 3)
-    async with running(folder, None, shelf) as here:
+    shelf = FakeTarget(*[UpstreamUnavailable("down")] * 3)
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(40)))
     assert (job.status, job.written, job.failed) == ("succeeded", 40, 0)
     assert job.retries >= 3
 
 
 async def test_what_no_other_try_can_mend_ends_it_in_a_sentence(folder: Path) -> None:
-    shelf = Shelf(None, None, UpstreamKeyRejected("the key was rejected"))
-    async with running(folder, None, shelf) as here:
+    shelf = FakeTarget(None, None, UpstreamKeyRejected("the key was rejected"))
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(400)))
     assert (job.status, job.detail) == ("failed", "the key was rejected")
-    assert left(folder) == []
+    assert remaining_uploads(folder) == []
 
 
 async def test_what_nobody_foresaw_ends_one_job_and_not_the_others(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf = Shelf(ZeroDivisionError("secret inside"))
-    async with running(folder, None, shelf) as here:
+    shelf = FakeTarget(ZeroDivisionError("secret inside"))
+    async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(10)))
         assert job.status == "failed"
         assert job.detail == "An internal error ended it; the log of the service says more"
