@@ -161,7 +161,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 async def test_a_disk_that_takes_no_more_is_said_and_nothing_is_left(folder: Path) -> None:
     async with running_jobs(folder, None, FakeTarget()) as here:
         await here.jobs.list(1, None)
-        with files_of_at_most(2_000_000), pytest.raises(JobsUnavailable, match="kept on disk"):
+        with files_of_at_most(2_000_000), pytest.raises(JobsUnavailable, match="written to disk"):
             await here.send(b"x" * 5_000_000)
         assert remaining_uploads(folder) == []
         assert (await here.done(ndjson([1]))).status == "succeeded"

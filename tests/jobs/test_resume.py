@@ -180,4 +180,4 @@ async def test_what_nobody_foresaw_ends_one_job_and_not_the_others(
         assert job.status == "failed"
         assert job.detail == "An internal error ended it; the log of the service says more"
         assert (await here.done(ndjson(range(10)))).status == "succeeded"
-    assert "nobody foresaw" in caplog.text
+    assert "unexpected error" in caplog.text
