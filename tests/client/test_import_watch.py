@@ -50,7 +50,7 @@ END = event("progress", DONE, 9) + event("done", DONE, 9)
     ],
     ids=["cut", "reset", "ended", "error"],
 )
-def test_what_breaks_is_taken_up_where_it_broke(make: Make, cut: Reply) -> None:
+def test_import_watch_resumes_after_last_event_id(make: Make, cut: Reply) -> None:
     busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
     with far_end(cut, busy, Reply(b"", "close"), chunked(b": beat\n\n", moment(4), END)) as end:
         moments = list(make(end.url, retries=0).watch_import("a1"))
@@ -70,7 +70,7 @@ def test_an_answer_that_no_waiting_will_change_ends_it(make: Make) -> None:
         assert len(end.requests) == 3
 
 
-def test_patience_ends(make: Make) -> None:
+def test_import_watch_patience_ends(make: Make) -> None:
     with pytest.raises(NotConnected):
         list(make(nobody(), retries=0).watch_import("a1", patience=0.3))
 

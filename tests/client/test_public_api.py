@@ -36,7 +36,7 @@ AWAITED = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"
 }
 
 
-def test_the_public_names_are_these() -> None:
+def test_public_names() -> None:
     assert sorted(client.__all__) == [
         "Answer",
         "ApiError",
@@ -96,7 +96,7 @@ def test_generated_sync_client_is_current() -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), TWINS)
-def test_the_twins_have_the_same_methods_and_arguments(one: type, other: type) -> None:
+def test_sync_and_async_clients_have_the_same_signatures(one: type, other: type) -> None:
     methods, others = _methods(one), _methods(other)
     assert methods.keys() == others.keys()
     for name, method in methods.items():
@@ -127,7 +127,7 @@ def _unawaited(annotation: Any) -> Any:
     return re.sub(r"Async(?=[A-Z])", "", annotation)
 
 
-def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
+def test_error_tree_matches_docstring() -> None:
     drawn: dict[str, str] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -145,7 +145,7 @@ def _below(kind: type[SearchClientError]) -> list[type[SearchClientError]]:
     return children + [each for child in children for each in _below(child)]
 
 
-def test_the_key_is_sent_and_never_told(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_key_is_sent_and_redacted(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     refusal = answer(401, {"detail": f"{KEY} is none", "code": "key_rejected"})
     field = {"loc": ["x"], "msg": f"not {KEY}"}

@@ -54,7 +54,7 @@ SAFE: list[tuple[Callable[[Any], Any], Reply]] = [
     ],
     ids=["reset", "closed", "cut", "nonsense", "busy", "limited", "proxy"],
 )
-def test_what_is_safe_to_repeat_is_repeated(
+def test_retries_idempotent_calls(
     make: Make, call: Callable[[Any], Any], good: Reply, bad: Reply
 ) -> None:
     with far_end(bad, good) as end:
@@ -66,9 +66,7 @@ def test_what_is_safe_to_repeat_is_repeated(
 @pytest.mark.parametrize(
     "how", [{"filter": {"a": 1}}, {"all": True}], ids=["by filter", "everything"]
 )
-def test_a_deletion_that_could_take_more_the_second_time_is_not_repeated(
-    make: Make, how: dict[str, Any]
-) -> None:
+def test_retries_skip_deletion_by_filter_and_all(make: Make, how: dict[str, Any]) -> None:
     with far_end(RESET) as end:
         with pytest.raises(ConnectionFailed):
             make(end.url).delete(**how)
@@ -84,16 +82,14 @@ def test_a_deletion_that_could_take_more_the_second_time_is_not_repeated(
         (answer(200, b"nonsense"), GarbledAnswer),
     ],
 )
-def test_an_answer_that_would_be_the_same_again_is_not_asked_for_again(
-    make: Make, bad: Reply, kind: type[SearchClientError]
-) -> None:
+def test_retries_skip_final_errors(make: Make, bad: Reply, kind: type[SearchClientError]) -> None:
     with far_end(bad) as end:
         with pytest.raises(kind):
             make(end.url).cascading("x")
         assert len(end.requests) == 1
 
 
-def test_it_is_given_up_after_as_many_tries_as_were_allowed(make: Make) -> None:
+def test_retries_end_at_the_limit(make: Make) -> None:
     with far_end(*[BUSY] * 4) as end:
         with pytest.raises(Overloaded, match="Busy"):
             make(end.url).healthz()
@@ -118,7 +114,7 @@ def test_a_wait_that_is_longer_than_there_is_time_is_not_begun(make: Make) -> No
         assert len(end.requests) == 1
 
 
-def test_silence_ends_when_the_time_is_up(make: Make) -> None:
+def test_typing_times_out_without_messages(make: Make) -> None:
     with far_end(Reply(b"", "hold")) as end:
         with pytest.raises(TimedOut):
             make(end.url, timeout=0.2).healthz()
@@ -146,7 +142,7 @@ def tries(clock: Clock, retries: int = 9, **options: Any) -> RetryState:
     return RetryState(retries, 30.0, clock=clock, **given)
 
 
-def test_pauses_grow_and_vary_and_end() -> None:
+def test_retry_delays_grow_with_jitter_up_to_the_maximum() -> None:
     broken = ConnectionFailed("x")
     of = tries(Clock())
     assert [of.delay_after(broken) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
@@ -154,11 +150,11 @@ def test_pauses_grow_and_vary_and_end() -> None:
     assert [shorter.delay_after(broken) for _ in range(3)] == [0.05, 0.1, 0.2]
 
 
-def test_the_service_says_how_long_to_wait_at_least() -> None:
+def test_retry_delay_honors_retry_after() -> None:
     assert tries(Clock()).delay_after(Overloaded("x", status=503, retry_after=4)) >= 4
 
 
-def test_all_tries_have_one_time_together() -> None:
+def test_retries_share_one_deadline() -> None:
     clock = Clock()
     of = tries(clock)
     assert of.remaining_s() == 30
@@ -170,7 +166,7 @@ def test_all_tries_have_one_time_together() -> None:
         of.remaining_s()
 
 
-def test_what_must_not_happen_twice_is_repeated_only_if_nothing_was_sent() -> None:
+def test_retries_of_non_idempotent_call_only_if_not_connected() -> None:
     careful = tries(Clock(), is_idempotent=False)
     assert careful.delay_after(NotConnected("x")) > 0
     with pytest.raises(ConnectionFailed):

@@ -46,9 +46,7 @@ def of_whole(text: str) -> list[ServerSentEvent]:
 
 
 @given(streams, st.data())
-def test_events_are_those_of_the_standard_however_they_are_cut(
-    text: str, data: st.DataObject
-) -> None:
+def test_event_parser_matches_standard_for_any_chunks(text: str, data: st.DataObject) -> None:
     raw = text.encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=12)))
     parser = EventParser()
@@ -59,20 +57,20 @@ def test_events_are_those_of_the_standard_however_they_are_cut(
 
 
 @given(streams)
-def test_a_byte_at_a_time_is_no_different(text: str) -> None:
+def test_event_parser_accepts_single_bytes(text: str) -> None:
     parser = EventParser()
     events = [event for byte in text.encode() for event in parser.feed(bytes([byte]))]
     assert events == of_whole(text)
 
 
-def test_an_event_that_is_cut_off_is_none() -> None:
+def test_event_parser_drops_unfinished_event() -> None:
     parser = EventParser()
     assert parser.feed(b"event: done\ndata: {}\n") == []
     assert parser.feed(b"\n") == [ServerSentEvent("done", "{}", "")]
 
 
 @pytest.mark.parametrize("piece", [b"data: xxxxxxxxx\n", b"xxxxxxxxx"])
-def test_an_event_without_end_is_given_up(piece: bytes) -> None:
+def test_event_parser_limits_event_size(piece: bytes) -> None:
     with pytest.raises(GarbledAnswer):
         list(map(EventParser(max_bytes=100).feed, [piece] * 20))
     short = EventParser(max_bytes=100)

@@ -58,7 +58,7 @@ def results(seq: int, stage: str, *ids: str) -> str:
     return json.dumps(DONE | {"type": "results", "seq": seq, "stage": stage, "results": found})
 
 
-def test_each_search_tells_its_stages(client: Any) -> None:
+def test_typing_yields_stages_of_each_search(client: Any) -> None:
     with client.typing() as typing:
         for text, mode in (("butter", "cascading"), ("butter", "lexical"), ("butt", "semantic")):
             typing.search(text, mode=mode, top_k=3)
@@ -70,7 +70,7 @@ def test_each_search_tells_its_stages(client: Any) -> None:
         assert list(typing) == []
 
 
-def test_the_newest_search_is_the_one_that_is_heard_of(client: Any) -> None:
+def test_typing_yields_only_newest_search(client: Any) -> None:
     with client.typing() as typing:
         for text in ("b", "bu", "but", "butt", "butter"):
             typing.search(text, mode="lexical", top_k=3, fields=["category"])
@@ -104,7 +104,7 @@ def test_a_search_that_can_not_be_sent_changes_nothing(client: Any) -> None:
         assert list(typing)[-1].stage == "done"
 
 
-def test_what_still_comes_of_an_older_search_is_dropped(make: Make) -> None:
+def test_typing_drops_messages_of_older_search(make: Make) -> None:
     asked = []
 
     def speak(socket: ServerConnection) -> None:
@@ -181,7 +181,7 @@ def test_a_message_that_is_none_is_garbled(make: Make, message: str | bytes) -> 
             list(typing)
 
 
-def test_silence_ends_when_the_time_is_up(make: Make) -> None:
+def test_typing_times_out_without_messages(make: Make) -> None:
     with speaking(listen) as url:
         with make(url, timeout=0.3).typing() as typing:
             typing.search("x")

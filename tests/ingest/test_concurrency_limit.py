@@ -16,7 +16,7 @@ async def waits(flow: ConcurrencyLimit) -> asyncio.Task[int | None]:
     return task
 
 
-async def test_no_more_get_a_turn_than_the_limit() -> None:
+async def test_concurrency_limit_bounds_calls_in_flight() -> None:
     flow = ConcurrencyLimit(2)
     assert [await flow.acquire(), await flow.acquire()] == [0, 0]
     third = await waits(flow)
@@ -24,7 +24,7 @@ async def test_no_more_get_a_turn_than_the_limit() -> None:
     assert await third == 0
 
 
-async def test_each_round_that_goes_well_adds_one_up_to_the_most() -> None:
+async def test_concurrency_limit_grows_by_one_per_successful_round() -> None:
     flow = ConcurrencyLimit(4, 1)
     limits = []
     for _ in range(12):
@@ -33,7 +33,7 @@ async def test_each_round_that_goes_well_adds_one_up_to_the_most() -> None:
     assert limits == [2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4]
 
 
-async def test_a_rate_limit_halves_it_once_for_all_who_were_on_their_way() -> None:
+async def test_concurrency_limit_halves_once_per_round() -> None:
     flow = ConcurrencyLimit(8)
     rounds = [await flow.acquire() for _ in range(4)]
     for round in rounds:
@@ -47,7 +47,7 @@ async def test_a_rate_limit_halves_it_once_for_all_who_were_on_their_way() -> No
     assert flow.limit == 2
 
 
-async def test_after_a_rate_limit_nobody_gets_a_turn_for_as_long_as_was_asked() -> None:
+async def test_concurrency_limit_pauses_after_rate_limit() -> None:
     flow = ConcurrencyLimit(8)
     assert await flow.acquire() == 0
     flow.on_rate_limit(0, 600)

@@ -152,7 +152,7 @@ async def test_a_record_that_was_refused_is_told_with_its_place() -> None:
     assert (told.load.counts.written, told.load.counts.failed) == (2, 1)
 
 
-async def test_a_batch_that_is_too_large_goes_in_parts() -> None:
+async def test_load_splits_batch_that_is_too_large() -> None:
     shelf = FakeTarget(largest=3)
     told = Told(shelf)
     await told.run(made(*range(10)))
@@ -160,7 +160,7 @@ async def test_a_batch_that_is_too_large_goes_in_parts() -> None:
     assert told.load.counts.written == 10
 
 
-async def test_the_one_record_for_which_a_batch_is_refused_is_found() -> None:
+async def test_load_finds_the_refused_record_of_a_batch() -> None:
     shelf = FakeTarget(refuses="6")
     told = Told(shelf)
     await told.run(made(*range(10)))
@@ -176,7 +176,7 @@ async def test_where_everything_is_refused_it_does_not_go_on_for_ever() -> None:
     assert len(shelf.calls) < 300
 
 
-async def test_the_mark_stays_before_the_first_batch_that_is_out(tmp_path: Path) -> None:
+async def test_load_checkpoint_stays_before_first_pending_batch(tmp_path: Path) -> None:
     journal = CheckpointFile(tmp_path / "state", {})
     shelf = FakeTarget()
     second = shelf.hold("10")
@@ -197,7 +197,7 @@ async def test_the_mark_stays_before_the_first_batch_that_is_out(tmp_path: Path)
     stops=st.lists(st.integers(0, 70), max_size=4),
     size=st.integers(1, 9),
 )
-def test_stopped_anywhere_and_resumed_every_item_counts_once(
+def test_load_resumed_anywhere_counts_every_item_once(
     tmp_path_factory: pytest.TempPathFactory,
     count: int,
     bad: set[int],
@@ -254,7 +254,7 @@ async def test_a_stop_waits_for_what_is_in_flight_and_begins_nothing_more(tmp_pa
     assert journal.read() == Checkpoint(10, 10, 0)
 
 
-async def test_a_stop_does_not_wait_for_the_next_try() -> None:
+async def test_load_stop_does_not_wait_for_retry() -> None:
     shelf = FakeTarget(UpstreamRateLimited("slow down", retry_after=600.0))
     told = Told(shelf, retry_policy=RetryPolicy(longest_s=600.0))
     running = asyncio.create_task(told.run(made(1)))
@@ -265,7 +265,7 @@ async def test_a_stop_does_not_wait_for_the_next_try() -> None:
     assert shelf.records == {}
 
 
-async def test_stop_on_error_stops_and_says_so() -> None:
+async def test_load_stop_on_error() -> None:
     shelf = FakeTarget()
     told = Told(shelf, stop_on_error=True, concurrency=1)
     items = [*made(*range(20)), RecordError("line 20", "bad"), *made(*range(30, 60))]

@@ -54,7 +54,7 @@ async def disk(folder: Path, url: str | None) -> AsyncIterator[Disk]:
     await database.close()
 
 
-async def test_files_that_nobody_needs_are_removed(disk: Disk, folder: Path) -> None:
+async def test_cleanup_removes_files_without_job(disk: Disk, folder: Path) -> None:
     disk.file(new_id(), whole=False)
     disk.file(new_id())
     disk.file(await disk.job("succeeded"))
@@ -69,7 +69,7 @@ async def test_files_that_nobody_needs_are_removed(disk: Disk, folder: Path) -> 
     ]
 
 
-async def test_files_that_somebody_is_at_are_left_alone(disk: Disk, folder: Path) -> None:
+async def test_cleanup_skips_locked_files(disk: Disk, folder: Path) -> None:
     """One arrives, and one has arrived and has no job yet."""
     with (
         contextlib.closing(disk.spool.create(new_id())),
@@ -92,7 +92,7 @@ async def test_a_file_that_got_its_job_only_just_now_is_left_alone(
     assert remaining_uploads(folder) == [f"{id}.spool"]
 
 
-async def test_jobs_whose_upload_is_gone_have_failed(disk: Disk) -> None:
+async def test_cleanup_fails_jobs_without_upload(disk: Disk) -> None:
     gone = [await disk.job("queued"), await disk.job("running")]
     done = await disk.job("succeeded")
     await disk.sweeper.clean_up()
@@ -104,7 +104,7 @@ async def test_jobs_whose_upload_is_gone_have_failed(disk: Disk) -> None:
     assert (await disk.store.get(done)).status == "succeeded"  # type: ignore[union-attr]
 
 
-async def test_jobs_of_a_node_that_is_gone_have_failed_after_an_hour(disk: Disk) -> None:
+async def test_cleanup_fails_jobs_of_lost_node_after_an_hour(disk: Disk) -> None:
     recent = await disk.job("running", ANOTHER, timedelta(minutes=59))
     gone = await disk.job("running", ANOTHER, timedelta(minutes=61))
     mine = await disk.job("queued", MINE, timedelta(days=2))
@@ -122,7 +122,7 @@ async def test_jobs_of_a_node_that_is_gone_have_failed_after_an_hour(disk: Disk)
     )
 
 
-async def test_jobs_that_ended_a_month_ago_are_forgotten(disk: Disk) -> None:
+async def test_cleanup_deletes_jobs_that_ended_a_month_ago(disk: Disk) -> None:
     old = await disk.job("succeeded", age=timedelta(days=31))
     recent = await disk.job("failed", age=timedelta(days=29))
     await disk.sweeper.clean_up()

@@ -34,7 +34,7 @@ async def eventually_sent(here: RunningJobs, data: bytes) -> str:
                 await asyncio.sleep(0.05)
 
 
-async def test_a_database_that_is_down_at_the_start_is_waited_for(
+async def test_database_down_at_start_is_retried(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_postgres.kill()
@@ -53,7 +53,7 @@ async def test_a_database_that_is_down_at_the_start_is_waited_for(
     assert PASSWORD not in caplog.text
 
 
-async def test_a_database_that_goes_away_in_mid_import_loses_nothing(
+async def test_database_outage_during_import_loses_nothing(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The records go on being written; how far it has come is saved when it is back."""

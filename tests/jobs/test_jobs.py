@@ -178,7 +178,7 @@ async def test_an_upload_that_is_too_large_or_given_up_leaves_nothing(folder: Pa
         assert (await here.jobs.list(10, None)).jobs == []
 
 
-async def test_whoever_goes_away_in_mid_upload_leaves_nothing(folder: Path) -> None:
+async def test_upload_cancelled_leaves_no_file(folder: Path) -> None:
     async with running_jobs(folder, None, FakeTarget()) as here:
         begun = asyncio.Event()
 
@@ -197,9 +197,7 @@ async def test_whoever_goes_away_in_mid_upload_leaves_nothing(folder: Path) -> N
 
 
 @pytest.mark.parametrize("turns", range(1, 6))
-async def test_whoever_goes_away_as_an_upload_begins_leaves_nothing(
-    folder: Path, turns: int
-) -> None:
+async def test_upload_cancelled_at_start_leaves_no_file(folder: Path, turns: int) -> None:
     async with running_jobs(folder, None, FakeTarget()) as here:
         await here.jobs.list(1, None)
 

@@ -26,7 +26,7 @@ def table(count: int) -> bytes:
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("format", ["ndjson", "csv"])
-async def test_what_was_stopped_is_gone_on_with(
+async def test_stopped_job_resumes(
     folder: Path, url: str | None, format: str, packed: bool
 ) -> None:
     data = table(COUNT) if format == "csv" else ndjson(range(COUNT)) + b"{\n"
@@ -58,7 +58,7 @@ async def test_what_was_stopped_is_gone_on_with(
     assert remaining_uploads(folder) == []
 
 
-async def test_what_goes_on_does_not_read_again_what_was_done(folder: Path) -> None:
+async def test_resumed_job_starts_at_checkpoint(folder: Path) -> None:
     shelf = FakeTarget()
     held = shelf.hold("2000")
     async with running_jobs(folder, None, shelf) as here:
@@ -77,16 +77,14 @@ async def test_what_goes_on_does_not_read_again_what_was_done(folder: Path) -> N
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_a_process_that_is_killed_again_and_again_loses_nothing(
-    database: str, request: pytest.FixtureRequest
-) -> None:
+def test_job_survives_repeated_kills(database: str, request: pytest.FixtureRequest) -> None:
     if database == "postgres":
         request.getfixturevalue("postgres")
     outcome = campaign(kills=4, database=database, records=4_000, seed=7)
     assert outcome.kills == 4
 
 
-async def test_two_at_one_folder_run_each_job_once(folder: Path, url: str | None) -> None:
+async def test_two_workers_on_one_folder_run_each_job_once(folder: Path, url: str | None) -> None:
     shelf = FakeTarget()
     async with running_jobs(folder, url, shelf) as one, running_jobs(folder, url, shelf) as other:
         jobs = [
@@ -171,7 +169,7 @@ async def test_what_no_other_try_can_mend_ends_it_in_a_sentence(folder: Path) ->
     assert remaining_uploads(folder) == []
 
 
-async def test_what_nobody_foresaw_ends_one_job_and_not_the_others(
+async def test_unexpected_error_fails_one_job_only(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf = FakeTarget(ZeroDivisionError("secret inside"))

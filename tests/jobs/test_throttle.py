@@ -24,7 +24,7 @@ from tests.jobs.fixtures import ndjson, running_jobs
         (60.0, 6_000, 60.0, MAX_PAUSE_S),
     ],
 )
-def test_it_rests_while_there_are_requests(
+def test_throttle_pauses_while_there_are_requests(
     seconds: float, requests: int, took: float, pause: float
 ) -> None:
     clock = Clock()
@@ -54,7 +54,7 @@ async def test_an_import_beside_requests_goes_one_batch_at_a_time_and_comes_to_i
     assert shelf.most_in_flight <= 2  # those that were on their way before the first pause
 
 
-def test_the_speed_is_that_of_the_last_seconds() -> None:
+def test_rate_meter_uses_last_seconds() -> None:
     clock = Clock()
     speed = RateMeter(clock)
     assert (speed.records_per_s, speed.eta_s(100)) == (0.0, None)

@@ -57,7 +57,7 @@ async def revisions(shown: Shown, after: int | None, most: int = 1_000) -> list[
     return got
 
 
-async def test_whoever_comes_back_gets_what_was_missed_and_then_the_rest(shown: Shown) -> None:
+async def test_watcher_reconnects_without_missing_revisions(shown: Shown) -> None:
     assert await revisions(shown, None, 1) == [5]
     for _ in range(4):
         shown.publish()
@@ -115,7 +115,7 @@ async def test_a_thousand_watchers_share_one_look_and_the_same_jobs(shown: Shown
     assert all(len(mine) == 22 and mine[-1] is got[0][-1] for mine in got)
 
 
-async def test_whoever_reads_too_slowly_is_told_so(shown: Shown) -> None:
+async def test_slow_watcher_raises_too_slow(shown: Shown) -> None:
     async with shown.watchers.watch(FIRST.id) as slow, shown.watchers.watch(FIRST.id) as quick:
         assert (await anext(slow)).revision == 5
         for _ in range(MAX_REVISIONS + 1):
