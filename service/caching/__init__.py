@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from service.caching.memory import MemoryStore
+from service.caching.memory_store import MemoryStore
 from service.caching.store import CacheStore
 from service.errors import StartupFailed
 from service.settings import Settings
 
 __all__ = ["CacheStore", "choose_store"]
 
-# For so long after a write, a search may still find what was there before.
+# The time after a write in which a search may return what was there before.
 SETTLE_S = {"pinecone": 10.0, "embedded": 2.0}
 
 
@@ -18,7 +18,7 @@ def choose_store(settings: Settings) -> CacheStore:
     settle_s = SETTLE_S[settings.backend]
     if settings.redis_url is None:
         return MemoryStore(settings.cache_max_bytes, settle_s)
-    from service.caching.redis import RedisStore  # noqa: PLC0415 - it takes 0.3 s to import
+    from service.caching.redis_store import RedisStore  # noqa: PLC0415 - it takes 0.3 s to import
 
     try:
         return RedisStore(settings.redis_url.get_secret_value(), settle_s)

@@ -1,7 +1,6 @@
-"""Hypercorn's connection, which ends when its client has hung up, or does not read what comes.
+"""One HTTP connection: Hypercorn's, ended when its client hangs up or stops reading.
 
-Knows nothing of what is spoken over it: that is http1.py. As there, methods are overridden that are
-not documented.
+It overrides methods that Hypercorn does not document, as `http1.py` does.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from hypercorn.typing import AppWrapper, LifespanState
 from service.server.connection_protocol import ConnectionProtocol
 from service.server.http1 import StrictH11
 
-CLOSE_GRACE_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 
 
 class ServerConnection(TCPServer):
     """One connection, from accept to close."""
 
-    _abort: asyncio.TimerHandle | None = None
-    _all_read = False
+    _abort_timer: asyncio.TimerHandle | None = None
+    _is_half_closed = False
 
     def __init__(
         self,
@@ -33,56 +32,56 @@ class ServerConnection(TCPServer):
         context: WorkerContext,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        receiver: ConnectionProtocol,
+        stream: ConnectionProtocol,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(app, loop, config, context, LifespanState({}), reader, writer)
-        self._receiver = receiver
+        self._stream = stream
 
     async def run(self) -> None:
         self._task = asyncio.current_task()
         try:
             await super().run()
         finally:
-            if self._abort is not None:
-                self._abort.cancel()
+            if self._abort_timer is not None:
+                self._abort_timer.cancel()
 
     async def _read_data(self) -> None:
-        made = self.protocol.protocol
-        self.protocol.protocol = strict = StrictH11(
-            made.app,
-            made.config,
-            made.context,
-            made.task_group,
-            made.connection_state,
-            made.ssl,
-            made.client,
-            made.server,
-            made.send,
+        default = self.protocol.protocol
+        self.protocol.protocol = http = StrictH11(
+            default.app,
+            default.config,
+            default.context,
+            default.task_group,
+            default.connection_state,
+            default.ssl,
+            default.client,
+            default.server,
+            default.send,
         )
-        strict.wire, strict.patience = self._receiver.wire, self._receiver.patience
-        self._receiver.is_answered = strict.has_answered
+        http.writes, http.slow_clients = self._stream.writes, self._stream.slow_clients
+        self._stream.is_idle = http.is_idle
         await super()._read_data()
-        self._all_read = True  # nothing more will come: there is nothing to wait for
+        self._is_half_closed = True  # the client sends no more, so the keep-alive timer may end
         await self.idle_task.stop()
 
     async def _idle_timeout(self) -> None:
-        while not self._all_read:
-            heard_at = self._receiver.heard_at
+        while not self._is_half_closed:
+            rejected_at = self._stream.rejected_at
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.keep_alive_timeout):
                     await self.context.terminated.wait()
-            if self._receiver.heard_at == heard_at or self.context.terminated.is_set():
+            if self._stream.rejected_at == rejected_at or self.context.terminated.is_set():
                 break
         await asyncio.shield(self._initiate_server_close())
 
     async def _close(self) -> None:
-        """Close, but not for ever: a client that does not read would keep us here."""
-        if self._abort is None:
-            self._abort = self.loop.call_later(CLOSE_GRACE_S, self._hang_up)
+        """Close with a timeout: a client that does not read would keep the connection open."""
+        if self._abort_timer is None:
+            self._abort_timer = self.loop.call_later(CLOSE_TIMEOUT_S, self._abort)
         await super()._close()
 
-    def _hang_up(self) -> None:
+    def _abort(self) -> None:
         self.writer.transport.abort()
         if self._task is not None:
             self._task.cancel()

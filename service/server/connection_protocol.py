@@ -1,9 +1,8 @@
-"""What is received over a connection, before HTTP is made of it.
+"""The asyncio protocol of a server connection, which can reject requests before they are parsed.
 
-While the service is full, a request can be refused right here: then that costs a small part of an
-answer, and does not wait for its turn in the event loop. Whoever was refused, comes back sooner
-than it was told, and would be refused again, is left waiting for a while. Knows nothing of why
-anything is refused, nor of HTTP beyond how an answer is written.
+While the service is full, a rejection here costs a small part of what it costs behind HTTP parsing
+and ASGI, and it does not wait for a task to run. A client that ignores `Retry-After` is throttled:
+its next request on the same connection is held back for up to `MAX_HOLD_S` (docs/decisions/0013).
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from hypercorn.config import Config
 from service.server.shedding import LoadShedder, Rejection, RequestHeaders
 from service.server.slow_clients import SlowClientPolicy, WriteMonitor
 
-LONGEST_S = 5.0  # that somebody who came too early has to wait
+MAX_HOLD_S = 5.0
 
 
 class ConnectionProtocol(asyncio.StreamReaderProtocol):
-    """Passes on to the reader what is not refused.
+    """Passes to the stream reader what it does not reject.
 
-    `early` holds those who have come too early, of all connections, while they wait.
+    `is_idle`, given the number of bytes passed on so far, says whether all requests in them are
+    answered. `held` has the connections that hold back a request.
     """
 
     def __init__(
@@ -31,97 +31,94 @@ class ConnectionProtocol(asyncio.StreamReaderProtocol):
         reader: asyncio.StreamReader,
         config: Config,
         shedder: LoadShedder,
-        early: set[ConnectionProtocol],
-        patience: SlowClientPolicy,
+        held: set[ConnectionProtocol],
+        slow_clients: SlowClientPolicy,
     ) -> None:
         super().__init__(reader)
-        self.patience = patience
-        self.passed_on = 0  # bytes
-        self.is_answered: Callable[[int], bool] = _nothing
-        self.heard_at = 0.0
+        self.slow_clients = slow_clients
+        self.is_idle: Callable[[int], bool] = _is_untouched
+        self.rejected_at = 0.0
+        self._passed_on = 0  # bytes
         self._config = config
         self._shedder = shedder
-        self._early = early
-        self._early_until = 0.0
-        self._held = b""
-        self._timer: asyncio.TimerHandle | None = None
+        self._held = held
+        self._held_data = b""
+        self._hold_until = 0.0
+        self._hold_timer: asyncio.TimerHandle | None = None
         self._now = asyncio.get_running_loop().time
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.wire = WriteMonitor(self._transport, self.patience.unread_s)
+        self.writes = WriteMonitor(self._transport, self.slow_clients.write_stall_s)
         super().connection_made(transport)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.wire.wait_for_reader()
+        self.writes.start()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.wire.stop_waiting()
+        self.writes.stop()
 
     def data_received(self, data: bytes) -> None:
-        if self.is_answered(self.passed_on) and not self._transport.get_write_buffer_size():
-            given = self._shedder.refusable(data)
-            if given is not None:
-                self.heard_at = self._now()
-                if self.heard_at < self._early_until:
+        if self.is_idle(self._passed_on) and not self._transport.get_write_buffer_size():
+            request_headers = self._shedder.match(data)
+            if request_headers is not None:
+                self.rejected_at = self._now()
+                if self.rejected_at < self._hold_until:
                     self._hold(data)
                 else:
-                    self._refuse(given)
+                    self._reject(request_headers)
                 return
-        self.passed_on += len(data)
+        self._passed_on += len(data)
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._release()
-        self.wire.stop_waiting()
-        super().connection_lost(_as_gone(exc))
+        self._take_held()
+        self.writes.stop()
+        super().connection_lost(_as_connection_error(exc))
 
-    def hear(self) -> None:
-        """It is time for what was held back."""
-        held = self._release()
+    def resume(self) -> None:
+        """Process the request that was held back."""
+        data = self._take_held()
         if not self._transport.is_closing():
             self._transport.resume_reading()
-            self.data_received(held)
+            self.data_received(data)
 
-    def _refuse(self, given: RequestHeaders) -> None:
-        shed = self._shedder.refuse(given)
-        self._early_until = self._now() + min(shed.too_early_s, LONGEST_S)
-        self._transport.write(_serialized(shed, self._config))
+    def _reject(self, request_headers: RequestHeaders) -> None:
+        rejected = self._shedder.reject(request_headers)
+        self._hold_until = self._now() + min(rejected.hold_s, MAX_HOLD_S)
+        self._transport.write(_serialized(rejected, self._config))
 
     def _hold(self, data: bytes) -> None:
-        self._held = data
+        self._held_data = data
         self._transport.pause_reading()
-        self._early.add(self)
-        seconds = self._early_until - self._now()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.hear)
+        self._held.add(self)
+        seconds = self._hold_until - self._now()
+        self._hold_timer = asyncio.get_running_loop().call_later(seconds, self.resume)
 
-    def _release(self) -> bytes:
-        held, self._held = self._held, b""
-        self._early_until = 0.0
-        self._early.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-        return held
+    def _take_held(self) -> bytes:
+        data, self._held_data = self._held_data, b""
+        self._hold_until = 0.0
+        self._held.discard(self)
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+        return data
 
 
-def _as_gone(exc: Exception | None) -> Exception | None:
-    """A client that the kernel gave up, or can't reach any more, is gone as one that hung up is.
-
-    Whoever writes to it foresees a ConnectionError alone.
-    """
+def _as_connection_error(exc: Exception | None) -> Exception | None:
+    """Make an ETIMEDOUT or EHOSTUNREACH of the kernel a ConnectionError, as writers expect."""
     if isinstance(exc, OSError) and not isinstance(exc, ConnectionError):
         return ConnectionResetError(exc.errno, exc.strerror)
     return exc
 
 
-def _nothing(passed_on: int) -> bool:
-    """Whether all is answered, where nobody has begun to answer."""
+def _is_untouched(passed_on: int) -> bool:
+    """`is_idle` of a connection on which no HTTP parser has been set up yet."""
     return not passed_on
 
 
-def _serialized(shed: Rejection, config: Config) -> bytes:
-    named = [(name.encode(), value.encode()) for name, value in shed.headers.items()]
+def _serialized(rejected: Rejection, config: Config) -> bytes:
+    named = [(name.encode(), value.encode()) for name, value in rejected.headers.items()]
     lines = [b"%s: %s\r\n" % line for line in named + config.response_headers("h11")]
-    return b"HTTP/1.1 503 \r\n" + b"".join(lines) + b"\r\n" + shed.body
+    return b"HTTP/1.1 503 \r\n" + b"".join(lines) + b"\r\n" + rejected.body

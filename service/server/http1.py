@@ -1,14 +1,13 @@
-"""Hypercorn's HTTP/1.1, with some things of our own.
+"""Hypercorn's HTTP/1.1 protocol, stricter and with our error responses.
 
-- A request that is no HTTP at all is answered in the shape of every other error, and so is one
-  whose handling was cut off.
-- Nothing but HTTP/1.1 is spoken, and WebSockets. HTTP/2 over cleartext, by `Upgrade: h2c` or by
-  prior knowledge, is a way around the rules of a proxy in front.
-- A response whose length is known leaves in one write instead of three.
-- Where a response goes on for long, little is held for a client that does not read it.
+- A malformed request, and one whose handler was cancelled, get an error response in our format.
+- Only HTTP/1.1 and WebSocket are supported. Cleartext HTTP/2, by `Upgrade: h2c` or by prior
+  knowledge, would bypass the rules of a proxy in front.
+- A response of known length is sent in one write instead of three.
+- Long responses have small write buffers.
 
-Hypercorn offers no place for any of it, so this overrides methods that are not part of its
-documented interface; the version is pinned, and tests hold each of them down (docs/decisions/0003).
+Hypercorn has no hooks for these, so this overrides methods that are not part of its documented
+interface; its version is pinned, and a test covers each of them (docs/decisions/0003).
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ UNAVAILABLE = 503
 
 _SENTENCES = {
     BAD_REQUEST: ("malformed_request", "The request is not valid HTTP/1.1"),
-    INTERNAL_ERROR: ("internal_error", "Something went wrong inside of the service"),
+    INTERNAL_ERROR: ("internal_error", "The service failed to handle this request"),
     UNAVAILABLE: ("stopping", "The service is stopping; try again shortly"),
     HEADERS_TOO_LARGE: (
         "headers_too_large",
-        "The request line and headers are larger than this service takes",
+        "The request line and headers are larger than this service accepts",
     ),
 }
 
@@ -49,32 +48,32 @@ _NO_HANDSHAKE = ("malformed_request", "The WebSocket handshake is not valid")
 _EVENT_STREAM = b"text/event-stream"
 _BODY = {b"content-length", b"transfer-encoding"}
 
-# A path, the whole server, or an address with a path: what a request can be about.
+# A request target in origin, asterisk or absolute form (RFC 9112, 3.2).
 _TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", re.DOTALL)
 
 
 class StrictH11(H11Protocol):
-    """HTTP/1.1 and WebSockets, and nothing else."""
+    """HTTP/1.1 and WebSocket on one connection."""
 
-    wire: WriteMonitor
-    patience: SlowClientPolicy
+    writes: WriteMonitor
+    slow_clients: SlowClientPolicy
 
     _received = 0  # bytes
-    _held = b""  # the head of a response that waits for its body
-    _answered = False  # in place of the application
+    _pending_head = b""  # of a response whose body follows
+    _has_sent_error = False  # in place of the application
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, RawData):
             self._received += len(event.data)
         await super().handle(event)
 
-    def has_answered(self, received: int) -> bool:
-        """Whether so many bytes were all that came, and every request in them is answered."""
+    def is_idle(self, received: int) -> bool:
+        """Whether `received` bytes have all been processed, and every request in them answered."""
         idle = self.stream is None and self.connection.their_state is h11.IDLE
         return idle and self._received == received and not self.connection.trailing_data[0]
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Upgrade to nothing: a server may ignore `Upgrade`."""
+        """Ignore `Upgrade`, as a server may (RFC 9110, 7.8)."""
 
     async def _create_stream(self, request: h11.Request) -> None:
         if request.http_version not in {b"1.0", b"1.1"} or not _TARGET.fullmatch(request.target):
@@ -84,12 +83,12 @@ class StrictH11(H11Protocol):
         if not any(name == b"upgrade" for name, _ in request.headers):
             await super()._create_stream(request)
         elif _is_handshake(request):
-            await self._create_socket(request)
+            await self._create_websocket(request)
         else:
             await super()._create_stream(_without_upgrade(request))
 
-    async def _create_socket(self, request: h11.Request) -> None:
-        """What Hypercorn does for a WebSocket, but that it is ours."""
+    async def _create_websocket(self, request: h11.Request) -> None:
+        """As in Hypercorn, with our WebSocket class."""
         self.stream = WebSocketStream(
             self.app,
             self.config,
@@ -100,7 +99,7 @@ class StrictH11(H11Protocol):
             self.server,
             self.stream_send,
             STREAM_ID,
-            patience=self.patience,
+            slow_clients=self.slow_clients,
         )
         self.connection = H11WSConnection(cast("h11.Connection", self.connection))
         await self.stream.handle(
@@ -115,33 +114,33 @@ class StrictH11(H11Protocol):
         )
 
     async def stream_send(self, event: StreamEvent) -> None:
-        if self._is_socket and isinstance(event, Response) and _is_bare(event):
+        if self._is_websocket and isinstance(event, Response) and _is_bare(event):
             await self._send_error(event.status_code, *_NO_HANDSHAKE)
-            self._answered = True
+            self._has_sent_error = True
         elif _is_bare_error(event):
             stopping = self.context.terminated.is_set()
             await self._send_error_response(UNAVAILABLE if stopping else INTERNAL_ERROR)
-            self._answered = True
-        elif not (self._answered and isinstance(event, EndBody)):
-            if isinstance(event, Response) and _goes_on(event):
-                self.wire.narrow()
-            if isinstance(event, StreamClosed) and self._breaks_off_unseen:
-                await self.wire.reset()
+            self._has_sent_error = True
+        elif not (self._has_sent_error and isinstance(event, EndBody)):
+            if isinstance(event, Response) and _is_long(event):
+                self.writes.shrink_buffers()
+            if isinstance(event, StreamClosed) and self._needs_reset:
+                await self.writes.reset()
             await super().stream_send(event)
             if isinstance(event, EndBody):
-                self.wire.widen()
+                self.writes.restore_buffers()
 
     @property
-    def _breaks_off_unseen(self) -> bool:
-        """To HTTP/1.0 the end of the connection is the end of the body, unless it is reset."""
+    def _needs_reset(self) -> bool:
+        """An HTTP/1.0 client takes the end of the connection for the end of the body."""
         return (
-            not self._is_socket
+            not self._is_websocket
             and self.connection.our_state is h11.SEND_BODY
             and self.connection.their_http_version == b"1.0"
         )
 
     @property
-    def _is_socket(self) -> bool:
+    def _is_websocket(self) -> bool:
         return isinstance(self.stream, WSStream)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
@@ -151,16 +150,16 @@ class StrictH11(H11Protocol):
             if self.connection.their_state != h11.ERROR:
                 raise
             return
-        self._held += data or b""
+        self._pending_head += data or b""
         whole_body_follows = isinstance(event, h11.Response) and any(
             name == b"content-length" for name, _ in event.headers
         )
-        if self._held and not whole_body_follows:
-            held, self._held = self._held, b""
-            await self.send(RawData(held))
+        if self._pending_head and not whole_body_follows:
+            head, self._pending_head = self._pending_head, b""
+            await self.send(RawData(head))
 
     async def _send_error_response(self, status_code: int) -> None:
-        if status_code not in _SENTENCES:  # 501 for a transfer coding, say: the request is at fault
+        if status_code not in _SENTENCES:  # such as 501 for an unknown transfer coding
             status_code = BAD_REQUEST
         await self._send_error(status_code, *_SENTENCES[status_code])
 
@@ -180,7 +179,7 @@ class StrictH11(H11Protocol):
 
 
 def _without_upgrade(request: h11.Request) -> h11.Request:
-    """There is nothing else to upgrade to, and a server may ignore the wish."""
+    """The same request without its `Upgrade` header."""
     return h11.Request(
         method=request.method,
         target=request.target,
@@ -190,7 +189,7 @@ def _without_upgrade(request: h11.Request) -> h11.Request:
 
 
 def _is_handshake(request: h11.Request) -> bool:
-    """Whether it asks for a WebSocket, as it is done in HTTP/1.1."""
+    """Whether the request is a WebSocket handshake (RFC 6455, 4.1)."""
     named: dict[bytes, list[bytes]] = {}
     for name, value in request.headers:
         if name in _BODY:
@@ -207,7 +206,7 @@ def _is_handshake(request: h11.Request) -> bool:
 
 
 def _is_bare_error(event: StreamEvent) -> bool:
-    """What Hypercorn sends by itself where the application was cancelled, or failed."""
+    """Whether Hypercorn sent this because the application failed or was cancelled."""
     return isinstance(event, Response) and event.status_code == INTERNAL_ERROR and _is_bare(event)
 
 
@@ -215,8 +214,8 @@ def _is_bare(response: Response) -> bool:
     return (b"content-length", b"0") in response.headers
 
 
-def _goes_on(response: Response) -> bool:
-    """Whether it may go on for long: a WebSocket, or events."""
+def _is_long(response: Response) -> bool:
+    """Whether the response is a WebSocket or an event stream."""
     return response.status_code == SWITCHING or any(
         name == b"content-type" and value.startswith(_EVENT_STREAM)
         for name, value in response.headers

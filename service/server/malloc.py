@@ -1,10 +1,8 @@
-"""How the C library keeps what was freed, and when it gives it back to the system.
+"""Tunes glibc's malloc to return freed memory to the system. No-op with other C libraries.
 
-glibc gives each thread an arena of its own and keeps large blocks in it once one was freed. With a
-dozen threads that tokenize, embed and index, the process then holds some hundred megabytes that
-nobody uses (docs/decisions/0014). And of smaller blocks it gives back only what lies behind all
-that is still in use; the gaps before stay, until it is asked. Elsewhere than on glibc this does
-nothing.
+glibc has an arena per thread and keeps large freed blocks in it. With a dozen threads that
+tokenize, embed and index, some hundred megabytes then stay unused (docs/decisions/0014). Of smaller
+blocks it returns only those at the top of the heap; the gaps below stay until `malloc_trim`.
 """
 
 from __future__ import annotations
@@ -18,38 +16,38 @@ from collections.abc import AsyncIterator
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 
 ARENAS = 2
-LARGE = 262_144  # bytes: what is as large goes back to the system when it is freed
-TRIM_EVERY_S = 20.0  # it takes some 10 ms, in which others may have to wait for memory
+LARGE_BYTES = 262_144  # blocks of this size are returned as soon as they are freed
+TRIM_INTERVAL_S = 20.0  # a trim takes some 10 ms, in which allocations may block
 
 
 def tune() -> None:
-    """Few arenas, and large blocks given back at once."""
+    """Limit the number of arenas, and return large blocks at once."""
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         for option, value in (
             (ARENA_MAX, ARENAS),
-            (MMAP_THRESHOLD, LARGE),
-            (TRIM_THRESHOLD, LARGE),
+            (MMAP_THRESHOLD, LARGE_BYTES),
+            (TRIM_THRESHOLD, LARGE_BYTES),
         ):
             libc.mallopt(option, value)
 
 
 def trim() -> None:
-    """Give the gaps between blocks that are in use back to the system."""
+    """Return the gaps between used blocks to the system."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
 
 @contextlib.asynccontextmanager
 async def trim_periodically() -> AsyncIterator[None]:
-    """Give them back now and then, while the block runs."""
+    """Call `trim` periodically during the block."""
 
-    async def now_and_then() -> None:
+    async def trim_forever() -> None:
         while True:
-            await asyncio.sleep(TRIM_EVERY_S)
+            await asyncio.sleep(TRIM_INTERVAL_S)
             await asyncio.to_thread(trim)
 
-    task = asyncio.create_task(now_and_then())
+    task = asyncio.create_task(trim_forever())
     try:
         yield
     finally:

@@ -1,13 +1,13 @@
-"""Runs Hypercorn in this process: listen, serve, and on a signal drain and stop.
+"""Runs Hypercorn in this process: listens, serves, and on a signal drains and stops.
 
-Hypercorn's own serve loop closes idle connections the moment it is told to stop, which drops a
-request that was just on its way. So the loop is ours, and a stop goes in steps:
+Hypercorn's own serve loop closes idle connections as soon as it is told to stop, which drops
+requests that are on their way. So the loop is ours, with a graceful shutdown in steps:
 
-1. The app is draining: /readyz says 503, and every response says `ServerConnection: close`.
-2. Nothing more is accepted, but whoever is already in the kernel's queue is served.
-3. Idle connections have a moment to send what they were about to send; then they are closed.
-4. Requests in flight have the rest of the time; what is left then is cancelled.
-5. The app closes what it opened.
+1. The app drains: /readyz answers 503, and every response has `Connection: close`.
+2. The listener is closed; connections in its backlog are accepted and served first.
+3. Idle keep-alive connections have a grace period for a last request; then they are closed.
+4. Requests in flight have the rest of the drain timeout; the remaining ones are cancelled.
+5. The app closes its resources.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from service.settings import CONFIG_DIR, Settings
 
 logger = logging.getLogger(__name__)
 
-SIBLINGS_GRACE_S = 0.2  # until the supervisor and the other workers have heard of the stop, too
+SIBLINGS_GRACE_S = 0.2  # until the signal has reached the supervisor and the other workers
 IDLE_GRACE_S = 1.0
 CANCEL_GRACE_S = 2.0
 CLOSE_GRACE_S = 2.0
@@ -48,13 +48,13 @@ PARENT_PIPE = 0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """The socket to serve on, shared by all workers."""
+    """Create the listening socket, which all workers share."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=4096)
-    except (OSError, TypeError, ValueError) as exc:  # a host can be wrong in all these ways
+    except (OSError, TypeError, ValueError) as exc:  # an invalid host raises any of these
         number = getattr(exc, "errno", None) or 0
-        reason = os.strerror(number) if number > 0 else "there is no such host"
+        reason = os.strerror(number) if number > 0 else "unknown host"
         raise StartupFailed(
             f"PORT, HOST: can't listen on {host} port {port}: {reason}; choose another"
         ) from exc
@@ -66,14 +66,14 @@ def address(listener: socket.socket) -> str:
 
 
 def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None) -> None:
-    """Serve until a signal says stop. A worker also stops when its supervisor is gone."""
+    """Serve until SIGTERM or SIGINT. A worker also stops when its supervisor has died."""
 
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         starting = asyncio.current_task()
         assert starting is not None, "main runs as a task"  # noqa: S101
-        _on_signals(loop, starting.cancel)  # until it serves, there is nothing to drain
+        _on_signals(loop, starting.cancel)  # before it serves, there is nothing to drain
 
         def ready() -> None:
             _on_signals(loop, stop.set)
@@ -99,18 +99,18 @@ class Server:
         app: Quart,
         lifecycle: Lifecycle,
         drain_timeout_s: float,
-        patience: SlowClientPolicy = SlowClientPolicy(),  # noqa: B008 - it is frozen
+        slow_clients: SlowClientPolicy = SlowClientPolicy(),  # noqa: B008 - it is frozen
     ) -> None:
         self._app = app
         self._lifecycle = lifecycle
         self._drain_timeout_s = drain_timeout_s
-        self._patience = patience
+        self._slow_clients = slow_clients
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
         self._shedder = LoadShedder(app.extensions["cascade.admission"], lifecycle)
         self._acceptor = Acceptor(self._connected)
-        self._early: set[ConnectionProtocol] = set()
+        self._held: set[ConnectionProtocol] = set()
 
     async def serve(
         self,
@@ -124,7 +124,7 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(running(self._app))
             self._acceptor.start(listener)
-            _calm_the_collector()
+            _tune_garbage_collector()
             ready()
             await stop.wait()
 
@@ -140,11 +140,11 @@ class Server:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         protocol = ConnectionProtocol(
-            reader, self._config, self._shedder, self._early, self._patience
+            reader, self._config, self._shedder, self._held, self._slow_clients
         )
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)
-        except OSError:  # it was gone already
+        except OSError:  # the client closed it before
             connection.close()
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
@@ -154,29 +154,29 @@ class Server:
             )
 
     async def _drain(self) -> None:
-        """Let connections end, with less and less patience."""
-        for protocol in list(self._early):  # now nothing is too early
-            protocol.hear()
+        """Close idle connections, wait for requests in flight, and cancel those that remain."""
+        for protocol in list(self._held):
+            protocol.resume()
         await self._wait(min(IDLE_GRACE_S, self._drain_timeout_s))
         await self._context.terminated.set()
         await self._wait(self._drain_timeout_s - IDLE_GRACE_S)
         if left := self._acceptor.connections:
-            logger.warning("cancelling %d requests that did not end", len(left))
+            logger.warning("cancelling %d requests that did not finish in time", len(left))
             for task in left:
                 task.cancel()
             await self._wait(CANCEL_GRACE_S)
 
     async def _wait(self, seconds: float) -> None:
-        """Until no connection is left, or the time is up."""
+        """Wait until no connection is left, at most for so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0)):
                 while self._acceptor.connections:
                     await asyncio.wait(self._acceptor.connections)
 
 
-def _calm_the_collector() -> None:
-    """A tenth of a request's CPU went into garbage collections that found nothing."""
-    gc.freeze()  # what start-up made lives as long as the process
+def _tune_garbage_collector() -> None:
+    """Collect less often: a tenth of a request's CPU went into collections that freed nothing."""
+    gc.freeze()  # objects from start-up live as long as the process
     gc.set_threshold(20_000, 20, 20)
 
 

@@ -1,9 +1,9 @@
-"""The short way to send somebody away: from the bytes of a request to the answer.
+"""Load shedding: rejects requests from their raw bytes, before they are parsed.
 
-When more comes than can be answered, what a rejection costs decides how much is left for answering.
-The way through the server and the gate costs a quarter of a search, this one a small part of that.
-It is taken only where nothing is in doubt: one whole request for work, alone in what was received.
-Whatever else comes goes the usual way, where the gate refuses it in the same words.
+Under overload, the cost of a rejection decides how much capacity is left for answers. A rejection
+behind the HTTP server and the ASGI middleware costs a quarter of a search, this one a small part of
+that. It is made only for the plain case: exactly one complete request, alone in what was received.
+Any other request takes the normal way, on which the middleware rejects it with the same response.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ _REQUEST = re.compile(
     re.DOTALL,
 )
 _HEADER = re.compile(rb"([\w-]+):([\t -~]*)\r\n")
-_USUAL_WAY = {b"transfer-encoding", b"upgrade", b"expect"}
+_NEEDS_PARSER = {b"transfer-encoding", b"upgrade", b"expect"}
+
 _FORWARDING = {name.lower().encode() for name in FORWARDING_HEADERS}
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """The answer, and for how long it is too early to ask again over the same connection.
-
-    A proxy's connections belong to many, so there it is no time at all.
-    """
-
-    headers: dict[str, str]
-    body: bytes
-    too_early_s: float
-
 
 RequestHeaders = dict[bytes, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A response, and how long to hold back the next request on the connection.
+
+    A proxy's connection carries the requests of many clients, so there `hold_s` is 0.
+    """
+
+    headers: dict[str, str]
+    body: bytes
+    hold_s: float
+
+
 class LoadShedder:
-    """Refuses requests for work while there is no place for one more."""
+    """Rejects requests that need a slot while the admission controller is full."""
 
     def __init__(self, admission: AdmissionController, lifecycle: Lifecycle) -> None:
         self._admission = admission
         self._lifecycle = lifecycle
 
-    def refusable(self, received: bytes) -> RequestHeaders | None:
-        """The headers of a request that can be refused now; None if it has to go the usual way."""
+    def match(self, received: bytes) -> RequestHeaders | None:
+        """The headers of a request that can be rejected now; None if it takes the normal way."""
         if not self._admission.is_full or self._lifecycle.draining:
             return None
         match = _REQUEST.fullmatch(received)
@@ -58,23 +58,22 @@ class LoadShedder:
             return None
         path, head, body = match.groups()
         lines = _HEADER.findall(head)
-        given = {name.lower(): value.strip() for name, value in lines}
+        headers = {name.lower(): value.strip() for name, value in lines}
         if (
             needs_slot(path.decode())
-            and len(given) == len(lines)
-            and not _USUAL_WAY & given.keys()
-            and given.get(b"connection", b"keep-alive").lower() == b"keep-alive"
-            and given.get(b"content-length", b"0") == b"%d" % len(body)
+            and len(headers) == len(lines)
+            and not _NEEDS_PARSER & headers.keys()
+            and headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
+            and headers.get(b"content-length", b"0") == b"%d" % len(body)
         ):
-            return given
+            return headers
         return None
 
-    def refuse(self, given: RequestHeaders) -> Rejection:
-        """What to answer."""
+    def reject(self, request_headers: RequestHeaders) -> Rejection:
         started = time.perf_counter()
         error = self._admission.reject()
-        given_id = given.get(b"x-request-id", b"").decode()
+        request_id = request_headers.get(b"x-request-id", b"").decode()
         seconds = time.perf_counter() - started
-        headers, body = rejection(error, given_id, seconds, self._lifecycle)
-        forwarded = _FORWARDING & given.keys()
-        return Rejection(headers, body, 0.0 if forwarded else error.retry_after or 0.0)
+        headers, body = rejection(error, request_id, seconds, self._lifecycle)
+        is_forwarded = bool(_FORWARDING & request_headers.keys())
+        return Rejection(headers, body, 0.0 if is_forwarded else error.retry_after or 0.0)

@@ -1,7 +1,7 @@
-"""How long a client is waited for, and how much is held for it meanwhile.
+"""How long to wait for a slow client, and how much to buffer for it meanwhile.
 
-Somebody who does not read what was written costs memory, and keeps whoever writes waiting. Nothing
-of this costs anything while clients read. Knows nothing of what is written.
+A client that does not read costs memory and blocks the task that writes to it. While clients read,
+nothing here costs anything.
 """
 
 from __future__ import annotations
@@ -18,48 +18,53 @@ from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
 
-NARROW_BYTES = 16_384  # in our buffer; the kernel, which is asked for as much, takes the double
+SMALL_BUFFER_BYTES = 16_384  # in our buffer, and requested of the kernel, which doubles it
 
 
 @dataclass(frozen=True, slots=True)
 class SlowClientPolicy:
-    """In seconds: until a client has taken any of what was written, and until it says anything."""
+    """`write_stall_s`: a client that reads nothing for as long is disconnected.
 
-    unread_s: float = 20.0
-    silent_s: float = 20.0
+    `ping_interval_s`: a WebSocket client is pinged after as long a silence, and disconnected after
+    another one.
+    """
+
+    write_stall_s: float = 20.0
+    ping_interval_s: float = 20.0
 
 
 class WriteMonitor:
-    """The way to one client. Whoever takes nothing of what was written is cut off."""
+    """Aborts a connection whose client reads nothing of what was written."""
 
-    def __init__(self, transport: asyncio.Transport, unread_s: float) -> None:
+    def __init__(self, transport: asyncio.Transport, write_stall_s: float) -> None:
         self._transport = transport
-        self._unread_s = unread_s
-        self._unread = 0  # bytes
+        self._write_stall_s = write_stall_s
+        self._unread_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._wide = 0
+        self._default_buffer_bytes = 0
 
-    def wait_for_reader(self) -> None:
-        """There is more in the buffer than there should be."""
-        self._unread = self._count()
-        self._timer = asyncio.get_running_loop().call_later(self._unread_s, self._look)
+    def start(self) -> None:
+        """Start to watch, because the write buffer is above its high-water mark."""
+        self._unread_bytes = self._count_unread()
+        self._timer = asyncio.get_running_loop().call_later(self._write_stall_s, self._check)
 
-    def stop_waiting(self) -> None:
+    def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
-        if self._count() < self._unread:
-            self.wait_for_reader()  # it reads, if slowly
+    def _check(self) -> None:
+        if self._count_unread() < self._unread_bytes:
+            self.start()  # it reads, if slowly
             return
-        logger.info("a client has read nothing for %g s, and is cut off", self._unread_s)
+        logger.info("disconnected a client that read nothing for %g s", self._write_stall_s)
         self._transport.abort()
 
-    def _count(self) -> int:
-        """Bytes that the client has not taken: ours, and those that the kernel has, where it tells.
+    def _count_unread(self) -> int:
+        """The bytes in our buffer and, where the OS reports them, in the kernel's.
 
-        From the kernel alone we hear only when it has sent a third of what it holds.
+        The kernel's are needed, because it reports progress to us only after it has sent a third
+        of its buffer.
         """
         connection = self._transport.get_extra_info("socket")
         try:
@@ -69,32 +74,33 @@ class WriteMonitor:
         return self._transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
     async def reset(self) -> None:
-        """End the connection so that nobody takes it for the end of a message."""
+        """Close with a TCP reset, so that the client cannot take it for the end of a message."""
         if not self._transport.is_closing():
             connection = self._transport.get_extra_info("socket")
-            linger = struct.pack("ii", 1, 0)  # not at all
+            linger = struct.pack("ii", 1, 0)  # on, for 0 s: close sends a reset
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self._transport.abort()
-            await asyncio.sleep(0)  # until it is: whoever closes it now would end it politely
+            await asyncio.sleep(0)  # until it is closed: a normal close would come first
 
-    def narrow(self) -> None:
-        """For what goes on for long: hold little, so that it is seen soon that nobody reads."""
+    def shrink_buffers(self) -> None:
+        """For a long response: with small buffers, a client that does not read is soon noticed."""
         if not self._transport.is_closing():
             connection = self._transport.get_extra_info("socket")
-            self._wide = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
-            self._hold(NARROW_BYTES, NARROW_BYTES, self._unread_s)
+            sndbuf = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            self._default_buffer_bytes = sndbuf // 2
+            self._set_buffers(SMALL_BUFFER_BYTES, SMALL_BUFFER_BYTES, self._write_stall_s)
 
-    def widen(self) -> None:
-        """As it was before; it makes no difference where it was never narrow."""
-        if self._wide and not self._transport.is_closing():
-            self._hold(None, self._wide, 0)
-            self._wide = 0
+    def restore_buffers(self) -> None:
+        """Undo `shrink_buffers`, if it was called."""
+        if self._default_buffer_bytes and not self._transport.is_closing():
+            self._set_buffers(None, self._default_buffer_bytes, 0)
+            self._default_buffer_bytes = 0
 
-    def _hold(self, ours: int | None, kernels: int, unread_s: float) -> None:
-        """Little that is written waits in the kernel alone, so it has to end what is not taken."""
+    def _set_buffers(self, ours: int | None, kernels: int, user_timeout_s: float) -> None:
+        """Small writes fit into the kernel's buffer, where only TCP_USER_TIMEOUT watches them."""
         self._transport.set_write_buffer_limits(ours)
         connection = self._transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernels)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            milliseconds = math.ceil(unread_s * 1000)
+            milliseconds = math.ceil(user_timeout_s * 1000)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

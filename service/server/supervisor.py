@@ -1,9 +1,9 @@
-"""Several processes on one port: start them, replace the dead, stop them all.
+"""Runs several worker processes on one port: starts, replaces and stops them.
 
-The supervisor binds the socket and never accepts from it. Each worker is a fresh process that
-inherits the socket and tells over a pipe when it is ready. The first is started alone: a setting
-that is wrong is then said once. A worker that dies later is replaced; when none is left and a
-replacement can't start either, the service ends.
+The supervisor binds the listening socket and never accepts from it. Each worker is a fresh process
+that inherits the socket and reports over a pipe when it is ready. The first one is started alone,
+so that an error in the settings is reported once. A worker that dies is replaced; when none is left
+and a replacement can't start either, the service ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-SETTLED_S = 10.0  # a worker that lived this long did not die of its start
+STABLE_S = 10.0  # a worker that ran this long has started successfully
 BACKOFF = Backoff(first_s=0.1, longest_s=5.0, jitter=False)
 KILL_GRACE_S = 0.5
 
@@ -35,7 +35,7 @@ class Worker:
         self._ready = ready
 
     async def is_ready(self) -> bool:
-        """Wait until the worker serves, or is gone."""
+        """Wait until the worker serves; False if it has ended."""
         return await self._ready.read(1) == b"r"
 
     def signal(self, number: signal.Signals) -> None:
@@ -48,7 +48,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._count = settings.web_concurrency
-        self._patience_s = settings.drain_timeout_s + CANCEL_GRACE_S + CLOSE_GRACE_S
+        self._stop_timeout_s = settings.drain_timeout_s + CANCEL_GRACE_S + CLOSE_GRACE_S
         self._listener = listener
         self._stopping = asyncio.Event()
         self._workers: set[Worker] = set()
@@ -56,7 +56,7 @@ class Supervisor:
         self._failed = False
 
     async def run(self) -> int:
-        """Until a signal says stop; returns the exit status."""
+        """Run until a signal; returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -88,7 +88,7 @@ class Supervisor:
             sys.executable,
             *("-m", "service", "_worker", *map(str, fds)),
             pass_fds=fds,
-            stdin=asyncio.subprocess.PIPE,  # its end tells the worker that we are gone
+            stdin=asyncio.subprocess.PIPE,  # EOF there tells the worker that we have died
         )
         os.close(write_end)
         reader = asyncio.StreamReader()
@@ -108,7 +108,7 @@ class Supervisor:
         return False
 
     async def _keep(self, worker: Worker) -> None:
-        """See one worker to its end, and whoever takes its place."""
+        """Watch a worker, and start another one whenever it ends."""
         loop = asyncio.get_running_loop()
         failures = 0  # in a row
         while True:
@@ -119,7 +119,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             logger.warning("worker %d ended (%d); starting another", worker.process.pid, status)
-            settled = loop.time() - started > SETTLED_S
+            settled = loop.time() - started > STABLE_S
             failures = 0 if settled else failures + 1
             pause_s = BACKOFF.pause_s(failures) if failures else 0.0
             with contextlib.suppress(TimeoutError):
@@ -127,17 +127,17 @@ class Supervisor:
                 return
             worker = await self._start()
             if not await self._until_ready(worker) and not self._serving:
-                logger.error("no worker is left, and another can't start: giving up")
+                logger.error("no worker is left, and a replacement failed to start; stopping")
                 self._failed = True
                 self._stopping.set()
 
     async def _wait(self, keepers: list[asyncio.Task[None]]) -> bool:
-        """Wait for every worker to end; kill those who take too long."""
+        """Wait for every worker to end; kill those that exceed the timeout."""
         if not keepers:
             return True
-        _, waiting = await asyncio.wait(keepers, timeout=self._patience_s)
+        _, waiting = await asyncio.wait(keepers, timeout=self._stop_timeout_s)
         for worker in self._workers:
-            logger.error("worker %d did not stop in time: killed", worker.process.pid)
+            logger.error("killed worker %d, which did not stop in time", worker.process.pid)
             worker.signal(signal.SIGKILL)
         if waiting:
             await asyncio.wait(waiting, timeout=KILL_GRACE_S)
@@ -145,5 +145,5 @@ class Supervisor:
 
 
 def supervise(settings: Settings, listener: socket.socket) -> int:
-    """Run the workers; 0 if they stopped because they were told to."""
+    """Run the workers; returns 0 after a regular stop."""
     return asyncio.run(Supervisor(settings, listener).run())

@@ -1,14 +1,13 @@
-"""A WebSocket on one of our connections: Hypercorn's, with some things of our own.
+"""Hypercorn's WebSocket stream, with keep-alive pings and stricter closing.
 
-- Nothing is compressed. What came compressed could become a thousand times as large, and a
-  compressor takes ten times the memory of all else that a connection needs.
-- A client that goes does not have to wait until the application has heard all that it said.
-- A message that is too large, or is none at all, ends it with a code that says so, and the
-  application hears of it. Whoever closes waits a moment for the other side to do so, too: what is
-  still on its way would make the kernel throw away the close.
-- Whoever does not answer a ping, nor says anything else, is let go.
+- There is no compression: a compressed message can expand a thousandfold, and a compressor takes
+  ten times the memory of the rest of a connection.
+- A disconnect is reported to the application at once, in place of messages that are still queued.
+- A message that is too large or invalid closes the WebSocket with a code that says so. The server
+  then waits a moment for the client's close: on unread data the kernel would send a reset instead.
+- A client that does not answer a ping is disconnected.
 
-Knows nothing of what messages say. As in http1.py, methods are overridden that are not documented.
+As in `http1.py`, methods are overridden that Hypercorn does not document.
 """
 
 from __future__ import annotations
@@ -29,44 +28,44 @@ from service.server.slow_clients import SlowClientPolicy
 
 logger = logging.getLogger(__name__)
 
-GOODBYE_S = 1.0
+CLOSE_HANDSHAKE_TIMEOUT_S = 1.0
 
 
 class WebSocketStream(WSStream):
     """One WebSocket, from the handshake to the close."""
 
-    def __init__(self, *args: Any, patience: SlowClientPolicy) -> None:
+    def __init__(self, *args: Any, slow_clients: SlowClientPolicy) -> None:
         super().__init__(*args)
-        self._patience = patience
-        self._heard = 0
-        self._over = asyncio.Event()
-        self._gave_up = False
+        self._slow_clients = slow_clients
+        self._received = 0
+        self._closed = asyncio.Event()
+        self._closed_by_us = False
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, (Body, Data)):
-            await self._hear(event)
+            await self._receive(event)
         elif isinstance(event, StreamClosed):
             self._end(CloseReason.ABNORMAL_CLOSURE)
         else:
             await super().handle(event)
-            if self.closed:  # it was no handshake, and is answered
+            if self.closed:  # the handshake was invalid, and is answered
                 await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
-        if message is None and self._gave_up:
-            await self._over_within(GOODBYE_S)
+        if message is None and self._closed_by_us:
+            await self._wait_closed(CLOSE_HANDSHAKE_TIMEOUT_S)
         await super().app_send(message)
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         self.handshake.extensions = None
         await super()._accept(message)
-        self.task_group.spawn(self._look_after)
+        self.task_group.spawn(self._keep_alive)
 
-    async def _hear(self, event: Body | Data) -> None:
-        self._heard += 1
+    async def _receive(self, event: Body | Data) -> None:
+        self._received += 1
         if self.closed:
             return
-        if not self.handshake.accepted:  # nobody may speak before
+        if not self.handshake.accepted:  # data before the handshake is complete
             if self.state is ASGIWebsocketState.HANDSHAKE:
                 await self._send_error_response(400)
             await self.send(StreamClosed(stream_id=self.stream_id))
@@ -77,77 +76,79 @@ class WebSocketStream(WSStream):
     async def _handle_events(self) -> None:
         for event in self.connection.events():
             if isinstance(event, CloseConnection):
-                await self._hear_close(event)
+                await self._receive_close(event)
             elif isinstance(event, Ping):
                 await self._send_wsproto_event(event.response())
-            elif isinstance(event, Message) and self._is_heard:
-                await self._hear_message(event)
+            elif isinstance(event, Message) and self._is_receiving:
+                await self._receive_message(event)
 
     @property
-    def _is_heard(self) -> bool:
-        """Whether the application still listens."""
+    def _is_receiving(self) -> bool:
+        """Whether the application still receives messages."""
         return self.state is ASGIWebsocketState.CONNECTED and not self.closed
 
-    async def _hear_message(self, event: Message[Any]) -> None:
+    async def _receive_message(self, event: Message[Any]) -> None:
         try:
             self.buffer.extend(event)
         except FrameTooLargeError:
-            most = self.config.websocket_max_message_size
-            await self._give_up(CloseReason.MESSAGE_TOO_BIG, f"at most {most} characters")
+            max_size = self.config.websocket_max_message_size
+            await self._close_with(CloseReason.MESSAGE_TOO_BIG, f"at most {max_size} characters")
             return
         if event.message_finished and self.app_put is not None:
             message = self.buffer.to_message()
             self.buffer.clear()
             await self.app_put(message)
 
-    async def _hear_close(self, event: CloseConnection) -> None:
-        if self.connection.state is ConnectionState.OPEN:  # this was no frame, but an error in one
-            await self._give_up(event.code, "this is no WebSocket message")
+    async def _receive_close(self, event: CloseConnection) -> None:
+        if (
+            self.connection.state is ConnectionState.OPEN
+        ):  # wsproto reports an invalid frame, not a close
+            await self._close_with(event.code, "this is not a valid WebSocket message")
             return
         if self.connection.state is ConnectionState.REMOTE_CLOSING:
             await self._send_wsproto_event(event.response())
         await self.send(StreamClosed(stream_id=self.stream_id))
 
-    async def _give_up(self, code: int, reason: str) -> None:
-        """Close, and tell the application, which has not asked for it."""
-        self._gave_up = True
+    async def _close_with(self, code: int, reason: str) -> None:
+        """Close with a code, and report a disconnect to the application."""
+        self._closed_by_us = True
         self.state = ASGIWebsocketState.CLOSED
         self.buffer.clear()
         await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
-        self._tell_app(code)
+        self._report_disconnect(code)
 
     def _end(self, code: int) -> None:
-        """There is nobody at the other side any more."""
+        """The client has gone."""
         if not self.closed:
             self.closed = True
-            self._over.set()
-            self._tell_app(code)
+            self._closed.set()
+            self._report_disconnect(code)
 
-    def _tell_app(self, code: int) -> None:
-        """That it is over, in place of what it has not heard yet.
+    def _report_disconnect(self, code: int) -> None:
+        """Replace the messages that the application has not received by a disconnect.
 
-        To wait until it has heard that could be for ever: it may be the one who waits for us.
+        Waiting until it has received them could be a deadlock: it may be waiting for us.
         """
         if self.app_put is None:
             return
-        unheard: asyncio.Queue[Any] = self.app_put.__self__  # type: ignore[attr-defined]
-        while not unheard.empty():
-            unheard.get_nowait()
-        unheard.put_nowait({"type": "websocket.disconnect", "code": code})
+        queue: asyncio.Queue[Any] = self.app_put.__self__  # type: ignore[attr-defined]
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait({"type": "websocket.disconnect", "code": code})
 
-    async def _look_after(self) -> None:
-        """Ask whether anybody is there, and let go of whoever is not."""
-        heard = -1
-        while not await self._over_within(self._patience.silent_s):
-            if self._heard == heard:
-                logger.info("nobody answers at the other side of a WebSocket; it is let go")
+    async def _keep_alive(self) -> None:
+        """Ping the client after a silence, and disconnect it if it does not answer."""
+        seen = -1
+        while not await self._wait_closed(self._slow_clients.ping_interval_s):
+            if self._received == seen:
+                logger.info("disconnected a WebSocket client that did not answer a ping")
                 await self.send(StreamClosed(stream_id=self.stream_id))
                 return
-            heard = self._heard
+            seen = self._received
             await self._send_wsproto_event(Ping())
 
-    async def _over_within(self, seconds: float) -> bool:
+    async def _wait_closed(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._over.wait()
-        return self._over.is_set()
+                await self._closed.wait()
+        return self._closed.is_set()

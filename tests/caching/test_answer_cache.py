@@ -1,4 +1,4 @@
-"""AnswerCache that are shared while they are searched for, and kept for a while afterwards."""
+"""Answers are shared while they are computed, and stored for a while afterwards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from service.caching.answer_cache import Answer, AnswerCache, ComputedAnswer, payload_tag
-from service.caching.memory import MemoryStore
+from service.caching.memory_store import MemoryStore
 from service.caching.single_flight import Publish
 from service.errors import Unavailable
 from tests.clock import Clock

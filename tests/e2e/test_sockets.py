@@ -241,7 +241,7 @@ async def test_who_types_fast_never_hears_of_what_is_over(
 async def test_who_does_not_answer_is_let_go(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    patience = SlowClientPolicy(silent_s=0.05)
+    patience = SlowClientPolicy(ping_interval_s=0.05)
     async with served(make_settings(), patience) as (where, _):
         async with connected(where) as lively:
             reader, writer = await raw(where, HANDSHAKE)
@@ -259,7 +259,7 @@ async def test_who_does_not_answer_is_let_go(
 async def test_who_is_silent_but_answers_pings_stays_and_is_not_idle(
     make_settings: MakeSettings,
 ) -> None:
-    async with served(make_settings(), SlowClientPolicy(silent_s=0.02)) as (where, server):
+    async with served(make_settings(), SlowClientPolicy(ping_interval_s=0.02)) as (where, server):
         server._config.keep_alive_timeout = 0.02
         reader, writer = await raw(where, HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")

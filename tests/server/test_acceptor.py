@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.server.acceptor import AT_ONCE, Acceptor
+from service.server.acceptor import ACCEPTS_PER_ITERATION, Acceptor
 from service.server.process import listen
 
 
@@ -37,7 +37,8 @@ async def test_a_crowd_is_let_in(listener: socket.socket) -> None:
     with contextlib.ExitStack() as stack:
         address = listener.getsockname()
         clients = [
-            stack.enter_context(socket.create_connection(address)) for _ in range(3 * AT_ONCE)
+            stack.enter_context(socket.create_connection(address))
+            for _ in range(3 * ACCEPTS_PER_ITERATION)
         ]
         acceptor.start(listener)
         for client in clients:
@@ -50,7 +51,7 @@ async def test_a_crowd_is_let_in(listener: socket.socket) -> None:
 async def test_where_there_is_no_room_the_next_one_waits_until_somebody_goes(
     listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    acceptor = Acceptor(greet, most=2)
+    acceptor = Acceptor(greet, max_connections=2)
     acceptor.start(listener)
     address = listener.getsockname()
     with contextlib.ExitStack() as stack:
@@ -60,7 +61,10 @@ async def test_where_there_is_no_room_the_next_one_waits_until_somebody_goes(
         hello = asyncio.create_task(greeting(third))
         while not caplog.records:
             await asyncio.sleep(0)
-        assert caplog.records[0].getMessage() == "no connection is accepted for 0.5 s: 2 are open"
+        assert (
+            caplog.records[0].getMessage()
+            == "accepting no connections for 0.5 s: 2 connections are open"
+        )
         assert not hello.done()
         first.close()
         assert await hello == b"hello"

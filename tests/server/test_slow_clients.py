@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.server.process import listen
-from service.server.slow_clients import NARROW_BYTES, WriteMonitor
+from service.server.slow_clients import SMALL_BUFFER_BYTES, WriteMonitor
 
 
 class Writer(asyncio.Protocol):
@@ -60,16 +60,16 @@ async def test_of_what_goes_on_for_long_little_is_held(
     transport, writer, _ = ends
     wire = WriteMonitor(transport, 20)
     before = held_by_the_kernel(transport), transport.get_write_buffer_limits()
-    wire.narrow()
-    assert held_by_the_kernel(transport) <= 2 * NARROW_BYTES
+    wire.shrink_buffers()
+    assert held_by_the_kernel(transport) <= 2 * SMALL_BUFFER_BYTES
     written = 0
     while not writer.full:
         transport.write(bytes(1_000))
         written += 1_000
     assert written < 64_000
-    wire.widen()
+    wire.restore_buffers()
     assert (held_by_the_kernel(transport), transport.get_write_buffer_limits()) == before
-    wire.widen()
+    wire.restore_buffers()
 
 
 async def test_who_has_gone_is_no_trouble(
@@ -77,12 +77,12 @@ async def test_who_has_gone_is_no_trouble(
 ) -> None:
     transport, writer, _ = ends
     wire = WriteMonitor(transport, 20)
-    wire.narrow()
+    wire.shrink_buffers()
     transport.abort()
     await writer.lost.wait()
-    wire.narrow()
-    wire.widen()
-    wire.stop_waiting()
+    wire.shrink_buffers()
+    wire.restore_buffers()
+    wire.stop()
 
 
 async def test_who_takes_anything_in_time_is_waited_for_again(
@@ -92,7 +92,7 @@ async def test_who_takes_anything_in_time_is_waited_for_again(
     wire = WriteMonitor(transport, 0.5)
     transport.write(bytes(4_000_000))
     assert writer.full
-    wire.wait_for_reader()
+    wire.start()
     loop = asyncio.get_running_loop()
     end = loop.time() + 1.2
     while loop.time() < end:
@@ -107,7 +107,7 @@ async def test_the_kernel_ends_what_is_never_taken_though_there_is_room_to_write
     ends: Ends,
 ) -> None:
     transport, writer, _ = ends
-    WriteMonitor(transport, 0.5).narrow()
+    WriteMonitor(transport, 0.5).shrink_buffers()
     while not writer.lost.is_set():  # a little now and then, as events come
         transport.write(bytes(500))
         with contextlib.suppress(TimeoutError):

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.caching.memory import MemoryStore
+from service.caching.memory_store import MemoryStore
 from service.errors import CursorExpired
 from service.retrieval.query import RankedRecord, SearchQuery
 from service.settings import load_settings

@@ -17,7 +17,7 @@ from service.app import create_app
 from service.backends import Backend, OpenBackend, choose_backend
 from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import AnswerCache
-from service.caching.memory import MemoryStore
+from service.caching.memory_store import MemoryStore
 from service.lifecycle import Lifecycle
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.caching.memory import MAX_NAMESPACES, OVERHEAD, MemoryStore
+from service.caching.memory_store import ENTRY_OVERHEAD, MAX_NAMESPACES, MemoryStore
 from tests.clock import Clock
 
 TTL = 5.0
@@ -70,7 +70,7 @@ async def test_after_a_write_a_namespace_has_to_settle(store: MemoryStore, clock
 
 
 async def test_the_least_recently_used_goes_when_there_is_no_space(clock: Clock) -> None:
-    store = MemoryStore(3 * (1000 + OVERHEAD + 10), settle_s=0, clock=clock)
+    store = MemoryStore(3 * (1000 + ENTRY_OVERHEAD + 10), settle_s=0, clock=clock)
     for key in ("a", "b", "c"):
         await kept(store, "n", key, b"x" * 1000)
     assert await value_of(store, "n", "a")

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
-from service.caching.line import MAX_SIZE, MAX_TOLD_BYTES
-from service.caching.redis import RedisStore
+from service.caching.redis_connection import MAX_QUEUED_BYTES, MAX_WRITE_BYTES
+from service.caching.redis_store import RedisStore
 from service.caching.store import CacheStore
 from tests.redis_server import RedisServer, redis_server, wait_until
 
@@ -197,10 +197,10 @@ async def test_put_of_oversized_value_is_refused(
     two: tuple[CacheStore, CacheStore],
 ) -> None:
     one, _ = two
-    assert not one.put("key", b"x" * (MAX_SIZE + 1), 60)
-    large = b"x" * MAX_SIZE
+    assert not one.put("key", b"x" * (MAX_WRITE_BYTES + 1), 60)
+    large = b"x" * MAX_WRITE_BYTES
     taken = [one.put(f"key {number}", large, 60) for number in range(20)]
-    assert taken == [True] * (MAX_TOLD_BYTES // MAX_SIZE) + [False] * (20 - 8)
+    assert taken == [True] * (MAX_QUEUED_BYTES // MAX_WRITE_BYTES) + [False] * (20 - 8)
 
 
 async def test_a_redis_that_takes_no_writes_is_as_good_as_none() -> None:
