@@ -1,6 +1,6 @@
 """Opens the store of jobs, with retries until the database answers.
 
-The service starts without it; a caller that needs the store waits for a few seconds.
+The service starts without it; a caller that needs the store waits for the first attempt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BACKOFF = Backoff(first_s=0.5, longest_s=10.0, jitter=False)
-WAIT_S = 5.0  # how long a caller waits for the first attempt
+WAIT_S = 15.0  # how long a caller waits for the first attempt: imports and migrations take a while
 
 
 @dataclass(frozen=True, slots=True)
