@@ -44,7 +44,7 @@ class AsyncWebSocket:
         await self._session.send_text(message)
 
     async def receive(self, timeout_s: float) -> str:
-        """The next message; `TimeoutError` if there is none in time."""
+        """The next message; `TimeoutError` if none arrives in time."""
         async with asyncio.timeout(timeout_s):
             while not self._received:
                 if self._error is not None:

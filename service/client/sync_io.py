@@ -42,7 +42,7 @@ class WebSocket:
         self._session.send_text(message)
 
     def receive(self, timeout_s: float) -> str:
-        """The next message; `TimeoutError` if there is none in time."""
+        """The next message; `TimeoutError` if none arrives in time."""
         try:
             return self._session.receive_text(timeout_s)
         except queue.Empty:

@@ -21,7 +21,8 @@ _FUNCTION_WORDS = """
     itself just may me might more most must my no nor not of off on only or other our out over own
     s same shall she should so some such t than that the their them then there these they this
     those through to too under until up upon us very was we were what when where whether which
-    while who whom whose why will with within without would you your
+    while who whom
+    whose why will with within without would you your
     """
 
 

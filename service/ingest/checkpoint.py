@@ -49,7 +49,7 @@ class CheckpointFile:
         self.path = path / f"{self._load[:16]}.json" if path.is_dir() else path
 
     def read(self) -> Checkpoint | None:
-        """The saved checkpoint; None if there is none, or if it can't be read."""
+        """The saved checkpoint; None if it does not exist, or can't be read."""
         try:
             saved = json.loads(self.path.read_text())
             if saved["load"] != self._load:

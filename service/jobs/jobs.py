@@ -114,7 +114,7 @@ class Jobs:
                 await upload.close()
 
     async def get(self, id: str) -> Job:
-        """One job; `NotFound` if there is none."""
+        """One job, or `NotFound`."""
         found = await self._by_ids([id])
         if not found:
             raise NotFound(NO_SUCH)

@@ -69,7 +69,7 @@ class Spool:
         self._usage = usage
 
     def node(self) -> str:
-        """The unique name of this folder. Creates the folder if there is none."""
+        """The unique name of this folder. Creates the folder if it does not exist."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / NODE
         if not path.exists():

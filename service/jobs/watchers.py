@@ -57,7 +57,7 @@ class JobChannel:
         return self.end - sum(job.revision > after for job in self.jobs)
 
     def get(self, position: int) -> Job | None:
-        """The revision at this position; None if there is none yet."""
+        """The revision at this position, or None before there is one."""
         if position >= self.end:
             return None
         index = position - (self.end - len(self.jobs))

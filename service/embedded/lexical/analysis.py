@@ -25,7 +25,8 @@ _ENGLISH_STOP_WORDS = """
     its itself me more most my myself no nor not of off on once only or other ought our ours
     ourselves out over own s same she should so some such t than that the their theirs them
     themselves then there these they this those through to too under until up very was we were
-    what when where which while who whom why will with would you your yours yourself yourselves
+    what when where which while who whom
+    why will with would you your yours yourself yourselves
 """
 
 Tokens = list[tuple[int, str]]  # with their positions

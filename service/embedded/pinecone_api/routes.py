@@ -62,7 +62,7 @@ async def answer(
     body: bytes,
     reranker: Reranker | None = None,
 ) -> Answer:
-    """The response body; raises `EngineError` if there is none.
+    """Return the response body, or raise `EngineError`.
 
     `path` is percent-encoded, so that a namespace may contain a slash. `reranker` is for searches
     that request one.

@@ -78,7 +78,7 @@ class DenseIndex:
         )
 
     def load(self) -> bool:
-        """Load the newest valid checkpoint. Returns False if there is none."""
+        """Load the newest valid checkpoint. Returns False if none is valid."""
         for seq, content in self._checkpoints.read():
             vectors, graph = self._new()
             if not graph.load(vectors.load(content)) or len(graph) != len(vectors):

@@ -82,7 +82,7 @@ class SparseIndex:
         return sum(len(segment) for segment in self._segments)
 
     def load(self) -> bool:
-        """Load the newest valid checkpoint. Returns False if there is none."""
+        """Load the newest valid checkpoint. Returns False if none is valid."""
         for seq, content in self._checkpoints.read():
             segments = tuple(load_segments(content))
             with self._writing:

@@ -147,7 +147,7 @@ class SearchService:
         if not limit:
             raise invalid_field("rerank", "must be none, because no rerank model is configured")
         if query.top_k > limit:
-            raise invalid_field("top_k", f"must be at most {limit}, unless rerank is none")
+            raise invalid_field("top_k", f"must be at most {limit}, unless rerank=none")
 
     def _check_word_options(self, mode: Mode, query: SearchQuery) -> None:
         embedded_only = "is supported only by lexical and cascading search on the embedded engine"

@@ -37,7 +37,7 @@ QUERY_STRINGS = [
     ("timeout_ms=0", "timeout_ms", "greater than or equal to 1"),
     ("timeout_ms=60000", "timeout_ms", "at most 25000"),
     ("rerank=always", "rerank", "'union', 'per-leg' or 'none'"),
-    ("rerank=union&top_k=201", "top_k", "must be at most 200, unless rerank is none"),
+    ("rerank=union&top_k=201", "top_k", "must be at most 200, unless rerank=none"),
     ("namespace=a/b", "namespace", "512 characters"),
     ("namespace=..", "namespace", "512 characters"),
     ("namespace=" + "n" * 513, "namespace", "512 characters"),
