@@ -24,7 +24,7 @@ DOCUMENTS = [
 ]
 
 
-async def test_it_is_an_async_index_of_which_a_network_knows_nothing(tmp_path: Path) -> None:
+async def test_client_is_async_index_without_network(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         assert isinstance(index, AsyncIndex)
         assert isinstance(index.documents, AsyncDocuments)
@@ -36,7 +36,7 @@ async def test_it_is_an_async_index_of_which_a_network_knows_nothing(tmp_path: P
         assert (await index.describe_index_stats()).total_vector_count == 3
 
 
-async def test_typos_are_forgiven_where_a_text_clause_says_so(tmp_path: Path) -> None:
+async def test_text_clause_allows_typos_if_requested(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         await index.documents.upsert(namespace=NS, documents=DOCUMENTS)
         await index.embedded.wait_until_visible()
@@ -60,7 +60,7 @@ async def test_typos_are_forgiven_where_a_text_clause_says_so(tmp_path: Path) ->
                 await found(wrong)
 
 
-async def test_the_short_way_of_a_search_answers_as_the_long_one(tmp_path: Path) -> None:
+async def test_search_shorthand_equals_full_form(tmp_path: Path) -> None:
     async with opened(tmp_path, SCHEMA) as index:
         documents = [
             {
@@ -114,7 +114,7 @@ async def test_the_short_way_of_a_search_answers_as_the_long_one(tmp_path: Path)
             assert str(shortly.value) == str(longly.value)
 
 
-async def test_what_is_refused_is_raised_as_the_client_raises_it(tmp_path: Path) -> None:
+async def test_rejection_raises_exception_of_pinecone_client(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         with pytest.raises(NotFoundError) as missing:
             await index.describe_namespace(name="none")
@@ -129,7 +129,7 @@ async def test_what_is_refused_is_raised_as_the_client_raises_it(tmp_path: Path)
 
 
 @pytest.mark.parametrize("value", [2**64, {1, 2}, object(), b"x", {5: 1}])
-async def test_what_is_no_json_is_refused_by_the_client(tmp_path: Path, value: Any) -> None:
+async def test_client_rejects_values_that_are_not_json(tmp_path: Path, value: Any) -> None:
     async with opened(tmp_path, BOTH) as index:
         with pytest.raises((PineconeTypeError, PineconeValueError)):
             await index.search(
@@ -137,7 +137,7 @@ async def test_what_is_no_json_is_refused_by_the_client(tmp_path: Path, value: A
             )
 
 
-async def test_a_disk_that_is_full_is_no_mistake_of_the_caller(tmp_path: Path) -> None:
+async def test_full_disk_is_not_a_client_error(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         await index.upsert_records(namespace=NS, records=DOCUMENTS)
         writing = index.embedded.store._writer._connection
@@ -153,7 +153,7 @@ async def test_a_disk_that_is_full_is_no_mistake_of_the_caller(tmp_path: Path) -
         await index.documents.upsert(namespace=NS, documents=[{"_id": "x", "chunk_text": "x"}])
 
 
-async def test_a_closed_store_is_no_mistake_of_the_caller(tmp_path: Path) -> None:
+async def test_closed_store_is_not_a_client_error(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         index.embedded.store.close()
         with pytest.raises(ServiceError, match="can't be used") as caught:
@@ -176,7 +176,7 @@ class Waiting:
         return RerankResult([(at, 1.0) for at in range(len(documents))], 1)
 
 
-async def test_a_call_that_takes_too_long_ends_as_the_clients_timeout(tmp_path: Path) -> None:
+async def test_slow_call_raises_timeout_of_pinecone_client(tmp_path: Path) -> None:
     reranker = Waiting()
     async with opened(tmp_path, BOTH, reranker) as index:
         await index.upsert_records(namespace=NS, records=DOCUMENTS)
@@ -193,7 +193,7 @@ async def test_a_call_that_takes_too_long_ends_as_the_clients_timeout(tmp_path: 
         assert len((await index.search(**asked, timeout=5)).result.hits) == 2
 
 
-async def test_a_cancelled_upsert_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+async def test_cancelled_upsert_is_atomic(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         for number in range(40):
             documents = [{"_id": f"{number}-{n}", "chunk_text": f"word {n}"} for n in range(50)]
@@ -212,7 +212,7 @@ async def test_a_cancelled_upsert_is_written_whole_or_not_at_all(tmp_path: Path)
         assert found.result.hits[0].id == "d2"
 
 
-async def test_cancelled_searches_leave_nothing_behind(tmp_path: Path) -> None:
+async def test_cancelled_searches_leak_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path, HYBRID) as index:
         await index.upsert(vectors=[(f"v{n}", [1, n, 0, 1]) for n in range(500)])
         await index.embedded.wait_until_visible()

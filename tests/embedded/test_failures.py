@@ -80,9 +80,7 @@ async def fill(index: EmbeddedAsyncIndex, start: int) -> tuple[int, ServiceError
 
 
 @pytest.mark.parametrize("filler", ["records", "another"])
-async def test_a_full_disk_refuses_writes_loses_nothing_and_goes_on_when_there_is_space(
-    small_disk: Path, filler: str
-) -> None:
+async def test_full_disk_rejects_writes_until_space_is_freed(small_disk: Path, filler: str) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(4_000_000))
     async with opened(small_disk / "data") as index:
@@ -117,7 +115,7 @@ async def test_a_full_disk_refuses_writes_loses_nothing_and_goes_on_when_there_i
         assert index.embedded.store.integrity_errors() == []
 
 
-async def test_a_start_on_a_full_disk_is_one_sentence_or_a_start(small_disk: Path) -> None:
+async def test_start_on_full_disk_succeeds_or_fails_with_one_sentence(small_disk: Path) -> None:
     data = small_disk / "data"
     async with opened(data) as index:
         await index.documents.upsert(namespace=SPACE, documents=[document(1)])
@@ -155,7 +153,7 @@ async def _until_well(index: EmbeddedAsyncIndex) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_directory_that_is_read_only_is_one_sentence(small_disk: Path) -> None:
+async def test_read_only_directory_fails_with_one_sentence(small_disk: Path) -> None:
     data = small_disk / "data"
     async with opened(data):
         pass
@@ -167,7 +165,7 @@ async def test_a_directory_that_is_read_only_is_one_sentence(small_disk: Path) -
 
 
 @pytest.mark.parametrize("harm", ["header", "middle", "cut", "other"])
-async def test_a_database_that_is_damaged_is_one_sentence_and_leaves_no_thread(
+async def test_damaged_database_fails_with_one_sentence_and_no_thread(
     tmp_path: Path, harm: str
 ) -> None:
     async with opened(tmp_path) as index:
@@ -191,7 +189,7 @@ async def test_a_database_that_is_damaged_is_one_sentence_and_leaves_no_thread(
     assert threading.active_count() <= threads
 
 
-async def test_a_second_process_is_told_of_the_first_and_the_first_is_not_disturbed(
+async def test_second_process_fails_with_owner_and_leaves_it_running(
     tmp_path: Path,
 ) -> None:
     program = (
@@ -212,7 +210,7 @@ async def test_a_second_process_is_told_of_the_first_and_the_first_is_not_distur
     assert third.returncode == 0
 
 
-async def test_a_view_folder_that_vanishes_while_it_is_open_is_mended(tmp_path: Path) -> None:
+async def test_deleted_view_folder_is_rebuilt(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=SPACE, documents=[document(1)])
         await index.embedded.wait_until_visible()
@@ -226,7 +224,7 @@ async def test_a_view_folder_that_vanishes_while_it_is_open_is_mended(tmp_path: 
         assert await found(index, "text") == await found(index, "embed") == {"1", "2"}
 
 
-async def test_who_is_cancelled_while_opening_or_closing_leaves_nothing_open(
+async def test_cancelled_open_or_close_leaks_nothing(
     tmp_path: Path,
 ) -> None:
     await asyncio.to_thread(lambda: None)  # the loop's own thread is there from now on
@@ -251,7 +249,7 @@ async def test_who_is_cancelled_while_opening_or_closing_leaves_nothing_open(
             pass
 
 
-async def test_a_write_whose_caller_is_gone_is_followed_all_the_same(tmp_path: Path) -> None:
+async def test_cancelled_write_reaches_views(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=SPACE, documents=[document(0)])
         await index.embedded.wait_until_visible()

@@ -57,7 +57,7 @@ async def words_find(index: EmbeddedAsyncIndex, query: str, expected: list[str])
             await asyncio.sleep(0.02)
 
 
-async def test_meaning_finds_what_shares_no_word_and_words_find_the_code(tmp_path: Path) -> None:
+async def test_dense_finds_paraphrase_and_lexical_finds_code(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS)
         assert (await search(index, "embed", "my sweater got too small"))[0] == "wool"
@@ -65,7 +65,7 @@ async def test_meaning_finds_what_shares_no_word_and_words_find_the_code(tmp_pat
         assert await search(index, "text", "sweater") == []
 
 
-async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
+async def test_restart_keeps_search_results(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS)
         await index.documents.upsert(namespace=NS, documents=[{**RECORDS[1], "chunk_text": "E19"}])
@@ -77,7 +77,7 @@ async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
         assert (await index.describe_index_stats()).total_vector_count == 4
 
 
-async def test_old_versions_do_not_crowd_out_the_current_ones(tmp_path: Path) -> None:
+async def test_search_is_not_crowded_by_old_versions(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         for version in range(10):
             changed = [{**record, "version": version} for record in RECORDS]
@@ -89,7 +89,7 @@ async def test_old_versions_do_not_crowd_out_the_current_ones(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("lost", ["dense", "lexical", "both", "damaged"])
-async def test_a_view_that_is_lost_or_damaged_is_rebuilt(tmp_path: Path, lost: str) -> None:
+async def test_lost_or_damaged_view_is_rebuilt(tmp_path: Path, lost: str) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS)
     folder = tmp_path / "records"
@@ -104,7 +104,7 @@ async def test_a_view_that_is_lost_or_damaged_is_rebuilt(tmp_path: Path, lost: s
         assert await search(index, "text", "bread cloth") == ["bread"]
 
 
-async def test_filters_and_namespaces_restrict_both_ways_of_searching(tmp_path: Path) -> None:
+async def test_filters_and_namespaces_restrict_dense_and_lexical_search(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace="a", documents=RECORDS)
         await index.documents.upsert(namespace="b", documents=RECORDS[:1])
@@ -121,7 +121,7 @@ async def test_filters_and_namespaces_restrict_both_ways_of_searching(tmp_path: 
         }
 
 
-async def test_fields_are_given_as_asked_for(tmp_path: Path) -> None:
+async def test_search_returns_requested_fields(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS[:1])
         await index.embedded.wait_until_visible()
@@ -140,9 +140,7 @@ async def test_fields_are_given_as_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("filter", [{"chunk_text": "x"}, {"room": {"$match_all": "x"}}])
-async def test_what_a_filter_can_not_ask_is_the_callers_mistake(
-    tmp_path: Path, filter: Any
-) -> None:
+async def test_invalid_filter_is_rejected(tmp_path: Path, filter: Any) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS)
         with pytest.raises(ApiError) as refused:
@@ -150,7 +148,7 @@ async def test_what_a_filter_can_not_ask_is_the_callers_mistake(
         assert refused.value.status_code == 400
 
 
-async def test_a_text_that_says_nothing_is_kept_and_never_found_by_meaning(tmp_path: Path) -> None:
+async def test_text_without_words_is_stored_but_not_found_by_dense_search(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(
             namespace=NS, documents=[{"_id": "blank", "chunk_text": " "}, *RECORDS]
@@ -159,7 +157,7 @@ async def test_a_text_that_says_nothing_is_kept_and_never_found_by_meaning(tmp_p
         assert (await index.describe_index_stats()).total_vector_count == 5
 
 
-async def test_a_file_that_fails_is_the_ports_own_exception_and_not_ours(tmp_path: Path) -> None:
+async def test_database_error_is_raised_as_service_error(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS)
         with contextlib.closing(sqlite3.connect(tmp_path / "records" / "records.db")) as other:
@@ -171,7 +169,7 @@ async def test_a_file_that_fails_is_the_ports_own_exception_and_not_ours(tmp_pat
             await index.documents.upsert(namespace=NS, documents=RECORDS)
 
 
-async def test_a_second_owner_is_told_who_the_first_one_is(tmp_path: Path) -> None:
+async def test_second_owner_fails_with_pid_of_first(tmp_path: Path) -> None:
     async with opened(tmp_path):
         with pytest.raises(StartupFailed, match=rf"DATA_DIR.*process {os.getpid()}"):
             async with opened(tmp_path):
@@ -180,7 +178,7 @@ async def test_a_second_owner_is_told_who_the_first_one_is(tmp_path: Path) -> No
         pass
 
 
-async def test_a_database_that_is_damaged_is_said_in_one_sentence(tmp_path: Path) -> None:
+async def test_damaged_database_fails_with_one_sentence(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS)
     for file in (tmp_path / "records").glob("records.db*"):
@@ -190,7 +188,7 @@ async def test_a_database_that_is_damaged_is_said_in_one_sentence(tmp_path: Path
             pass
 
 
-async def test_a_view_that_missed_a_change_catches_up_at_the_next_start(tmp_path: Path) -> None:
+async def test_view_catches_up_at_next_start(tmp_path: Path) -> None:
     """The write is committed and acknowledged; that a view could not follow is mended later."""
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS[:1])
@@ -202,7 +200,7 @@ async def test_a_view_that_missed_a_change_catches_up_at_the_next_start(tmp_path
         assert await search(index, "text", "E81") == ["e81"]
 
 
-async def test_vectors_of_another_embedder_are_not_mixed_with_ours(tmp_path: Path) -> None:
+async def test_vectors_of_other_embedder_are_not_mixed(tmp_path: Path) -> None:
     other = WordLlamaEmbedder()
     other.name = "other-256"
     async with opened(tmp_path):
@@ -212,7 +210,7 @@ async def test_vectors_of_another_embedder_are_not_mixed_with_ours(tmp_path: Pat
             pass
 
 
-async def test_a_directory_that_can_not_be_used_is_a_setting_to_be_put_right(
+async def test_unusable_directory_error_names_setting(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").write_text("")

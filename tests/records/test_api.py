@@ -30,7 +30,7 @@ def fault(response: httpx.Response, status: int, code: str) -> Any:
     return body
 
 
-async def test_a_record_is_written_read_and_deleted(api: httpx.AsyncClient) -> None:
+async def test_upsert_get_and_delete_record(api: httpx.AsyncClient) -> None:
     written = await api.post("/api/records", json=RECORD)
     assert (written.status_code, written.json()) == (200, {"written": 1, "failed": []})
     at = "/api/records/" + quote(str(RECORD["_id"]), safe="")
@@ -40,14 +40,14 @@ async def test_a_record_is_written_read_and_deleted(api: httpx.AsyncClient) -> N
     assert (await api.delete(at)).status_code == 200  # what is gone is gone
 
 
-async def test_a_record_that_is_written_again_is_replaced(api: httpx.AsyncClient) -> None:
+async def test_upsert_existing_id_replaces_record(api: httpx.AsyncClient) -> None:
     await api.post("/api/records", json=RECORD)
     changed = {"_id": RECORD["_id"], "chunk_text": "Black tea"}
     await api.post("/api/records", json=[changed])
     assert (await api.get("/api/records/tea/green 1")).json() == changed
 
 
-async def test_ids_are_never_changed(api: httpx.AsyncClient) -> None:
+async def test_record_ids_are_preserved(api: httpx.AsyncClient) -> None:
     ids = ["a/b", "/a", "a//b/", "%2F", "a?b#c", "a\nb", "a b+c", "\x7f", "..", "."]
     written = await api.post("/api/records", json=[{"_id": id, "chunk_text": "x"} for id in ids])
     assert written.json()["written"] == len(ids)
@@ -59,14 +59,14 @@ async def test_ids_are_never_changed(api: httpx.AsyncClient) -> None:
     assert "ASCII" in fault(await api.get("/api/records/%C3%BC"), 422, "invalid_request")["detail"]
 
 
-async def test_ndjson_is_a_record_a_line(api: httpx.AsyncClient) -> None:
+async def test_upsert_ndjson_has_one_record_per_line(api: httpx.AsyncClient) -> None:
     lines = "".join(json.dumps(record) + "\n" for record in some(3)) + "\n"
     written = await api.post("/api/records", content=lines, headers=NDJSON)
     assert written.json() == {"written": 3, "failed": []}
     assert (await api.get("/api/records")).json()["ids"] == ["r000", "r001", "r002"]
 
 
-async def test_listing_goes_page_by_page_and_by_prefix(api: httpx.AsyncClient) -> None:
+async def test_list_ids_pages_by_prefix(api: httpx.AsyncClient) -> None:
     await api.post("/api/records", json=[*some(7, "a"), *some(2, "b")])
     pages: list[list[str]] = []
     cursor = ""
@@ -82,7 +82,7 @@ async def test_listing_goes_page_by_page_and_by_prefix(api: httpx.AsyncClient) -
     assert body["errors"][0]["loc"] == ["cursor"]
 
 
-async def test_what_is_valid_is_written_and_what_is_not_is_named(api: httpx.AsyncClient) -> None:
+async def test_upsert_writes_valid_records_and_names_invalid_ones(api: httpx.AsyncClient) -> None:
     records = [*some(2), {"_id": "x", "chunk_text": ""}, {"_id": "y"}, {"chunk_text": "z"}, 7]
     answer = await api.post("/api/records", json=records)
     assert answer.status_code == 200
@@ -95,7 +95,7 @@ async def test_what_is_valid_is_written_and_what_is_not_is_named(api: httpx.Asyn
     assert "chunk_text" in body["failed"][0]["detail"]
 
 
-async def test_where_no_record_is_valid_each_is_an_error(api: httpx.AsyncClient) -> None:
+async def test_upsert_without_valid_record_reports_each_error(api: httpx.AsyncClient) -> None:
     answer = await api.post("/api/records", json=[{"_id": "x"}, {"_id": "y", "chunk_text": None}])
     body = fault(answer, 422, "invalid_request")
     assert [error["loc"] for error in body["errors"]] == [[0], [1]]
@@ -106,7 +106,7 @@ async def test_where_no_record_is_valid_each_is_an_error(api: httpx.AsyncClient)
         assert "no record" in fault(empty, 422, "invalid_request")["detail"]
 
 
-async def test_deleting_by_ids_by_filter_and_all(api: httpx.AsyncClient) -> None:
+async def test_delete_by_ids_by_filter_and_all(api: httpx.AsyncClient) -> None:
     async def delete(what: Any) -> httpx.Response:
         return await api.request("DELETE", "/api/records", json=what)
 
@@ -138,7 +138,7 @@ MISTAKES: list[tuple[Any, str]] = [
 ]
 
 
-async def test_nothing_is_deleted_by_mistake(api: httpx.AsyncClient) -> None:
+async def test_delete_rejects_ambiguous_request(api: httpx.AsyncClient) -> None:
     await api.post("/api/records", json=some(1))
     for what, hint in MISTAKES:
         answer = await api.request("DELETE", "/api/records", json=what)
@@ -150,7 +150,7 @@ async def test_nothing_is_deleted_by_mistake(api: httpx.AsyncClient) -> None:
     assert (await api.get("/api/records")).json()["ids"] == ["r000"]
 
 
-async def test_namespaces_are_apart(api: httpx.AsyncClient) -> None:
+async def test_namespaces_are_isolated(api: httpx.AsyncClient) -> None:
     await api.post("/api/records?namespace=one", json=some(2))
     await api.post("/api/records?namespace=two", json=some(3))
     assert len((await api.get("/api/records?namespace=one")).json()["ids"]) == 2
@@ -175,7 +175,7 @@ def records_in(index: Any, namespace: str) -> int:
     return int(index["namespaces"].get(namespace, {"records": 0})["records"])
 
 
-async def test_pinecone_does_not_say_when_searches_see_a_write(
+async def test_wait_visible_is_rejected_with_pinecone(
     local: httpx.AsyncClient,
 ) -> None:
     answer = await local.post("/api/records?wait=visible", json=RECORD)
@@ -183,7 +183,7 @@ async def test_pinecone_does_not_say_when_searches_see_a_write(
     fault(await local.get("/api/records/tea/green 1"), 404, "not_found")
 
 
-async def test_the_embedded_engine_answers_when_searches_see_a_write(tmp_path: Path) -> None:
+async def test_wait_visible_returns_after_write_is_searchable(tmp_path: Path) -> None:
     async with open_client(create_app(load_settings(data_dir=str(tmp_path)))) as client:
         for word in ("green", "black", "white"):
             record = {"_id": "tea", "chunk_text": f"{word} tea"}
@@ -208,6 +208,8 @@ async def test_the_embedded_engine_answers_when_searches_see_a_write(tmp_path: P
         ("limit=1&limit=2", "limit"),
     ],
 )
-async def test_parameters_of_a_list(local: httpx.AsyncClient, query: str, loc: str) -> None:
+async def test_list_rejects_invalid_parameters(
+    local: httpx.AsyncClient, query: str, loc: str
+) -> None:
     body = fault(await local.get(f"/api/records?{query}"), 422, "invalid_request")
     assert body["errors"][0]["loc"] == [loc]

@@ -56,7 +56,7 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize("record", GOOD)
-def test_a_record_that_is_taken_keeps_its_id_and_fields(record: dict[str, Any]) -> None:
+def test_valid_record_keeps_id_and_fields(record: dict[str, Any]) -> None:
     (checked,), failures = check([record], "chunk_text")
     assert failures == []
     assert checked.id == record.get("_id", record.get("id"))
@@ -67,7 +67,7 @@ def test_a_record_that_is_taken_keeps_its_id_and_fields(record: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(("record", "hint"), BAD)
-def test_a_record_that_is_not_taken_says_why(record: Any, hint: str) -> None:
+def test_invalid_record_is_rejected_with_reason(record: Any, hint: str) -> None:
     checked, (failure,) = check([record], "chunk_text")
     assert checked == []
     assert hint in failure.detail
@@ -75,7 +75,7 @@ def test_a_record_that_is_not_taken_says_why(record: Any, hint: str) -> None:
     assert (failure.position, failure.code) == (0, "invalid_request")
 
 
-def test_of_two_records_with_one_id_neither_is_written_and_both_places_are_named() -> None:
+def test_duplicate_ids_are_both_rejected_with_positions() -> None:
     ids = ["a", "b", "a", "c"]
     checked, failures = check([{"_id": id, "chunk_text": "x"} for id in ids], "chunk_text")
     assert [each.id for each in checked] == ["b", "c"]
@@ -84,9 +84,7 @@ def test_of_two_records_with_one_id_neither_is_written_and_both_places_are_named
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 7), st.integers(1, 200))
-def test_batches_keep_the_order_and_both_limits(
-    sizes: list[int], max_records: int, max_bytes: int
-) -> None:
+def test_batches_keep_order_and_limits(sizes: list[int], max_records: int, max_bytes: int) -> None:
     records = [
         CheckedRecord(i, EncodedRecord(str(i), {}, b"x" * size)) for i, size in enumerate(sizes)
     ]

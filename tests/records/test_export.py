@@ -47,7 +47,7 @@ async def write(api: httpx.AsyncClient, records: list[dict[str, Any]], query: st
     assert answer.json() == {"written": len(records), "failed": []}
 
 
-async def test_all_records_come_in_order_and_as_they_were_written(api: httpx.AsyncClient) -> None:
+async def test_export_returns_all_records_in_order(api: httpx.AsyncClient) -> None:
     records = [*some(250), *ODD]
     await write(api, records)
     in_order = sorted(records, key=lambda record: str(record["_id"]))
@@ -65,7 +65,7 @@ def answer_lines(answer: httpx.Response) -> list[str]:
     return answer.text.splitlines()
 
 
-async def test_a_csv_has_the_id_the_text_and_then_the_other_columns(api: httpx.AsyncClient) -> None:
+async def test_export_csv_columns_start_with_id_and_text(api: httpx.AsyncClient) -> None:
     await write(api, [{"_id": "a", "z": 1, "chunk_text": "x", "y": 2}])
     for query, row in (
         ("", {"_id": "a", "chunk_text": "x", "y": "2", "z": "1"}),
@@ -77,7 +77,7 @@ async def test_a_csv_has_the_id_the_text_and_then_the_other_columns(api: httpx.A
         assert list(found.items()) == list(row.items())
 
 
-async def test_what_a_filter_selects_and_the_fields_that_are_named(api: httpx.AsyncClient) -> None:
+async def test_export_with_filter_and_fields(api: httpx.AsyncClient) -> None:
     records = [{**record, "odd": record["n"] % 2 == 1} for record in some(310)]
     await write(api, records)
     answer = await api.get(
@@ -89,7 +89,7 @@ async def test_what_a_filter_selects_and_the_fields_that_are_named(api: httpx.As
     ]
 
 
-async def test_a_namespace_without_records_is_an_empty_export(api: httpx.AsyncClient) -> None:
+async def test_export_of_empty_namespace_is_empty(api: httpx.AsyncClient) -> None:
     await write(api, some(1))
     answer = await api.get("/api/export?namespace=other")
     assert (answer.status_code, answer.content) == (200, b"")
@@ -97,7 +97,7 @@ async def test_a_namespace_without_records_is_an_empty_export(api: httpx.AsyncCl
     assert as_csv.text == "_id,chunk_text\r\n"
 
 
-async def test_a_record_that_stays_comes_once_whatever_is_written_meanwhile(
+async def test_export_during_writes_has_unchanged_records_once(
     api: httpx.AsyncClient,
 ) -> None:
     staying = some(450, "s")
@@ -136,7 +136,7 @@ async def test_a_record_that_stays_comes_once_whatever_is_written_meanwhile(
         ("identity, gzip;q=0.5", False),
     ],
 )
-async def test_it_is_packed_for_who_would_have_it_so(
+async def test_export_honors_accept_encoding(
     local: httpx.AsyncClient, accepted: str, packed: bool
 ) -> None:
     await write(local, some(3))
@@ -148,7 +148,7 @@ async def test_it_is_packed_for_who_would_have_it_so(
     assert read(plain, "ndjson") == some(3)
 
 
-async def test_a_head_reads_nothing(local: httpx.AsyncClient, upstream: Upstream) -> None:
+async def test_export_head_reads_no_records(local: httpx.AsyncClient, upstream: Upstream) -> None:
     before = len(upstream.calls)
     answer = await local.head("/api/export?format=csv")
     assert (answer.status_code, answer.content) == (200, b"")
@@ -170,7 +170,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("query", "loc"), MISTAKES)
-async def test_mistakes_are_told_before_anybody_is_asked(
+async def test_export_rejects_invalid_parameters_before_upstream_calls(
     local: httpx.AsyncClient, upstream: Upstream, query: str, loc: str
 ) -> None:
     before = len(upstream.calls)
@@ -179,7 +179,7 @@ async def test_mistakes_are_told_before_anybody_is_asked(
     assert len(upstream.calls) == before
 
 
-async def test_what_goes_wrong_before_the_first_record_is_an_error_like_any_other(
+async def test_export_failure_before_first_record_is_error_response(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     settings = make_settings(records_timeout_ms=2000)
@@ -192,7 +192,7 @@ async def test_what_goes_wrong_before_the_first_record_is_an_error_like_any_othe
 
 
 @pytest.mark.parametrize("what", ["vectors/list", "vectors/fetch"])
-async def test_what_passes_by_itself_is_waited_for_in_the_midst(
+async def test_export_retries_transient_error_midway(
     local: httpx.AsyncClient, upstream: Upstream, what: str
 ) -> None:
     await write(local, some(350))
@@ -200,7 +200,7 @@ async def test_what_passes_by_itself_is_waited_for_in_the_midst(
     assert read((await local.get("/api/export")).content, "ndjson") == some(350)
 
 
-async def test_more_columns_than_can_be_told_have_to_be_named(local: httpx.AsyncClient) -> None:
+async def test_export_csv_with_too_many_columns_requires_fields(local: httpx.AsyncClient) -> None:
     records = [{"_id": f"{n}", "chunk_text": "x", f"field{n}": n} for n in range(1_001)]
     await write(local, records)
     body = fault(await local.get("/api/export?format=csv"), 422, "invalid_request")
@@ -209,9 +209,7 @@ async def test_more_columns_than_can_be_told_have_to_be_named(local: httpx.Async
     assert len(answer_lines(named)) == 1_002
 
 
-async def test_the_next_page_is_on_its_way_while_one_is_used_and_no_more_than_that(
-    make_settings: MakeSettings, upstream: Upstream
-) -> None:
+async def test_export_prefetches_one_page(make_settings: MakeSettings, upstream: Upstream) -> None:
     app = create_app(make_settings())
     async with open_client(app) as client:
         await write(client, some(1_500))
@@ -229,7 +227,7 @@ async def test_the_next_page_is_on_its_way_while_one_is_used_and_no_more_than_th
             assert len(fetches()) <= 3
 
 
-async def test_whoever_stops_reading_ends_the_calls_that_are_on_their_way(
+async def test_export_disconnect_cancels_upstream_calls(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     app = create_app(make_settings())
@@ -254,7 +252,7 @@ async def _to_the_end(pages: AsyncIterator[Any]) -> None:
         pass
 
 
-async def test_long_ids_are_fetched_in_parts_that_fit_into_a_url(
+async def test_export_fetches_long_ids_within_url_limit(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     records = [{"_id": f"{n:03}" + "/" * 500, "chunk_text": "x"} for n in range(100)]

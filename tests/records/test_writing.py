@@ -23,7 +23,7 @@ async def post(client: httpx.AsyncClient, records: Any) -> httpx.Response:
     return await client.post("/api/records", json=records)
 
 
-async def test_batches_have_at_most_96_records_and_go_to_both_indexes(
+async def test_upsert_sends_batches_of_96_records_to_both_indexes(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     assert (await post(local, some(200))).json() == {"written": 200, "failed": []}
@@ -33,7 +33,7 @@ async def test_batches_have_at_most_96_records_and_go_to_both_indexes(
     assert {call.path for call in upstream.upserts()} == {"/records/namespaces/__default__/upsert"}
 
 
-async def test_batches_have_at_most_two_megabytes(
+async def test_upsert_sends_batches_of_at_most_two_megabytes(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     large = [{**record, "chunk_text": "é" * 15_000} for record in some(90)]  # 30 kB each
@@ -43,7 +43,7 @@ async def test_batches_have_at_most_two_megabytes(
     assert max(sizes) <= 2_000_000
 
 
-async def test_one_index_with_both_fields_is_written_once(
+async def test_upsert_writes_index_with_both_fields_once(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     both = upstream.host("dense")
@@ -54,7 +54,7 @@ async def test_one_index_with_both_fields_is_written_once(
     assert call.path == "/namespaces/__default__/documents/upsert"
 
 
-async def test_no_more_calls_at_once_than_the_setting_says(
+async def test_upsert_limits_concurrent_calls(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     gate = Gate()
@@ -71,7 +71,7 @@ async def test_no_more_calls_at_once_than_the_setting_says(
 INDEXES = ["dense", "sparse"]
 
 
-async def test_a_record_that_pinecone_refuses_is_found_and_the_others_are_written(
+async def test_upsert_isolates_record_that_pinecone_rejects(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.records.poison = {"r007", "r150"}
@@ -85,7 +85,7 @@ async def test_a_record_that_pinecone_refuses_is_found_and_the_others_are_writte
     assert len(upstream.records.of("sparse")) == 198
 
 
-async def test_the_search_for_refused_records_has_an_end(
+async def test_upsert_limits_bisection_of_rejected_batch(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Status(400), *INDEXES)
@@ -94,7 +94,7 @@ async def test_the_search_for_refused_records_has_an_end(
     assert len(upstream.upserts()) <= 2 * (11 + 2 * 64)
 
 
-async def test_a_record_that_one_index_took_and_the_other_did_not_is_no_written_one(
+async def test_upsert_rejected_by_one_index_is_not_written(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     await post(local, {"_id": "there", "chunk_text": "x"})
@@ -120,7 +120,7 @@ async def test_a_record_that_one_index_took_and_the_other_did_not_is_no_written_
         (Hang(), 504, "deadline_exceeded"),
     ],
 )
-async def test_where_nothing_was_written_the_answer_is_the_upstreams_error(
+async def test_upsert_that_wrote_nothing_raises_upstream_error(
     make_settings: MakeSettings, upstream: Upstream, behaviour: Any, status: int, code: str
 ) -> None:
     async with open_client(create_app(make_settings(records_timeout_ms=2500))) as client:
@@ -131,14 +131,14 @@ async def test_where_nothing_was_written_the_answer_is_the_upstreams_error(
 
 
 @pytest.mark.parametrize("passing", [Status(503), Reset()])
-async def test_what_passes_is_tried_again(
+async def test_upsert_retries_transient_error(
     local: httpx.AsyncClient, upstream: Upstream, passing: Any
 ) -> None:
     upstream.behave(Flaky(passing, 3), "dense")
     assert (await post(local, some(2))).json() == {"written": 2, "failed": []}
 
 
-async def test_a_rate_limit_that_outlasts_the_request_is_passed_on(
+async def test_upsert_raises_rate_limit_beyond_deadline(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Status(429, {"retry-after": "40"}), *INDEXES)
@@ -148,7 +148,7 @@ async def test_a_rate_limit_that_outlasts_the_request_is_passed_on(
     assert len(upstream.upserts("dense")) == 1
 
 
-async def test_a_rate_limit_within_the_request_is_waited_for(
+async def test_upsert_waits_for_rate_limit_within_deadline(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Flaky(Status(429, {"retry-after": "1"}), 1), "sparse")
@@ -156,7 +156,7 @@ async def test_a_rate_limit_within_the_request_is_waited_for(
     assert len(upstream.upserts("sparse")) == 2
 
 
-async def test_a_write_whose_caller_has_gone_is_finished(
+async def test_cancelled_upsert_still_commits(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     gate = Gate()
@@ -175,7 +175,7 @@ async def test_a_write_whose_caller_has_gone_is_finished(
         assert upstream.records.of(index).keys() == {"one", "two"}
 
 
-async def test_a_deletion_of_many_ids_takes_several_calls(
+async def test_delete_many_ids_takes_several_calls(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     ids = [f"i{i}" for i in range(2500)]
@@ -187,7 +187,7 @@ async def test_a_deletion_of_many_ids_takes_several_calls(
     assert list(sent) == ids
 
 
-async def test_a_deletion_that_one_index_refuses_says_what_the_other_did(
+async def test_delete_rejected_by_one_index_reports_the_other(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     await post(local, some(1))
@@ -200,21 +200,21 @@ async def test_a_deletion_that_one_index_refuses_says_what_the_other_did(
     assert upstream.records.of("sparse") == {}
 
 
-async def test_a_record_that_only_one_index_has_is_found(
+async def test_fetch_finds_record_of_one_index(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.records.of("sparse")["half"] = {"chunk_text": "x"}
     assert (await local.get("/api/records/half")).json()["chunk_text"] == "x"
 
 
-async def test_reads_end_at_their_deadline(make_settings: MakeSettings, upstream: Upstream) -> None:
+async def test_reads_end_at_deadline(make_settings: MakeSettings, upstream: Upstream) -> None:
     async with open_client(create_app(make_settings(records_timeout_ms=100))) as client:
         upstream.behave(Hang(), "dense")
         for path in ("/api/records", "/api/records/a", "/api/stats"):
             fault(await client.get(path), 504, "deadline_exceeded")
 
 
-async def test_a_write_that_searches_can_not_see_is_a_write_all_the_same() -> None:
+async def test_write_is_reported_despite_visibility_error() -> None:
     async def fail() -> None:
         raise OSError("no space left")
 

@@ -47,7 +47,7 @@ async def ids(index: EmbeddedAsyncIndex, *clauses: Any, **more: Any) -> list[str
     return [match.id for match in response.matches]
 
 
-async def test_each_of_the_six_clauses_finds_what_it_is_for(tmp_path: Path) -> None:
+async def test_search_supports_each_of_six_clauses(tmp_path: Path) -> None:
     async with opened(tmp_path, EVERYTHING) as index:
         response = await index.documents.upsert(namespace=NS, documents=FRUIT)
         assert response.upserted_count == 4
@@ -71,7 +71,7 @@ async def test_each_of_the_six_clauses_finds_what_it_is_for(tmp_path: Path) -> N
         assert set(await ids(index, *both)) == {"f3", "f1"}
 
 
-async def test_clauses_add_up_and_a_repeated_one_counts_once(tmp_path: Path) -> None:
+async def test_search_adds_clause_scores_and_counts_repeated_clause_once(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         texts = {"a": "apple pie", "b": "apple", "c": "pie"}
         documents = [{"_id": id, "chunk_text": text} for id, text in texts.items()]
@@ -89,7 +89,7 @@ async def test_clauses_add_up_and_a_repeated_one_counts_once(tmp_path: Path) -> 
         assert await scores("apple", "apple") == apple
 
 
-async def test_each_document_reads_back_as_it_was_written(tmp_path: Path) -> None:
+async def test_document_round_trips(tmp_path: Path) -> None:
     numbers = {"large": 2**53 + 1, "huge": 2**63, "small": -(2**63), "real": 0.1, "one": 1.0}
     strange = {"": "no name", "名": "名", "id": "x", "_score": "mine", "tags": ["a"], "yes": True}
     async with opened(tmp_path, EVERYTHING) as index:
@@ -126,7 +126,7 @@ async def test_each_document_reads_back_as_it_was_written(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("large", [2**53 + 1, 10**17 + 1])
-async def test_a_filter_compares_numbers_as_64_bit_floats(tmp_path: Path, large: int) -> None:
+async def test_filter_compares_numbers_as_64_bit_floats(tmp_path: Path, large: int) -> None:
     async with opened(tmp_path, WORDS) as index:
         await index.documents.upsert(
             namespace=NS, documents=[{"_id": "a", "chunk_text": "x", "n": large}]
@@ -135,7 +135,7 @@ async def test_a_filter_compares_numbers_as_64_bit_floats(tmp_path: Path, large:
         assert found.documents["a"].n == large
 
 
-async def test_a_null_and_a_nested_object_are_refused_in_a_document(tmp_path: Path) -> None:
+async def test_upsert_rejects_null_and_nested_object(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         good = {"_id": "good", "chunk_text": "x"}
         for extra in ({"a": None}, {"a": {"b": 1}}, {"a": [1]}, {"$a": 1}, {"chunk_text": 5}):
@@ -148,7 +148,7 @@ async def test_a_null_and_a_nested_object_are_refused_in_a_document(tmp_path: Pa
         assert (await index.documents.fetch(namespace=NS, ids=["good"])).documents == {}
 
 
-async def test_a_text_may_be_longer_than_the_other_fields_together(tmp_path: Path) -> None:
+async def test_text_may_exceed_limit_of_other_fields(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         long = "filler words " * 20_000 + "needle"
         await index.documents.upsert(namespace=NS, documents=[{"_id": "a", "chunk_text": long}])
@@ -159,7 +159,7 @@ async def test_a_text_may_be_longer_than_the_other_fields_together(tmp_path: Pat
         assert fetched.documents["a"].chunk_text == long
 
 
-async def test_several_texts_are_searched_each_by_its_name(tmp_path: Path) -> None:
+async def test_search_by_text_field_name(tmp_path: Path) -> None:
     async with opened(tmp_path, SEVERAL_TEXTS) as index:
         await index.documents.upsert(
             namespace=NS,
@@ -182,7 +182,7 @@ async def test_several_texts_are_searched_each_by_its_name(tmp_path: Path) -> No
             await index.documents.upsert(namespace=NS, documents=[{"_id": "d", "body": "x"}])
 
 
-async def test_several_vectors_are_searched_each_by_its_name_and_metric(tmp_path: Path) -> None:
+async def test_search_by_vector_field_name_and_metric(tmp_path: Path) -> None:
     async with opened(tmp_path, SEVERAL_VECTORS) as index:
         await index.documents.upsert(
             namespace=NS,
@@ -205,7 +205,7 @@ async def test_several_vectors_are_searched_each_by_its_name_and_metric(tmp_path
             )
 
 
-async def test_filters_select_by_values_and_by_words(tmp_path: Path) -> None:
+async def test_filter_by_values_and_words(tmp_path: Path) -> None:
     async with opened(tmp_path, EVERYTHING) as index:
         await index.documents.upsert(namespace=NS, documents=FRUIT)
         await index.embedded.wait_until_visible()
@@ -239,7 +239,7 @@ async def pages_where_odd(index: EmbeddedAsyncIndex) -> list[str]:
         token = page.pagination.next
 
 
-async def test_documents_are_fetched_by_a_filter_page_by_page(tmp_path: Path) -> None:
+async def test_fetch_by_filter_pages(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         many = [{"_id": f"d{n:03d}", "chunk_text": "x", "odd": n % 2 == 1} for n in range(60)]
         await index.documents.upsert(namespace=NS, documents=many)
@@ -249,7 +249,7 @@ async def test_documents_are_fetched_by_a_filter_page_by_page(tmp_path: Path) ->
         assert [entry.id async for entry in listed] == [f"d01{n}" for n in range(10)]
 
 
-async def test_pages_by_a_filter_have_each_document_once_whatever_is_written_meanwhile(
+async def test_fetch_by_filter_during_writes_has_documents_once(
     tmp_path: Path,
 ) -> None:
     """Written anew, a document is another version, with another number."""
@@ -271,7 +271,7 @@ async def _rewritten(index: EmbeddedAsyncIndex, documents: list[dict[str, Any]])
         await index.documents.upsert(namespace=NS, documents=some)
 
 
-async def test_documents_are_changed_each_by_its_id(tmp_path: Path) -> None:
+async def test_update_documents_by_id(tmp_path: Path) -> None:
     async with opened(tmp_path, EVERYTHING) as index:
         await index.documents.upsert(namespace=NS, documents=FRUIT)
         updated = await index.documents.update(
@@ -297,7 +297,7 @@ async def test_documents_are_changed_each_by_its_id(tmp_path: Path) -> None:
         assert await ids(index, TextQuery(query="pie", fields=["title"])) == []
 
 
-async def test_documents_are_changed_and_deleted_by_a_filter(tmp_path: Path) -> None:
+async def test_update_and_delete_documents_by_filter(tmp_path: Path) -> None:
     async with opened(tmp_path, EVERYTHING) as index:
         await index.documents.upsert(namespace=NS, documents=FRUIT)
         cheap = {"price": {"$lt": 2}}
@@ -333,7 +333,7 @@ async def test_documents_are_changed_and_deleted_by_a_filter(tmp_path: Path) -> 
         assert [entry.id async for entry in index.documents.list(namespace=NS)] == []
 
 
-async def test_a_batch_is_split_and_its_failures_are_told(tmp_path: Path) -> None:
+async def test_upsert_splits_batch_and_reports_failures(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         documents = [{"_id": f"d{n}", "chunk_text": f"word{n}"} for n in range(120)]
         documents[70]["chunk_text"] = 5  # type: ignore[assignment]  # on purpose
@@ -344,7 +344,7 @@ async def test_a_batch_is_split_and_its_failures_are_told(tmp_path: Path) -> Non
         assert {item["_id"] for item in result.failed_items} == {f"d{n}" for n in range(50, 100)}
 
 
-async def test_a_words_index_says_what_it_can_not_score_by(tmp_path: Path) -> None:
+async def test_lexical_index_rejects_unsupported_scoring(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         with pytest.raises(ApiError, match="the fields for it: none"):
             await ids(index, EmbedQuery(query="x", field="chunk_text"))

@@ -194,7 +194,7 @@ async def ask(
     | ANY
     | st.lists(RECORDS, max_size=3),
 )
-async def test_any_json_is_answered_or_refused(
+async def test_any_json_is_answered_or_rejected(
     index: EmbeddedAsyncIndex, path: str, body: Any
 ) -> None:
     await ask(index, "POST", path, {}, json.dumps(body).encode())
@@ -204,7 +204,7 @@ async def test_any_json_is_answered_or_refused(
 @given(
     path=st.sampled_from(POSTS), keys=st.lists(st.sampled_from([*NEAR]), max_size=4), data=st.data()
 )
-async def test_nearly_right_bodies_are_answered_or_refused(
+async def test_nearly_valid_bodies_are_answered_or_rejected(
     index: EmbeddedAsyncIndex, path: str, keys: list[str], data: st.DataObject
 ) -> None:
     needed = {
@@ -224,7 +224,7 @@ async def test_nearly_right_bodies_are_answered_or_refused(
 
 @HOSTILE
 @given(records=st.lists(RECORDS | ANY, max_size=3), noise=st.binary(max_size=5))
-async def test_any_lines_of_records_are_written_or_refused(
+async def test_any_ndjson_is_written_or_rejected(
     index: EmbeddedAsyncIndex, records: list[Any], noise: bytes
 ) -> None:
     lines = [json.dumps(record).encode() for record in records]
@@ -242,7 +242,7 @@ async def test_any_lines_of_records_are_written_or_refused(
     ),
     method=st.sampled_from(["GET", "POST", "DELETE", "PATCH", ""]),
 )
-async def test_any_address_and_any_parameters_are_answered_or_refused(
+async def test_any_path_and_parameters_are_answered_or_rejected(
     index: EmbeddedAsyncIndex, path: str, parameters: dict[str, Any], method: str
 ) -> None:
     await ask(index, method, path, parameters, b"")
@@ -265,7 +265,7 @@ async def test_any_address_and_any_parameters_are_answered_or_refused(
         b'{"a": NaN}',
     ],
 )
-async def test_what_is_no_body_is_refused_everywhere(
+async def test_invalid_body_is_rejected_by_every_route(
     index: EmbeddedAsyncIndex, body: bytes
 ) -> None:
     for path in POSTS:
@@ -291,9 +291,7 @@ async def test_what_is_no_body_is_refused_everywhere(
     ],
     ids=lambda text: repr(text[:12]),
 )
-async def test_a_giant_question_is_answered_or_refused(
-    index: EmbeddedAsyncIndex, text: str
-) -> None:
+async def test_giant_request_is_answered_or_rejected(index: EmbeddedAsyncIndex, text: str) -> None:
     path = "/namespaces/n/documents/search"
     for clause in (
         {"type": "text", "query": text, "fields": ["chunk_text"]},
@@ -308,7 +306,7 @@ async def test_a_giant_question_is_answered_or_refused(
         await ask(index, "POST", "/namespaces/n/documents/fetch", {}, json.dumps(body).encode())
 
 
-async def test_limits_are_those_of_pinecone(index: EmbeddedAsyncIndex) -> None:
+async def test_limits_equal_those_of_pinecone(index: EmbeddedAsyncIndex) -> None:
     text = {"type": "text", "query": "a", "fields": ["chunk_text"]}
     good = {"_id": "x", "chunk_text": "x", "v": [1, 2]}
 
@@ -356,6 +354,6 @@ async def test_limits_are_those_of_pinecone(index: EmbeddedAsyncIndex) -> None:
     assert await ask(index, "GET", "/vectors/list", {"limit": "1", "namespace": "n"}, b"")
 
 
-async def test_a_mistake_of_the_program_is_no_refusal(index: EmbeddedAsyncIndex) -> None:
+async def test_internal_error_is_not_a_client_error(index: EmbeddedAsyncIndex) -> None:
     with pytest.raises(TypeError):
         await answer(index.embedded, "POST", "/query", {}, None)  # type: ignore[arg-type]

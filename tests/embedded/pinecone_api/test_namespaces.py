@@ -10,7 +10,7 @@ from pinecone.errors import ApiError, ConflictError, NotFoundError
 from tests.embedded.pinecone_api.calls import WORDS, opened
 
 
-async def test_a_namespace_is_made_by_name_or_by_a_record(tmp_path: Path) -> None:
+async def test_namespace_is_created_explicitly_or_by_upsert(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         made = await index.create_namespace(
             name="made", schema={"fields": {"year": {"filterable": True}}}
@@ -28,7 +28,7 @@ async def test_a_namespace_is_made_by_name_or_by_a_record(tmp_path: Path) -> Non
             await index.delete_namespace(name="other")
 
 
-async def test_a_namespace_goes_with_all_that_it_has(tmp_path: Path) -> None:
+async def test_delete_namespace_deletes_its_records(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         for name in ("keep", "drop"):
             await index.create_namespace(name=name)
@@ -44,7 +44,7 @@ async def test_a_namespace_goes_with_all_that_it_has(tmp_path: Path) -> None:
         await index.create_namespace(name="drop")
 
 
-async def test_namespaces_are_listed_page_by_page(tmp_path: Path) -> None:
+async def test_list_namespaces_pages(tmp_path: Path) -> None:
     names = sorted(f"{kind}{number}" for kind in ("a", "b") for number in range(7))
     async with opened(tmp_path, WORDS) as index:
         for name in names:
@@ -57,7 +57,7 @@ async def test_namespaces_are_listed_page_by_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "a b", "100%", "?x=1#y", "%2F", "\n", "\x7f"])
-async def test_a_name_may_be_any_ascii(tmp_path: Path, name: str) -> None:
+async def test_namespace_name_may_be_any_ascii(tmp_path: Path, name: str) -> None:
     async with opened(tmp_path, WORDS) as index:
         await index.create_namespace(name=name)
         await index.upsert_records(namespace="other", records=[{"_id": "o", "chunk_text": "x"}])
@@ -70,7 +70,7 @@ async def test_a_name_may_be_any_ascii(tmp_path: Path, name: str) -> None:
         assert stats.namespaces.keys() == {"other"}
 
 
-async def test_the_default_namespace_has_two_names(tmp_path: Path) -> None:
+async def test_default_namespace_has_two_names(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         await index.upsert_records(
             namespace="__default__", records=[{"_id": "a", "chunk_text": "x"}]

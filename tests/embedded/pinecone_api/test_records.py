@@ -41,7 +41,7 @@ class Failing(ByLength):
         raise ConnectionError
 
 
-async def test_texts_go_in_and_records_come_out(tmp_path: Path) -> None:
+async def test_upsert_texts_and_search_records(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         written = await index.upsert_records(namespace=NS, records=RECORDS)
         assert written.record_count == 3
@@ -68,7 +68,7 @@ async def test_texts_go_in_and_records_come_out(tmp_path: Path) -> None:
         assert (await index.search(namespace=NS, top_k=1, id="none")).result.hits == []
 
 
-async def test_terms_that_must_match_hold_for_meaning_and_for_words(tmp_path: Path) -> None:
+async def test_match_terms_restrict_dense_and_lexical_search(tmp_path: Path) -> None:
     terms = {"strategy": "all", "terms": ["apple", "tree"]}
     for number, schema in enumerate((BOTH, WORDS)):
         async with opened(tmp_path / str(number), schema) as index:
@@ -85,7 +85,7 @@ async def test_terms_that_must_match_hold_for_meaning_and_for_words(tmp_path: Pa
                 await index.search(**asked, match_terms={"strategy": "any", "terms": ["x"]})
 
 
-async def test_hits_are_reranked_inside_of_the_search(tmp_path: Path) -> None:
+async def test_search_reranks_hits(tmp_path: Path) -> None:
     reranker = ByLength()
     async with opened(tmp_path, BOTH, reranker) as index:
         await index.upsert_records(namespace=NS, records=RECORDS)
@@ -121,7 +121,7 @@ async def test_hits_are_reranked_inside_of_the_search(tmp_path: Path) -> None:
                 await index.search(**{**good, **asked})
 
 
-async def test_without_a_reranker_and_with_a_broken_one_a_sentence_says_so(tmp_path: Path) -> None:
+async def test_rerank_without_or_with_failing_reranker_is_error(tmp_path: Path) -> None:
     asked: dict[str, Any] = {
         "namespace": NS,
         "top_k": 3,
@@ -140,7 +140,7 @@ async def test_without_a_reranker_and_with_a_broken_one_a_sentence_says_so(tmp_p
         assert failed.value.status_code == 503
 
 
-async def test_what_the_records_dialect_can_not_do_is_told(tmp_path: Path) -> None:
+async def test_records_api_rejects_unsupported_requests(tmp_path: Path) -> None:
     async with opened(tmp_path / "a", BOTH) as index:
         for records, told in (
             ([{"_id": "a", "other": "x"}], "lacks the field 'chunk_text'"),
@@ -174,7 +174,7 @@ async def test_what_the_records_dialect_can_not_do_is_told(tmp_path: Path) -> No
         assert found.result.hits[0].id == "a"
 
 
-async def test_the_embedder_that_comes_with_it_finds_what_shares_no_word(tmp_path: Path) -> None:
+async def test_builtin_embedder_finds_paraphrase(tmp_path: Path) -> None:
     async with opened_client(tmp_path, "records", BOTH, WordLlamaEmbedder()) as index:
         await index.upsert_records(
             namespace=NS,

@@ -44,7 +44,7 @@ def score(metric: str, one: list[float], other: list[float]) -> float:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dotproduct", "euclidean"])
-async def test_a_query_finds_what_scoring_every_vector_finds(tmp_path: Path, metric: str) -> None:
+async def test_query_equals_brute_force(tmp_path: Path, metric: str) -> None:
     written = vectors(60, 4)
     async with opened(tmp_path, Schema({"embedding": DenseField(4, metric)})) as index:
         await index.upsert(
@@ -71,7 +71,7 @@ async def test_a_query_finds_what_scoring_every_vector_finds(tmp_path: Path, met
         assert (await index.query(top_k=5, id="nobody")).matches == []
 
 
-async def test_several_namespaces_are_one_ranking_by_distance_too(tmp_path: Path) -> None:
+async def test_query_namespaces_merges_rankings_for_every_metric(tmp_path: Path) -> None:
     written = vectors(20, 4)
     async with opened(tmp_path, Schema({"embedding": DenseField(4, "euclidean")})) as index:
         for number, (id, values) in enumerate(written.items()):
@@ -85,7 +85,7 @@ async def test_several_namespaces_are_one_ranking_by_distance_too(tmp_path: Path
         assert [match.id for match in found.matches] == near[:4]
 
 
-async def test_a_sparse_query_finds_the_largest_products(tmp_path: Path) -> None:
+async def test_sparse_query_equals_brute_force(tmp_path: Path) -> None:
     random.seed(3)
     written = {
         f"s{number}": {
@@ -131,7 +131,7 @@ async def test_a_sparse_query_finds_the_largest_products(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("count", [50, 1_500])
-async def test_a_query_by_both_kinds_adds_up_both_products(tmp_path: Path, count: int) -> None:
+async def test_hybrid_query_adds_dense_and_sparse_scores(tmp_path: Path, count: int) -> None:
     random.seed(5)
     written = vectors(count, 4)
     weights = {id: {number % 5: random.uniform(-1, 2)} for number, id in enumerate(written)}
@@ -176,7 +176,7 @@ async def test_a_query_by_both_kinds_adds_up_both_products(tmp_path: Path, count
         assert len((await index.query(top_k=1, id=next(iter(written)))).matches) == 1
 
 
-async def test_the_best_sum_may_be_far_down_in_both_rankings(tmp_path: Path) -> None:
+async def test_hybrid_query_finds_best_sum_far_down_in_both_rankings(tmp_path: Path) -> None:
     ones = {"indices": [1], "values": [1.0]}
     items: list[dict[str, Any]] = [
         *({"id": f"d{n}", "values": [1, 0, 0, 0]} for n in range(250)),
@@ -194,7 +194,7 @@ async def test_the_best_sum_may_be_far_down_in_both_rankings(tmp_path: Path) -> 
         assert [(match.id, match.score) for match in answer.matches] == [("both", 1.5)]
 
 
-async def test_what_lacks_one_of_two_bad_products_may_be_the_best(tmp_path: Path) -> None:
+async def test_hybrid_query_ranks_record_without_negative_score_first(tmp_path: Path) -> None:
     ones = {"indices": [1], "values": [1.0]}
     items: list[dict[str, Any]] = [
         {"id": f"b{n}", "values": [1, 0, 0, 0], "sparse_values": ones} for n in range(250)
@@ -207,7 +207,7 @@ async def test_what_lacks_one_of_two_bad_products_may_be_the_best(tmp_path: Path
         assert [(match.id, match.score) for match in answer.matches] == [("one", -1.5)]
 
 
-async def test_a_record_is_compared_by_its_dense_vector_where_nothing_can_be_added(
+async def test_hybrid_query_uses_dense_score_if_scores_are_not_additive(
     tmp_path: Path,
 ) -> None:
     schema = Schema({"embedding": DenseField(2, "cosine"), "weights": SparseField()})
@@ -225,7 +225,7 @@ async def test_a_record_is_compared_by_its_dense_vector_where_nothing_can_be_add
             await index.query(top_k=1, vector=[1, 0], sparse_vector=sparse)
 
 
-async def test_every_form_of_a_vector_can_be_written_and_read_back(tmp_path: Path) -> None:
+async def test_every_vector_form_round_trips(tmp_path: Path) -> None:
     async with opened(tmp_path, HYBRID) as index:
         sparse = {"indices": [9, 2], "values": [0.5, 1.0]}
         response = await index.upsert(
@@ -254,7 +254,7 @@ async def test_every_form_of_a_vector_can_be_written_and_read_back(tmp_path: Pat
         assert fetched.vectors["sparse"].values == []
 
 
-async def test_batches_are_written_and_a_batch_that_fails_is_told(tmp_path: Path) -> None:
+async def test_upsert_in_batches_reports_failed_batch(tmp_path: Path) -> None:
     async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         good = [(f"v{number}", [1.0, float(number)]) for number in range(25)]
         response = await index.upsert(vectors=good, batch_size=10, show_progress=False)
@@ -265,14 +265,14 @@ async def test_batches_are_written_and_a_batch_that_fails_is_told(tmp_path: Path
         assert [item["id"] for item in response.failed_items] == ["w1"]
 
 
-async def test_of_two_vectors_with_one_id_the_last_stays(tmp_path: Path) -> None:
+async def test_upsert_duplicate_id_keeps_last_vector(tmp_path: Path) -> None:
     async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         await index.upsert(vectors=[("v", [1, 0]), ("v", [0, 1])])
         assert (await index.fetch(ids=["v"])).vectors["v"].values == [0, 1]
         assert (await index.describe_index_stats()).total_vector_count == 1
 
 
-async def test_an_update_leaves_what_it_does_not_name(tmp_path: Path) -> None:
+async def test_update_keeps_unnamed_fields(tmp_path: Path) -> None:
     async with opened(tmp_path, HYBRID) as index:
         for id, genre in (("a", "drama"), ("b", "drama"), ("c", "noir")):
             await index.upsert(
@@ -297,7 +297,7 @@ async def test_an_update_leaves_what_it_does_not_name(tmp_path: Path) -> None:
         assert (await index.query(top_k=1, vector=[0, 1, 0, 0])).matches[0].id == "a"
 
 
-async def test_more_than_a_thousand_are_changed_and_deleted_by_a_filter(tmp_path: Path) -> None:
+async def test_update_and_delete_by_filter_of_thousands(tmp_path: Path) -> None:
     async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         many = [(f"v{number}", [1, number + 1], {"old": True}) for number in range(1_500)]
         await index.upsert(vectors=many, batch_size=500, show_progress=False)
@@ -307,7 +307,7 @@ async def test_more_than_a_thousand_are_changed_and_deleted_by_a_filter(tmp_path
         assert (await index.describe_index_stats()).total_vector_count == 0
 
 
-async def test_vectors_are_deleted_by_ids_by_filter_and_all(tmp_path: Path) -> None:
+async def test_delete_by_ids_by_filter_and_all(tmp_path: Path) -> None:
     async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         for space in ("a", "b"):
             await index.upsert(
@@ -325,7 +325,7 @@ async def test_vectors_are_deleted_by_ids_by_filter_and_all(tmp_path: Path) -> N
         assert (stats.dimension, stats.metric, stats.vector_type) == (2, "cosine", "dense")
 
 
-async def test_ids_are_listed_page_by_page(tmp_path: Path) -> None:
+async def test_list_ids_pages(tmp_path: Path) -> None:
     ids = sorted(f"{kind}#{number}" for kind in ("doc", "do", "e") for number in range(70))
     async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         await index.upsert(vectors=[(id, [1, 2]) for id in ids])
@@ -339,7 +339,7 @@ async def test_ids_are_listed_page_by_page(tmp_path: Path) -> None:
             await index.list_paginated(pagination_token="no token")
 
 
-async def test_vectors_are_fetched_by_metadata_page_by_page(tmp_path: Path) -> None:
+async def test_fetch_by_metadata_pages(tmp_path: Path) -> None:
     async with opened(tmp_path, Schema({"embedding": DenseField(2)})) as index:
         many = [(f"v{number}", [1, 2], {"even": number % 2 == 0}) for number in range(50)]
         await index.upsert(vectors=many)
@@ -360,7 +360,7 @@ async def test_vectors_are_fetched_by_metadata_page_by_page(tmp_path: Path) -> N
                 await index.fetch_by_metadata(filter={"even": True}, pagination_token=wrong)
 
 
-async def test_with_several_vector_fields_the_documents_api_is_named(tmp_path: Path) -> None:
+async def test_several_vector_fields_error_names_documents_api(tmp_path: Path) -> None:
     async with opened(tmp_path, SEVERAL_VECTORS) as index:
         await index.documents.upsert(
             namespace=NS, documents=[{"_id": "d", "front": [1, 0, 0, 0], "back": [0, 0, 1]}]
@@ -376,7 +376,7 @@ async def test_with_several_vector_fields_the_documents_api_is_named(tmp_path: P
             assert caught.value.status_code == 400
 
 
-async def test_a_text_index_takes_vectors_of_the_same_length(tmp_path: Path) -> None:
+async def test_text_index_accepts_vectors_of_same_dimension(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         ones = [1.0] * 32
         await index.upsert(vectors=[("raw", ones, {"chunk_text": "apple pie"})], namespace=NS)
@@ -393,7 +393,7 @@ async def test_a_text_index_takes_vectors_of_the_same_length(tmp_path: Path) -> 
         assert found.result.hits[0].id == "raw"
 
 
-async def test_a_record_of_words_alone_can_be_fetched_but_not_compared(tmp_path: Path) -> None:
+async def test_text_only_record_can_be_fetched_but_not_queried(tmp_path: Path) -> None:
     async with opened(tmp_path, WORDS) as index:
         await index.upsert_records(namespace=NS, records=[{"_id": "a", "chunk_text": "plum"}])
         (fetched,) = (await index.fetch(ids=["a"], namespace=NS)).vectors.values()
@@ -417,7 +417,7 @@ async def test_a_record_of_words_alone_can_be_fetched_but_not_compared(tmp_path:
         ({"id": "x" * 513, "values": [1, 0, 0, 0]}, "longer than 512"),
     ],
 )
-async def test_what_can_not_be_written_is_told_in_a_sentence(
+async def test_upsert_rejects_invalid_vector_with_reason(
     tmp_path: Path, item: dict[str, Any], told: str
 ) -> None:
     async with opened(tmp_path, HYBRID) as index:
@@ -427,7 +427,7 @@ async def test_what_can_not_be_written_is_told_in_a_sentence(
         assert (await index.describe_index_stats()).total_vector_count == 0
 
 
-async def test_what_a_query_can_not_ask_is_told_in_a_sentence(tmp_path: Path) -> None:
+async def test_query_rejects_invalid_request_with_reason(tmp_path: Path) -> None:
     async with opened(tmp_path, Schema({"embedding": DenseField(2, "cosine")})) as index:
         good: dict[str, Any] = {"top_k": 1, "vector": [1, 0]}
         for asked, told in (
@@ -445,7 +445,7 @@ async def test_what_a_query_can_not_ask_is_told_in_a_sentence(tmp_path: Path) ->
             await index.delete(filter={"$or": [{"b": 1}, {"a": {"$match_all": "x"}}]})
 
 
-async def test_imports_are_refused_in_a_sentence(tmp_path: Path) -> None:
+async def test_bulk_imports_are_rejected_with_reason(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         for call in (
             index.start_import("s3://bucket"),
