@@ -27,14 +27,14 @@ print(create_app.__name__)
 """
 
 
-def test_it_is_imported_without_the_service() -> None:
+def test_client_imports_without_service() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=60, check=True
     )
     assert (done.stdout, done.stderr) == ("[]\ncreate_app\n", "")
 
 
-def test_connections_are_kept_and_closed(make: Make) -> None:
+def test_connections_are_reused_and_closed(make: Make) -> None:
     with far_end(ALIVE, ALIVE, ALIVE) as end:
         client = make(end.url)
         for _ in range(3):
@@ -45,14 +45,14 @@ def test_connections_are_kept_and_closed(make: Make) -> None:
             client.healthz()
 
 
-def test_threads_may_share_one(service: str) -> None:
+def test_client_is_thread_safe(service: str) -> None:
     with SearchClient(service) as client, ThreadPoolExecutor(8) as threads:
         asked = ["butter", "bread", "tea", "oven"] * 6
         found = list(threads.map(lambda text: client.lexical(text, top_k=3).results, asked))
         assert found == [client.lexical(text, top_k=3).results for text in asked]
 
 
-async def test_calls_that_are_given_up_leave_it_as_it_was() -> None:
+async def test_cancelled_calls_leak_no_connection() -> None:
     transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=2))
     with far_end(*[Reply(b"", "hold")] * 30) as end:
         async with AsyncSearchClient(end.url, transport=transport) as client:
@@ -67,7 +67,7 @@ async def test_calls_that_are_given_up_leave_it_as_it_was() -> None:
             await asyncio.gather(client.healthz(), client.healthz())
 
 
-async def test_an_app_in_this_process_can_be_asked(make_settings: MakeSettings) -> None:
+async def test_client_calls_app_in_process(make_settings: MakeSettings) -> None:
     app = create_app(make_settings())
     asgi: Any = app
     transport = httpx.ASGITransport(asgi, client=("127.0.0.1", 4711))

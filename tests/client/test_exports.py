@@ -41,7 +41,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1_000, 100_000])
-def test_records_come_out_however_their_bytes_arrive(make: Make, piece: int) -> None:
+def test_export_parses_records_from_any_chunks(make: Make, piece: int) -> None:
     data = BODY if piece > 7 else BODY[:300]
     data = data[: data.rindex(b"\n") + 1]
     with far_end(export(data, piece)) as end:
@@ -49,7 +49,7 @@ def test_records_come_out_however_their_bytes_arrive(make: Make, piece: int) -> 
     assert records == [json.loads(line) for line in data.splitlines()]
 
 
-def test_what_is_asked_for_is_sent(make: Make) -> None:
+def test_export_sends_parameters(make: Make) -> None:
     packed = export(gzip.compress(BODY), 100, content_encoding="gzip")
     with far_end(packed) as end:
         filter = {"year": {"$gt": 1999}, "name": "ä&b"}
@@ -63,16 +63,14 @@ def test_what_is_asked_for_is_sent(make: Make) -> None:
 
 
 @pytest.mark.parametrize("reply", BROKEN)
-def test_one_that_breaks_off_is_an_error_and_is_not_asked_for_again(
-    make: Make, reply: Reply
-) -> None:
+def test_truncated_export_raises_and_is_not_retried(make: Make, reply: Reply) -> None:
     with far_end(reply) as end:
         with pytest.raises(IncompleteExport):
             list(make(end.url).export())
         assert len(end.requests) == 1
 
 
-def test_what_came_before_it_broke_off_was_handed_out(make: Make) -> None:
+def test_truncated_export_yields_records_before_the_error(make: Make) -> None:
     whole = BODY[:5_000].count(b"\n")
     with far_end(CUT) as end:
         records = iter(make(end.url).export())
@@ -82,9 +80,7 @@ def test_what_came_before_it_broke_off_was_handed_out(make: Make) -> None:
 
 
 @pytest.mark.parametrize("reply", BROKEN)
-def test_a_path_gets_a_whole_export_or_keeps_what_it_had(
-    make: Make, tmp_path: Path, reply: Reply
-) -> None:
+def test_export_to_path_is_atomic(make: Make, tmp_path: Path, reply: Reply) -> None:
     path = tmp_path / "all.ndjson"
     path.write_text("as before")
     with far_end(reply, export(BODY, 1_000)) as end:
@@ -98,7 +94,7 @@ def test_a_path_gets_a_whole_export_or_keeps_what_it_had(
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_file_that_is_open_is_written_to_and_left_open(make: Make) -> None:
+def test_export_to_open_file_leaves_it_open(make: Make) -> None:
     csv = b"_id,chunk_text\r\na,x\r\n"
     with far_end(export(csv, 5, content_type="text/csv")) as end:
         file = io.BytesIO()
@@ -107,14 +103,14 @@ def test_a_file_that_is_open_is_written_to_and_left_open(make: Make) -> None:
         assert "format=csv" in end.requests[0].target
 
 
-def test_an_empty_export_is_whole(make: Make, tmp_path: Path) -> None:
+def test_empty_export_is_complete(make: Make, tmp_path: Path) -> None:
     with far_end(export(b"", 1), export(b"", 1)) as end:
         assert list(make(end.url).export()) == []
         assert make(end.url).export_to(tmp_path / "none") == 0
     assert (tmp_path / "none").read_bytes() == b""
 
 
-def test_what_is_wrong_before_it_begins_is_told_as_what_it_is(make: Make, tmp_path: Path) -> None:
+def test_export_error_before_start_maps_to_exception(make: Make, tmp_path: Path) -> None:
     refusal = answer(403, {"detail": "Not you", "code": "x"})
     busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
     with far_end(refusal, busy, export(BODY, 1_000)) as end:
@@ -127,7 +123,7 @@ def test_what_is_wrong_before_it_begins_is_told_as_what_it_is(make: Make, tmp_pa
         make(nobody()).export_to(tmp_path / "no" / "folder")
 
 
-def test_who_has_enough_lets_go(make: Make) -> None:
+def test_export_closed_early_closes_connection(make: Make) -> None:
     with far_end(export(BODY, 1_000, end=False, after="hold")) as end:
         client = make(end.url)
         with client.export() as records:
@@ -142,9 +138,7 @@ def space(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str
     client.delete(all=True, **own)
 
 
-def test_what_was_written_is_what_is_exported(
-    client: Any, space: dict[str, str], tmp_path: Path
-) -> None:
+def test_export_equals_upserted_records(client: Any, space: dict[str, str], tmp_path: Path) -> None:
     records = [{"_id": f"e{n}", "chunk_text": f"text {n}", "n": n} for n in range(700)]
     client.upsert(records, wait="visible", **space)
     by_id = {record["_id"]: record for record in client.export(**space)}
@@ -165,7 +159,7 @@ def test_what_was_written_is_what_is_exported(
 
 
 @pytest.mark.parametrize("fields", ["chunk_text", ["a,b"], [" a"]])
-def test_fields_that_would_be_taken_for_others_are_not_asked_for(make: Make, fields: Any) -> None:
+def test_export_rejects_ambiguous_fields(make: Make, fields: Any) -> None:
     with far_end(export(BODY, 1_000)) as end:
         with pytest.raises(InvalidArgument, match=r"fields must be a list|'(a,b| a)'"):
             list(make(end.url).export(fields=fields))

@@ -59,7 +59,7 @@ def test_import_watch_resumes_after_last_event_id(make: Make, cut: Reply) -> Non
     assert {each.target for each in end.requests} == {"/api/imports/a1/events"}
 
 
-def test_an_answer_that_no_waiting_will_change_ends_it(make: Make) -> None:
+def test_import_watch_ends_at_final_error(make: Make) -> None:
     refusal = answer(401, {"detail": "No key", "code": "key_missing"})
     gone = event("error", {"detail": "Gone", "code": "not_found"})
     with far_end(chunked(moment(3)), refusal, chunked(moment(3), gone)) as end:
@@ -75,7 +75,7 @@ def test_import_watch_patience_ends(make: Make) -> None:
         list(make(nobody(), retries=0).watch_import("a1", patience=0.3))
 
 
-def test_an_import_that_has_failed_is_no_success(make: Make) -> None:
+def test_import_watch_raises_for_failed_import(make: Make) -> None:
     failed = DONE | {"status": "failed", "detail": "The disk is full"}
     with far_end(chunked(event("progress", failed, 9))) as end:
         with pytest.raises(ImportFailed, match=r"failed \(The disk is full\)") as caught:
@@ -83,7 +83,7 @@ def test_an_import_that_has_failed_is_no_success(make: Make) -> None:
     assert caught.value.job.written == 9
 
 
-def test_patience_is_counted_from_the_last_thing_that_was_heard() -> None:
+def test_import_watch_patience_restarts_with_each_event() -> None:
     clock = Clock()
     watching = ImportWatch("a1", 10.0, clock=clock, random_fraction=lambda: 1.0)
     broken = ConnectionFailed("x")
@@ -109,7 +109,9 @@ def test_patience_is_counted_from_the_last_thing_that_was_heard() -> None:
         (Unauthorized("x", status=401), False),
     ],
 )
-def test_only_what_may_pass_is_waited_for(error: SearchClientError, passing: bool) -> None:
+def test_import_watch_retries_transient_errors_only(
+    error: SearchClientError, passing: bool
+) -> None:
     watching = ImportWatch("a1")
     if passing:
         assert watching.delay_after(error) < 1
@@ -118,7 +120,7 @@ def test_only_what_may_pass_is_waited_for(error: SearchClientError, passing: boo
             watching.delay_after(error)
 
 
-def test_a_moment_that_was_told_already_is_not_told_again() -> None:
+def test_import_watch_skips_repeated_events() -> None:
     watching = ImportWatch("a1")
     data = moment(1).decode().split("data: ")[1].strip()
     call = watching.connect()
@@ -130,7 +132,7 @@ def test_a_moment_that_was_told_already_is_not_told_again() -> None:
     assert watching.connect().headers["Last-Event-ID"] == "1"
 
 
-def test_an_import_is_followed_over_a_restart_of_the_service(make: Make, tmp_path: Path) -> None:
+def test_import_watch_survives_service_restart(make: Make, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {"DATA_DIR": str(tmp_path), "LOAD_SAMPLES": "false", "PORT": str(port)}

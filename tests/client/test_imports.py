@@ -38,7 +38,7 @@ def space(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str
     client.delete(all=True, **own)
 
 
-def test_records_are_imported_in_the_background(client: Any, space: dict[str, str]) -> None:
+def test_import_runs_in_background(client: Any, space: dict[str, str]) -> None:
     job = client.import_file(records(500), name="five hundred", **space)
     assert job.name == "five hundred"
     moments: list[Job] = []
@@ -54,9 +54,7 @@ def test_records_are_imported_in_the_background(client: Any, space: dict[str, st
     assert [each.status for each in client.watch_import(job.id)] == ["succeeded"]
 
 
-def test_a_packed_file_is_imported_as_its_options_say(
-    client: Any, space: dict[str, str], tmp_path: Path
-) -> None:
+def test_import_gzip_file_with_options(client: Any, space: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "people.csv.gz"
     path.write_bytes(gzip.compress(b"mail;bio;age\na@b;Ann bakes;30\nb@c;;x\n"))
     job = client.import_file(
@@ -68,7 +66,7 @@ def test_a_packed_file_is_imported_as_its_options_say(
     assert client.get("a@b", **space)["age"] == "30"
 
 
-def test_an_import_that_fails_says_why(client: Any, space: dict[str, str]) -> None:
+def test_failed_import_has_reason(client: Any, space: dict[str, str]) -> None:
     job = client.import_file(io.BytesIO(b"no json\n"), format="ndjson", on_error="stop", **space)
     with pytest.raises(ImportFailed, match=job.id) as caught:
         client.wait_for_import(job.id)
@@ -76,7 +74,7 @@ def test_an_import_that_fails_says_why(client: Any, space: dict[str, str]) -> No
     assert caught.value.job.errors[0].line == 1
 
 
-def test_an_import_can_be_stopped(client: Any, space: dict[str, str]) -> None:
+def test_import_can_be_cancelled(client: Any, space: dict[str, str]) -> None:
     job = client.import_file(records(30_000), **space)
     assert client.cancel_import(job.id).status == "cancelled"
     with pytest.raises(ImportFailed, match="cancelled") as caught:
@@ -84,14 +82,14 @@ def test_an_import_can_be_stopped(client: Any, space: dict[str, str]) -> None:
     assert caught.value.job.written < 30_000
 
 
-def test_an_import_that_there_is_none_of_is_not_waited_for(client: Any) -> None:
+def test_wait_for_unknown_import_raises_not_found(client: Any) -> None:
     with pytest.raises(NotFound):
         client.wait_for_import("0" * 32)
     with pytest.raises(InvalidArgument):
         client.get_import("../records")
 
 
-def test_records_leave_while_others_are_still_made(make: Make) -> None:
+def test_import_streams_records_from_generator(make: Make) -> None:
     with far_end(ACCEPTED) as end:
 
         def made() -> Iterator[dict[str, Any]]:
@@ -111,7 +109,7 @@ def test_records_leave_while_others_are_still_made(make: Make) -> None:
 
 
 @pytest.mark.parametrize("kind", ["path", "name", "file", "bytes"])
-def test_a_file_is_sent_as_it_is(make: Make, tmp_path: Path, kind: str) -> None:
+def test_import_sends_file_unchanged(make: Make, tmp_path: Path, kind: str) -> None:
     packed = gzip.compress(b'{"_id": "a", "chunk_text": "x"}\n' * 9_000, 0)
     path = tmp_path / "some.jsonl.gz"
     path.write_bytes(packed)
@@ -127,7 +125,7 @@ def test_a_file_is_sent_as_it_is(make: Make, tmp_path: Path, kind: str) -> None:
     assert ("name=some.jsonl.gz" in request.target) == (kind != "bytes")
 
 
-async def test_records_may_come_asynchronously() -> None:
+async def test_import_accepts_async_generator() -> None:
     async def made() -> AsyncIterator[dict[str, Any]]:
         for record in records(3):
             yield record
@@ -146,21 +144,21 @@ async def test_records_may_come_asynchronously() -> None:
         (answer(413, {"detail": "Too large", "code": "body_too_large"}, "close"), TooLarge),
     ],
 )
-def test_a_second_import_is_never_begun(make: Make, reply: Reply, kind: type[Exception]) -> None:
+def test_import_is_never_started_twice(make: Make, reply: Reply, kind: type[Exception]) -> None:
     with far_end(reply) as end:
         with pytest.raises(kind):
             make(end.url).import_file(records(3))
         assert len(end.requests) == 1
 
 
-def test_the_service_may_refuse_before_it_has_all(make: Make) -> None:
+def test_import_may_be_rejected_before_upload_ends(make: Make) -> None:
     with far_end(answer(413, {"detail": "Too large", "code": "body_too_large"}, "linger")) as end:
         end.hears_bodies = False
         with pytest.raises(TooLarge):
             make(end.url).import_file(records(200_000))
 
 
-def test_what_goes_wrong_while_records_are_made_is_raised_as_it_is(make: Make) -> None:
+def test_import_raises_error_of_generator_unchanged(make: Make) -> None:
     def made() -> Iterator[dict[str, Any]]:
         yield {"_id": "a"}
         raise ZeroDivisionError
@@ -182,24 +180,26 @@ def test_what_goes_wrong_while_records_are_made_is_raised_as_it_is(make: Make) -
         (io.BytesIO(b"x"), "give format="),
     ],
 )
-def test_what_can_not_be_imported_is_not_sent(make: Make, source: Any, sentence: str) -> None:
+def test_import_rejects_invalid_source_before_sending(
+    make: Make, source: Any, sentence: str
+) -> None:
     with far_end(ACCEPTED) as end:
         with pytest.raises(InvalidArgument, match=sentence):
             make(end.url).import_file(source)
 
 
-def test_a_file_of_text_is_refused(make: Make) -> None:
+def test_import_rejects_text_mode_file(make: Make) -> None:
     with far_end(ACCEPTED) as end:
         with pytest.raises(InvalidArgument, match="mode 'rb'"):
             make(end.url).import_file(io.StringIO("text"), format="csv")
 
 
-def test_a_format_that_there_is_none_of_is_not_sent(make: Make) -> None:
+def test_import_rejects_unknown_format_before_sending(make: Make) -> None:
     with far_end(ACCEPTED) as end:
         with pytest.raises(InvalidArgument, match="ndjson, csv, tsv"):
             make(end.url).import_file([{"_id": "a"}], format="xml")
 
 
-def test_a_file_that_is_not_there_is_what_python_says(make: Make, tmp_path: Path) -> None:
+def test_import_missing_file_raises_file_not_found(make: Make, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         make("http://127.0.0.1:9").import_file(tmp_path / "none.csv")

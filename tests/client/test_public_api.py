@@ -181,9 +181,7 @@ def test_key_is_sent_and_redacted(make: Make, caplog: pytest.LogCaptureFixture) 
         ("http://h", "line\r\nX: y"),
     ],
 )
-def test_an_address_or_a_key_that_can_be_none_is_refused_at_once(
-    make: Make, url: Any, key: str | None
-) -> None:
+def test_invalid_url_or_key_is_rejected_at_once(make: Make, url: Any, key: str | None) -> None:
     with pytest.raises(client.InvalidArgument) as caught:
         make(url, key)
     assert isinstance(caught.value, ValueError)
@@ -191,13 +189,13 @@ def test_an_address_or_a_key_that_can_be_none_is_refused_at_once(
     assert "schl" not in str(caught.value)
 
 
-def test_a_service_may_stand_below_a_path(make: Make) -> None:
+def test_base_url_may_have_a_path(make: Make) -> None:
     with far_end(answer(200, {"status": "ok"})) as end:
         make(f"{end.url}/cascade/").healthz()
         assert end.requests[0].target == "/cascade/healthz"
 
 
-def test_a_transport_may_stand_in_for_the_wire() -> None:
+def test_transport_can_be_replaced() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"_id": request.url.path})
 

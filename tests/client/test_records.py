@@ -19,9 +19,7 @@ def space(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str
     client.delete(all=True, **own)
 
 
-def test_what_is_written_can_be_read_searched_listed_and_deleted(
-    client: Any, space: dict[str, str]
-) -> None:
+def test_upsert_get_search_list_and_delete_records(client: Any, space: dict[str, str]) -> None:
     records = [{"_id": f"r{n}", "chunk_text": f"record number {n}", "n": n} for n in range(250)]
     written = client.upsert(iter(records), wait="visible", **space)
     assert (written.written, written.failures) == (250, ())
@@ -40,7 +38,7 @@ def test_what_is_written_can_be_read_searched_listed_and_deleted(
         client.get("r1", **space)
 
 
-def test_what_could_not_be_written_is_named(client: Any, space: dict[str, str]) -> None:
+def test_upsert_names_failed_records(client: Any, space: dict[str, str]) -> None:
     good, bad = {"_id": "good", "chunk_text": "x"}, {"_id": "bad", "chunk_text": 7}
     written = client.upsert([good, bad], **space)
     assert written.written == 1
@@ -52,7 +50,7 @@ def test_what_could_not_be_written_is_named(client: Any, space: dict[str, str]) 
 
 
 @pytest.mark.parametrize("id", ["..", ".", "a/../b", "a?b#c", "100%2F", " ", "~;,+&=\"'<>"])
-def test_an_id_is_one_whatever_is_in_it(client: Any, space: dict[str, str], id: str) -> None:
+def test_record_id_may_have_any_characters(client: Any, space: dict[str, str], id: str) -> None:
     client.upsert([{"_id": id, "chunk_text": "odd"}], **space)
     assert client.get(id, **space)["_id"] == id
     assert list(client.iter_ids(**space)) == [id]
@@ -63,18 +61,18 @@ def test_an_id_is_one_whatever_is_in_it(client: Any, space: dict[str, str], id: 
 @pytest.mark.parametrize(
     "how", [{}, {"ids": ["a"], "all": True}, {"ids": "abc"}, {"filter": {"n": math.nan}}]
 )
-def test_a_deletion_that_is_not_clear_is_not_sent(client: Any, how: dict[str, Any]) -> None:
+def test_ambiguous_delete_is_not_sent(client: Any, how: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):
         client.delete(**how)
 
 
 @pytest.mark.parametrize("value", [math.inf, object(), "\ud800", {1: {2, 3}}])
-def test_what_is_no_json_is_not_sent(client: Any, value: Any) -> None:
+def test_upsert_rejects_values_that_are_not_json(client: Any, value: Any) -> None:
     with pytest.raises(InvalidArgument, match="can't be written as JSON"):
         client.upsert([{"_id": "x", "chunk_text": "x", "value": value}])
 
 
-def test_it_says_whether_the_service_is_well(client: Any) -> None:
+def test_health_of_service(client: Any) -> None:
     client.healthz()
     assert client.ready().ready
     assert set(client.ready().indexes.values()) == {"ok"}

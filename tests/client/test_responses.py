@@ -58,7 +58,7 @@ JOB = {"id": "a1", "status": "running", "written": 3, "failed": 0, "errors": []}
         (508, "?", ServiceFailed),
     ],
 )
-def test_an_error_is_of_the_kind_that_its_status_means(
+def test_error_status_maps_to_exception(
     make: Make, status: int, code: str, kind: type[ApiError]
 ) -> None:
     body = {"detail": "Not so.", "code": code, "request_id": "r1", "more": 1}
@@ -72,9 +72,7 @@ def test_an_error_is_of_the_kind_that_its_status_means(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"detail": 7}', b"\xff", b""])
-def test_an_error_of_something_in_front_of_it_is_told_by_its_status(
-    make: Make, body: bytes
-) -> None:
+def test_proxy_error_maps_to_exception_by_status(make: Make, body: bytes) -> None:
     with far_end(answer(503, body)) as end:
         with pytest.raises(Unavailable, match="answers with status 503") as caught:
             make(end.url, retries=0).stats()
@@ -82,7 +80,7 @@ def test_an_error_of_something_in_front_of_it_is_told_by_its_status(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b'"x"', b"{}", b'{"ids": [7]}', b""])
-def test_an_answer_that_is_none_is_garbled(make: Make, body: bytes) -> None:
+def test_invalid_response_raises_garbled(make: Make, body: bytes) -> None:
     with far_end(*[answer(200, body)] * 6) as end:
         searcher = make(end.url)
         calls: tuple[Callable[[], Any], ...] = (
@@ -98,19 +96,19 @@ def test_an_answer_that_is_none_is_garbled(make: Make, body: bytes) -> None:
                 call()
 
 
-def test_a_redirect_is_not_followed_and_not_taken_for_an_answer(make: Make) -> None:
+def test_redirect_is_not_followed(make: Make) -> None:
     with far_end(answer(301, b"", location="http://elsewhere/")) as end:
         with pytest.raises(ApiError, match="status 301"):
             make(end.url).stats()
 
 
-def test_what_can_not_be_unpacked_is_garbled(make: Make) -> None:
+def test_undecodable_response_raises_garbled(make: Make) -> None:
     with far_end(answer(200, b"no gzip", content_encoding="gzip")) as end:
         with pytest.raises(GarbledAnswer):
             make(end.url).stats()
 
 
-def test_what_a_newer_service_adds_does_no_harm() -> None:
+def test_unknown_response_keys_are_ignored() -> None:
     answered = responses.answer(
         WHOLE | {"results": [{"_id": "a", "score": 1, "new": {"x": 1}}], "hint": "?"},
         SearchContext("semantic"),
@@ -120,7 +118,7 @@ def test_what_a_newer_service_adds_does_no_harm() -> None:
     assert responses.job(JOB | {"status": "paused", "mood": "good"}).status == "paused"
 
 
-def test_what_the_service_adds_to_a_result_is_told_from_the_fields_of_a_record() -> None:
+def test_result_fields_are_separate_from_service_keys() -> None:
     result = {"_id": "a", "score": 1.5, "found_by": "me", "explain": "it", "highlights": 7}
     own = responses.answer(WHOLE | {"results": [result]}, SearchContext("lexical")).results[0]
     assert dict(own.fields) == {"found_by": "me", "explain": "it", "highlights": 7}
@@ -138,7 +136,7 @@ def test_what_the_service_adds_to_a_result_is_told_from_the_fields_of_a_record()
     assert theirs.fields == {}
 
 
-def test_a_job_of_the_least_that_is_promised_can_be_read() -> None:
+def test_minimal_job_is_parsed() -> None:
     job = responses.job(JOB | {"errors": [{"line": None, "detail": "x"}]})
     assert isinstance(job, Job)
     assert job.errors[0].detail == "x"
@@ -165,7 +163,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_whatever_json_comes_it_is_read_or_garbled(body: Any) -> None:
+def test_any_json_response_is_parsed_or_garbled(body: Any) -> None:
     asked = SearchContext("cascading", explain=True, highlight=True)
     for read in (
         lambda: responses.answer(body, asked),
@@ -181,7 +179,7 @@ def test_whatever_json_comes_it_is_read_or_garbled(body: Any) -> None:
             read()
 
 
-def test_an_answer_that_is_cut_off_is_not_taken_for_a_whole_one(make: Make) -> None:
+def test_truncated_response_raises(make: Make) -> None:
     whole = answer(200, {"backend": "embedded", "indexes": {}})
     with far_end(Reply(whole.data[:-5], "close"), whole) as end:
         assert make(end.url).stats() == Stats("embedded", {})

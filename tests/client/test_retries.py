@@ -99,13 +99,13 @@ def test_retries_end_at_the_limit(make: Make) -> None:
         assert len(end.requests) == 4
 
 
-def test_nobody_there_is_said_so(make: Make) -> None:
+def test_refused_connection_raises_not_connected(make: Make) -> None:
     url = nobody()
     with pytest.raises(NotConnected, match=f"Nothing answers at {url}"):
         make(url).healthz()
 
 
-def test_a_wait_that_is_longer_than_there_is_time_is_not_begun(make: Make) -> None:
+def test_retry_wait_beyond_deadline_is_not_started(make: Make) -> None:
     patient = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="60")
     with far_end(patient) as end:
         with pytest.raises(Overloaded) as caught:
@@ -114,13 +114,13 @@ def test_a_wait_that_is_longer_than_there_is_time_is_not_begun(make: Make) -> No
         assert len(end.requests) == 1
 
 
-def test_typing_times_out_without_messages(make: Make) -> None:
+def test_unresponsive_service_times_out(make: Make) -> None:
     with far_end(Reply(b"", "hold")) as end:
         with pytest.raises(TimedOut):
             make(end.url, timeout=0.2).healthz()
 
 
-def test_an_answer_that_drips_ends_when_the_time_is_up(make: Make) -> None:
+def test_trickling_response_times_out(make: Make) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n "
     with far_end(Reply(head, "hold")) as end:
         with pytest.raises(TimedOut):

@@ -12,7 +12,7 @@ TEXT = "can butter be frozen"
 
 
 @pytest.mark.parametrize("mode", ["semantic", "lexical", "cascading"])
-def test_every_form_finds_and_says_what_became_of_it(client: Any, mode: str) -> None:
+def test_every_search_form_returns_results_and_status(client: Any, mode: str) -> None:
     answer = getattr(client, mode)(TEXT, top_k=3)
     assert len(answer.results) == 3
     assert "butter" in " ".join(result.text.lower() for result in answer.results)
@@ -26,7 +26,7 @@ def test_every_form_finds_and_says_what_became_of_it(client: Any, mode: str) -> 
     assert client.search(TEXT, mode=mode, top_k=3).results == answer.results
 
 
-def test_what_is_asked_for_is_there_by_its_name(client: Any) -> None:
+def test_search_returns_requested_fields(client: Any) -> None:
     (result,) = client.semantic(TEXT, top_k=1, fields=["category", "year"]).results
     assert result["category"] == result.fields["category"]
     assert isinstance(result["year"], int)
@@ -35,7 +35,7 @@ def test_what_is_asked_for_is_there_by_its_name(client: Any) -> None:
         result["tags"]
 
 
-def test_every_parameter_reaches_the_service(client: Any) -> None:
+def test_search_sends_every_parameter(client: Any) -> None:
     answer = client.cascading(
         TEXT,
         top_k=2,
@@ -61,7 +61,7 @@ def test_every_parameter_reaches_the_service(client: Any) -> None:
     assert all("butter" in result.text.lower() for result in terms.results)
 
 
-def test_pages_lead_through_one_ranking(client: Any) -> None:
+def test_search_pages_follow_one_ranking(client: Any) -> None:
     first = client.cascading(TEXT, top_k=4, depth=12, rerank="none", explain=True)
     pages = list(client.pages(first))
     assert pages[0] is first
@@ -74,7 +74,7 @@ def test_pages_lead_through_one_ranking(client: Any) -> None:
     assert len(client.next_page(first, top_k=2).results) == 2
 
 
-def test_a_wrong_question_is_told_with_its_field(client: Any) -> None:
+def test_search_error_names_field(client: Any) -> None:
     with pytest.raises(Invalid) as caught:
         client.semantic(TEXT, top_k=0)
     error = caught.value
@@ -86,7 +86,7 @@ def test_a_wrong_question_is_told_with_its_field(client: Any) -> None:
         client.cascading(" ")
 
 
-def test_an_option_that_there_is_none_of_is_not_sent(client: Any) -> None:
+def test_search_rejects_unknown_option_before_sending(client: Any) -> None:
     with pytest.raises(TypeError, match="topk"):
         client.semantic(TEXT, topk=1)
     with pytest.raises(InvalidArgument, match="semantic, lexical, cascading"):

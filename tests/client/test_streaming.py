@@ -26,7 +26,7 @@ DONE = {"stage": "done", "results": [], "moved": [], "degraded": False, "cursor"
 }
 
 
-def test_each_stage_is_told_and_the_last_has_the_whole_answer(client: Any) -> None:
+def test_stream_yields_stages_and_complete_response(client: Any) -> None:
     options = {"top_k": 5, "rerank": "union", "fields": ["category"], "explain": True}
     events = list(client.stream("can butter be frozen", **options))
     assert [each.stage for each in events] == ["leg", "leg", "fused", "reranked", "done"]
@@ -42,19 +42,19 @@ def test_each_stage_is_told_and_the_last_has_the_whole_answer(client: Any) -> No
         assert ranks == {result.id: rank for rank, result in enumerate(each.results, 1)}
 
 
-def test_a_wrong_question_is_told_instead(client: Any) -> None:
+def test_stream_raises_for_invalid_search(client: Any) -> None:
     with pytest.raises(Invalid, match="Text query cannot be empty"):
         list(client.stream(""))
 
 
-def test_who_has_heard_enough_lets_go(client: Any) -> None:
+def test_stream_closed_early_closes_connection(client: Any) -> None:
     for _ in range(3):
         with client.stream("can butter be frozen") as events:
             assert next(iter(events)).stage == "leg"
     assert client.lexical("butter").results
 
 
-def test_until_it_begins_it_is_asked_for_again_and_never_after(make: Make) -> None:
+def test_stream_is_retried_only_before_first_event(make: Make) -> None:
     busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
     cut = chunked(event("leg", LEG), end=False, after="close")
     with far_end(busy, Reply(b"", "reset"), cut) as end:
@@ -67,7 +67,7 @@ def test_until_it_begins_it_is_asked_for_again_and_never_after(make: Make) -> No
         assert end.requests[2].json == {"text_query": "x"}
 
 
-def test_one_that_ends_too_soon_was_not_all(make: Make) -> None:
+def test_truncated_stream_raises(make: Make) -> None:
     with far_end(chunked(event("leg", LEG))) as end:
         with pytest.raises(ConnectionFailed, match="stopped sending"):
             list(make(end.url).stream("x"))
@@ -81,9 +81,7 @@ def test_one_that_ends_too_soon_was_not_all(make: Make) -> None:
         ("no_leg_answered", Unavailable),
     ],
 )
-def test_an_error_that_comes_as_an_event_is_raised(
-    make: Make, code: str, kind: type[ApiError]
-) -> None:
+def test_stream_error_event_is_raised(make: Make, code: str, kind: type[ApiError]) -> None:
     error = {"detail": "Not so.", "code": code, "request_id": "r1"}
     with far_end(chunked(event("leg", LEG), event("error", error))) as end:
         told = []
@@ -92,7 +90,7 @@ def test_an_error_that_comes_as_an_event_is_raised(
     assert (caught.value.code, caught.value.request_id) == (code, "r1")
 
 
-def test_events_of_a_newer_service_are_passed_by(make: Make) -> None:
+def test_stream_ignores_unknown_events(make: Make) -> None:
     chunks = [b": heart\n\n", event("mood", {"a": 1}), event("done", DONE), event("later", {})]
     with far_end(chunked(*chunks)) as end:
         (only,) = make(end.url).stream("x")
@@ -107,7 +105,7 @@ def test_events_of_a_newer_service_are_passed_by(make: Make) -> None:
         chunked(b"event: done\ndata: {}\n\n"),
     ],
 )
-def test_what_is_no_such_stream_is_garbled(make: Make, reply: Reply) -> None:
+def test_stream_invalid_response_raises_garbled(make: Make, reply: Reply) -> None:
     with far_end(reply) as end:
         with pytest.raises(GarbledAnswer):
             list(make(end.url).stream("x"))

@@ -84,7 +84,7 @@ def test_typing_yields_only_newest_search(client: Any) -> None:
         assert [len(each.results) for each in typing][-1] == 1
 
 
-def test_a_wrong_question_is_told_and_the_next_one_is_answered(client: Any) -> None:
+def test_typing_continues_after_invalid_search(client: Any) -> None:
     with client.typing() as typing:
         typing.search("butter", top_k=0)
         with pytest.raises(Invalid) as caught:
@@ -94,7 +94,7 @@ def test_a_wrong_question_is_told_and_the_next_one_is_answered(client: Any) -> N
         assert list(typing)[-1].stage == "done"
 
 
-def test_a_search_that_can_not_be_sent_changes_nothing(client: Any) -> None:
+def test_typing_survives_search_that_can_not_be_sent(client: Any) -> None:
     with client.typing() as typing:
         typing.search("butter", mode="lexical")
         with pytest.raises(InvalidArgument):
@@ -129,7 +129,7 @@ def test_typing_drops_messages_of_older_search(make: Make) -> None:
     assert asked[1]["seq"] == 2
 
 
-def test_who_is_refused_hears_why(make: Make) -> None:
+def test_typing_rejected_connection_raises_reason(make: Make) -> None:
     refusal = answer(401, {"detail": "A key is needed", "code": "key_missing"})
     with far_end(refusal) as end:
         with pytest.raises(Unauthorized, match="A key is needed"):
@@ -138,13 +138,13 @@ def test_who_is_refused_hears_why(make: Make) -> None:
         assert end.requests[0].headers["upgrade"] == "websocket"
 
 
-def test_nobody_there_is_said_so(make: Make) -> None:
+def test_typing_without_service_raises_not_connected(make: Make) -> None:
     with pytest.raises(NotConnected):
         with make(nobody(), retries=0).typing():
             pass
 
 
-def test_a_connection_that_the_service_closes_is_told_with_its_reason(make: Make) -> None:
+def test_typing_closed_by_service_raises_reason(make: Make) -> None:
     def speak(socket: ServerConnection) -> None:
         socket.recv()
         socket.close(1001, "the service is stopping")
@@ -157,7 +157,7 @@ def test_a_connection_that_the_service_closes_is_told_with_its_reason(make: Make
             typing.search("y")
 
 
-def test_a_connection_that_breaks_is_an_error(make: Make) -> None:
+def test_typing_broken_connection_raises(make: Make) -> None:
     def speak(socket: ServerConnection) -> None:
         socket.recv()
         socket.socket.shutdown(2)
@@ -169,7 +169,7 @@ def test_a_connection_that_breaks_is_an_error(make: Make) -> None:
 
 
 @pytest.mark.parametrize("message", ["no json", "[]", "{}", '{"type": 7}', b"bytes"])
-def test_a_message_that_is_none_is_garbled(make: Make, message: str | bytes) -> None:
+def test_typing_invalid_message_raises_garbled(make: Make, message: str | bytes) -> None:
     def speak(socket: ServerConnection) -> None:
         socket.recv()
         socket.send(message)
@@ -189,7 +189,7 @@ def test_typing_times_out_without_messages(make: Make) -> None:
                 list(typing)
 
 
-def test_an_error_may_say_when_to_come_back(make: Make) -> None:
+def test_typing_error_has_retry_after(make: Make) -> None:
     def speak(socket: ServerConnection) -> None:
         socket.recv()
         error = {"detail": "Busy", "code": "overloaded", "retry_after": 2.5}
@@ -203,14 +203,14 @@ def test_an_error_may_say_when_to_come_back(make: Make) -> None:
     assert caught.value.retry_after == 2.5
 
 
-def test_what_goes_wrong_inside_comes_out_as_it_is(make: Make) -> None:
+def test_typing_raises_error_of_caller_unchanged(make: Make) -> None:
     with speaking(listen) as url:
         with pytest.raises(ZeroDivisionError):
             with make(url).typing():
                 raise ZeroDivisionError
 
 
-def test_a_connection_that_was_left_is_no_more_searched_over_nor_listened_to(make: Make) -> None:
+def test_typing_closed_rejects_search_and_iteration(make: Make) -> None:
     with speaking(listen) as url:
         with make(url).typing() as typing:
             typing.search("x")
@@ -220,7 +220,7 @@ def test_a_connection_that_was_left_is_no_more_searched_over_nor_listened_to(mak
         typing.cancel()
 
 
-async def test_who_listens_hears_that_the_connection_was_left() -> None:
+async def test_typing_iteration_ends_when_closed() -> None:
     with speaking(listen) as url:
         async with AsyncSearchClient(url) as client:
             async with client.typing() as typing:
@@ -231,7 +231,7 @@ async def test_who_listens_hears_that_the_connection_was_left() -> None:
                 await listening
 
 
-async def test_a_search_from_elsewhere_wakes_who_listens(service: str) -> None:
+async def test_typing_iteration_sees_search_of_other_task(service: str) -> None:
     async with AsyncSearchClient(service) as client, client.typing() as typing:
         await typing.search("butter", mode="lexical", timeout_ms=5000)
         await typing.cancel()
@@ -246,7 +246,7 @@ async def test_a_search_from_elsewhere_wakes_who_listens(service: str) -> None:
         assert len(await waiting) <= 1
 
 
-async def test_who_has_no_more_time_is_let_go() -> None:
+async def test_typing_can_be_cancelled_by_wait_for() -> None:
     with speaking(listen) as url:
         async with AsyncSearchClient(url) as client:
             with pytest.raises(TimeoutError):
@@ -270,7 +270,7 @@ async def _all(typing: Any) -> list[Any]:
     return [each async for each in typing]
 
 
-def test_frames_that_are_none_are_an_error(make: Make) -> None:
+def test_typing_invalid_frames_raise(make: Make) -> None:
     handshake = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     with far_end(Reply(handshake + b"\r\n" + b"\xff" * 40, "hold")) as end:
         with make(end.url, timeout=2).typing() as typing:
@@ -287,7 +287,7 @@ print("left")
 """
 
 
-def test_a_service_that_never_says_goodbye_keeps_nobody() -> None:
+def test_typing_close_does_not_wait_for_close_frame() -> None:
     """A thread that waits for it would keep the process from ending."""
     handshake = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     with far_end() as end:
