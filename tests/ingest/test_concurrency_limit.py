@@ -57,7 +57,7 @@ async def test_concurrency_limit_pauses_after_rate_limit() -> None:
     assert await waiting is None
 
 
-async def test_a_rest_is_followed_by_one_at_a_time_until_there_is_no_need() -> None:
+async def test_concurrency_limit_is_one_while_yielding() -> None:
     flow = ConcurrencyLimit(4)
     flow.yield_for(0.01)
     assert flow.limit == 1
@@ -70,7 +70,7 @@ async def test_a_rest_is_followed_by_one_at_a_time_until_there_is_no_need() -> N
     assert flow.limit == 4
 
 
-async def test_nobody_gets_a_turn_in_a_pause_and_the_longest_pause_counts() -> None:
+async def test_concurrency_limit_grants_nothing_in_longest_pause() -> None:
     flow = ConcurrencyLimit(4)
     flow.pause(600)
     flow.pause(1)
@@ -81,7 +81,7 @@ async def test_nobody_gets_a_turn_in_a_pause_and_the_longest_pause_counts() -> N
     assert await flow.acquire() is None
 
 
-async def test_a_pause_comes_to_its_end() -> None:
+async def test_concurrency_limit_resumes_after_pause() -> None:
     flow = ConcurrencyLimit(1)
     flow.pause(0.02)
     async with asyncio.timeout(60):

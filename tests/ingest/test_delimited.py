@@ -18,7 +18,7 @@ from service.ingest.record import Record, RecordMapping
 from tests.ingest.parsing import faults, parsed, records, written
 
 
-def test_a_row_is_a_record_and_empty_cells_are_left_out(tmp_path: Path) -> None:
+def test_row_is_record_without_empty_cells(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.csv",
         '\ufeffid,chunk_text,year,ok\r\n1,"One, ""quoted""",2024,true\r\n\r\n'
@@ -53,19 +53,19 @@ def test_a_row_is_a_record_and_empty_cells_are_left_out(tmp_path: Path) -> None:
         ("9" * 400, "9" * 400),
     ],
 )
-def test_a_cell_is_a_number_only_if_json_would_write_it_so(cell: str, value: Any) -> None:
+def test_cell_is_number_only_in_json_notation(cell: str, value: Any) -> None:
     assert parse_cell(cell) == value
     assert type(parse_cell(cell)) is type(value)
 
 
-def test_cells_stay_texts_if_that_is_wanted_and_the_text_always_does(tmp_path: Path) -> None:
+def test_cells_stay_strings_on_request_and_text_always(tmp_path: Path) -> None:
     path = written(tmp_path / "a.tsv", "key\tbody\tyear\n007\t42\t2024\n")
     rules: dict[str, Any] = {"id_column": "key", "text_column": "body"}
     assert records(parsed(path, **rules)) == [{"_id": "007", "chunk_text": "42", "year": 2024}]
     assert records(parsed(path, strings=True, **rules))[0]["year"] == "2024"
 
 
-def test_rows_that_do_not_fit_are_told_with_the_line_on_which_they_start(tmp_path: Path) -> None:
+def test_invalid_row_is_reported_with_its_first_line(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.csv",
         b'chunk_text,n\n"one\ntwo",1\nthree\nfour,1,2\n"fi"ve,1\n\xff,1\nsix,1\n',
@@ -81,7 +81,7 @@ def test_rows_that_do_not_fit_are_told_with_the_line_on_which_they_start(tmp_pat
     assert told[3:] == ["a.csv line 7: is not valid UTF-8"]
 
 
-def test_a_quote_that_is_never_closed_does_not_take_the_file_into_memory() -> None:
+def test_unclosed_quote_is_read_in_bounded_memory() -> None:
     rows = b'chunk_text\ngood\n"never closed\n' + b"x" * 999 + b"\n"
     stream = io.BytesIO(rows + (b"y" * 999 + b"\n") * (3 * MAX_LINE // 1000))
     items = list(parse(stream, "a.csv", RecordMapping("chunk_text"), Dialect()))
@@ -99,14 +99,14 @@ def test_a_quote_that_is_never_closed_does_not_take_the_file_into_memory() -> No
         ('"chunk_text', "is not CSV"),
     ],
 )
-def test_a_wrong_header_is_one_fault(tmp_path: Path, content: str, sentence: str) -> None:
+def test_invalid_header_is_one_error(tmp_path: Path, content: str, sentence: str) -> None:
     everything = parsed(written(tmp_path / "a.csv", content))
     (fault,) = faults(everything, tmp_path)
     assert sentence in fault
     assert not records(everything)
 
 
-def test_a_delimiter_can_be_given(tmp_path: Path) -> None:
+def test_delimiter_is_configurable(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "chunk_text;n\nx;1\n")
     assert records(parsed(path, delimiter=";"))[0]["n"] == 1
 
@@ -115,7 +115,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), min
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
-def test_what_a_spreadsheet_writes_comes_back(rows: list[tuple[str, str]]) -> None:
+def test_csv_writer_output_round_trips(rows: list[tuple[str, str]]) -> None:
     written = io.StringIO()
     csv.writer(written).writerows([("chunk_text", "other"), *rows])
     rules = RecordMapping("chunk_text", id_column=None)

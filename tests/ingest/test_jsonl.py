@@ -20,7 +20,7 @@ from service.ingest.record import Record, RecordError, RecordMapping
 from tests.ingest.parsing import faults, parsed, records, written
 
 
-def test_a_line_is_a_record_with_the_id_it_has(tmp_path: Path) -> None:
+def test_jsonl_line_is_record_with_its_id(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.jsonl",
         '\ufeff{"_id": "7", "id": 7, "chunk_text": "One"}\r\n'
@@ -33,7 +33,7 @@ def test_a_line_is_a_record_with_the_id_it_has(tmp_path: Path) -> None:
     ]
 
 
-def test_without_an_id_the_same_content_has_the_same_id_whatever_its_order(tmp_path: Path) -> None:
+def test_generated_id_depends_on_content_not_key_order(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.jsonl",
         '{"chunk_text": "One", "n": 1}\n{"n": 1,  "chunk_text": "One"}\n{"chunk_text": "Two"}\n',
@@ -72,7 +72,7 @@ def test_without_an_id_the_same_content_has_the_same_id_whatever_its_order(tmp_p
         (b'{"_id": true, "chunk_text": "x"}', "_id: an id is a text or a whole number"),
     ],
 )
-def test_a_bad_line_is_told_with_its_number_and_the_others_are_loaded(
+def test_invalid_line_is_reported_and_others_are_loaded(
     tmp_path: Path, line: bytes, sentence: str
 ) -> None:
     good = b'{"chunk_text": "good"}\n'
@@ -84,7 +84,7 @@ def test_a_bad_line_is_told_with_its_number_and_the_others_are_loaded(
     assert len(records(everything)) == 2
 
 
-def test_nested_objects_become_dotted_fields_if_that_is_wanted(tmp_path: Path) -> None:
+def test_flatten_turns_nested_objects_into_dotted_fields(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", '{"id": "1", "chunk_text": "x", "a": {"b": {"c": 1}}}')
     assert records(parsed(path, flatten=True)) == [{"_id": "1", "chunk_text": "x", "a.b.c": 1}]
     deep = '{"a": ' * 900 + "1" + "}" * 900
@@ -92,7 +92,7 @@ def test_nested_objects_become_dotted_fields_if_that_is_wanted(tmp_path: Path) -
     assert "b.jsonl line 1: " in fault
 
 
-def test_another_field_can_be_the_text_and_another_one_the_id(tmp_path: Path) -> None:
+def test_text_and_id_fields_are_configurable(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.jsonl",
         '{"body": "One", "key": "k1"}\n{"body": "Two", "chunk_text": "Two", "key": "k2"}\n'
@@ -106,7 +106,7 @@ def test_another_field_can_be_the_text_and_another_one_the_id(tmp_path: Path) ->
     ]
 
 
-def test_a_line_that_is_too_long_is_passed_over_without_holding_it(tmp_path: Path) -> None:
+def test_overlong_line_is_skipped_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     with path.open("wb") as file:
         file.write(b'{"chunk_text": "before"}\n{"chunk_text": "')
@@ -122,13 +122,13 @@ def test_a_line_that_is_too_long_is_passed_over_without_holding_it(tmp_path: Pat
     assert peak < 5 * MAX_LINE
 
 
-def test_one_json_array_is_recognised_for_what_it_is(tmp_path: Path) -> None:
+def test_json_array_is_reported_as_unsupported(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", '[\n{"chunk_text": "x"},\n{"chunk_text": "y"}\n]')
     (fault,) = faults(parsed(path), tmp_path)
     assert "one JSON array" in fault
 
 
-def test_gzip_is_unpacked_whatever_the_file_is_called(tmp_path: Path) -> None:
+def test_gzip_is_detected_by_content(tmp_path: Path) -> None:
     packed = gzip.compress(b'{"chunk_text": "x"}\n')
     for name in ("a.jsonl.gz", "b.jsonl"):
         assert len(records(parsed(written(tmp_path / name, packed)))) == 1
@@ -141,7 +141,7 @@ def test_gzip_is_unpacked_whatever_the_file_is_called(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "a.pdf", "\0"])
-def test_a_wrong_file_is_told_before_anything_is_read(tmp_path: Path, name: str) -> None:
+def test_invalid_file_is_rejected_before_reading(tmp_path: Path, name: str) -> None:
     if name == "a.pdf":
         written(tmp_path / name, b"x")
     with pytest.raises(CommandFailed) as told:
@@ -157,7 +157,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["_id", "id", "chunk_text", "a", ""]), VALUES))
-def test_whatever_passes_can_be_written_and_has_an_id_and_a_text(given: dict[str, Any]) -> None:
+def test_any_accepted_record_has_id_and_text(given: dict[str, Any]) -> None:
     item = RecordMapping("chunk_text", flatten=True).record("here", given)
     if isinstance(item, RecordError):
         assert item.reason
@@ -169,7 +169,7 @@ def test_whatever_passes_can_be_written_and_has_an_id_and_a_text(given: dict[str
         assert json.loads(written_out) == item.fields
 
 
-def test_reading_ends_when_it_is_told_to_however_many_lines_a_packed_piece_holds(
+def test_reading_gzip_stops_on_request(
     tmp_path: Path,
 ) -> None:
     path = written(tmp_path / "blank.gz", gzip.compress(b"\n" * 100_000))

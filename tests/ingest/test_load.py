@@ -47,7 +47,7 @@ class Told:
             await self.load.run(batches(items, size, skip))
 
 
-async def test_every_record_is_written_with_a_few_batches_in_flight() -> None:
+async def test_load_writes_every_record_with_few_batches_in_flight() -> None:
     shelf = FakeTarget()
     told = Told(shelf, concurrency=3)
     await told.run(made(*range(105)))
@@ -56,7 +56,7 @@ async def test_every_record_is_written_with_a_few_batches_in_flight() -> None:
     assert shelf.most_in_flight <= 3
 
 
-async def test_no_more_is_parsed_than_can_be_sent() -> None:
+async def test_load_parses_no_more_than_it_can_send() -> None:
     shelf = FakeTarget()
     first = shelf.hold("0")
     taken = 0
@@ -80,7 +80,7 @@ async def test_no_more_is_parsed_than_can_be_sent() -> None:
     assert len(shelf.records) == 100
 
 
-async def test_the_later_one_of_two_records_with_one_id_wins() -> None:
+async def test_load_keeps_later_record_of_duplicate_id() -> None:
     items: list[Item] = [
         Record(f"line {n}", {"_id": "same" if n % 3 == 0 else str(n), "n": n}, 10)
         for n in range(100)
@@ -92,7 +92,7 @@ async def test_the_later_one_of_two_records_with_one_id_wins() -> None:
         assert len(set(ids)) == len(ids)
 
 
-async def test_a_record_never_overtakes_an_earlier_one_with_its_id() -> None:
+async def test_load_keeps_order_of_records_with_one_id() -> None:
     shelf = FakeTarget()
     slow = shelf.hold("slow")
     told = Told(shelf, concurrency=4)
@@ -106,7 +106,7 @@ async def test_a_record_never_overtakes_an_earlier_one_with_its_id() -> None:
     assert shelf.calls == [["slow", "same"], ["other", "same"]]
 
 
-async def test_batches_are_bounded_by_their_bytes_as_well() -> None:
+async def test_load_limits_batch_bytes() -> None:
     shelf = FakeTarget()
     await Told(shelf).run(made(*range(6), size=MAX_BYTES // 2))
     assert [len(ids) for ids in shelf.calls] == [2, 2, 2]
@@ -115,7 +115,7 @@ async def test_batches_are_bounded_by_their_bytes_as_well() -> None:
 @pytest.mark.parametrize(
     "trouble", [Unavailable("later"), UpstreamRateLimited("slow down", retry_after=0.0)]
 )
-async def test_what_may_pass_by_itself_is_tried_again(trouble: RequestError) -> None:
+async def test_load_retries_transient_error(trouble: RequestError) -> None:
     shelf = FakeTarget(trouble, trouble)
     told = Told(shelf)
     await told.run(made(1, 2))
@@ -123,7 +123,7 @@ async def test_what_may_pass_by_itself_is_tried_again(trouble: RequestError) -> 
     assert told.load.retries == 2
 
 
-async def test_single_records_that_may_pass_are_tried_again_alone() -> None:
+async def test_load_retries_only_failed_records_of_batch() -> None:
     shelf = FakeTarget(
         failing_record(1, "upstream_rate_limited"), failing_record(0, "upstream_unavailable")
     )
@@ -133,7 +133,7 @@ async def test_single_records_that_may_pass_are_tried_again_alone() -> None:
     assert (told.load.counts.written, told.load.counts.failed) == (3, 0)
 
 
-async def test_trouble_that_does_not_pass_ends_the_load_in_its_words(tmp_path: Path) -> None:
+async def test_load_ends_with_persistent_error(tmp_path: Path) -> None:
     journal = CheckpointFile(tmp_path / "state", {})
     shelf = FakeTarget(None, *[UpstreamUnreachable("nobody there")] * 3)
     told = Told(shelf, concurrency=1, checkpoints=journal)
@@ -143,7 +143,7 @@ async def test_trouble_that_does_not_pass_ends_the_load_in_its_words(tmp_path: P
     assert journal.read() == Checkpoint(10, 10, 0)
 
 
-async def test_a_record_that_was_refused_is_told_with_its_place() -> None:
+async def test_load_reports_rejected_record_with_location() -> None:
     shelf = FakeTarget(failing_record(1, "invalid_request", "n: too deep"))
     told = Told(shelf)
     await told.run(made("a", "b", "c"))
@@ -160,7 +160,7 @@ async def test_load_splits_batch_that_is_too_large() -> None:
     assert told.load.counts.written == 10
 
 
-async def test_load_finds_the_refused_record_of_a_batch() -> None:
+async def test_load_finds_rejected_record_of_batch() -> None:
     shelf = FakeTarget(refuses="6")
     told = Told(shelf)
     await told.run(made(*range(10)))
@@ -168,7 +168,7 @@ async def test_load_finds_the_refused_record_of_a_batch() -> None:
     assert sorted(shelf.records) == [str(n) for n in range(10) if n != 6]
 
 
-async def test_where_everything_is_refused_it_does_not_go_on_for_ever() -> None:
+async def test_load_ends_if_every_record_is_rejected() -> None:
     shelf = FakeTarget(largest=0)
     told = Told(shelf, concurrency=1)
     with pytest.raises(CommandFailed, match="the first 100 records were all refused"):
@@ -237,7 +237,7 @@ def test_load_resumed_anywhere_counts_every_item_once(
     assert shelf.records.keys() == {r.fields["_id"] for r in items if isinstance(r, Record)}
 
 
-async def test_a_stop_waits_for_what_is_in_flight_and_begins_nothing_more(tmp_path: Path) -> None:
+async def test_load_stop_waits_for_batches_in_flight(tmp_path: Path) -> None:
     journal = CheckpointFile(tmp_path / "state", {})
     shelf = FakeTarget()
     held = shelf.hold("0")
@@ -275,12 +275,12 @@ async def test_load_stop_on_error() -> None:
     assert len(shelf.records) == 20
 
 
-async def test_a_file_of_faults_alone_is_not_held_in_memory() -> None:
+async def test_load_of_errors_only_has_bounded_memory() -> None:
     found = list(batches((RecordError(f"line {n}", "bad") for n in range(5000)), 10))
     assert [len(batch.errors) for batch in found] == [1000] * 5
 
 
-def test_the_state_of_another_load_or_one_that_is_damaged_is_none(tmp_path: Path) -> None:
+def test_checkpoint_of_other_load_or_damaged_file_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "state"
     CheckpointFile(path, {"file": "a"}).save(Checkpoint(1, 1, 0))
     assert CheckpointFile(path, {"file": "a"}).read() == Checkpoint(1, 1, 0)

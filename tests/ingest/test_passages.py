@@ -26,7 +26,7 @@ def sentence(words: int, mark: str = "word") -> str:
     return " ".join([mark.capitalize(), *[mark] * (words - 1)]) + "."
 
 
-def test_a_section_is_a_passage_under_its_headings() -> None:
+def test_section_is_passage_with_its_headings() -> None:
     text = f"# Guide\n{sentence(50)}\n\n## Install\n{sentence(60)}\n\n{sentence(70)}\n"
     assert passages(text) == [
         Passage(("Guide",), f"Guide\n\n{sentence(50)}"),
@@ -34,12 +34,12 @@ def test_a_section_is_a_passage_under_its_headings() -> None:
     ]
 
 
-def test_small_sections_share_a_passage_under_what_their_headings_share() -> None:
+def test_small_sections_are_merged_under_common_headings() -> None:
     (passage,) = passages("# Guide\n## A\nOne.\n## B\nTwo.\n")
     assert passage == Passage(("Guide",), "Guide\n\nA\n\nOne.\n\nB\n\nTwo.")
 
 
-def test_a_long_paragraph_is_cut_between_sentences_and_never_inside_of_one() -> None:
+def test_long_paragraph_is_split_between_sentences() -> None:
     sentences = [sentence(30, f"w{n}") for n in range(20)]
     found = passages(" ".join(sentences))
     assert len(found) == 4
@@ -49,12 +49,12 @@ def test_a_long_paragraph_is_cut_between_sentences_and_never_inside_of_one() -> 
         assert passage.text[0] == "W"
 
 
-def test_a_passage_ends_where_a_paragraph_does_rather_than_inside_of_the_next() -> None:
+def test_passage_ends_at_paragraph_boundary() -> None:
     found = passages("\n\n".join([sentence(130), sentence(50) + " " + sentence(60)]))
     assert [size(passage.text) for passage in found] == [130, 110]
 
 
-def test_code_stays_whole_and_what_looks_like_a_heading_in_it_is_none() -> None:
+def test_code_block_is_not_split_and_has_no_headings() -> None:
     code = "```sh\n# not a heading\n\n" + "run it now\n" * 80 + "```"
     found = passages(f"{sentence(150)}\n\n{code}\n\n{sentence(150)}")
     assert [passage.text for passage in found] == [sentence(150), code, sentence(150)]
@@ -62,20 +62,20 @@ def test_code_stays_whole_and_what_looks_like_a_heading_in_it_is_none() -> None:
     assert all(size(passage.text) <= WHOLE for passage in passages(huge))
 
 
-def test_items_of_a_list_are_not_cut() -> None:
+def test_list_items_are_not_split() -> None:
     items = [f"- {n} " + "word " * 40 for n in range(12)]
     for passage in passages("\n".join(items)):
         for line in passage.text.splitlines():
             assert line.strip() in [item.strip() for item in items]
 
 
-def test_front_matter_is_left_out_and_a_line_of_dashes_is_not_taken_for_it() -> None:
+def test_front_matter_is_skipped_but_not_a_line_of_dashes() -> None:
     assert passages("---\ntitle: x\n---\nText.\n") == [Passage((), "Text.")]
     assert passages("---\nText goes on.\n")[0].text == "---\nText goes on."
     assert passages("Title\n=====\nText.\n")[0].title == ("Title",)
 
 
-def test_a_text_without_spaces_is_cut_as_well() -> None:
+def test_text_without_spaces_is_split() -> None:
     for text in ("字" * 10_000, "字句。" * 4_000, "x" * 200_000):
         found = passages(text, markdown=False)
         assert max(size(passage.text) for passage in found) <= MOST
@@ -86,7 +86,7 @@ WORDS = st.sampled_from(["a", "Word.", "字", "#", "##", "```", "- item", "\n", 
 
 
 @given(st.lists(WORDS, max_size=400).map(" ".join), st.booleans())
-def test_every_word_is_in_one_passage_in_its_place(text: str, markdown: bool) -> None:
+def test_passages_contain_every_word_once_in_order(text: str, markdown: bool) -> None:
     """Of Markdown the marks of headings may go, and front matter."""
     found = passages(text, markdown=markdown)
     said = " ".join(passage.text for passage in found).split()
@@ -97,7 +97,7 @@ def test_every_word_is_in_one_passage_in_its_place(text: str, markdown: bool) ->
         assert [w for w in said if w not in marks] == [w for w in text.split() if w not in marks]
 
 
-def test_a_folder_stands_for_the_texts_in_it(tmp_path: Path) -> None:
+def test_folder_is_expanded_to_its_texts(tmp_path: Path) -> None:
     written(tmp_path / "b.md", "# Title\nText.\n")
     written(tmp_path / "a" / "deep.txt.gz", gzip.compress(b"Deep."))
     written(tmp_path / "a" / "image.png", b"x")
@@ -120,13 +120,13 @@ def test_a_folder_stands_for_the_texts_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     written(tmp_path / "a.txt", "x").chmod(0)
     (tmp_path / "b").mkdir(mode=0)
     assert len(faults(parsed(tmp_path), tmp_path)) == 2
 
 
-def test_a_text_that_is_no_utf8_is_told_and_what_came_before_is_kept(tmp_path: Path) -> None:
+def test_invalid_utf8_is_reported_and_earlier_passages_are_kept(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", (sentence(190) + "\n\n").encode() * 90 + b"\xff\n")
     everything = parsed(path)
     (fault,) = faults(everything, tmp_path)
@@ -143,7 +143,7 @@ def test_a_text_that_is_no_utf8_is_told_and_what_came_before_is_kept(tmp_path: P
         ({}, "there is no .txt, .md or .markdown file in it"),
     ],
 )
-def test_a_folder_without_texts_is_told(
+def test_folder_without_texts_is_rejected(
     tmp_path: Path, files: dict[str, str], sentence: str
 ) -> None:
     for name, content in files.items():
@@ -152,14 +152,14 @@ def test_a_folder_without_texts_is_told(
         find_inputs([str(tmp_path)], None)
 
 
-def test_two_texts_of_one_name_would_overwrite_each_other(tmp_path: Path) -> None:
+def test_files_with_equal_ids_are_rejected(tmp_path: Path) -> None:
     one, two = (written(tmp_path / name / "a.md", "x") for name in "ab")
     with pytest.raises(CommandFailed, match=r"would both get the ids a\.md#"):
         find_inputs([str(one), str(two)], None)
 
 
 @pytest.mark.parametrize("path", ["a b.md", "é.md", "%C3%A9.md", "a\udcff", "é" * 300, "é" * 301])
-def test_ids_are_ascii_of_bounded_length_and_differ_where_paths_do(path: str) -> None:
+def test_id_prefix_is_bounded_ascii_and_unique_per_path(path: str) -> None:
     prefix = id_prefix(path)
     assert prefix.isascii()
     assert prefix.isprintable()

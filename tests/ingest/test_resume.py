@@ -58,18 +58,18 @@ def agree(parse: Parse, data: bytes) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(LINES, max_size=8), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
-def test_json_lines(lines: list[bytes], end: bytes, bom: bool) -> None:
+def test_resume_at_any_position_of_json_lines(lines: list[bytes], end: bytes, bom: bool) -> None:
     agree(json_lines, BOM * bom + end.join(lines))
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(ROWS, max_size=8), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
-def test_rows(rows: list[bytes], end: bytes, bom: bool) -> None:
+def test_resume_at_any_position_of_csv_rows(rows: list[bytes], end: bytes, bom: bool) -> None:
     agree(table, BOM * bom + end.join([b"", b"id,chunk_text", *rows]))
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_file_is_passed_over_and_not_parsed(tmp_path: Path, packed: bool) -> None:
+def test_resume_skips_file_without_parsing(tmp_path: Path, packed: bool) -> None:
     """And what was passed over counts as read."""
     lines = [b'{"_id": "%d", "chunk_text": "x"}\n' % n for n in range(50_000)]
     path = tmp_path / "file"
@@ -82,7 +82,7 @@ def test_a_file_is_passed_over_and_not_parsed(tmp_path: Path, packed: bool) -> N
     assert meter.read == path.stat().st_size
 
 
-def test_batches_know_the_spot_that_they_reach_to() -> None:
+def test_batches_have_end_position() -> None:
     data = b"{\n" + b'{"_id": "1", "chunk_text": "x"}\n' * 2 + b"{\n"
     found = list(batches(json_lines(io.BytesIO(data), START), 10))
     assert [batch.after.lines for batch in found] == [2, 4]
@@ -90,13 +90,13 @@ def test_batches_know_the_spot_that_they_reach_to() -> None:
     assert [line for batch in found for _, line in batch.locations] == [2, 3]
 
 
-def test_until_a_fault_comes_all_that_is_before_it() -> None:
+def test_batches_until_error_include_records_before_it() -> None:
     data = b'{"_id": "1", "chunk_text": "x"}\n{\n{"_id": "2", "chunk_text": "x"}\n'
     found = list(batches(json_lines(io.BytesIO(data), START), 10, until_error=True))
     assert [(len(batch.records), len(batch.errors)) for batch in found] == [(1, 0), (0, 1)]
 
 
-def test_an_api_names_its_options_as_it_has_them() -> None:
+def test_mapping_error_names_option_of_cli_or_api() -> None:
     given = {"chunk_text": "x", "_id": "1", "id": "2"}
     for flags, name in ((True, "--id-column"), (False, "id_column")):
         item = RecordMapping("chunk_text", flags=flags).record("here", given)

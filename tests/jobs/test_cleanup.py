@@ -82,9 +82,7 @@ async def test_cleanup_skips_locked_files(disk: Disk, folder: Path) -> None:
     assert remaining_uploads(folder) == []
 
 
-async def test_a_file_that_got_its_job_only_just_now_is_left_alone(
-    disk: Disk, folder: Path
-) -> None:
+async def test_cleanup_keeps_file_of_new_job(disk: Disk, folder: Path) -> None:
     """It was none's when the sweeper looked, and is somebody's when it has locked it."""
     id = await disk.job("queued")
     disk.file(id)
@@ -130,7 +128,7 @@ async def test_cleanup_deletes_jobs_that_ended_a_month_ago(disk: Disk) -> None:
     assert await disk.store.get(recent) is not None
 
 
-def test_a_folder_has_one_name_however_many_ask(tmp_path: Path) -> None:
+def test_spool_node_name_is_stable_per_folder(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "imports")
     names = {spool.node() for _ in range(3)}
     assert len(names) == 1

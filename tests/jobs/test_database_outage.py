@@ -79,7 +79,7 @@ async def test_database_outage_during_import_loses_nothing(
     assert PASSWORD not in caplog.text
 
 
-async def test_the_service_stops_in_time_while_the_database_is_away(
+async def test_shutdown_is_timely_during_database_outage(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf = FakeTarget()
@@ -96,7 +96,7 @@ async def test_the_service_stops_in_time_while_the_database_is_away(
     assert (job.status, job.written, job.failed) == ("succeeded", 1_000, 0)
 
 
-async def test_what_libpq_takes_in_a_url_is_taken(postgres: PostgresServer) -> None:
+async def test_database_url_accepts_libpq_parameters(postgres: PostgresServer) -> None:
     url = await postgres.new_database()
     options = "?sslmode=prefer&channel_binding=prefer&connect_timeout=5&application_name=x"
     database = Database(url.replace("postgres://", "postgresql://") + options, Path())
@@ -108,16 +108,14 @@ async def test_what_libpq_takes_in_a_url_is_taken(postgres: PostgresServer) -> N
     await wanting_tls.close()
 
 
-async def test_many_that_start_at_once_make_one_table(folder: Path, url: str | None) -> None:
+async def test_concurrent_migrations_create_one_table(folder: Path, url: str | None) -> None:
     await asyncio.to_thread(folder.mkdir)
     databases = [Database(url, folder / "jobs.db") for _ in range(8)]
     await asyncio.gather(*(database.migrate() for database in databases))
     await asyncio.gather(*(database.close() for database in databases))
 
 
-async def test_a_caller_who_goes_away_leaves_the_database_usable(
-    folder: Path, url: str | None
-) -> None:
+async def test_cancelled_calls_leave_database_usable(folder: Path, url: str | None) -> None:
     async with running_jobs(folder, url, FakeTarget()) as here:
         await here.jobs.list(1, None)
         calls = [asyncio.create_task(here.jobs.list(1, None)) for _ in range(200)]
@@ -130,9 +128,7 @@ async def test_a_caller_who_goes_away_leaves_the_database_usable(
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5])
-async def test_what_a_caller_began_is_done_though_the_caller_goes_away(
-    folder: Path, turns: int
-) -> None:
+async def test_cancelled_cancel_call_still_cancels_job(folder: Path, turns: int) -> None:
     shelf = FakeTarget()
     held = shelf.hold("first")
     async with running_jobs(folder, None, shelf) as here:
@@ -158,7 +154,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-async def test_a_disk_that_takes_no_more_is_said_and_nothing_is_left(folder: Path) -> None:
+async def test_upload_write_error_is_reported_and_leaves_no_file(folder: Path) -> None:
     async with running_jobs(folder, None, FakeTarget()) as here:
         await here.jobs.list(1, None)
         with files_of_at_most(2_000_000), pytest.raises(JobsUnavailable, match="written to disk"):
@@ -168,7 +164,7 @@ async def test_a_disk_that_takes_no_more_is_said_and_nothing_is_left(folder: Pat
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-async def test_a_full_disk_has_an_error_of_its_own(folder: Path) -> None:
+async def test_upload_to_full_disk_raises_storage_full(folder: Path) -> None:
     async with running_jobs(folder, None, FakeTarget()) as here:
         await here.jobs.list(1, None)
         full = os.open("/dev/full", os.O_WRONLY)

@@ -38,13 +38,13 @@ class Disk:
         (10_000 * GIB, GIB // 4),
     ],
 )
-def test_a_twentieth_of_a_disk_stays_free_but_no_more_than_256_mebibytes(
+def test_reserve_is_5_percent_of_disk_up_to_256_mebibytes(
     tmp_path: Path, total: int, reserve: int
 ) -> None:
     assert Spool(tmp_path, Disk(tmp_path, total).usage).space() == (total, reserve)
 
 
-async def test_an_upload_ends_where_too_little_of_the_disk_would_be_left(folder: Path) -> None:
+async def test_upload_ends_at_disk_reserve(folder: Path) -> None:
     disk = Disk(folder, 10 * GIB, others=10 * GIB - 259 * MIB)  # of which 256 stay free
     async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as here:
         async with here.jobs.receive(plan()) as upload:
@@ -56,7 +56,7 @@ async def test_an_upload_ends_where_too_little_of_the_disk_would_be_left(folder:
         assert (await here.done(ndjson([1]))).status == "succeeded"
 
 
-async def test_one_that_is_known_to_be_too_large_is_refused_at_once(folder: Path) -> None:
+async def test_upload_with_too_large_length_is_rejected_at_once(folder: Path) -> None:
     disk = Disk(folder, 10 * GIB, others=5 * GIB)
     async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as here:
         with pytest.raises(StorageFull, match="5120 MiB, of which 256 MiB"):
@@ -66,7 +66,7 @@ async def test_one_that_is_known_to_be_too_large_is_refused_at_once(folder: Path
             pass
 
 
-async def test_a_disk_that_fills_up_meanwhile_is_seen_before_an_upload_is_kept(
+async def test_upload_is_rejected_if_disk_fills_up_meanwhile(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = Disk(folder, 10 * GIB)

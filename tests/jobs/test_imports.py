@@ -24,7 +24,7 @@ async def importing(make: MakeSettings, folder: Path) -> AsyncIterator[RunningJo
             yield here
 
 
-async def test_each_index_gets_every_record(
+async def test_import_writes_every_record_to_each_index(
     make_settings: MakeSettings, upstream: Upstream, folder: Path
 ) -> None:
     async with importing(make_settings, folder) as here:
@@ -35,7 +35,7 @@ async def test_each_index_gets_every_record(
         assert sorted(sizes, reverse=True) == [96, 96, 96, 12]
 
 
-async def test_after_a_rate_limit_nothing_is_sent_for_as_long_as_was_asked(
+async def test_import_pauses_for_retry_after_of_rate_limit(
     make_settings: MakeSettings, upstream: Upstream, folder: Path
 ) -> None:
     limit = Status(429, {"retry-after": "3600"})
@@ -48,7 +48,7 @@ async def test_after_a_rate_limit_nothing_is_sent_for_as_long_as_was_asked(
     assert len(upstream.upserts("dense")) == 2  # those that were on their way together
 
 
-async def test_a_rate_limit_that_passes_costs_nothing_but_time(
+async def test_import_survives_rate_limit(
     make_settings: MakeSettings, upstream: Upstream, folder: Path
 ) -> None:
     limit = Flaky(Status(429, {"retry-after": "1"}), times=1)
@@ -58,7 +58,7 @@ async def test_a_rate_limit_that_passes_costs_nothing_but_time(
     assert (job.status, job.written, job.failed, job.retries) == ("succeeded", 500, 0, 1)
 
 
-async def test_a_record_that_is_none_for_the_index_is_told_by_its_line(
+async def test_import_reports_invalid_record_with_line(
     make_settings: MakeSettings, folder: Path
 ) -> None:
     async with importing(make_settings, folder) as here:
@@ -72,7 +72,7 @@ async def test_a_record_that_is_none_for_the_index_is_told_by_its_line(
     assert "'ä': _id: must be a text of 1 to 512 ASCII" in alone.detail
 
 
-async def test_a_key_that_is_rejected_ends_it(
+async def test_import_fails_if_key_is_rejected(
     make_settings: MakeSettings, upstream: Upstream, folder: Path
 ) -> None:
     async with importing(make_settings, folder) as here:
@@ -83,7 +83,7 @@ async def test_a_key_that_is_rejected_ends_it(
     assert "rejected the key" in job.detail
 
 
-async def test_while_the_records_are_closed_an_import_waits(folder: Path) -> None:
+async def test_import_waits_while_records_are_closed(folder: Path) -> None:
     def closed() -> None:
         raise Unavailable("not open")
 
@@ -95,9 +95,7 @@ async def test_while_the_records_are_closed_an_import_waits(folder: Path) -> Non
         assert (await here.jobs.get(job.id)).status in {"queued", "running"}
 
 
-async def test_a_record_that_is_too_large_is_left_out(
-    make_settings: MakeSettings, folder: Path
-) -> None:
+async def test_import_skips_oversized_record(make_settings: MakeSettings, folder: Path) -> None:
     async with importing(make_settings, folder) as here:
         job = await here.done(ndjson([1]) + ndjson([2], "x" * 50_000) + ndjson([3]))
     assert (job.written, job.failed, job.errors[0].line) == (2, 1, 2)

@@ -15,7 +15,7 @@ from tests.ingest.fake_target import FakeTarget, failing_record
 from tests.jobs.fixtures import ndjson, plan, remaining_uploads, running_jobs
 
 
-async def test_an_upload_is_written_and_its_file_is_gone(folder: Path, url: str | None) -> None:
+async def test_job_writes_upload_and_deletes_file(folder: Path, url: str | None) -> None:
     shelf = FakeTarget()
     async with running_jobs(folder, url, shelf) as here:
         job = await here.send(ndjson(range(105)), name="some.ndjson")
@@ -32,9 +32,7 @@ async def test_an_upload_is_written_and_its_file_is_gone(folder: Path, url: str 
     assert remaining_uploads(folder) == []
 
 
-async def test_lines_that_are_no_records_are_told_with_their_numbers(
-    folder: Path, url: str | None
-) -> None:
+async def test_job_reports_invalid_lines_with_numbers(folder: Path, url: str | None) -> None:
     lines = [*ndjson(range(5)).splitlines(), b"", b'{"_id": "x"}', b"{", b"[]"]
     shelf = FakeTarget(failing_record(1, "invalid_request", "too \0 deep"))
     async with running_jobs(folder, url, shelf) as here:
@@ -45,16 +43,14 @@ async def test_lines_that_are_no_records_are_told_with_their_numbers(
     assert dict(job.errors)[2] == "'1': too \ufffd deep"
 
 
-async def test_of_many_errors_the_first_are_told_and_all_are_counted(
-    folder: Path, url: str | None
-) -> None:
+async def test_job_keeps_first_errors_and_counts_all(folder: Path, url: str | None) -> None:
     async with running_jobs(folder, url, FakeTarget()) as here:
         job = await here.done(ndjson([1]) + b"{\n" * 3000)
     assert (job.status, job.written, job.failed) == ("succeeded", 1, 3000)
     assert [error.line for error in job.errors] == list(range(2, 102))
 
 
-async def test_it_stops_at_the_first_error_if_that_is_wanted(folder: Path) -> None:
+async def test_job_stop_on_error_ends_at_invalid_line(folder: Path) -> None:
     shelf = FakeTarget()
     async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(15)) + b"{\n" + ndjson(range(20)), on_error="stop")
@@ -63,7 +59,7 @@ async def test_it_stops_at_the_first_error_if_that_is_wanted(folder: Path) -> No
     assert len(shelf.records) == 15
 
 
-async def test_it_stops_at_a_record_that_is_refused(folder: Path) -> None:
+async def test_job_stop_on_error_ends_at_rejected_record(folder: Path) -> None:
     shelf = FakeTarget(failing_record(3, "invalid_request", "not this one"))
     async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(50)), on_error="stop")
@@ -81,9 +77,7 @@ async def test_it_stops_at_a_record_that_is_refused(folder: Path) -> None:
         (b"{}\n{}\n", "No record could be written; line 1: has no text"),
     ],
 )
-async def test_where_nothing_was_written_it_has_failed(
-    folder: Path, data: bytes, sentence: str
-) -> None:
+async def test_job_that_wrote_nothing_has_failed(folder: Path, data: bytes, sentence: str) -> None:
     async with running_jobs(folder, None, FakeTarget()) as here:
         job = await here.done(data)
     assert job.status == "failed"
@@ -91,7 +85,7 @@ async def test_where_nothing_was_written_it_has_failed(
     assert job.detail.startswith(sentence)
 
 
-async def test_a_packed_file_that_breaks_off_has_failed(folder: Path) -> None:
+async def test_job_with_truncated_gzip_has_failed(folder: Path) -> None:
     shelf = FakeTarget()
     packed = gzip.compress(ndjson(range(5000)))
     async with running_jobs(folder, None, shelf) as here:
@@ -105,7 +99,7 @@ async def test_a_packed_file_that_breaks_off_has_failed(folder: Path) -> None:
     assert remaining_uploads(folder) == []
 
 
-async def test_what_was_read_before_a_file_breaks_off_is_written(folder: Path) -> None:
+async def test_job_writes_records_before_truncation(folder: Path) -> None:
     shelf = FakeTarget()
     assert len(range(25)) % shelf.batch_size, "the last batch is to be a part of one"
     async with running_jobs(folder, None, shelf) as here:
@@ -113,7 +107,7 @@ async def test_what_was_read_before_a_file_breaks_off_is_written(folder: Path) -
     assert (job.status, job.written, len(shelf.records)) == ("failed", 25, 25)
 
 
-async def test_a_table_is_read_as_it_was_asked_for(folder: Path) -> None:
+async def test_job_reads_csv_with_options(folder: Path) -> None:
     shelf = FakeTarget()
     rows = b'key;body;n\na;"one\ntwo";1\nb;;2\nc;three;3\n'
     options = {"delimiter": ";", "id_column": "key", "text_field": "body"}
@@ -130,7 +124,7 @@ async def test_a_table_is_read_as_it_was_asked_for(folder: Path) -> None:
     assert other.detail.endswith("give another text_field, or the right delimiter")
 
 
-async def test_of_two_records_with_one_id_the_later_one_stays(folder: Path) -> None:
+async def test_job_keeps_later_record_of_duplicate_id(folder: Path) -> None:
     shelf = FakeTarget()
     async with running_jobs(folder, None, shelf) as here:
         data = b"".join(ndjson([n, "same"], f"text {n}") for n in range(40))
@@ -139,7 +133,7 @@ async def test_of_two_records_with_one_id_the_later_one_stays(folder: Path) -> N
     assert shelf.records["same"]["chunk_text"] == "text 39 same"
 
 
-async def test_jobs_are_listed_newest_first_page_by_page(folder: Path, url: str | None) -> None:
+async def test_list_jobs_pages_newest_first(folder: Path, url: str | None) -> None:
     async with running_jobs(folder, url, FakeTarget()) as here:
         ids = [(await here.send(ndjson([n]))).id for n in range(5)]
         bad = (await here.done(b"{")).id
@@ -157,7 +151,7 @@ async def test_jobs_are_listed_newest_first_page_by_page(folder: Path, url: str 
 
 
 @pytest.mark.parametrize("id", ["0" * 32, "x", "", "../jobs.db", "\0"])
-async def test_an_id_that_there_is_not(folder: Path, url: str | None, id: str) -> None:
+async def test_unknown_job_id_raises_not_found(folder: Path, url: str | None, id: str) -> None:
     async with running_jobs(folder, url, FakeTarget()) as here:
         for call in (here.jobs.get, here.jobs.cancel):
             with pytest.raises(NotFound):
@@ -167,7 +161,7 @@ async def test_an_id_that_there_is_not(folder: Path, url: str | None, id: str) -
                 pass
 
 
-async def test_an_upload_that_is_too_large_or_given_up_leaves_nothing(folder: Path) -> None:
+async def test_oversized_or_aborted_upload_leaves_no_file(folder: Path) -> None:
     async with running_jobs(folder, None, FakeTarget(), max_bytes=3_000_000) as here:
         with pytest.raises(BodyTooLarge, match="3000000 bytes"):
             await here.send(b"x" * 3_000_001)
@@ -214,7 +208,7 @@ async def test_upload_cancelled_at_start_leaves_no_file(folder: Path, turns: int
         assert remaining_uploads(folder) == []
 
 
-async def test_two_services_in_one_process_open_their_databases_at_once(tmp_path: Path) -> None:
+async def test_two_job_services_in_one_process_start_concurrently(tmp_path: Path) -> None:
     """What Alembic's migrations call is one for the whole process."""
     async with contextlib.AsyncExitStack() as stack:
         folders = [tmp_path / str(n) for n in range(6)]

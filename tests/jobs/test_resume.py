@@ -98,7 +98,7 @@ async def test_two_workers_on_one_folder_run_each_job_once(folder: Path, url: st
     assert remaining_uploads(folder) == []
 
 
-async def test_a_job_that_waits_is_cancelled_at_once(folder: Path, url: str | None) -> None:
+async def test_cancel_queued_job_at_once(folder: Path, url: str | None) -> None:
     shelf = FakeTarget()
     held = shelf.hold("first")
     async with running_jobs(folder, url, shelf) as here:
@@ -117,7 +117,7 @@ async def test_a_job_that_waits_is_cancelled_at_once(folder: Path, url: str | No
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-async def test_a_job_that_runs_is_cancelled_here_or_from_elsewhere(
+async def test_cancel_running_job_from_any_process(
     folder: Path, url: str | None, elsewhere: bool
 ) -> None:
     shelf = FakeTarget(*[None] * 20, *[UpstreamRateLimited("slow down", retry_after=600.0)] * 9)
@@ -133,9 +133,7 @@ async def test_a_job_that_runs_is_cancelled_here_or_from_elsewhere(
     assert remaining_uploads(folder) == []
 
 
-async def test_a_job_whose_process_is_gone_is_cancelled_by_another(
-    folder: Path, url: str | None
-) -> None:
+async def test_cancel_job_of_dead_process(folder: Path, url: str | None) -> None:
     """Nobody works on it, and it says that it is running."""
     shelf = FakeTarget()
     held = shelf.hold("other")
@@ -153,7 +151,7 @@ async def test_a_job_whose_process_is_gone_is_cancelled_by_another(
     assert "waits" not in shelf.records
 
 
-async def test_an_upstream_that_is_away_for_a_while_is_waited_for(folder: Path) -> None:
+async def test_job_waits_for_unavailable_upstream(folder: Path) -> None:
     shelf = FakeTarget(*[UpstreamUnavailable("down")] * 3)
     async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(40)))
@@ -161,7 +159,7 @@ async def test_an_upstream_that_is_away_for_a_while_is_waited_for(folder: Path) 
     assert job.retries >= 3
 
 
-async def test_what_no_other_try_can_mend_ends_it_in_a_sentence(folder: Path) -> None:
+async def test_job_fails_with_final_error(folder: Path) -> None:
     shelf = FakeTarget(None, None, UpstreamKeyRejected("the key was rejected"))
     async with running_jobs(folder, None, shelf) as here:
         job = await here.done(ndjson(range(400)))

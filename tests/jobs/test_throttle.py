@@ -37,7 +37,7 @@ def test_throttle_pauses_while_there_are_requests(
     assert throttle.pause_after(took) == 0.0
 
 
-async def test_an_import_beside_requests_goes_one_batch_at_a_time_and_comes_to_its_end(
+async def test_throttled_import_sends_one_batch_at_a_time_and_ends(
     folder: Path,
 ) -> None:
     requests = 0
@@ -65,7 +65,7 @@ def test_rate_meter_uses_last_seconds() -> None:
     assert speed.eta_s(5_000) == pytest.approx(5.0)
 
 
-async def test_while_it_runs_it_says_how_fast_and_how_long(folder: Path) -> None:
+async def test_running_import_has_rate_and_eta(folder: Path) -> None:
     shelf = FakeTarget()
     held = shelf.hold("4000")
     async with running_jobs(folder, None, shelf) as here:

@@ -72,15 +72,13 @@ async def test_watcher_reconnects_without_missing_revisions(shown: Shown) -> Non
 
 
 @pytest.mark.parametrize("after", [None, 3, 11, 99])
-async def test_of_one_that_has_ended_everybody_gets_the_end(
-    shown: Shown, after: int | None
-) -> None:
+async def test_watcher_of_ended_job_gets_final_revision(shown: Shown, after: int | None) -> None:
     shown.move("failed", by=6)
     assert await revisions(shown, after) == [11]
     assert await revisions(shown, after) == [11]
 
 
-async def test_what_another_process_changes_is_seen(shown: Shown) -> None:
+async def test_watcher_sees_changes_of_other_process(shown: Shown) -> None:
     waiting = asyncio.create_task(revisions(shown, None))
     while not shown.looks:
         await asyncio.sleep(0)
@@ -92,7 +90,7 @@ async def test_what_another_process_changes_is_seen(shown: Shown) -> None:
     assert await waiting == [5, 8, 9]
 
 
-async def test_a_thousand_watchers_share_one_look_and_the_same_jobs(shown: Shown) -> None:
+async def test_watchers_share_one_poll_and_job_objects(shown: Shown) -> None:
     got: list[list[Job]] = [[] for _ in range(1_000)]
 
     async def watch(mine: list[Job]) -> None:
@@ -126,7 +124,7 @@ async def test_slow_watcher_raises_too_slow(shown: Shown) -> None:
         assert (await anext(quick)).revision == 5 + MAX_REVISIONS + 1
 
 
-async def test_every_watch_ends_when_the_service_stops(folder: Path) -> None:
+async def test_watchers_end_on_drain(folder: Path) -> None:
     shelf = FakeTarget()
     held = shelf.hold("1")
     async with running_jobs(folder, None, shelf) as here:
@@ -149,7 +147,7 @@ async def test_every_watch_ends_when_the_service_stops(folder: Path) -> None:
     assert "succeeded" not in seen
 
 
-async def test_no_revision_is_left_out_not_even_one_that_is_being_saved_at_the_end(
+async def test_watcher_gets_every_revision(
     folder: Path,
 ) -> None:
     shelf = FakeTarget()
