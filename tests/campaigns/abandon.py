@@ -158,7 +158,7 @@ async def settled(
 
 
 # Tasks of the server and of the imports, which run all the time.
-PERMANENT_TASKS = ("run.<locals>.wrapper", "Jobs._live", "Sweeper.run")
+PERMANENT_TASKS = ("run.<locals>.wrapper", "Jobs._run", "Cleanup.run")
 
 
 def _differences(resources: Resources, like: Resources | None) -> list[str]:

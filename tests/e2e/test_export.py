@@ -149,7 +149,7 @@ def test_shutdown_truncates_export_after_drain_timeout(
         assert is_truncated(reader.to_the_end())
         assert process.wait() == 0
         assert "Traceback" not in process.log()
-        assert process.log().count("did not end") == 1
+        assert process.log().count("did not finish in time") == 1
 
 
 def test_embedded_failure_truncates_export(

@@ -89,4 +89,4 @@ def test_when_no_worker_can_start_any_more_the_service_ends(upstream: Upstream) 
         for pid in process.children():
             os.kill(pid, signal.SIGKILL)
         assert process.wait() == 1
-        assert "giving up" in process.log()
+        assert "no worker is left" in process.log()

@@ -218,7 +218,7 @@ async def test_filter_by_values_and_words(tmp_path: Path) -> None:
         for filter, told in (
             ({"title": "apple"}, "can't be compared"),
             ({"embedding": {"$exists": True}}, "vectors"),
-            ({"price": {"$match_all": "1"}}, "no text"),
+            ({"price": {"$match_all": "1"}}, "not a full-text field"),
         ):
             with pytest.raises(ApiError, match=told):
                 await ids(index, embed, filter=filter)

@@ -436,7 +436,7 @@ async def test_query_rejects_invalid_request_with_reason(tmp_path: Path) -> None
             ({"filter": {"embedding": {"$exists": True}}}, "vectors"),
             ({"filter": {"$or": [{"a": 1}, {"$and": [{"embedding": 1}]}]}}, "vectors"),
             ({"filter": {"a": {"$near": 1}}}, "not an operator"),
-            ({"filter": {"a": {"$match_all": "x"}}}, "no text"),
+            ({"filter": {"a": {"$match_all": "x"}}}, "not a full-text field"),
             ({"sparse_vector": {"indices": [1], "values": [1.0]}}, "no sparse field"),
         ):
             with pytest.raises(ApiError, match=told):
