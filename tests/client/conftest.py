@@ -1,4 +1,4 @@
-"""A client of either kind, used the same way; and a service for it."""
+"""Fixtures: a synchronous or asynchronous client with one interface, and a service."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.e2e.process import serving_offline
 Make = Callable[..., Any]
 
 
-class Driven:
-    """Something to be awaited, awaited: whatever it returns can be used without."""
+class SyncAdapter:
+    """Runs an asynchronous client to completion, so that tests can use it synchronously."""
 
     def __init__(self, runner: asyncio.Runner, inner: Any) -> None:
         self._runner = runner
@@ -41,7 +41,7 @@ class Driven:
                 return
 
     def __enter__(self) -> Any:
-        """In a task of its own, where it is left too: some contexts have to be."""
+        """Enters and exits in one task, as cancel scopes require."""
         self._left: asyncio.Future[BaseException | None] = self._runner.get_loop().create_future()
         entered: asyncio.Future[Any] = self._runner.get_loop().create_future()
 
@@ -70,7 +70,7 @@ class Driven:
         if inspect.isawaitable(value):
             return self._plain(self._await(value))
         if any(hasattr(value, name) for name in ("__aenter__", "__aiter__")):
-            return Driven(self._runner, value)
+            return SyncAdapter(self._runner, value)
         return value
 
     def _await(self, awaitable: Any) -> Any:
@@ -82,21 +82,21 @@ class Driven:
 
 @pytest.fixture(params=["sync", "async"])
 def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Makes clients of one kind or the other, which are closed at the end of the test."""
+    """Creates synchronous or asynchronous clients and closes them after the test."""
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
 
         def made(*given: Any, **named: Any) -> Any:
             if request.param == "sync":
                 return stack.enter_context(SearchClient(*given, **named))
-            return stack.enter_context(Driven(runner, AsyncSearchClient(*given, **named)))
+            return stack.enter_context(SyncAdapter(runner, AsyncSearchClient(*given, **named)))
 
         yield made
 
 
 @pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service with the samples, for all of these tests."""
+    """The URL of a service with the sample records, shared by the package."""
     with serving_offline(tmp_path_factory.mktemp("var"), CACHE_TTL=0) as (_, url):
         yield url
 

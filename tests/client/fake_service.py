@@ -1,7 +1,7 @@
-"""The far end of a wire, which does as it is told: a socket server that is no service at all.
+"""A socket server that answers with scripted bytes.
 
-Each request that comes is kept, and answered with the next of the replies: bytes as they are to go
-over the wire, and what becomes of the connection after them.
+It records each request and answers it with the next reply: raw bytes, and what to do with the
+connection afterwards.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ After = Literal["keep", "close", "reset", "hold", "linger"]
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent, and what is done then; a held connection is held until the end,
-    and who lingers takes what still comes."""
+    """The bytes to send, and what to do with the connection afterwards.
+    `hold` keeps it open until the server ends; `linger` reads until the client closes it."""
 
     data: bytes = b""
     after: After = "keep"
@@ -29,7 +29,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked."""
+    """A received request."""
 
     method: str
     target: str
@@ -43,7 +43,7 @@ class Request:
 
 
 def answer(status: int, body: Any, after: After = "keep", **headers: str) -> Reply:
-    """A whole answer, of JSON or of bytes as they are."""
+    """A complete response with a JSON or raw body."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"content_type": "application/json", "content_length": str(len(content))} | headers
     lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items()]
@@ -51,7 +51,7 @@ def answer(status: int, body: Any, after: After = "keep", **headers: str) -> Rep
 
 
 def chunked(*chunks: bytes, after: After = "keep", end: bool = True, **headers: str) -> Reply:
-    """An answer in chunks; without `end` it is not whole."""
+    """A chunked response; without `end` it is truncated."""
     given = {"content_type": "text/event-stream", "transfer_encoding": "chunked"} | headers
     lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items()]
     body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
@@ -65,43 +65,45 @@ def event(name: str, data: Any, id: int | None = None) -> bytes:
 
 
 @dataclass
-class FarEnd:
-    """What was asked of it, and what it has yet to answer."""
+class ScriptedServer:
+    """The requests received so far, and the replies still to send."""
 
     url: str
     replies: list[Reply]
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
-    over: threading.Event = field(default_factory=threading.Event)
-    heard_of: threading.Event = field(default_factory=threading.Event)  # the first chunk of a body
-    hears_bodies: bool = True
-    _came: threading.Condition = field(default_factory=threading.Condition)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    first_chunk_received: threading.Event = field(default_factory=threading.Event)
+    reads_bodies: bool = True
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def until_asked(self, times: int) -> None:
-        with self._came:
-            assert self._came.wait_for(lambda: len(self.requests) >= times, 60)
+    def wait_for_requests(self, times: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.requests) >= times, 60)
 
     def serve(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
                 self.connections += 1
-                thread = threading.Thread(target=self._talk, args=(connection,), daemon=True)
+                thread = threading.Thread(
+                    target=self._serve_connection, args=(connection,), daemon=True
+                )
                 thread.start()
 
-    def _talk(self, connection: socket.socket) -> None:
+    def _serve_connection(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as incoming:
-            while not self.over.is_set():
+            while not self.stopped.is_set():
                 request = self._read(incoming)
                 if request is None:
                     return
-                with self._came:
+                with self._changed:
                     self.requests.append(request)
-                    self._came.notify_all()
+                    self._changed.notify_all()
                 reply = self.replies.pop(0)
                 connection.sendall(reply.data)
                 if reply.after == "hold":
-                    self.over.wait(100)
+                    self.stopped.wait(100)
                 if reply.after == "linger":
                     connection.shutdown(socket.SHUT_WR)
                     while incoming.read(65_536):
@@ -114,7 +116,7 @@ class FarEnd:
                     return
 
     def _read(self, incoming: Any) -> Request | None:
-        """The next request; None if there is none."""
+        """Returns the next request, or None at the end of the connection."""
         first = incoming.readline().decode()
         if not first:
             return None
@@ -123,10 +125,10 @@ class FarEnd:
         while line := incoming.readline().decode().strip():
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
-        if not self.hears_bodies:
+        if not self.reads_bodies:
             body, whole = b"", False
         elif headers.get("transfer-encoding") == "chunked":
-            body, whole = _chunks(incoming, self.heard_of)
+            body, whole = _chunks(incoming, self.first_chunk_received)
         else:
             length = int(headers.get("content-length", 0))
             body = incoming.read(length)
@@ -134,12 +136,12 @@ class FarEnd:
         return Request(method, target, headers, body, whole)
 
 
-def _chunks(incoming: Any, heard_of: threading.Event) -> tuple[bytes, bool]:
+def _chunks(incoming: Any, first_chunk_received: threading.Event) -> tuple[bytes, bool]:
     body = b""
     while size := incoming.readline().strip():
         if chunk := incoming.read(int(size, 16)):
             body += chunk
-        heard_of.set()
+        first_chunk_received.set()
         incoming.readline()
         if size == b"0":
             return body, True
@@ -147,22 +149,22 @@ def _chunks(incoming: Any, heard_of: threading.Event) -> tuple[bytes, bool]:
 
 
 @contextlib.contextmanager
-def far_end(*replies: Reply) -> Iterator[FarEnd]:
-    """It listens until the end of the block."""
+def scripted_server(*replies: Reply) -> Iterator[ScriptedServer]:
+    """Serves the replies until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        end = FarEnd(f"http://127.0.0.1:{port}", list(replies))
-        thread = threading.Thread(target=end.serve, args=(listener,), daemon=True)
+        server = ScriptedServer(f"http://127.0.0.1:{port}", list(replies))
+        thread = threading.Thread(target=server.serve, args=(listener,), daemon=True)
         thread.start()
         try:
-            yield end
+            yield server
         finally:
-            end.over.set()
+            server.stopped.set()
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(10)
 
 
-def nobody() -> str:
-    """An address at which nothing answers."""
+def unused_url() -> str:
+    """A URL at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"

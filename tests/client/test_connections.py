@@ -1,4 +1,4 @@
-"""A client's life: made, shared, interrupted, closed."""
+"""Connections of a client: reuse, sharing between threads, cancellation and closing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from service.app import create_app
 from service.client import AsyncSearchClient, NotConnected, SearchClient
 from tests.client.conftest import Make
-from tests.client.fake_service import Reply, answer, far_end
+from tests.client.fake_service import Reply, answer, scripted_server
 from tests.conftest import MakeSettings
 
 ALIVE = answer(200, {"status": "ok"})
@@ -35,11 +35,11 @@ def test_client_imports_without_service() -> None:
 
 
 def test_connections_are_reused_and_closed(make: Make) -> None:
-    with far_end(ALIVE, ALIVE, ALIVE) as end:
-        client = make(end.url)
+    with scripted_server(ALIVE, ALIVE, ALIVE) as server:
+        client = make(server.url)
         for _ in range(3):
             client.healthz()
-        assert end.connections == 1
+        assert server.connections == 1
         getattr(client, "aclose" if "Async" in repr(client) else "close")()
         with pytest.raises(NotConnected, match="This client is closed"):
             client.healthz()
@@ -54,16 +54,16 @@ def test_client_is_thread_safe(service: str) -> None:
 
 async def test_cancelled_calls_leak_no_connection() -> None:
     transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=2))
-    with far_end(*[Reply(b"", "hold")] * 30) as end:
-        async with AsyncSearchClient(end.url, transport=transport) as client:
+    with scripted_server(*[Reply(b"", "hold")] * 30) as server:
+        async with AsyncSearchClient(server.url, transport=transport) as client:
             for number in range(30):
                 call = asyncio.create_task(client.healthz())
                 if number % 2:
-                    await asyncio.to_thread(end.until_asked, number // 2 + 1)
+                    await asyncio.to_thread(server.wait_for_requests, number // 2 + 1)
                 call.cancel()
                 await asyncio.wait([call])
                 assert call.cancelled()
-            end.replies[:] = [ALIVE] * 2
+            server.replies[:] = [ALIVE] * 2
             await asyncio.gather(client.healthz(), client.healthz())
 
 

@@ -1,4 +1,4 @@
-"""Exports: as they come, whole or an error, and never half a file."""
+"""Exports: parsing, truncation errors, and atomic files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from service.client import Forbidden, IncompleteExport, InvalidArgument, NotConnected
 from tests.client.conftest import Make
-from tests.client.fake_service import Reply, answer, chunked, far_end, nobody
+from tests.client.fake_service import Reply, answer, chunked, scripted_server, unused_url
 
 LINES = [b'{"_id": "r%d", "chunk_text": "%b"}\n' % (n, b"x" * (n % 50)) for n in range(300)]
 BODY = b"".join(LINES)
@@ -44,18 +44,18 @@ BROKEN = [
 def test_export_parses_records_from_any_chunks(make: Make, piece: int) -> None:
     data = BODY if piece > 7 else BODY[:300]
     data = data[: data.rindex(b"\n") + 1]
-    with far_end(export(data, piece)) as end:
-        records = list(make(end.url).export())
+    with scripted_server(export(data, piece)) as server:
+        records = list(make(server.url).export())
     assert records == [json.loads(line) for line in data.splitlines()]
 
 
 def test_export_sends_parameters(make: Make) -> None:
     packed = export(gzip.compress(BODY), 100, content_encoding="gzip")
-    with far_end(packed) as end:
+    with scripted_server(packed) as server:
         filter = {"year": {"$gt": 1999}, "name": "ä&b"}
         given = {"namespace": "n", "filter": filter, "fields": ["a", "b"]}
-        assert len(list(make(end.url).export(**given))) == 300
-        (request,) = end.requests
+        assert len(list(make(server.url).export(**given))) == 300
+        (request,) = server.requests
     asked = {name: value for name, (value,) in parse_qs(urlsplit(request.target).query).items()}
     assert json.loads(asked.pop("filter")) == filter
     assert asked == {"namespace": "n", "format": "ndjson", "fields": "a,b"}
@@ -64,16 +64,16 @@ def test_export_sends_parameters(make: Make) -> None:
 
 @pytest.mark.parametrize("reply", BROKEN)
 def test_truncated_export_raises_and_is_not_retried(make: Make, reply: Reply) -> None:
-    with far_end(reply) as end:
+    with scripted_server(reply) as server:
         with pytest.raises(IncompleteExport):
-            list(make(end.url).export())
-        assert len(end.requests) == 1
+            list(make(server.url).export())
+        assert len(server.requests) == 1
 
 
 def test_truncated_export_yields_records_before_the_error(make: Make) -> None:
     whole = BODY[:5_000].count(b"\n")
-    with far_end(CUT) as end:
-        records = iter(make(end.url).export())
+    with scripted_server(CUT) as server:
+        records = iter(make(server.url).export())
         assert [next(records) for _ in range(whole)] == list(map(json.loads, LINES[:whole]))
         with pytest.raises(IncompleteExport):
             next(records)
@@ -83,8 +83,8 @@ def test_truncated_export_yields_records_before_the_error(make: Make) -> None:
 def test_export_to_path_is_atomic(make: Make, tmp_path: Path, reply: Reply) -> None:
     path = tmp_path / "all.ndjson"
     path.write_text("as before")
-    with far_end(reply, export(BODY, 1_000)) as end:
-        client = make(end.url)
+    with scripted_server(reply, export(BODY, 1_000)) as server:
+        client = make(server.url)
         with pytest.raises(IncompleteExport):
             client.export_to(path)
         assert path.read_text() == "as before"
@@ -96,36 +96,36 @@ def test_export_to_path_is_atomic(make: Make, tmp_path: Path, reply: Reply) -> N
 
 def test_export_to_open_file_leaves_it_open(make: Make) -> None:
     csv = b"_id,chunk_text\r\na,x\r\n"
-    with far_end(export(csv, 5, content_type="text/csv")) as end:
+    with scripted_server(export(csv, 5, content_type="text/csv")) as server:
         file = io.BytesIO()
-        assert make(end.url).export_to(file, format="csv") == len(csv)
+        assert make(server.url).export_to(file, format="csv") == len(csv)
         assert file.getvalue() == csv
-        assert "format=csv" in end.requests[0].target
+        assert "format=csv" in server.requests[0].target
 
 
 def test_empty_export_is_complete(make: Make, tmp_path: Path) -> None:
-    with far_end(export(b"", 1), export(b"", 1)) as end:
-        assert list(make(end.url).export()) == []
-        assert make(end.url).export_to(tmp_path / "none") == 0
+    with scripted_server(export(b"", 1), export(b"", 1)) as server:
+        assert list(make(server.url).export()) == []
+        assert make(server.url).export_to(tmp_path / "none") == 0
     assert (tmp_path / "none").read_bytes() == b""
 
 
 def test_export_error_before_start_maps_to_exception(make: Make, tmp_path: Path) -> None:
     refusal = answer(403, {"detail": "Not you", "code": "x"})
     busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
-    with far_end(refusal, busy, export(BODY, 1_000)) as end:
+    with scripted_server(refusal, busy, export(BODY, 1_000)) as server:
         with pytest.raises(Forbidden):
-            make(end.url).export_to(tmp_path / "x")
-        assert make(end.url).export_to(tmp_path / "x") == len(BODY)
+            make(server.url).export_to(tmp_path / "x")
+        assert make(server.url).export_to(tmp_path / "x") == len(BODY)
     with pytest.raises(NotConnected):
-        list(make(nobody(), retries=0).export())
+        list(make(unused_url(), retries=0).export())
     with pytest.raises(FileNotFoundError):
-        make(nobody()).export_to(tmp_path / "no" / "folder")
+        make(unused_url()).export_to(tmp_path / "no" / "folder")
 
 
 def test_export_closed_early_closes_connection(make: Make) -> None:
-    with far_end(export(BODY, 1_000, end=False, after="hold")) as end:
-        client = make(end.url)
+    with scripted_server(export(BODY, 1_000, end=False, after="hold")) as server:
+        client = make(server.url)
         with client.export() as records:
             assert next(iter(records)) == json.loads(LINES[0])
         assert list(records) == []
@@ -160,7 +160,7 @@ def test_export_equals_upserted_records(client: Any, space: dict[str, str], tmp_
 
 @pytest.mark.parametrize("fields", ["chunk_text", ["a,b"], [" a"]])
 def test_export_rejects_ambiguous_fields(make: Make, fields: Any) -> None:
-    with far_end(export(BODY, 1_000)) as end:
+    with scripted_server(export(BODY, 1_000)) as server:
         with pytest.raises(InvalidArgument, match=r"fields must be a list|'(a,b| a)'"):
-            list(make(end.url).export(fields=fields))
-        assert end.requests == []
+            list(make(server.url).export(fields=fields))
+        assert server.requests == []

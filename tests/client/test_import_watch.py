@@ -1,4 +1,4 @@
-"""Following an import over broken connections, and over restarts of the service."""
+"""Import watches: reconnection after broken connections and service restarts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from service.client.import_watch import ImportWatch
 from service.client.responses import job
 from service.client.sse import ServerSentEvent
 from tests.client.conftest import Make
-from tests.client.fake_service import Reply, answer, chunked, event, far_end, nobody
+from tests.client.fake_service import Reply, answer, chunked, event, scripted_server, unused_url
 from tests.client.test_imports import records
 from tests.client.test_retries import Clock
 from tests.e2e.process import Process
@@ -33,7 +33,7 @@ RUNNING = {"id": "a1", "status": "running", "written": 3, "failed": 0, "errors":
 DONE = RUNNING | {"status": "succeeded", "written": 9, "revision": 9}
 
 
-def moment(revision: int) -> bytes:
+def progress_event(revision: int) -> bytes:
     return event("progress", RUNNING | {"revision": revision, "written": revision}, revision)
 
 
@@ -43,43 +43,47 @@ END = event("progress", DONE, 9) + event("done", DONE, 9)
 @pytest.mark.parametrize(
     "cut",
     [
-        chunked(moment(3), b"id: 4\nevent: prog", end=False, after="close"),
-        chunked(moment(3), end=False, after="reset"),
-        chunked(moment(3), b"retry: 1000\n\n"),
-        chunked(moment(3), event("error", {"detail": "x", "code": "unavailable"})),
+        chunked(progress_event(3), b"id: 4\nevent: prog", end=False, after="close"),
+        chunked(progress_event(3), end=False, after="reset"),
+        chunked(progress_event(3), b"retry: 1000\n\n"),
+        chunked(progress_event(3), event("error", {"detail": "x", "code": "unavailable"})),
     ],
     ids=["cut", "reset", "ended", "error"],
 )
 def test_import_watch_resumes_after_last_event_id(make: Make, cut: Reply) -> None:
     busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
-    with far_end(cut, busy, Reply(b"", "close"), chunked(b": beat\n\n", moment(4), END)) as end:
-        moments = list(make(end.url, retries=0).watch_import("a1"))
+    with scripted_server(
+        cut, busy, Reply(b"", "close"), chunked(b": beat\n\n", progress_event(4), END)
+    ) as server:
+        moments = list(make(server.url, retries=0).watch_import("a1"))
     assert [each.written for each in moments] == [3, 4, 9]
-    assert [each.headers.get("last-event-id") for each in end.requests] == [None, "3", "3", "3"]
-    assert {each.target for each in end.requests} == {"/api/imports/a1/events"}
+    assert [each.headers.get("last-event-id") for each in server.requests] == [None, "3", "3", "3"]
+    assert {each.target for each in server.requests} == {"/api/imports/a1/events"}
 
 
 def test_import_watch_ends_at_final_error(make: Make) -> None:
     refusal = answer(401, {"detail": "No key", "code": "key_missing"})
     gone = event("error", {"detail": "Gone", "code": "not_found"})
-    with far_end(chunked(moment(3)), refusal, chunked(moment(3), gone)) as end:
+    with scripted_server(
+        chunked(progress_event(3)), refusal, chunked(progress_event(3), gone)
+    ) as server:
         with pytest.raises(Unauthorized):
-            list(make(end.url).watch_import("a1"))
+            list(make(server.url).watch_import("a1"))
         with pytest.raises(ApiError, match="Gone"):
-            list(make(end.url).watch_import("a1"))
-        assert len(end.requests) == 3
+            list(make(server.url).watch_import("a1"))
+        assert len(server.requests) == 3
 
 
 def test_import_watch_patience_ends(make: Make) -> None:
     with pytest.raises(NotConnected):
-        list(make(nobody(), retries=0).watch_import("a1", patience=0.3))
+        list(make(unused_url(), retries=0).watch_import("a1", patience=0.3))
 
 
 def test_import_watch_raises_for_failed_import(make: Make) -> None:
     failed = DONE | {"status": "failed", "detail": "The disk is full"}
-    with far_end(chunked(event("progress", failed, 9))) as end:
+    with scripted_server(chunked(event("progress", failed, 9))) as server:
         with pytest.raises(ImportFailed, match=r"failed \(The disk is full\)") as caught:
-            make(end.url).wait_for_import("a1")
+            make(server.url).wait_for_import("a1")
     assert caught.value.job.written == 9
 
 
@@ -89,8 +93,10 @@ def test_import_watch_patience_restarts_with_each_event() -> None:
     broken = ConnectionFailed("x")
     clock.now += 9
     assert watching.delay_after(broken) == pytest.approx(0.1)
-    heard = ServerSentEvent("progress", moment(1).decode().split("data: ")[1].strip(), "1")
-    assert isinstance(watching.receive(heard, watching.connect()), Job)
+    received = ServerSentEvent(
+        "progress", progress_event(1).decode().split("data: ")[1].strip(), "1"
+    )
+    assert isinstance(watching.receive(received, watching.connect()), Job)
     clock.now += 9
     pauses = [watching.delay_after(broken) for _ in range(3)]
     assert pauses == pytest.approx([0.1, 0.2, 0.4])
@@ -122,7 +128,7 @@ def test_import_watch_retries_transient_errors_only(
 
 def test_import_watch_skips_repeated_events() -> None:
     watching = ImportWatch("a1")
-    data = moment(1).decode().split("data: ")[1].strip()
+    data = progress_event(1).decode().split("data: ")[1].strip()
     call = watching.connect()
     assert watching.receive(ServerSentEvent("progress", data, "1"), call) == job(
         RUNNING | {"revision": 1, "written": 1}

@@ -1,4 +1,4 @@
-"""Imports: what is sent, what comes of it, and who listens."""
+"""Imports: uploads, results and progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.client import (
     TooLarge,
 )
 from tests.client.conftest import Make
-from tests.client.fake_service import Reply, answer, far_end
+from tests.client.fake_service import Reply, answer, scripted_server
 
 ACCEPTED = answer(202, {"id": "a1", "status": "queued", "written": 0, "failed": 0, "errors": []})
 
@@ -90,15 +90,15 @@ def test_wait_for_unknown_import_raises_not_found(client: Any) -> None:
 
 
 def test_import_streams_records_from_generator(make: Make) -> None:
-    with far_end(ACCEPTED) as end:
+    with scripted_server(ACCEPTED) as server:
 
         def made() -> Iterator[dict[str, Any]]:
             yield from records(4_000)
-            assert end.heard_of.wait(60)
+            assert server.first_chunk_received.wait(60)
             yield from records(5_000)
 
-        assert make(end.url).import_file(made(), namespace="n", flatten=True).status == "queued"
-        (request,) = end.requests
+        assert make(server.url).import_file(made(), namespace="n", flatten=True).status == "queued"
+        (request,) = server.requests
     assert request.target == "/api/imports?namespace=n&flatten=true&format=ndjson"
     assert request.headers["transfer-encoding"] == "chunked"
     assert request.headers["content-type"] == "application/x-ndjson"
@@ -113,11 +113,11 @@ def test_import_sends_file_unchanged(make: Make, tmp_path: Path, kind: str) -> N
     packed = gzip.compress(b'{"_id": "a", "chunk_text": "x"}\n' * 9_000, 0)
     path = tmp_path / "some.jsonl.gz"
     path.write_bytes(packed)
-    with far_end(ACCEPTED) as end, path.open("rb") as file:
+    with scripted_server(ACCEPTED) as server, path.open("rb") as file:
         pieces = (packed[at : at + 7_000] for at in range(0, len(packed), 7_000))
         source = {"path": path, "name": str(path), "file": file, "bytes": pieces}[kind]
-        make(end.url).import_file(source)
-        (request,) = end.requests
+        make(server.url).import_file(source)
+        (request,) = server.requests
         assert not file.closed
     assert request.body == packed
     assert "content-encoding" not in request.headers
@@ -130,10 +130,10 @@ async def test_import_accepts_async_generator() -> None:
         for record in records(3):
             yield record
 
-    with far_end(ACCEPTED) as end:
-        async with AsyncSearchClient(end.url) as client:
+    with scripted_server(ACCEPTED) as server:
+        async with AsyncSearchClient(server.url) as client:
             await client.import_file(made())
-    assert [json.loads(line)["n"] for line in end.requests[0].body.splitlines()] == [0, 1, 2]
+    assert [json.loads(line)["n"] for line in server.requests[0].body.splitlines()] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,19 @@ async def test_import_accepts_async_generator() -> None:
     ],
 )
 def test_import_is_never_started_twice(make: Make, reply: Reply, kind: type[Exception]) -> None:
-    with far_end(reply) as end:
+    with scripted_server(reply) as server:
         with pytest.raises(kind):
-            make(end.url).import_file(records(3))
-        assert len(end.requests) == 1
+            make(server.url).import_file(records(3))
+        assert len(server.requests) == 1
 
 
 def test_import_may_be_rejected_before_upload_ends(make: Make) -> None:
-    with far_end(answer(413, {"detail": "Too large", "code": "body_too_large"}, "linger")) as end:
-        end.hears_bodies = False
+    with scripted_server(
+        answer(413, {"detail": "Too large", "code": "body_too_large"}, "linger")
+    ) as server:
+        server.reads_bodies = False
         with pytest.raises(TooLarge):
-            make(end.url).import_file(records(200_000))
+            make(server.url).import_file(records(200_000))
 
 
 def test_import_raises_error_of_generator_unchanged(make: Make) -> None:
@@ -163,10 +165,10 @@ def test_import_raises_error_of_generator_unchanged(make: Make) -> None:
         yield {"_id": "a"}
         raise ZeroDivisionError
 
-    with far_end(ACCEPTED) as end:
+    with scripted_server(ACCEPTED) as server:
         with pytest.raises(ZeroDivisionError):
-            make(end.url).import_file(made())
-        assert not [each for each in end.requests if each.whole]
+            make(server.url).import_file(made())
+        assert not [each for each in server.requests if each.whole]
 
 
 @pytest.mark.parametrize(
@@ -183,21 +185,21 @@ def test_import_raises_error_of_generator_unchanged(make: Make) -> None:
 def test_import_rejects_invalid_source_before_sending(
     make: Make, source: Any, sentence: str
 ) -> None:
-    with far_end(ACCEPTED) as end:
+    with scripted_server(ACCEPTED) as server:
         with pytest.raises(InvalidArgument, match=sentence):
-            make(end.url).import_file(source)
+            make(server.url).import_file(source)
 
 
 def test_import_rejects_text_mode_file(make: Make) -> None:
-    with far_end(ACCEPTED) as end:
+    with scripted_server(ACCEPTED) as server:
         with pytest.raises(InvalidArgument, match="mode 'rb'"):
-            make(end.url).import_file(io.StringIO("text"), format="csv")
+            make(server.url).import_file(io.StringIO("text"), format="csv")
 
 
 def test_import_rejects_unknown_format_before_sending(make: Make) -> None:
-    with far_end(ACCEPTED) as end:
+    with scripted_server(ACCEPTED) as server:
         with pytest.raises(InvalidArgument, match="ndjson, csv, tsv"):
-            make(end.url).import_file([{"_id": "a"}], format="xml")
+            make(server.url).import_file([{"_id": "a"}], format="xml")
 
 
 def test_import_missing_file_raises_file_not_found(make: Make, tmp_path: Path) -> None:

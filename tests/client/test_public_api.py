@@ -1,4 +1,4 @@
-"""What users rely on: the names, the twins' likeness, the tree of errors, no secrets told."""
+"""The public API: names, equal sync and async clients, error classes, redacted secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from service.client import (
     errors,
 )
 from tests.client.conftest import Make
-from tests.client.fake_service import answer, far_end, nobody
+from tests.client.fake_service import answer, scripted_server, unused_url
 
 ROOT = Path(__file__).parent.parent.parent
 KEY = "a-key-of-sixteen-letters"
@@ -150,19 +150,19 @@ def test_key_is_sent_and_redacted(make: Make, caplog: pytest.LogCaptureFixture) 
     refusal = answer(401, {"detail": f"{KEY} is none", "code": "key_rejected"})
     field = {"loc": ["x"], "msg": f"not {KEY}"}
     invalid = answer(422, {"detail": KEY, "code": "invalid_request", "errors": [field]})
-    told = []
-    with far_end(refusal, invalid, answer(200, {"status": "ok"})) as end:
-        searcher = make(end.url, KEY)
+    messages = []
+    with scripted_server(refusal, invalid, answer(200, {"status": "ok"})) as server:
+        searcher = make(server.url, KEY)
         for _ in range(2):
             with pytest.raises(client.ApiError) as refused:
                 searcher.stats()
-            told += [repr(refused.value), str(refused.value), repr(refused.value.errors)]
+            messages += [repr(refused.value), str(refused.value), repr(refused.value.errors)]
         searcher.healthz()
-        assert [each.headers["authorization"] for each in end.requests] == [f"Bearer {KEY}"] * 3
+        assert [each.headers["authorization"] for each in server.requests] == [f"Bearer {KEY}"] * 3
     with pytest.raises(SearchClientError) as caught:
-        make(nobody(), KEY, retries=0).stats()
-    told += [repr(caught.value), str(caught.value), repr(searcher), caplog.text]
-    assert not [text for text in told if KEY in text]
+        make(unused_url(), KEY, retries=0).stats()
+    messages += [repr(caught.value), str(caught.value), repr(searcher), caplog.text]
+    assert not [text for text in messages if KEY in text]
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def test_invalid_url_or_key_is_rejected_at_once(make: Make, url: Any, key: str |
 
 
 def test_base_url_may_have_a_path(make: Make) -> None:
-    with far_end(answer(200, {"status": "ok"})) as end:
-        make(f"{end.url}/cascade/").healthz()
-        assert end.requests[0].target == "/cascade/healthz"
+    with scripted_server(answer(200, {"status": "ok"})) as server:
+        make(f"{server.url}/cascade/").healthz()
+        assert server.requests[0].target == "/cascade/healthz"
 
 
 def test_transport_can_be_replaced() -> None:

@@ -1,4 +1,4 @@
-"""Records, by either client, of a service that runs."""
+"""Records of a running service, with both clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.client import Invalid, InvalidArgument, NotFound
 
 @pytest.fixture
 def space(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """A namespace of the test's own."""
+    """A namespace for one test."""
     own = {"namespace": f"records-{abs(hash(request.node.name))}"}
     yield own
     client.delete(all=True, **own)

@@ -1,4 +1,4 @@
-"""What a service answers that is not what was asked for."""
+"""Error responses and invalid responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from service.client import (
 )
 from service.client.models import Job, SearchContext, Stats
 from tests.client.conftest import Make
-from tests.client.fake_service import Reply, answer, far_end
+from tests.client.fake_service import Reply, answer, scripted_server
 
 RECEIPT = {"ms": 1, "missing": [], "stages": []}
 WHOLE = {"results": [], "degraded": False, "cursor": None, "receipt": RECEIPT}
@@ -62,9 +62,9 @@ def test_error_status_maps_to_exception(
     make: Make, status: int, code: str, kind: type[ApiError]
 ) -> None:
     body = {"detail": "Not so.", "code": code, "request_id": "r1", "more": 1}
-    with far_end(answer(status, body)) as end:
+    with scripted_server(answer(status, body)) as server:
         with pytest.raises(ApiError) as caught:
-            make(end.url, retries=0).stats()
+            make(server.url, retries=0).stats()
     error = caught.value
     assert type(error) is kind
     assert (str(error), error.status, error.code) == ("Not so.", status, code)
@@ -73,16 +73,16 @@ def test_error_status_maps_to_exception(
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"detail": 7}', b"\xff", b""])
 def test_proxy_error_maps_to_exception_by_status(make: Make, body: bytes) -> None:
-    with far_end(answer(503, body)) as end:
+    with scripted_server(answer(503, body)) as server:
         with pytest.raises(Unavailable, match="answers with status 503") as caught:
-            make(end.url, retries=0).stats()
+            make(server.url, retries=0).stats()
     assert caught.value.code == ""
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b'"x"', b"{}", b'{"ids": [7]}', b""])
 def test_invalid_response_raises_garbled(make: Make, body: bytes) -> None:
-    with far_end(*[answer(200, body)] * 6) as end:
-        searcher = make(end.url)
+    with scripted_server(*[answer(200, body)] * 6) as server:
+        searcher = make(server.url)
         calls: tuple[Callable[[], Any], ...] = (
             lambda: searcher.semantic("x"),
             lambda: searcher.upsert([]),
@@ -97,15 +97,15 @@ def test_invalid_response_raises_garbled(make: Make, body: bytes) -> None:
 
 
 def test_redirect_is_not_followed(make: Make) -> None:
-    with far_end(answer(301, b"", location="http://elsewhere/")) as end:
+    with scripted_server(answer(301, b"", location="http://elsewhere/")) as server:
         with pytest.raises(ApiError, match="status 301"):
-            make(end.url).stats()
+            make(server.url).stats()
 
 
 def test_undecodable_response_raises_garbled(make: Make) -> None:
-    with far_end(answer(200, b"no gzip", content_encoding="gzip")) as end:
+    with scripted_server(answer(200, b"no gzip", content_encoding="gzip")) as server:
         with pytest.raises(GarbledAnswer):
-            make(end.url).stats()
+            make(server.url).stats()
 
 
 def test_unknown_response_keys_are_ignored() -> None:
@@ -181,6 +181,6 @@ def test_any_json_response_is_parsed_or_garbled(body: Any) -> None:
 
 def test_truncated_response_raises(make: Make) -> None:
     whole = answer(200, {"backend": "embedded", "indexes": {}})
-    with far_end(Reply(whole.data[:-5], "close"), whole) as end:
-        assert make(end.url).stats() == Stats("embedded", {})
-        assert len(end.requests) == 2
+    with scripted_server(Reply(whole.data[:-5], "close"), whole) as server:
+        assert make(server.url).stats() == Stats("embedded", {})
+        assert len(server.requests) == 2

@@ -1,4 +1,4 @@
-"""What is asked again, how often, and after how long."""
+"""Retries: which calls, how often, and after which delay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.client import (
 )
 from service.client.retries import RetryState
 from tests.client.conftest import Make
-from tests.client.fake_service import Reply, answer, far_end, nobody
+from tests.client.fake_service import Reply, answer, scripted_server, unused_url
 
 ALIVE = answer(200, {"status": "ok"})
 FOUND = answer(
@@ -57,20 +57,20 @@ SAFE: list[tuple[Callable[[Any], Any], Reply]] = [
 def test_retries_idempotent_calls(
     make: Make, call: Callable[[Any], Any], good: Reply, bad: Reply
 ) -> None:
-    with far_end(bad, good) as end:
-        call(make(end.url))
-        assert len(end.requests) == 2
-        assert len({(each.target, each.body) for each in end.requests}) == 1
+    with scripted_server(bad, good) as server:
+        call(make(server.url))
+        assert len(server.requests) == 2
+        assert len({(each.target, each.body) for each in server.requests}) == 1
 
 
 @pytest.mark.parametrize(
     "how", [{"filter": {"a": 1}}, {"all": True}], ids=["by filter", "everything"]
 )
 def test_retries_skip_deletion_by_filter_and_all(make: Make, how: dict[str, Any]) -> None:
-    with far_end(RESET) as end:
+    with scripted_server(RESET) as server:
         with pytest.raises(ConnectionFailed):
-            make(end.url).delete(**how)
-        assert len(end.requests) == 1
+            make(server.url).delete(**how)
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -83,52 +83,52 @@ def test_retries_skip_deletion_by_filter_and_all(make: Make, how: dict[str, Any]
     ],
 )
 def test_retries_skip_final_errors(make: Make, bad: Reply, kind: type[SearchClientError]) -> None:
-    with far_end(bad) as end:
+    with scripted_server(bad) as server:
         with pytest.raises(kind):
-            make(end.url).cascading("x")
-        assert len(end.requests) == 1
+            make(server.url).cascading("x")
+        assert len(server.requests) == 1
 
 
 def test_retries_end_at_the_limit(make: Make) -> None:
-    with far_end(*[BUSY] * 4) as end:
+    with scripted_server(*[BUSY] * 4) as server:
         with pytest.raises(Overloaded, match="Busy"):
-            make(end.url).healthz()
-        assert len(end.requests) == 3
+            make(server.url).healthz()
+        assert len(server.requests) == 3
         with pytest.raises(Overloaded):
-            make(end.url, retries=0).healthz()
-        assert len(end.requests) == 4
+            make(server.url, retries=0).healthz()
+        assert len(server.requests) == 4
 
 
 def test_refused_connection_raises_not_connected(make: Make) -> None:
-    url = nobody()
+    url = unused_url()
     with pytest.raises(NotConnected, match=f"Nothing answers at {url}"):
         make(url).healthz()
 
 
 def test_retry_wait_beyond_deadline_is_not_started(make: Make) -> None:
     patient = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="60")
-    with far_end(patient) as end:
+    with scripted_server(patient) as server:
         with pytest.raises(Overloaded) as caught:
-            make(end.url).healthz()
+            make(server.url).healthz()
         assert caught.value.retry_after == 60
-        assert len(end.requests) == 1
+        assert len(server.requests) == 1
 
 
 def test_unresponsive_service_times_out(make: Make) -> None:
-    with far_end(Reply(b"", "hold")) as end:
+    with scripted_server(Reply(b"", "hold")) as server:
         with pytest.raises(TimedOut):
-            make(end.url, timeout=0.2).healthz()
+            make(server.url, timeout=0.2).healthz()
 
 
 def test_trickling_response_times_out(make: Make) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n "
-    with far_end(Reply(head, "hold")) as end:
+    with scripted_server(Reply(head, "hold")) as server:
         with pytest.raises(TimedOut):
-            make(end.url, timeout=0.2).healthz()
+            make(server.url, timeout=0.2).healthz()
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0

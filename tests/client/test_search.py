@@ -1,4 +1,4 @@
-"""Searches, by either client, of a service that runs."""
+"""Searches of a running service, with both clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-sent events come out the same, however their bytes arrive."""
+"""Server-sent events: parsing does not depend on how the bytes are chunked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ streams = st.lists(st.tuples(pieces, ends), max_size=30).map(
 
 
 def of_whole(text: str) -> list[ServerSentEvent]:
-    """The standard's algorithm, on a whole text."""
+    """The algorithm of the HTML standard, on a complete text."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     events: list[ServerSentEvent] = []
     data: list[str] = []

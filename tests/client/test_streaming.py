@@ -1,4 +1,4 @@
-"""A cascade that is told while it runs."""
+"""Streams of the stages of a cascading search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.client import (
     Unavailable,
 )
 from tests.client.conftest import Make
-from tests.client.fake_service import Reply, answer, chunked, event, far_end
+from tests.client.fake_service import Reply, answer, chunked, event, scripted_server
 
 LEG = {"stage": "leg", "leg": "lexical", "results": [{"_id": "a", "score": 1}]} | {
     "moved": [{"_id": "a", "from": None, "to": 1}]
@@ -57,20 +57,20 @@ def test_stream_closed_early_closes_connection(client: Any) -> None:
 def test_stream_is_retried_only_before_first_event(make: Make) -> None:
     busy = answer(503, {"detail": "Busy", "code": "overloaded"}, retry_after="0")
     cut = chunked(event("leg", LEG), end=False, after="close")
-    with far_end(busy, Reply(b"", "reset"), cut) as end:
-        events = iter(make(end.url).stream("x"))
+    with scripted_server(busy, Reply(b"", "reset"), cut) as server:
+        events = iter(make(server.url).stream("x"))
         first = next(events)
         assert (first.leg, first.results[0].id, first.moved[0].after) == ("lexical", "a", 1)
         with pytest.raises(ConnectionFailed):
             next(events)
-        assert len(end.requests) == 3
-        assert end.requests[2].json == {"text_query": "x"}
+        assert len(server.requests) == 3
+        assert server.requests[2].json == {"text_query": "x"}
 
 
 def test_truncated_stream_raises(make: Make) -> None:
-    with far_end(chunked(event("leg", LEG))) as end:
+    with scripted_server(chunked(event("leg", LEG))) as server:
         with pytest.raises(ConnectionFailed, match="stopped sending"):
-            list(make(end.url).stream("x"))
+            list(make(server.url).stream("x"))
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ def test_truncated_stream_raises(make: Make) -> None:
 )
 def test_stream_error_event_is_raised(make: Make, code: str, kind: type[ApiError]) -> None:
     error = {"detail": "Not so.", "code": code, "request_id": "r1"}
-    with far_end(chunked(event("leg", LEG), event("error", error))) as end:
-        told = []
+    with scripted_server(chunked(event("leg", LEG), event("error", error))) as server:
+        received = []
         with pytest.raises(kind, match=r"Not so\.") as caught:
-            told.extend(make(end.url).stream("x"))
+            received.extend(make(server.url).stream("x"))
     assert (caught.value.code, caught.value.request_id) == (code, "r1")
 
 
 def test_stream_ignores_unknown_events(make: Make) -> None:
     chunks = [b": heart\n\n", event("mood", {"a": 1}), event("done", DONE), event("later", {})]
-    with far_end(chunked(*chunks)) as end:
-        (only,) = make(end.url).stream("x")
+    with scripted_server(chunked(*chunks)) as server:
+        (only,) = make(server.url).stream("x")
     assert only.stage == "done"
 
 
@@ -106,6 +106,6 @@ def test_stream_ignores_unknown_events(make: Make) -> None:
     ],
 )
 def test_stream_invalid_response_raises_garbled(make: Make, reply: Reply) -> None:
-    with far_end(reply) as end:
+    with scripted_server(reply) as server:
         with pytest.raises(GarbledAnswer):
-            list(make(end.url).stream("x"))
+            list(make(server.url).stream("x"))

@@ -1,4 +1,4 @@
-"""Searching while somebody types."""
+"""Search-as-you-type over a WebSocket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.client import (
     Unauthorized,
 )
 from tests.client.conftest import Make
-from tests.client.fake_service import Reply, answer, far_end, nobody
+from tests.client.fake_service import Reply, answer, scripted_server, unused_url
 
 DONE = {"results": [], "moved": [], "degraded": False, "cursor": None} | {
     "receipt": {"ms": 1, "missing": [], "stages": []}
@@ -35,9 +35,9 @@ Speak = Callable[[ServerConnection], None]
 
 
 @contextlib.contextmanager
-def speaking(speak: Speak) -> Iterator[str]:
-    """A WebSocket server of another make, that says what it is told to."""
-    server: Server = serve(speak, "127.0.0.1", 0)
+def websocket_server(handler: Speak) -> Iterator[str]:
+    """A scripted WebSocket server of another library."""
+    server: Server = serve(handler, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -47,8 +47,8 @@ def speaking(speak: Speak) -> Iterator[str]:
         thread.join(10)
 
 
-def listen(socket: ServerConnection) -> None:
-    """Say nothing."""
+def ignore_messages(socket: ServerConnection) -> None:
+    """Receives messages and sends none."""
     for _ in socket:
         pass
 
@@ -107,7 +107,7 @@ def test_typing_survives_search_that_can_not_be_sent(client: Any) -> None:
 def test_typing_drops_messages_of_older_search(make: Make) -> None:
     asked = []
 
-    def speak(socket: ServerConnection) -> None:
+    def handler(socket: ServerConnection) -> None:
         asked.append(json.loads(socket.recv()))
         asked.append(json.loads(socket.recv()))
         socket.send(results(1, "leg", "old"))
@@ -118,7 +118,7 @@ def test_typing_drops_messages_of_older_search(make: Make) -> None:
         socket.send(results(2, "done", "new"))
         socket.recv()
 
-    with speaking(speak) as url, make(url).typing() as typing:
+    with websocket_server(handler) as url, make(url).typing() as typing:
         typing.search("t", top_k=1)
         typing.search("te", mode="lexical", explain=True)
         assert [each.results[0].id for each in typing] == ["new", "new"]
@@ -131,25 +131,25 @@ def test_typing_drops_messages_of_older_search(make: Make) -> None:
 
 def test_typing_rejected_connection_raises_reason(make: Make) -> None:
     refusal = answer(401, {"detail": "A key is needed", "code": "key_missing"})
-    with far_end(refusal) as end:
+    with scripted_server(refusal) as server:
         with pytest.raises(Unauthorized, match="A key is needed"):
-            with make(end.url).typing():
+            with make(server.url).typing():
                 pass
-        assert end.requests[0].headers["upgrade"] == "websocket"
+        assert server.requests[0].headers["upgrade"] == "websocket"
 
 
 def test_typing_without_service_raises_not_connected(make: Make) -> None:
     with pytest.raises(NotConnected):
-        with make(nobody(), retries=0).typing():
+        with make(unused_url(), retries=0).typing():
             pass
 
 
 def test_typing_closed_by_service_raises_reason(make: Make) -> None:
-    def speak(socket: ServerConnection) -> None:
+    def handler(socket: ServerConnection) -> None:
         socket.recv()
         socket.close(1001, "the service is stopping")
 
-    with speaking(speak) as url, make(url).typing() as typing:
+    with websocket_server(handler) as url, make(url).typing() as typing:
         typing.search("x")
         with pytest.raises(ConnectionFailed, match="1001: the service is stopping"):
             list(typing)
@@ -158,11 +158,11 @@ def test_typing_closed_by_service_raises_reason(make: Make) -> None:
 
 
 def test_typing_broken_connection_raises(make: Make) -> None:
-    def speak(socket: ServerConnection) -> None:
+    def handler(socket: ServerConnection) -> None:
         socket.recv()
         socket.socket.shutdown(2)
 
-    with speaking(speak) as url, make(url).typing() as typing:
+    with websocket_server(handler) as url, make(url).typing() as typing:
         typing.search("x")
         with pytest.raises(ConnectionFailed):
             list(typing)
@@ -170,19 +170,19 @@ def test_typing_broken_connection_raises(make: Make) -> None:
 
 @pytest.mark.parametrize("message", ["no json", "[]", "{}", '{"type": 7}', b"bytes"])
 def test_typing_invalid_message_raises_garbled(make: Make, message: str | bytes) -> None:
-    def speak(socket: ServerConnection) -> None:
+    def handler(socket: ServerConnection) -> None:
         socket.recv()
         socket.send(message)
         socket.recv()
 
-    with speaking(speak) as url, make(url).typing() as typing:
+    with websocket_server(handler) as url, make(url).typing() as typing:
         typing.search("x")
         with pytest.raises(GarbledAnswer):
             list(typing)
 
 
 def test_typing_times_out_without_messages(make: Make) -> None:
-    with speaking(listen) as url:
+    with websocket_server(ignore_messages) as url:
         with make(url, timeout=0.3).typing() as typing:
             typing.search("x")
             with pytest.raises(TimedOut):
@@ -190,13 +190,13 @@ def test_typing_times_out_without_messages(make: Make) -> None:
 
 
 def test_typing_error_has_retry_after(make: Make) -> None:
-    def speak(socket: ServerConnection) -> None:
+    def handler(socket: ServerConnection) -> None:
         socket.recv()
         error = {"detail": "Busy", "code": "overloaded", "retry_after": 2.5}
         socket.send(json.dumps({"type": "error", "seq": 1} | error))
         socket.recv()
 
-    with speaking(speak) as url, make(url).typing() as typing:
+    with websocket_server(handler) as url, make(url).typing() as typing:
         typing.search("x")
         with pytest.raises(Overloaded) as caught:
             list(typing)
@@ -204,14 +204,14 @@ def test_typing_error_has_retry_after(make: Make) -> None:
 
 
 def test_typing_raises_error_of_caller_unchanged(make: Make) -> None:
-    with speaking(listen) as url:
+    with websocket_server(ignore_messages) as url:
         with pytest.raises(ZeroDivisionError):
             with make(url).typing():
                 raise ZeroDivisionError
 
 
 def test_typing_closed_rejects_search_and_iteration(make: Make) -> None:
-    with speaking(listen) as url:
+    with websocket_server(ignore_messages) as url:
         with make(url).typing() as typing:
             typing.search("x")
         for use in (lambda: typing.search("y"), lambda: list(typing)):
@@ -221,11 +221,11 @@ def test_typing_closed_rejects_search_and_iteration(make: Make) -> None:
 
 
 async def test_typing_iteration_ends_when_closed() -> None:
-    with speaking(listen) as url:
+    with websocket_server(ignore_messages) as url:
         async with AsyncSearchClient(url) as client:
             async with client.typing() as typing:
                 await typing.search("x")
-                listening = asyncio.create_task(_all(typing))
+                listening = asyncio.create_task(_collect(typing))
                 await asyncio.sleep(0)
             with pytest.raises(ConnectionFailed):
                 await listening
@@ -236,46 +236,46 @@ async def test_typing_iteration_sees_search_of_other_task(service: str) -> None:
         await typing.search("butter", mode="lexical", timeout_ms=5000)
         await typing.cancel()
         await typing.search("but")
-        listening = asyncio.create_task(_all(typing))
+        listening = asyncio.create_task(_collect(typing))
         await typing.search("butter", mode="semantic")
         assert {each.leg for each in await listening} == {"semantic", None}
         await typing.search("but")
-        waiting = asyncio.create_task(_all(typing))
+        waiting = asyncio.create_task(_collect(typing))
         await asyncio.sleep(0)
         await typing.cancel()
         assert len(await waiting) <= 1
 
 
 async def test_typing_can_be_cancelled_by_wait_for() -> None:
-    with speaking(listen) as url:
+    with websocket_server(ignore_messages) as url:
         async with AsyncSearchClient(url) as client:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(_typed(client, "x"), 0.3)
+                await asyncio.wait_for(_type_and_collect(client, "x"), 0.3)
             async with client.typing() as again:
                 await again.cancel()
 
 
-async def _typed(client: AsyncSearchClient, text: str) -> list[Any]:
+async def _type_and_collect(client: AsyncSearchClient, text: str) -> list[Any]:
     async with client.typing() as typing:
         await typing.search(text)
-        return await _all(typing)
+        return await _collect(typing)
 
 
-def _heard_of(typing: Any, text: str) -> list[Any]:
+def _search_and_collect(typing: Any, text: str) -> list[Any]:
     typing.search(text)
     return list(typing)
 
 
-async def _all(typing: Any) -> list[Any]:
+async def _collect(typing: Any) -> list[Any]:
     return [each async for each in typing]
 
 
 def test_typing_invalid_frames_raise(make: Make) -> None:
     handshake = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    with far_end(Reply(handshake + b"\r\n" + b"\xff" * 40, "hold")) as end:
-        with make(end.url, timeout=2).typing() as typing:
+    with scripted_server(Reply(handshake + b"\r\n" + b"\xff" * 40, "hold")) as server:
+        with make(server.url, timeout=2).typing() as typing:
             with pytest.raises(ConnectionFailed):
-                _heard_of(typing, "x")
+                _search_and_collect(typing, "x")
 
 
 SILENT = """
@@ -288,11 +288,11 @@ print("left")
 
 
 def test_typing_close_does_not_wait_for_close_frame() -> None:
-    """A thread that waits for it would keep the process from ending."""
+    """A thread that waits for the close frame would keep the process alive."""
     handshake = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    with far_end() as end:
-        end.replies.append(Reply(handshake + b"\r\n", "hold"))
+    with scripted_server() as server:
+        server.replies.append(Reply(handshake + b"\r\n", "hold"))
         done = subprocess.run(
-            [sys.executable, "-c", SILENT, end.url], capture_output=True, timeout=60, check=True
+            [sys.executable, "-c", SILENT, server.url], capture_output=True, timeout=60, check=True
         )
     assert done.stdout == b"left\n"

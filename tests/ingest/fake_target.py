@@ -1,6 +1,6 @@
-"""A target that keeps records in a dict, and can be told what to answer before it does.
+"""A target that stores records in a dict and gives scripted answers.
 
-It stands in for what is at the far end: a backend that may refuse, be busy, or take its time.
+It stands in for a backend that may reject records, be busy, or be slow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Answer = Exception | Callable[[Sequence[Mapping[str, Any]]], WriteResult] | None
 
 
 class FakeTarget:
-    """`answers` are for the first calls, in order; None and all later calls are as usual."""
+    """Gives `answers` to the first calls in order; None and later calls write the records."""
 
     text_field = "chunk_text"
     batch_size = 10
@@ -66,7 +66,7 @@ class FakeTarget:
 
 
 def failing_record(index: int, code: str, detail: str = "no") -> Callable[..., WriteResult]:
-    """An answer in which one record failed."""
+    """An answer with one failed record."""
 
     def answer(records: Sequence[Mapping[str, Any]]) -> WriteResult:
         id = records[index]["_id"]

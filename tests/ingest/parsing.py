@@ -1,4 +1,4 @@
-"""Files in, parse_inputs out: what the parsing tests have in common."""
+"""Helpers of the parsing tests: write files, parse them, select records and errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.ingest.reading import ReadMeter
 from service.ingest.record import Item, Record, RecordError, RecordMapping
 
 
-def parsed(
+def parse_files(
     *paths: Path,
     format: Format | None = None,
     delimiter: str | None = None,
@@ -28,12 +28,12 @@ def records(all: list[Item]) -> list[dict[str, Any]]:
     return [item.fields for item in all if isinstance(item, Record)]
 
 
-def faults(all: list[Item], folder: Path) -> list[str]:
-    """What is wrong, without the name of the test's own folder."""
+def error_messages(all: list[Item], folder: Path) -> list[str]:
+    """The error messages, without the path of the test's folder."""
     return [str(item).removeprefix(f"{folder}/") for item in all if isinstance(item, RecordError)]
 
 
-def written(path: Path, content: bytes | str) -> Path:
+def write_file(path: Path, content: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path

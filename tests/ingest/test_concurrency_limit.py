@@ -1,4 +1,4 @@
-"""How many at once: fewer after a rate limit, more again while all is well, none in a pause."""
+"""Concurrency limit: decreases after a rate limit, increases on success, and pauses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from service.ingest.concurrency_limit import ConcurrencyLimit
 
 
 async def waits(flow: ConcurrencyLimit) -> asyncio.Task[int | None]:
-    """Somebody who waits for a turn, and does not get one by itself."""
+    """Starts an `acquire` and checks that it waits."""
     task = asyncio.create_task(flow.acquire())
     for _ in range(5):
         await asyncio.sleep(0)

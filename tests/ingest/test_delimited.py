@@ -1,4 +1,4 @@
-"""CSV and TSV: cells, types, and rows that don't fit."""
+"""CSV and TSV: cells, types and invalid rows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from service.ingest.cells import parse_cell
 from service.ingest.delimited import Dialect, parse
 from service.ingest.reading import MAX_LINE
 from service.ingest.record import Record, RecordMapping
-from tests.ingest.parsing import faults, parsed, records, written
+from tests.ingest.parsing import error_messages, parse_files, records, write_file
 
 
 def test_row_is_record_without_empty_cells(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path / "a.csv",
         '\ufeffid,chunk_text,year,ok\r\n1,"One, ""quoted""",2024,true\r\n\r\n'
         '2,"Two\nlines",,False\r\n',
     )
-    assert records(parsed(path)) == [
+    assert records(parse_files(path)) == [
         {"_id": "1", "chunk_text": 'One, "quoted"', "year": 2024, "ok": True},
         {"_id": "2", "chunk_text": "Two\nlines", "ok": "False"},
     ]
@@ -59,26 +59,26 @@ def test_cell_is_number_only_in_json_notation(cell: str, value: Any) -> None:
 
 
 def test_cells_stay_strings_on_request_and_text_always(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.tsv", "key\tbody\tyear\n007\t42\t2024\n")
+    path = write_file(tmp_path / "a.tsv", "key\tbody\tyear\n007\t42\t2024\n")
     rules: dict[str, Any] = {"id_column": "key", "text_column": "body"}
-    assert records(parsed(path, **rules)) == [{"_id": "007", "chunk_text": "42", "year": 2024}]
-    assert records(parsed(path, strings=True, **rules))[0]["year"] == "2024"
+    assert records(parse_files(path, **rules)) == [{"_id": "007", "chunk_text": "42", "year": 2024}]
+    assert records(parse_files(path, strings=True, **rules))[0]["year"] == "2024"
 
 
 def test_invalid_row_is_reported_with_its_first_line(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path / "a.csv",
         b'chunk_text,n\n"one\ntwo",1\nthree\nfour,1,2\n"fi"ve,1\n\xff,1\nsix,1\n',
     )
-    everything = parsed(path)
-    assert [record["chunk_text"] for record in records(everything)] == ["one\ntwo", "six"]
-    told = faults(everything, tmp_path)
-    assert told[:2] == [
+    items = parse_files(path)
+    assert [record["chunk_text"] for record in records(items)] == ["one\ntwo", "six"]
+    messages = error_messages(items, tmp_path)
+    assert messages[:2] == [
         "a.csv line 4: has 1 cells, and the header has 2",
         "a.csv line 5: has 3 cells, and the header has 2",
     ]
-    assert told[2].startswith("a.csv line 6: is not CSV")
-    assert told[3:] == ["a.csv line 7: is not valid UTF-8"]
+    assert messages[2].startswith("a.csv line 6: is not CSV")
+    assert messages[3:] == ["a.csv line 7: is not valid UTF-8"]
 
 
 def test_unclosed_quote_is_read_in_bounded_memory() -> None:
@@ -100,15 +100,15 @@ def test_unclosed_quote_is_read_in_bounded_memory() -> None:
     ],
 )
 def test_invalid_header_is_one_error(tmp_path: Path, content: str, sentence: str) -> None:
-    everything = parsed(written(tmp_path / "a.csv", content))
-    (fault,) = faults(everything, tmp_path)
-    assert sentence in fault
-    assert not records(everything)
+    items = parse_files(write_file(tmp_path / "a.csv", content))
+    (error,) = error_messages(items, tmp_path)
+    assert sentence in error
+    assert not records(items)
 
 
 def test_delimiter_is_configurable(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.csv", "chunk_text;n\nx;1\n")
-    assert records(parsed(path, delimiter=";"))[0]["n"] == 1
+    path = write_file(tmp_path / "a.csv", "chunk_text;n\nx;1\n")
+    assert records(parse_files(path, delimiter=";"))[0]["n"] == 1
 
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), min_size=1)

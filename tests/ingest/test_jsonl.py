@@ -1,4 +1,4 @@
-"""JSON Lines: what is loaded, and what is said of what can't be."""
+"""JSON Lines: records, and errors for invalid lines."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from service.errors import CommandFailed
 from service.ingest.inputs import find_inputs
 from service.ingest.reading import MAX_LINE, ReadMeter, ReadStopped, open_input, read_lines
 from service.ingest.record import Record, RecordError, RecordMapping
-from tests.ingest.parsing import faults, parsed, records, written
+from tests.ingest.parsing import error_messages, parse_files, records, write_file
 
 
 def test_jsonl_line_is_record_with_its_id(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path / "a.jsonl",
         '\ufeff{"_id": "7", "id": 7, "chunk_text": "One"}\r\n'
         "\r\n"
         '{"id": 17, "chunk_text": "Two", "tags": ["a"], "n": 1.5, "ok": true, "none": null}',
     )
-    assert records(parsed(path)) == [
+    assert records(parse_files(path)) == [
         {"_id": "7", "chunk_text": "One"},
         {"_id": "17", "chunk_text": "Two", "tags": ["a"], "n": 1.5, "ok": True},
     ]
 
 
 def test_generated_id_depends_on_content_not_key_order(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path / "a.jsonl",
         '{"chunk_text": "One", "n": 1}\n{"n": 1,  "chunk_text": "One"}\n{"chunk_text": "Two"}\n',
     )
-    first, again, other = (record["_id"] for record in records(parsed(path)))
+    first, again, other = (record["_id"] for record in records(parse_files(path)))
     assert first == again != other
     assert re.fullmatch("[0-9a-f]{32}", first)
 
@@ -76,31 +76,33 @@ def test_invalid_line_is_reported_and_others_are_loaded(
     tmp_path: Path, line: bytes, sentence: str
 ) -> None:
     good = b'{"chunk_text": "good"}\n'
-    path = written(tmp_path / "a.jsonl", good + line + b"\n" + good)
-    everything = parsed(path)
-    (fault,) = faults(everything, tmp_path)
-    assert fault.startswith("a.jsonl line 2: ")
-    assert sentence in fault
-    assert len(records(everything)) == 2
+    path = write_file(tmp_path / "a.jsonl", good + line + b"\n" + good)
+    items = parse_files(path)
+    (error,) = error_messages(items, tmp_path)
+    assert error.startswith("a.jsonl line 2: ")
+    assert sentence in error
+    assert len(records(items)) == 2
 
 
 def test_flatten_turns_nested_objects_into_dotted_fields(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.jsonl", '{"id": "1", "chunk_text": "x", "a": {"b": {"c": 1}}}')
-    assert records(parsed(path, flatten=True)) == [{"_id": "1", "chunk_text": "x", "a.b.c": 1}]
+    path = write_file(tmp_path / "a.jsonl", '{"id": "1", "chunk_text": "x", "a": {"b": {"c": 1}}}')
+    assert records(parse_files(path, flatten=True)) == [{"_id": "1", "chunk_text": "x", "a.b.c": 1}]
     deep = '{"a": ' * 900 + "1" + "}" * 900
-    (fault,) = faults(parsed(written(tmp_path / "b.jsonl", deep), flatten=True), tmp_path)
-    assert "b.jsonl line 1: " in fault
+    (error,) = error_messages(
+        parse_files(write_file(tmp_path / "b.jsonl", deep), flatten=True), tmp_path
+    )
+    assert "b.jsonl line 1: " in error
 
 
 def test_text_and_id_fields_are_configurable(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path / "a.jsonl",
         '{"body": "One", "key": "k1"}\n{"body": "Two", "chunk_text": "Two", "key": "k2"}\n'
         '{"body": "Three"}',
     )
-    everything = parsed(path, text_column="body", id_column="key")
-    assert records(everything) == [{"_id": "k1", "chunk_text": "One"}]
-    assert faults(everything, tmp_path) == [
+    items = parse_files(path, text_column="body", id_column="key")
+    assert records(items) == [{"_id": "k1", "chunk_text": "One"}]
+    assert error_messages(items, tmp_path) == [
         "a.jsonl line 2: has both 'body' and 'chunk_text': which one is the text?",
         "a.jsonl line 3: has no id: 'key' is missing or empty",
     ]
@@ -114,39 +116,41 @@ def test_overlong_line_is_skipped_in_bounded_memory(tmp_path: Path) -> None:
             file.write(b"x" * MAX_LINE)
         file.write(b'"}\n{"chunk_text": "after"}\n')
     tracemalloc.start()
-    everything = parsed(path)
+    items = parse_files(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert [record["chunk_text"] for record in records(everything)] == ["before", "after"]
-    assert faults(everything, tmp_path) == ["a.jsonl line 2: is longer than 2,000,000 bytes"]
+    assert [record["chunk_text"] for record in records(items)] == ["before", "after"]
+    assert error_messages(items, tmp_path) == ["a.jsonl line 2: is longer than 2,000,000 bytes"]
     assert peak < 5 * MAX_LINE
 
 
 def test_json_array_is_reported_as_unsupported(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.json", '[\n{"chunk_text": "x"},\n{"chunk_text": "y"}\n]')
-    (fault,) = faults(parsed(path), tmp_path)
-    assert "one JSON array" in fault
+    path = write_file(tmp_path / "a.json", '[\n{"chunk_text": "x"},\n{"chunk_text": "y"}\n]')
+    (error,) = error_messages(parse_files(path), tmp_path)
+    assert "one JSON array" in error
 
 
 def test_gzip_is_detected_by_content(tmp_path: Path) -> None:
     packed = gzip.compress(b'{"chunk_text": "x"}\n')
     for name in ("a.jsonl.gz", "b.jsonl"):
-        assert len(records(parsed(written(tmp_path / name, packed)))) == 1
+        assert len(records(parse_files(write_file(tmp_path / name, packed)))) == 1
     cut = gzip.compress(b'{"chunk_text": "x"}\n' * 50_000)[:-20]
-    everything = parsed(written(tmp_path / "cut.jsonl.gz", cut))
-    assert faults(everything, tmp_path)[-1].startswith("cut.jsonl.gz: can't be read (any further)")
-    assert len(records(everything)) > 10_000
-    (fault,) = faults(parsed(written(tmp_path / "no.jsonl.gz", b"plain")), tmp_path)
-    assert "gzip" in fault.lower()
+    items = parse_files(write_file(tmp_path / "cut.jsonl.gz", cut))
+    assert error_messages(items, tmp_path)[-1].startswith(
+        "cut.jsonl.gz: can't be read (any further)"
+    )
+    assert len(records(items)) > 10_000
+    (error,) = error_messages(parse_files(write_file(tmp_path / "no.jsonl.gz", b"plain")), tmp_path)
+    assert "gzip" in error.lower()
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "a.pdf", "\0"])
 def test_invalid_file_is_rejected_before_reading(tmp_path: Path, name: str) -> None:
     if name == "a.pdf":
-        written(tmp_path / name, b"x")
-    with pytest.raises(CommandFailed) as told:
+        write_file(tmp_path / name, b"x")
+    with pytest.raises(CommandFailed) as caught:
         find_inputs([str(tmp_path / name)], None)
-    assert name.strip("\0") in told.value.detail
+    assert name.strip("\0") in caught.value.detail
 
 
 VALUES = st.recursive(
@@ -172,7 +176,7 @@ def test_any_accepted_record_has_id_and_text(given: dict[str, Any]) -> None:
 def test_reading_gzip_stops_on_request(
     tmp_path: Path,
 ) -> None:
-    path = written(tmp_path / "blank.gz", gzip.compress(b"\n" * 100_000))
+    path = write_file(tmp_path / "blank.gz", gzip.compress(b"\n" * 100_000))
     meter = ReadMeter()
     with open_input(path, meter) as stream:
         read = read_lines(stream)

@@ -1,4 +1,4 @@
-"""Texts cut into passages: where they are cut, and that nothing is lost."""
+"""Splitting of texts into passages: boundaries and completeness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.errors import CommandFailed
 from service.ingest.inputs import find_inputs
 from service.ingest.passages import MOST, WHOLE, Passage, size, split
 from service.ingest.text_files import id_prefix
-from tests.ingest.parsing import faults, parsed, records, written
+from tests.ingest.parsing import error_messages, parse_files, records, write_file
 
 
 def passages(text: str, *, markdown: bool = True) -> list[Passage]:
@@ -87,7 +87,7 @@ WORDS = st.sampled_from(["a", "Word.", "字", "#", "##", "```", "- item", "\n", 
 
 @given(st.lists(WORDS, max_size=400).map(" ".join), st.booleans())
 def test_passages_contain_every_word_once_in_order(text: str, markdown: bool) -> None:
-    """Of Markdown the marks of headings may go, and front matter."""
+    """Only heading marks and front matter of Markdown may be dropped."""
     found = passages(text, markdown=markdown)
     said = " ".join(passage.text for passage in found).split()
     if not markdown:
@@ -98,41 +98,41 @@ def test_passages_contain_every_word_once_in_order(text: str, markdown: bool) ->
 
 
 def test_folder_is_expanded_to_its_texts(tmp_path: Path) -> None:
-    written(tmp_path / "b.md", "# Title\nText.\n")
-    written(tmp_path / "a" / "deep.txt.gz", gzip.compress(b"Deep."))
-    written(tmp_path / "a" / "image.png", b"x")
-    written(tmp_path / "a" / "data.csv", b"x")
-    written(tmp_path / "binary.txt", b"a\0b")
-    written(tmp_path / ".hidden.md", "no")
-    written(tmp_path / ".git" / "no.md", "no")
+    write_file(tmp_path / "b.md", "# Title\nText.\n")
+    write_file(tmp_path / "a" / "deep.txt.gz", gzip.compress(b"Deep."))
+    write_file(tmp_path / "a" / "image.png", b"x")
+    write_file(tmp_path / "a" / "data.csv", b"x")
+    write_file(tmp_path / "binary.txt", b"a\0b")
+    write_file(tmp_path / ".hidden.md", "no")
+    write_file(tmp_path / ".git" / "no.md", "no")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     (tmp_path / "self.txt").symlink_to("self.txt")
-    everything = parsed(tmp_path)
-    assert records(everything) == [
+    items = parse_files(tmp_path)
+    assert records(items) == [
         {"_id": "b.md#0", "source": "b.md", "title": "Title", "position": 0}
         | {"chunk_text": "Title\n\nText."},
         {"_id": "a/deep.txt.gz#0", "source": "a/deep.txt.gz", "position": 0, "chunk_text": "Deep."},
     ]
-    (fault,) = faults(everything, tmp_path)
-    assert fault.startswith("self.txt: can't be read")
+    (error,) = error_messages(items, tmp_path)
+    assert error.startswith("self.txt: can't be read")
     skipped = find_inputs([str(tmp_path)], None).skipped
     assert skipped == {"binary": 1, "hidden": 2, "linked folders": 1, "other": 1, "data": 1}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_files_are_reported(tmp_path: Path) -> None:
-    written(tmp_path / "a.txt", "x").chmod(0)
+    write_file(tmp_path / "a.txt", "x").chmod(0)
     (tmp_path / "b").mkdir(mode=0)
-    assert len(faults(parsed(tmp_path), tmp_path)) == 2
+    assert len(error_messages(parse_files(tmp_path), tmp_path)) == 2
 
 
 def test_invalid_utf8_is_reported_and_earlier_passages_are_kept(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.txt", (sentence(190) + "\n\n").encode() * 90 + b"\xff\n")
-    everything = parsed(path)
-    (fault,) = faults(everything, tmp_path)
-    count = len(records(everything))
+    path = write_file(tmp_path / "a.txt", (sentence(190) + "\n\n").encode() * 90 + b"\xff\n")
+    items = parse_files(path)
+    (error,) = error_messages(items, tmp_path)
+    count = len(records(items))
     assert count > 10
-    assert fault == f"a.txt: is not valid UTF-8; what comes after passage {count - 1} is left out"
+    assert error == f"a.txt: is not valid UTF-8; what comes after passage {count - 1} is left out"
 
 
 @pytest.mark.parametrize(
@@ -147,13 +147,13 @@ def test_folder_without_texts_is_rejected(
     tmp_path: Path, files: dict[str, str], sentence: str
 ) -> None:
     for name, content in files.items():
-        written(tmp_path / name, content)
+        write_file(tmp_path / name, content)
     with pytest.raises(CommandFailed, match=sentence):
         find_inputs([str(tmp_path)], None)
 
 
 def test_files_with_equal_ids_are_rejected(tmp_path: Path) -> None:
-    one, two = (written(tmp_path / name / "a.md", "x") for name in "ab")
+    one, two = (write_file(tmp_path / name / "a.md", "x") for name in "ab")
     with pytest.raises(CommandFailed, match=r"would both get the ids a\.md#"):
         find_inputs([str(one), str(two)], None)
 

@@ -1,4 +1,4 @@
-"""What is exported is imported as the same: any record that can be written at all."""
+"""Exported records are imported unchanged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RECORDS = st.builds(
 
 
 def same(found: Any, records: list[dict[str, Any]]) -> None:
-    """Equal, and of the same types: 1 is not 1.0, nor True."""
+    """Compares values and types: 1 differs from 1.0 and True."""
     items = list(found)
     assert all(isinstance(item, Record) for item in items), items
     assert [sorted(map(repr, item.fields.items())) for item in items] == [

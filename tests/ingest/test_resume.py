@@ -1,4 +1,4 @@
-"""A file read from any spot on: what comes is what would have come, with the same lines."""
+"""Resuming a file at any position yields the remaining items with the same line numbers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_resume_at_any_position_of_csv_rows(rows: list[bytes], end: bytes, bom: 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_resume_skips_file_without_parsing(tmp_path: Path, packed: bool) -> None:
-    """And what was passed over counts as read."""
+    """The skipped bytes count as read."""
     lines = [b'{"_id": "%d", "chunk_text": "x"}\n' % n for n in range(50_000)]
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(b"".join(lines)) if packed else b"".join(lines))

@@ -1,4 +1,4 @@
-"""Every test of imports that takes `url` runs on each database there is."""
+"""Fixtures: each test that takes `url` runs on every available database."""
 
 from __future__ import annotations
 

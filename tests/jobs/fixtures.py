@@ -1,4 +1,4 @@
-"""Imports as a test uses them: open, given a file, and waited for."""
+"""Helpers to run import jobs: open the service, upload a file, wait for the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ndjson(ids: Iterable[object], text: str = "some words") -> bytes:
 
 
 class RunningJobs:
-    """The imports of one process."""
+    """The import jobs of one process."""
 
     def __init__(self, jobs: Jobs, lifecycle: Lifecycle) -> None:
         self.jobs = jobs
@@ -40,19 +40,19 @@ class RunningJobs:
                 await upload.write(data[start : start + 60_000])
             return await upload.commit()
 
-    async def ended(self, id: str) -> Job:
-        """The job when it has ended."""
-        return await self.until(id, lambda job: job.ended)
+    async def wait_until_ended(self, id: str) -> Job:
+        """Waits until the job has ended and returns it."""
+        return await self.wait_for(id, lambda job: job.ended)
 
-    async def until(self, id: str, condition: Callable[[Job], bool]) -> Job:
-        async with asyncio.timeout(PATIENCE_S), self.jobs.watch(id) as moments:
-            async for job in moments:
+    async def wait_for(self, id: str, condition: Callable[[Job], bool]) -> Job:
+        async with asyncio.timeout(PATIENCE_S), self.jobs.watch(id) as changes:
+            async for job in changes:
                 if condition(job):
                     return job
         raise AssertionError("the watch ended before")
 
-    async def done(self, data: bytes, **options: Any) -> Job:
-        return await self.ended((await self.send(data, **options)).id)
+    async def run_to_end(self, data: bytes, **options: Any) -> Job:
+        return await self.wait_until_ended((await self.send(data, **options)).id)
 
 
 @contextlib.asynccontextmanager
@@ -67,5 +67,5 @@ async def running_jobs(
 
 
 def remaining_uploads(folder: Path) -> list[str]:
-    """The uploads that lie there."""
+    """The names of the upload files in the folder."""
     return sorted(path.name for path in folder.iterdir() if path.suffix in {".part", ".spool"})

@@ -1,4 +1,4 @@
-"""Databases that are away and disks that are full: said in a sentence, and mended by itself."""
+"""Unavailable databases and full disks: clear errors, and recovery without intervention."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def own_postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-async def eventually_sent(here: RunningJobs, data: bytes) -> str:
-    """As soon as the database is back."""
+async def eventually_sent(running: RunningJobs, data: bytes) -> str:
+    """Retries the upload until the database is available."""
     async with asyncio.timeout(60):
         while True:
             try:
-                return (await here.send(data)).id
+                return (await running.send(data)).id
             except JobsUnavailable:
                 await asyncio.sleep(0.05)
 
@@ -38,16 +38,16 @@ async def test_database_down_at_start_is_retried(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_postgres.kill()
-    shelf = FakeTarget()
-    async with running_jobs(folder, own_postgres.url(), shelf) as here:
-        for call in (here.jobs.list(1, None), here.jobs.get("0" * 32), here.send(b"")):
-            with pytest.raises(JobsUnavailable, match="can't be reached just now") as told:
+    target = FakeTarget()
+    async with running_jobs(folder, own_postgres.url(), target) as running:
+        for call in (running.jobs.list(1, None), running.jobs.get("0" * 32), running.send(b"")):
+            with pytest.raises(JobsUnavailable, match="can't be reached just now") as caught:
                 await call
-            assert told.value.retry_after
-            assert PASSWORD not in str(told.value)
+            assert caught.value.retry_after
+            assert PASSWORD not in str(caught.value)
         assert remaining_uploads(folder) == []
         own_postgres.start()
-        job = await here.ended(await eventually_sent(here, ndjson(range(9))))
+        job = await running.wait_until_ended(await eventually_sent(running, ndjson(range(9))))
     assert (job.status, job.written) == ("succeeded", 9)
     assert "the database of the imports" in caplog.text
     assert PASSWORD not in caplog.text
@@ -56,24 +56,24 @@ async def test_database_down_at_start_is_retried(
 async def test_database_outage_during_import_loses_nothing(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The records go on being written; how far it has come is saved when it is back."""
-    shelf = FakeTarget()
-    held = shelf.hold("500")
-    async with running_jobs(folder, own_postgres.url(), shelf) as here:
-        job = await here.send(ndjson(range(1_000)))
-        await here.until(job.id, lambda job: job.written > 0)
+    """Records are still written; the checkpoint is saved when the database is back."""
+    target = FakeTarget()
+    held = target.hold("500")
+    async with running_jobs(folder, own_postgres.url(), target) as running:
+        job = await running.send(ndjson(range(1_000)))
+        await running.wait_for(job.id, lambda job: job.written > 0)
         own_postgres.kill()
         with pytest.raises(JobsUnavailable):
-            await here.jobs.get(job.id)
+            await running.jobs.get(job.id)
         with pytest.raises(JobsUnavailable):
-            await here.jobs.cancel(job.id)
+            await running.jobs.cancel(job.id)
         held.set()
         async with asyncio.timeout(60):
-            while len(shelf.records) < 1_000:
+            while len(target.records) < 1_000:
                 await asyncio.sleep(0.01)
         assert remaining_uploads(folder) == [f"{job.id}.spool"]
         own_postgres.start()
-        job = await here.ended(job.id)
+        job = await running.wait_until_ended(job.id)
         assert (job.status, job.written, job.failed) == ("succeeded", 1_000, 0)
     assert remaining_uploads(folder) == []
     assert PASSWORD not in caplog.text
@@ -82,17 +82,17 @@ async def test_database_outage_during_import_loses_nothing(
 async def test_shutdown_is_timely_during_database_outage(
     folder: Path, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf = FakeTarget()
-    held = shelf.hold("500")
-    async with running_jobs(folder, own_postgres.url(), shelf) as here:
-        job = await here.send(ndjson(range(1_000)))
-        await here.until(job.id, lambda job: job.written > 0)
+    target = FakeTarget()
+    held = target.hold("500")
+    async with running_jobs(folder, own_postgres.url(), target) as running:
+        job = await running.send(ndjson(range(1_000)))
+        await running.wait_for(job.id, lambda job: job.written > 0)
         own_postgres.kill()
         held.set()
     assert "given up" not in caplog.text
     own_postgres.start()
-    async with running_jobs(folder, own_postgres.url(), shelf) as here:
-        job = await here.ended(job.id)
+    async with running_jobs(folder, own_postgres.url(), target) as running:
+        job = await running.wait_until_ended(job.id)
     assert (job.status, job.written, job.failed) == ("succeeded", 1_000, 0)
 
 
@@ -116,36 +116,36 @@ async def test_concurrent_migrations_create_one_table(folder: Path, url: str | N
 
 
 async def test_cancelled_calls_leave_database_usable(folder: Path, url: str | None) -> None:
-    async with running_jobs(folder, url, FakeTarget()) as here:
-        await here.jobs.list(1, None)
-        calls = [asyncio.create_task(here.jobs.list(1, None)) for _ in range(200)]
+    async with running_jobs(folder, url, FakeTarget()) as running:
+        await running.jobs.list(1, None)
+        calls = [asyncio.create_task(running.jobs.list(1, None)) for _ in range(200)]
         for number, call in enumerate(calls):
             if number % 2:
                 await asyncio.sleep(0)
             call.cancel()
         await asyncio.wait(calls)
-        assert (await here.done(ndjson([1]))).status == "succeeded"
+        assert (await running.run_to_end(ndjson([1]))).status == "succeeded"
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5])
 async def test_cancelled_cancel_call_still_cancels_job(folder: Path, turns: int) -> None:
-    shelf = FakeTarget()
-    held = shelf.hold("first")
-    async with running_jobs(folder, None, shelf) as here:
-        await here.send(ndjson(["first"]))
-        job = await here.send(ndjson(["second"]))
-        cancelling = asyncio.create_task(here.jobs.cancel(job.id))
+    target = FakeTarget()
+    held = target.hold("first")
+    async with running_jobs(folder, None, target) as running:
+        await running.send(ndjson(["first"]))
+        job = await running.send(ndjson(["second"]))
+        cancelling = asyncio.create_task(running.jobs.cancel(job.id))
         for _ in range(turns):
             await asyncio.sleep(0)
         cancelling.cancel()
         await asyncio.wait({cancelling})
-        assert (await here.ended(job.id)).status == "cancelled"
+        assert (await running.wait_until_ended(job.id)).status == "cancelled"
         held.set()
 
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """The kernel takes no more than that in one file: what a full disk is to those who write."""
+    """Limits the size of files, so that writes fail as they do on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -155,20 +155,20 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 async def test_upload_write_error_is_reported_and_leaves_no_file(folder: Path) -> None:
-    async with running_jobs(folder, None, FakeTarget()) as here:
-        await here.jobs.list(1, None)
+    async with running_jobs(folder, None, FakeTarget()) as running:
+        await running.jobs.list(1, None)
         with files_of_at_most(2_000_000), pytest.raises(JobsUnavailable, match="written to disk"):
-            await here.send(b"x" * 5_000_000)
+            await running.send(b"x" * 5_000_000)
         assert remaining_uploads(folder) == []
-        assert (await here.done(ndjson([1]))).status == "succeeded"
+        assert (await running.run_to_end(ndjson([1]))).status == "succeeded"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 async def test_upload_to_full_disk_raises_storage_full(folder: Path) -> None:
-    async with running_jobs(folder, None, FakeTarget()) as here:
-        await here.jobs.list(1, None)
+    async with running_jobs(folder, None, FakeTarget()) as running:
+        await running.jobs.list(1, None)
         full = os.open("/dev/full", os.O_WRONLY)
-        async with here.jobs.receive(plan()) as upload:
+        async with running.jobs.receive(plan()) as upload:
             os.dup2(full, upload._file.descriptor)  # the kernel says ENOSPC from now on
             with pytest.raises(StorageFull, match="no space left"):
                 await upload.write(b"x" * 5_000_000)

@@ -1,4 +1,4 @@
-"""Uploads never fill the disk to its end: what else is written to it has to go on."""
+"""Uploads leave a reserve of free disk space for other writers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.jobs.fixtures import ndjson, plan, remaining_uploads, running_jobs
 GIB = 1024 * MIB
 
 
-class Disk:
-    """A disk of its own size, on which nothing lies but what is in one folder."""
+class FakeDisk:
+    """A disk of a given size that holds one folder."""
 
     def __init__(self, folder: Path, total: int, others: int = 0) -> None:
         self._folder = folder
@@ -41,45 +41,45 @@ class Disk:
 def test_reserve_is_5_percent_of_disk_up_to_256_mebibytes(
     tmp_path: Path, total: int, reserve: int
 ) -> None:
-    assert Spool(tmp_path, Disk(tmp_path, total).usage).space() == (total, reserve)
+    assert Spool(tmp_path, FakeDisk(tmp_path, total).usage).space() == (total, reserve)
 
 
 async def test_upload_ends_at_disk_reserve(folder: Path) -> None:
-    disk = Disk(folder, 10 * GIB, others=10 * GIB - 259 * MIB)  # of which 256 stay free
-    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as here:
-        async with here.jobs.receive(plan()) as upload:
+    disk = FakeDisk(folder, 10 * GIB, others=10 * GIB - 259 * MIB)  # of which 256 stay free
+    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as running:
+        async with running.jobs.receive(plan()) as upload:
             for _ in range(3):
                 await upload.write(b"x" * MIB)
             with pytest.raises(StorageFull, match="256 MiB, of which 256 MiB have to stay free"):
                 await upload.write(b"x" * MIB)
         assert remaining_uploads(folder) == []
-        assert (await here.done(ndjson([1]))).status == "succeeded"
+        assert (await running.run_to_end(ndjson([1]))).status == "succeeded"
 
 
 async def test_upload_with_too_large_length_is_rejected_at_once(folder: Path) -> None:
-    disk = Disk(folder, 10 * GIB, others=5 * GIB)
-    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as here:
+    disk = FakeDisk(folder, 10 * GIB, others=5 * GIB)
+    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as running:
         with pytest.raises(StorageFull, match="5120 MiB, of which 256 MiB"):
-            async with here.jobs.receive(plan(), 5 * GIB):
+            async with running.jobs.receive(plan(), 5 * GIB):
                 raise AssertionError("it was let in")
-        async with here.jobs.receive(plan(), 4 * GIB):
+        async with running.jobs.receive(plan(), 4 * GIB):
             pass
 
 
 async def test_upload_is_rejected_if_disk_fills_up_meanwhile(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk = Disk(folder, 10 * GIB)
-    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as here:
-        async with here.jobs.receive(plan()) as upload:
+    disk = FakeDisk(folder, 10 * GIB)
+    async with running_jobs(folder, None, FakeTarget(), disk_usage=disk.usage) as running:
+        async with running.jobs.receive(plan()) as upload:
             await upload.write(ndjson([1]))
             disk.others = 10 * GIB
             with pytest.raises(StorageFull, match="free for this import: 0 MiB"):
                 await upload.commit()
         assert remaining_uploads(folder) == []
-        assert (await here.jobs.list(10, None)).jobs == []
+        assert (await running.jobs.list(10, None)).jobs == []
         with pytest.raises(StorageFull):
-            await here.send(ndjson([1]))
+            await running.send(ndjson([1]))
         assert "of which 256 MiB have to stay free" in caplog.text
         disk.others = 0
-        assert (await here.done(ndjson([1]))).status == "succeeded"
+        assert (await running.run_to_end(ndjson([1]))).status == "succeeded"

@@ -1,4 +1,4 @@
-"""Imports into indexes behind a network: rate limits are heeded, and refusals are of records."""
+"""Imports into Pinecone: rate limits, rejected records and rejected keys."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ async def importing(make: MakeSettings, folder: Path) -> AsyncIterator[RunningJo
     async with app.test_app():
         backend = app.extensions["cascade"]
         target = ImportTarget(lambda: backend.records, "chunk_text", 20.0)
-        async with running_jobs(folder, None, target) as here:
-            yield here
+        async with running_jobs(folder, None, target) as running:
+            yield running
 
 
 async def test_import_writes_every_record_to_each_index(
     make_settings: MakeSettings, upstream: Upstream, folder: Path
 ) -> None:
-    async with importing(make_settings, folder) as here:
-        job = await here.done(ndjson(range(300)))
+    async with importing(make_settings, folder) as running:
+        job = await running.run_to_end(ndjson(range(300)))
     assert (job.status, job.written, job.retries) == ("succeeded", 300, 0)
     for index in ("dense", "sparse"):
         sizes = [len(call.body) for call in upstream.upserts(index)]
@@ -39,11 +39,11 @@ async def test_import_pauses_for_retry_after_of_rate_limit(
     make_settings: MakeSettings, upstream: Upstream, folder: Path
 ) -> None:
     limit = Status(429, {"retry-after": "3600"})
-    async with importing(make_settings, folder) as here:
+    async with importing(make_settings, folder) as running:
         with upstream.behaving(limit, "dense"):
-            job = await here.send(ndjson(range(2_000)))
+            job = await running.send(ndjson(range(2_000)))
             await upstream.until(lambda: len(upstream.upserts("dense")) >= 2)
-            job = await here.jobs.cancel(job.id)
+            job = await running.jobs.cancel(job.id)
     assert job.status == "cancelled"
     assert len(upstream.upserts("dense")) == 2  # those that were on their way together
 
@@ -52,18 +52,18 @@ async def test_import_survives_rate_limit(
     make_settings: MakeSettings, upstream: Upstream, folder: Path
 ) -> None:
     limit = Flaky(Status(429, {"retry-after": "1"}), times=1)
-    async with importing(make_settings, folder) as here:
+    async with importing(make_settings, folder) as running:
         with upstream.behaving(limit, "sparse"):
-            job = await here.done(ndjson(range(500)))
+            job = await running.run_to_end(ndjson(range(500)))
     assert (job.status, job.written, job.failed, job.retries) == ("succeeded", 500, 0, 1)
 
 
 async def test_import_reports_invalid_record_with_line(
     make_settings: MakeSettings, folder: Path
 ) -> None:
-    async with importing(make_settings, folder) as here:
-        job = await here.done(ndjson([1, "ä", 3]))
-        alone = await here.done(ndjson(["ä"]))
+    async with importing(make_settings, folder) as running:
+        job = await running.run_to_end(ndjson([1, "ä", 3]))
+        alone = await running.run_to_end(ndjson(["ä"]))
     assert (job.status, job.written, job.failed) == ("succeeded", 2, 1)
     assert job.errors[0].line == 2
     assert "1 to 512 ASCII characters" in job.errors[0].detail
@@ -75,9 +75,9 @@ async def test_import_reports_invalid_record_with_line(
 async def test_import_fails_if_key_is_rejected(
     make_settings: MakeSettings, upstream: Upstream, folder: Path
 ) -> None:
-    async with importing(make_settings, folder) as here:
+    async with importing(make_settings, folder) as running:
         with upstream.behaving(Status(401), "dense"):
-            job = await here.done(ndjson(range(300)))
+            job = await running.run_to_end(ndjson(range(300)))
     assert job.status == "failed"
     assert job.detail is not None
     assert "rejected the key" in job.detail
@@ -88,14 +88,14 @@ async def test_import_waits_while_records_are_closed(folder: Path) -> None:
         raise Unavailable("not open")
 
     target = ImportTarget(closed, "chunk_text", 1.0)  # type: ignore[arg-type]
-    async with running_jobs(folder, None, target) as here:
-        job = await here.send(ndjson([1]))
-        await here.until(job.id, lambda job: job.status == "running")
-    async with running_jobs(folder, None, target) as here:
-        assert (await here.jobs.get(job.id)).status in {"queued", "running"}
+    async with running_jobs(folder, None, target) as running:
+        job = await running.send(ndjson([1]))
+        await running.wait_for(job.id, lambda job: job.status == "running")
+    async with running_jobs(folder, None, target) as running:
+        assert (await running.jobs.get(job.id)).status in {"queued", "running"}
 
 
 async def test_import_skips_oversized_record(make_settings: MakeSettings, folder: Path) -> None:
-    async with importing(make_settings, folder) as here:
-        job = await here.done(ndjson([1]) + ndjson([2], "x" * 50_000) + ndjson([3]))
+    async with importing(make_settings, folder) as running:
+        job = await running.run_to_end(ndjson([1]) + ndjson([2], "x" * 50_000) + ndjson([3]))
     assert (job.written, job.failed, job.errors[0].line) == (2, 1, 2)

@@ -1,4 +1,4 @@
-"""Imports that are interrupted: stopped, killed, cancelled, and gone on with by another."""
+"""Interrupted imports: stopped, killed, cancelled, and resumed by another process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNT = 3_000
 
 
 def table(count: int) -> bytes:
-    """With cells of several lines, and a line that is no row."""
+    """CSV with multi-line cells and an invalid line."""
     rows = [f'{n},"some\nwords {n}",{n % 7}\n' for n in range(count)]
     rows.insert(count // 2, "one cell\n")
     return b"\xef\xbb\xbfid,chunk_text,n\n" + "".join(rows).encode()
@@ -30,49 +30,49 @@ async def test_stopped_job_resumes(
     folder: Path, url: str | None, format: str, packed: bool
 ) -> None:
     data = table(COUNT) if format == "csv" else ndjson(range(COUNT)) + b"{\n"
-    shelf = FakeTarget()
+    target = FakeTarget()
     id = ""
     at = [700, 1500, 2200]
     for place in at:
-        shelf.hold(str(place))
-        async with running_jobs(folder, url, shelf) as here:
+        target.hold(str(place))
+        async with running_jobs(folder, url, target) as running:
             if not id:
-                id = (await here.send(gzip.compress(data) if packed else data, format=format)).id
+                id = (await running.send(gzip.compress(data) if packed else data, format=format)).id
             async with asyncio.timeout(60):
-                while not any(str(place) in ids for ids in shelf.calls):
+                while not any(str(place) in ids for ids in target.calls):
                     await asyncio.sleep(0.005)
-            here.lifecycle.drain()
-            shelf.held.pop(str(place)).set()
-        async with running_jobs(folder / "elsewhere", url, shelf) as other:
+            running.lifecycle.drain()
+            target.held.pop(str(place)).set()
+        async with running_jobs(folder / "elsewhere", url, target) as other:
             if url is not None:  # another machine sees how far it has come
                 job = await other.jobs.get(id)
                 assert job.status == "queued"
                 assert place - 300 <= job.written <= place + 300
-    calls = len(shelf.calls)
-    async with running_jobs(folder, url, shelf) as here:
-        job = await here.ended(id)
+    calls = len(target.calls)
+    async with running_jobs(folder, url, target) as running:
+        job = await running.wait_until_ended(id)
     assert (job.status, job.written, job.failed) == ("succeeded", COUNT, 1)
     assert len(job.errors) == 1
-    assert shelf.records.keys() == {str(n) for n in range(COUNT)}
-    assert 0 < len(shelf.calls) - calls <= (COUNT - at[-1]) / 10 + 30
+    assert target.records.keys() == {str(n) for n in range(COUNT)}
+    assert 0 < len(target.calls) - calls <= (COUNT - at[-1]) / 10 + 30
     assert remaining_uploads(folder) == []
 
 
 async def test_resumed_job_starts_at_checkpoint(folder: Path) -> None:
-    shelf = FakeTarget()
-    held = shelf.hold("2000")
-    async with running_jobs(folder, None, shelf) as here:
-        job = await here.send(ndjson(range(2500)))
-        await here.until(job.id, lambda job: job.written >= 1_900)
-        here.lifecycle.drain()
+    target = FakeTarget()
+    held = target.hold("2000")
+    async with running_jobs(folder, None, target) as running:
+        job = await running.send(ndjson(range(2500)))
+        await running.wait_for(job.id, lambda job: job.written >= 1_900)
+        running.lifecycle.drain()
         held.set()
     spool = Spool(folder)
     path = folder / f"{job.id}.spool"
     data = path.read_bytes()
     path.write_bytes(b"x" * 50_000 + data[50_000:])  # whoever reads this counts it as errors
     assert spool.has(job.id)
-    async with running_jobs(folder, None, shelf) as here:
-        job = await here.ended(job.id)
+    async with running_jobs(folder, None, target) as running:
+        job = await running.wait_until_ended(job.id)
     assert (job.status, job.written, job.failed) == ("succeeded", 2500, 0)
 
 
@@ -85,84 +85,87 @@ def test_job_survives_repeated_kills(database: str, request: pytest.FixtureReque
 
 
 async def test_two_workers_on_one_folder_run_each_job_once(folder: Path, url: str | None) -> None:
-    shelf = FakeTarget()
-    async with running_jobs(folder, url, shelf) as one, running_jobs(folder, url, shelf) as other:
+    target = FakeTarget()
+    async with running_jobs(folder, url, target) as one, running_jobs(folder, url, target) as other:
         jobs = [
-            await here.send(ndjson(range(n, n + 100)))
-            for n, here in zip(range(0, 2_000, 100), [one, other] * 10, strict=True)
+            await running.send(ndjson(range(n, n + 100)))
+            for n, running in zip(range(0, 2_000, 100), [one, other] * 10, strict=True)
         ]
-        ended = [await one.ended(job.id) for job in jobs]
+        ended = [await one.wait_until_ended(job.id) for job in jobs]
     assert all((job.status, job.written, job.failed) == ("succeeded", 100, 0) for job in ended)
-    written = [id for ids in shelf.calls for id in ids]
+    written = [id for ids in target.calls for id in ids]
     assert sorted(written) == sorted(str(n) for n in range(2_000))
     assert remaining_uploads(folder) == []
 
 
 async def test_cancel_queued_job_at_once(folder: Path, url: str | None) -> None:
-    shelf = FakeTarget()
-    held = shelf.hold("first")
-    async with running_jobs(folder, url, shelf) as here:
-        first = await here.send(ndjson(["first"]))
-        second = await here.send(ndjson(["second"]))
-        job = await here.jobs.cancel(second.id)
+    target = FakeTarget()
+    held = target.hold("first")
+    async with running_jobs(folder, url, target) as running:
+        first = await running.send(ndjson(["first"]))
+        second = await running.send(ndjson(["second"]))
+        job = await running.jobs.cancel(second.id)
         assert (job.status, job.written, job.started_at) == ("cancelled", 0, None)
         assert job.finished_at is not None
         assert remaining_uploads(folder) == [f"{first.id}.spool"]
         held.set()
-        assert (await here.ended(first.id)).status == "succeeded"
-        assert await here.jobs.cancel(second.id) == job
-        done = await here.jobs.get(first.id)
-        assert await here.jobs.cancel(first.id) == done
-    assert list(shelf.records) == ["first"]
+        assert (await running.wait_until_ended(first.id)).status == "succeeded"
+        assert await running.jobs.cancel(second.id) == job
+        done = await running.jobs.get(first.id)
+        assert await running.jobs.cancel(first.id) == done
+    assert list(target.records) == ["first"]
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_cancel_running_job_from_any_process(
     folder: Path, url: str | None, elsewhere: bool
 ) -> None:
-    shelf = FakeTarget(*[None] * 20, *[UpstreamRateLimited("slow down", retry_after=600.0)] * 9)
-    async with running_jobs(folder, url, shelf) as here, running_jobs(folder, url, shelf) as other:
-        job = await here.send(ndjson(range(5_000)))
-        await here.until(job.id, lambda job: job.written >= 150)
-        mine = here if here.jobs._worker and here.jobs._worker._run else other
-        theirs = other if mine is here else here
+    target = FakeTarget(*[None] * 20, *[UpstreamRateLimited("slow down", retry_after=600.0)] * 9)
+    async with (
+        running_jobs(folder, url, target) as running,
+        running_jobs(folder, url, target) as other,
+    ):
+        job = await running.send(ndjson(range(5_000)))
+        await running.wait_for(job.id, lambda job: job.written >= 150)
+        mine = running if running.jobs._worker and running.jobs._worker._run else other
+        theirs = other if mine is running else running
         job = await (theirs if elsewhere else mine).jobs.cancel(job.id)
         assert job.status == "cancelled"
-        assert 150 <= job.written <= len(shelf.records) < 5_000
+        assert 150 <= job.written <= len(target.records) < 5_000
         assert job.failed == 0
     assert remaining_uploads(folder) == []
 
 
 async def test_cancel_job_of_dead_process(folder: Path, url: str | None) -> None:
-    """Nobody works on it, and it says that it is running."""
-    shelf = FakeTarget()
-    held = shelf.hold("other")
-    async with running_jobs(folder, url, shelf) as here:
-        job = await here.send(ndjson(range(10)))
-        await here.ended(job.id)
-        busy = await here.send(ndjson(["other"]))
-        await here.until(busy.id, lambda job: job.status == "running")
-        waiting = await here.send(ndjson(["waits"]))
-        opened = await here.jobs._opener.get()
+    """The job has the status running, but no process runs it."""
+    target = FakeTarget()
+    held = target.hold("other")
+    async with running_jobs(folder, url, target) as running:
+        job = await running.send(ndjson(range(10)))
+        await running.wait_until_ended(job.id)
+        busy = await running.send(ndjson(["other"]))
+        await running.wait_for(busy.id, lambda job: job.status == "running")
+        waiting = await running.send(ndjson(["waits"]))
+        opened = await running.jobs._opener.get()
         await opened.store.claim(waiting.id)
-        job = await here.jobs.cancel(waiting.id)
+        job = await running.jobs.cancel(waiting.id)
         assert job.status == "cancelled"
         held.set()
-    assert "waits" not in shelf.records
+    assert "waits" not in target.records
 
 
 async def test_job_waits_for_unavailable_upstream(folder: Path) -> None:
-    shelf = FakeTarget(*[UpstreamUnavailable("down")] * 3)
-    async with running_jobs(folder, None, shelf) as here:
-        job = await here.done(ndjson(range(40)))
+    target = FakeTarget(*[UpstreamUnavailable("down")] * 3)
+    async with running_jobs(folder, None, target) as running:
+        job = await running.run_to_end(ndjson(range(40)))
     assert (job.status, job.written, job.failed) == ("succeeded", 40, 0)
     assert job.retries >= 3
 
 
 async def test_job_fails_with_final_error(folder: Path) -> None:
-    shelf = FakeTarget(None, None, UpstreamKeyRejected("the key was rejected"))
-    async with running_jobs(folder, None, shelf) as here:
-        job = await here.done(ndjson(range(400)))
+    target = FakeTarget(None, None, UpstreamKeyRejected("the key was rejected"))
+    async with running_jobs(folder, None, target) as running:
+        job = await running.run_to_end(ndjson(range(400)))
     assert (job.status, job.detail) == ("failed", "the key was rejected")
     assert remaining_uploads(folder) == []
 
@@ -170,10 +173,10 @@ async def test_job_fails_with_final_error(folder: Path) -> None:
 async def test_unexpected_error_fails_one_job_only(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf = FakeTarget(ZeroDivisionError("secret inside"))
-    async with running_jobs(folder, None, shelf) as here:
-        job = await here.done(ndjson(range(10)))
+    target = FakeTarget(ZeroDivisionError("secret inside"))
+    async with running_jobs(folder, None, target) as running:
+        job = await running.run_to_end(ndjson(range(10)))
         assert job.status == "failed"
         assert job.detail == "An internal error ended it; the log of the service says more"
-        assert (await here.done(ndjson(range(10)))).status == "succeeded"
+        assert (await running.run_to_end(ndjson(range(10)))).status == "succeeded"
     assert "unexpected error" in caplog.text

@@ -47,11 +47,11 @@ async def test_throttled_import_sends_one_batch_at_a_time_and_ends(
         requests += 1_000
         return requests
 
-    shelf = FakeTarget()
-    async with running_jobs(folder, None, shelf, request_count=count) as here:
-        job = await here.done(ndjson(range(1_000)))
+    target = FakeTarget()
+    async with running_jobs(folder, None, target, request_count=count) as running:
+        job = await running.run_to_end(ndjson(range(1_000)))
     assert (job.status, job.written) == ("succeeded", 1_000)
-    assert shelf.most_in_flight <= 2  # those that were on their way before the first pause
+    assert target.most_in_flight <= 2  # those that were on their way before the first pause
 
 
 def test_rate_meter_uses_last_seconds() -> None:
@@ -66,18 +66,18 @@ def test_rate_meter_uses_last_seconds() -> None:
 
 
 async def test_running_import_has_rate_and_eta(folder: Path) -> None:
-    shelf = FakeTarget()
-    held = shelf.hold("4000")
-    async with running_jobs(folder, None, shelf) as here:
-        job = await here.send(ndjson(range(5_000)))
+    target = FakeTarget()
+    held = target.hold("4000")
+    async with running_jobs(folder, None, target) as running:
+        job = await running.send(ndjson(range(5_000)))
         async with asyncio.timeout(60):
-            job = await here.until(job.id, lambda job: job.written > 3_000)
+            job = await running.wait_for(job.id, lambda job: job.written > 3_000)
         assert job.rate > 0
         assert job.eta_s is not None
         assert job.eta_s > 0
         assert job.progress is not None
         assert 0.5 < job.progress < 0.9
         held.set()
-        job = await here.ended(job.id)
+        job = await running.wait_until_ended(job.id)
         assert (job.progress, job.eta_s) == (1.0, None)
         assert job.rate > 0

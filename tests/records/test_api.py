@@ -19,11 +19,11 @@ RECORD = {"_id": "tea/green 1", "chunk_text": "Green tea", "year": 2026, "tags":
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
-def some(count: int, prefix: str = "r") -> list[dict[str, Any]]:
+def make_records(count: int, prefix: str = "r") -> list[dict[str, Any]]:
     return [{"_id": f"{prefix}{i:03}", "chunk_text": f"text {i}", "n": i} for i in range(count)]
 
 
-def fault(response: httpx.Response, status: int, code: str) -> Any:
+def check_error(response: httpx.Response, status: int, code: str) -> Any:
     body = response.json()
     assert (response.status_code, body["code"]) == (status, code), body
     assert body.keys() <= {"detail", "code", "request_id", "errors"}
@@ -36,7 +36,7 @@ async def test_upsert_get_and_delete_record(api: httpx.AsyncClient) -> None:
     at = "/api/records/" + quote(str(RECORD["_id"]), safe="")
     assert (await api.get(at)).json() == RECORD
     assert (await api.delete(at)).json() in ({"deleted": 1}, {"deleted": None})
-    fault(await api.get(at), 404, "not_found")
+    check_error(await api.get(at), 404, "not_found")
     assert (await api.delete(at)).status_code == 200  # what is gone is gone
 
 
@@ -55,19 +55,22 @@ async def test_record_ids_are_preserved(api: httpx.AsyncClient) -> None:
     for id in ids[:-2]:  # dots alone are not sent in a path by any client
         assert (await api.get("/api/records/" + quote(id, safe=""))).json()["_id"] == id
     foreign = await api.post("/api/records", json={"_id": "ü", "chunk_text": "x"})
-    assert "ASCII" in fault(foreign, 422, "invalid_request")["detail"]
-    assert "ASCII" in fault(await api.get("/api/records/%C3%BC"), 422, "invalid_request")["detail"]
+    assert "ASCII" in check_error(foreign, 422, "invalid_request")["detail"]
+    assert (
+        "ASCII"
+        in check_error(await api.get("/api/records/%C3%BC"), 422, "invalid_request")["detail"]
+    )
 
 
 async def test_upsert_ndjson_has_one_record_per_line(api: httpx.AsyncClient) -> None:
-    lines = "".join(json.dumps(record) + "\n" for record in some(3)) + "\n"
+    lines = "".join(json.dumps(record) + "\n" for record in make_records(3)) + "\n"
     written = await api.post("/api/records", content=lines, headers=NDJSON)
     assert written.json() == {"written": 3, "failed": []}
     assert (await api.get("/api/records")).json()["ids"] == ["r000", "r001", "r002"]
 
 
 async def test_list_ids_pages_by_prefix(api: httpx.AsyncClient) -> None:
-    await api.post("/api/records", json=[*some(7, "a"), *some(2, "b")])
+    await api.post("/api/records", json=[*make_records(7, "a"), *make_records(2, "b")])
     pages: list[list[str]] = []
     cursor = ""
     while len(pages) < 10:
@@ -78,12 +81,18 @@ async def test_list_ids_pages_by_prefix(api: httpx.AsyncClient) -> None:
         cursor = "&cursor=" + quote(page["cursor"])
     assert [len(ids) for ids in pages] == [3, 3, 1]
     assert [id for ids in pages for id in ids] == [f"a00{i}" for i in range(7)]
-    body = fault(await api.get("/api/records?cursor=nonsense"), 422, "invalid_request")
+    body = check_error(await api.get("/api/records?cursor=nonsense"), 422, "invalid_request")
     assert body["errors"][0]["loc"] == ["cursor"]
 
 
 async def test_upsert_writes_valid_records_and_names_invalid_ones(api: httpx.AsyncClient) -> None:
-    records = [*some(2), {"_id": "x", "chunk_text": ""}, {"_id": "y"}, {"chunk_text": "z"}, 7]
+    records = [
+        *make_records(2),
+        {"_id": "x", "chunk_text": ""},
+        {"_id": "y"},
+        {"chunk_text": "z"},
+        7,
+    ]
     answer = await api.post("/api/records", json=records)
     assert answer.status_code == 200
     body = answer.json()
@@ -97,13 +106,13 @@ async def test_upsert_writes_valid_records_and_names_invalid_ones(api: httpx.Asy
 
 async def test_upsert_without_valid_record_reports_each_error(api: httpx.AsyncClient) -> None:
     answer = await api.post("/api/records", json=[{"_id": "x"}, {"_id": "y", "chunk_text": None}])
-    body = fault(answer, 422, "invalid_request")
+    body = check_error(answer, 422, "invalid_request")
     assert [error["loc"] for error in body["errors"]] == [[0], [1]]
     assert body["detail"].startswith("No record was written. Record 0: chunk_text")
     for nothing in ("[]", ""):
         headers = NDJSON if not nothing else {"Content-Type": "application/json"}
         empty = await api.post("/api/records", content=nothing, headers=headers)
-        assert "no record" in fault(empty, 422, "invalid_request")["detail"]
+        assert "no record" in check_error(empty, 422, "invalid_request")["detail"]
 
 
 async def test_delete_by_ids_by_filter_and_all(api: httpx.AsyncClient) -> None:
@@ -113,7 +122,7 @@ async def test_delete_by_ids_by_filter_and_all(api: httpx.AsyncClient) -> None:
     async def left() -> list[str]:
         return (await api.get("/api/records")).json()["ids"]  # type: ignore[no-any-return]
 
-    await api.post("/api/records", json=some(6))
+    await api.post("/api/records", json=make_records(6))
     assert (await delete({"ids": ["r000", "r001", "nobody"]})).status_code == 200
     assert await left() == ["r002", "r003", "r004", "r005"]
     answer = await delete({"filter": {"n": {"$eq": 3}}})
@@ -139,30 +148,30 @@ MISTAKES: list[tuple[Any, str]] = [
 
 
 async def test_delete_rejects_ambiguous_request(api: httpx.AsyncClient) -> None:
-    await api.post("/api/records", json=some(1))
+    await api.post("/api/records", json=make_records(1))
     for what, hint in MISTAKES:
         answer = await api.request("DELETE", "/api/records", json=what)
-        assert hint in fault(answer, 422, "invalid_request")["detail"]
+        assert hint in check_error(answer, 422, "invalid_request")["detail"]
     for body in (b"", b"null", b"[]", b"true"):
         headers = {"Content-Type": "application/json"}
         raw = await api.request("DELETE", "/api/records", content=body, headers=headers)
-        fault(raw, 400, "bad_request")
+        check_error(raw, 400, "bad_request")
     assert (await api.get("/api/records")).json()["ids"] == ["r000"]
 
 
 async def test_namespaces_are_isolated(api: httpx.AsyncClient) -> None:
-    await api.post("/api/records?namespace=one", json=some(2))
-    await api.post("/api/records?namespace=two", json=some(3))
+    await api.post("/api/records?namespace=one", json=make_records(2))
+    await api.post("/api/records?namespace=two", json=make_records(3))
     assert len((await api.get("/api/records?namespace=one")).json()["ids"]) == 2
-    fault(await api.get("/api/records/r000"), 404, "not_found")
+    check_error(await api.get("/api/records/r000"), 404, "not_found")
     assert (await api.get("/api/records/r000?namespace=two")).status_code == 200
     await api.request("DELETE", "/api/records?namespace=two", json={"all": True})
     async with asyncio.timeout(60):  # the embedded engine, too, counts a moment later
-        while (stats := await counted(api)) != {"dense": (2, 2, 0), "sparse": (2, 2, 0)}:
+        while (stats := await record_counts(api)) != {"dense": (2, 2, 0), "sparse": (2, 2, 0)}:
             assert stats.keys() == {"dense", "sparse"}
 
 
-async def counted(api: httpx.AsyncClient) -> dict[str, tuple[int, ...]]:
+async def record_counts(api: httpx.AsyncClient) -> dict[str, tuple[int, ...]]:
     """Per index: all records, and those in the namespaces `one` and `two`."""
     stats = (await api.get("/api/stats")).json()
     return {
@@ -179,8 +188,8 @@ async def test_wait_visible_is_rejected_with_pinecone(
     local: httpx.AsyncClient,
 ) -> None:
     answer = await local.post("/api/records?wait=visible", json=RECORD)
-    assert fault(answer, 422, "invalid_request")["errors"][0]["loc"] == ["wait"]
-    fault(await local.get("/api/records/tea/green 1"), 404, "not_found")
+    assert check_error(answer, 422, "invalid_request")["errors"][0]["loc"] == ["wait"]
+    check_error(await local.get("/api/records/tea/green 1"), 404, "not_found")
 
 
 async def test_wait_visible_returns_after_write_is_searchable(tmp_path: Path) -> None:
@@ -211,5 +220,5 @@ async def test_wait_visible_returns_after_write_is_searchable(tmp_path: Path) ->
 async def test_list_rejects_invalid_parameters(
     local: httpx.AsyncClient, query: str, loc: str
 ) -> None:
-    body = fault(await local.get(f"/api/records?{query}"), 422, "invalid_request")
+    body = check_error(await local.get(f"/api/records?{query}"), 422, "invalid_request")
     assert body["errors"][0]["loc"] == [loc]

@@ -18,7 +18,7 @@ from service.app import create_app
 from service.ingest import delimited, jsonl
 from service.ingest.record import Record, RecordMapping
 from tests.conftest import MakeSettings, open_client
-from tests.records.test_api import fault, some
+from tests.records.test_api import check_error, make_records
 from tests.upstream import After, Call, Flaky, Hang, Status, Upstream
 
 RULES = RecordMapping("chunk_text")
@@ -48,7 +48,7 @@ async def write(api: httpx.AsyncClient, records: list[dict[str, Any]], query: st
 
 
 async def test_export_returns_all_records_in_order(api: httpx.AsyncClient) -> None:
-    records = [*some(250), *ODD]
+    records = [*make_records(250), *ODD]
     await write(api, records)
     in_order = sorted(records, key=lambda record: str(record["_id"]))
     for format, media_type in (("ndjson", "application/x-ndjson"), ("csv", "text/csv")):
@@ -78,7 +78,7 @@ async def test_export_csv_columns_start_with_id_and_text(api: httpx.AsyncClient)
 
 
 async def test_export_with_filter_and_fields(api: httpx.AsyncClient) -> None:
-    records = [{**record, "odd": record["n"] % 2 == 1} for record in some(310)]
+    records = [{**record, "odd": record["n"] % 2 == 1} for record in make_records(310)]
     await write(api, records)
     answer = await api.get(
         "/api/export", params={"filter": '{"odd": {"$eq": true}}', "fields": "n,tags"}
@@ -90,7 +90,7 @@ async def test_export_with_filter_and_fields(api: httpx.AsyncClient) -> None:
 
 
 async def test_export_of_empty_namespace_is_empty(api: httpx.AsyncClient) -> None:
-    await write(api, some(1))
+    await write(api, make_records(1))
     answer = await api.get("/api/export?namespace=other")
     assert (answer.status_code, answer.content) == (200, b"")
     as_csv = await api.get("/api/export?namespace=other&format=csv")
@@ -100,14 +100,14 @@ async def test_export_of_empty_namespace_is_empty(api: httpx.AsyncClient) -> Non
 async def test_export_during_writes_has_unchanged_records_once(
     api: httpx.AsyncClient,
 ) -> None:
-    staying = some(450, "s")
+    staying = make_records(450, "s")
     await write(api, [{**record, "kept": True} for record in staying])
     wanted = sorted(str(record["_id"]) for record in staying)
 
     async def writes() -> None:
         for n in range(10_000):
             again = [{**record, "kept": True, "n": n} for record in staying[n % 3 :: 3]]
-            await write(api, [*again, *some(20, "a"), *some(20, "z")])
+            await write(api, [*again, *make_records(20, "a"), *make_records(20, "z")])
             await api.request("DELETE", "/api/records", json={"ids": ["a000", "z001"]})
 
     writing = asyncio.create_task(writes())
@@ -139,13 +139,13 @@ async def test_export_during_writes_has_unchanged_records_once(
 async def test_export_honors_accept_encoding(
     local: httpx.AsyncClient, accepted: str, packed: bool
 ) -> None:
-    await write(local, some(3))
+    await write(local, make_records(3))
     async with local.stream("GET", "/api/export", headers={"Accept-Encoding": accepted}) as answer:
         raw = b"".join([chunk async for chunk in answer.aiter_raw()])
     assert answer.headers["Vary"] == "Accept-Encoding"
     assert (answer.headers.get("Content-Encoding") == "gzip") == packed
     plain = gzip.decompress(raw) if packed else raw
-    assert read(plain, "ndjson") == some(3)
+    assert read(plain, "ndjson") == make_records(3)
 
 
 async def test_export_head_reads_no_records(local: httpx.AsyncClient, upstream: Upstream) -> None:
@@ -174,7 +174,7 @@ async def test_export_rejects_invalid_parameters_before_upstream_calls(
     local: httpx.AsyncClient, upstream: Upstream, query: str, loc: str
 ) -> None:
     before = len(upstream.calls)
-    body = fault(await local.get(f"/api/export?{query}"), 422, "invalid_request")
+    body = check_error(await local.get(f"/api/export?{query}"), 422, "invalid_request")
     assert body["errors"][0]["loc"] == [loc]
     assert len(upstream.calls) == before
 
@@ -184,26 +184,26 @@ async def test_export_failure_before_first_record_is_error_response(
 ) -> None:
     settings = make_settings(records_timeout_ms=2000)
     async with open_client(create_app(settings)) as client:
-        await write(client, some(3))
+        await write(client, make_records(3))
         upstream.behave(Status(503), "dense/vectors/list")
-        fault(await client.get("/api/export"), 503, "upstream_unavailable")
+        check_error(await client.get("/api/export"), 503, "upstream_unavailable")
         upstream.behave(Hang(), "dense/vectors/list")
-        fault(await client.get("/api/export?format=csv"), 504, "deadline_exceeded")
+        check_error(await client.get("/api/export?format=csv"), 504, "deadline_exceeded")
 
 
 @pytest.mark.parametrize("what", ["vectors/list", "vectors/fetch"])
 async def test_export_retries_transient_error_midway(
     local: httpx.AsyncClient, upstream: Upstream, what: str
 ) -> None:
-    await write(local, some(350))
+    await write(local, make_records(350))
     upstream.behave(After(2, Flaky(Status(503), 3)), f"dense/{what}")
-    assert read((await local.get("/api/export")).content, "ndjson") == some(350)
+    assert read((await local.get("/api/export")).content, "ndjson") == make_records(350)
 
 
 async def test_export_csv_with_too_many_columns_requires_fields(local: httpx.AsyncClient) -> None:
     records = [{"_id": f"{n}", "chunk_text": "x", f"field{n}": n} for n in range(1_001)]
     await write(local, records)
-    body = fault(await local.get("/api/export?format=csv"), 422, "invalid_request")
+    body = check_error(await local.get("/api/export?format=csv"), 422, "invalid_request")
     assert body["errors"][0]["loc"] == ["fields"]
     named = await local.get("/api/export?format=csv&fields=field7")
     assert len(answer_lines(named)) == 1_002
@@ -212,7 +212,7 @@ async def test_export_csv_with_too_many_columns_requires_fields(local: httpx.Asy
 async def test_export_prefetches_one_page(make_settings: MakeSettings, upstream: Upstream) -> None:
     app = create_app(make_settings())
     async with open_client(app) as client:
-        await write(client, some(1_500))
+        await write(client, make_records(1_500))
         upstream.calls.clear()
 
         def fetches() -> list[Call]:
@@ -232,7 +232,7 @@ async def test_export_disconnect_cancels_upstream_calls(
 ) -> None:
     app = create_app(make_settings())
     async with open_client(app) as client:
-        await write(client, some(1_500))
+        await write(client, make_records(1_500))
         pages = app.extensions["cascade"].records.scan("__default__", None, 600)
         await anext(pages)
         before = len(upstream.calls)

@@ -15,7 +15,7 @@ from service.records.records import Records
 from service.retrieval.deadline import Deadline
 from tests.asgi_request import AsgiRequest
 from tests.conftest import MakeSettings, open_client
-from tests.records.test_api import fault, some
+from tests.records.test_api import check_error, make_records
 from tests.upstream import Flaky, Gate, Hang, Reset, Status, Upstream
 
 
@@ -26,7 +26,7 @@ async def post(client: httpx.AsyncClient, records: Any) -> httpx.Response:
 async def test_upsert_sends_batches_of_96_records_to_both_indexes(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    assert (await post(local, some(200))).json() == {"written": 200, "failed": []}
+    assert (await post(local, make_records(200))).json() == {"written": 200, "failed": []}
     for index in ("dense", "sparse"):
         assert sorted(len(call.body) for call in upstream.upserts(index)) == [8, 96, 96]
         assert len(upstream.records.of(index)) == 200
@@ -36,7 +36,7 @@ async def test_upsert_sends_batches_of_96_records_to_both_indexes(
 async def test_upsert_sends_batches_of_at_most_two_megabytes(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    large = [{**record, "chunk_text": "é" * 15_000} for record in some(90)]  # 30 kB each
+    large = [{**record, "chunk_text": "é" * 15_000} for record in make_records(90)]  # 30 kB each
     assert (await post(local, large)).json()["written"] == 90
     sizes = [call.size for call in upstream.upserts("dense")]
     assert len(sizes) == 2
@@ -49,7 +49,7 @@ async def test_upsert_writes_index_with_both_fields_once(
     both = upstream.host("dense")
     settings = make_settings(pinecone_dialect="documents", pinecone_sparse_index_host=both)
     async with open_client(create_app(settings)) as client:
-        assert (await post(client, some(3))).json()["written"] == 3
+        assert (await post(client, make_records(3))).json()["written"] == 3
     (call,) = upstream.upserts()
     assert call.path == "/namespaces/__default__/documents/upsert"
 
@@ -60,7 +60,7 @@ async def test_upsert_limits_concurrent_calls(
     gate = Gate()
     upstream.behave(gate, *(f"{i}/records/namespaces/__default__/upsert" for i in INDEXES))
     async with open_client(create_app(make_settings(upserts_at_once=3))) as client:
-        writing = [asyncio.create_task(post(client, some(300))) for _ in range(2)]
+        writing = [asyncio.create_task(post(client, make_records(300))) for _ in range(2)]
         await upstream.until(lambda: len(upstream.upserts()) == 3)
         await client.get("/healthz")  # whatever else was on its way has had a turn
         assert len(upstream.upserts()) == 3
@@ -75,7 +75,7 @@ async def test_upsert_isolates_record_that_pinecone_rejects(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.records.poison = {"r007", "r150"}
-    body = (await post(local, some(200))).json()
+    body = (await post(local, make_records(200))).json()
     assert body["written"] == 198
     assert [(each["index"], each["_id"]) for each in body["failed"]] == [(7, "r007"), (150, "r150")]
     assert {each["code"] for each in body["failed"]} == {"upstream_refused"}
@@ -89,7 +89,7 @@ async def test_upsert_limits_bisection_of_rejected_batch(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Status(400), *INDEXES)
-    body = fault(await post(local, some(1000)), 422, "upstream_refused")
+    body = check_error(await post(local, make_records(1000)), 422, "upstream_refused")
     assert len(body["errors"]) == 20
     assert len(upstream.upserts()) <= 2 * (11 + 2 * 64)
 
@@ -99,14 +99,14 @@ async def test_upsert_rejected_by_one_index_is_not_written(
 ) -> None:
     await post(local, {"_id": "there", "chunk_text": "x"})
     upstream.behave(Status(403), "sparse")
-    answer = await post(local, some(2))
-    body = fault(answer, 502, "upstream_forbidden")
+    answer = await post(local, make_records(2))
+    body = check_error(answer, 502, "upstream_forbidden")
     assert body["detail"].startswith("No record was written. Pinecone does not let this service")
     assert "the sparse index" in body["errors"][0]["msg"]
     assert "the dense index took it" in body["errors"][0]["msg"]
     assert "send it again" in body["errors"][0]["msg"]
     upstream.behave(None, "sparse")
-    assert (await post(local, some(2))).json()["written"] == 2
+    assert (await post(local, make_records(2))).json()["written"] == 2
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ async def test_upsert_that_wrote_nothing_raises_upstream_error(
 ) -> None:
     async with open_client(create_app(make_settings(records_timeout_ms=2500))) as client:
         upstream.behave(behaviour, *INDEXES)
-        body = fault(await post(client, [*some(2), {"_id": "bad"}]), status, code)
+        body = check_error(await post(client, [*make_records(2), {"_id": "bad"}]), status, code)
         assert [error["loc"] for error in body["errors"]] == [[0], [1], [2]]
         assert "chunk_text" in body["errors"][2]["msg"]
 
@@ -135,15 +135,15 @@ async def test_upsert_retries_transient_error(
     local: httpx.AsyncClient, upstream: Upstream, passing: Any
 ) -> None:
     upstream.behave(Flaky(passing, 3), "dense")
-    assert (await post(local, some(2))).json() == {"written": 2, "failed": []}
+    assert (await post(local, make_records(2))).json() == {"written": 2, "failed": []}
 
 
 async def test_upsert_raises_rate_limit_beyond_deadline(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Status(429, {"retry-after": "40"}), *INDEXES)
-    answer = await post(local, some(2))
-    fault(answer, 503, "upstream_rate_limited")
+    answer = await post(local, make_records(2))
+    check_error(answer, 503, "upstream_rate_limited")
     assert answer.headers["Retry-After"] == "40"
     assert len(upstream.upserts("dense")) == 1
 
@@ -152,7 +152,7 @@ async def test_upsert_waits_for_rate_limit_within_deadline(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.behave(Flaky(Status(429, {"retry-after": "1"}), 1), "sparse")
-    assert (await post(local, some(1))).json()["written"] == 1
+    assert (await post(local, make_records(1))).json()["written"] == 1
     assert len(upstream.upserts("sparse")) == 2
 
 
@@ -190,10 +190,10 @@ async def test_delete_many_ids_takes_several_calls(
 async def test_delete_rejected_by_one_index_reports_the_other(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
-    await post(local, some(1))
+    await post(local, make_records(1))
     upstream.behave(Status(500), "sparse")
     answer = await local.delete("/api/records/r000")
-    body = fault(answer, 503, "upstream_unavailable")
+    body = check_error(answer, 503, "upstream_unavailable")
     assert "The other index has deleted" in body["detail"]
     upstream.behave(None, "sparse")
     assert (await local.delete("/api/records/r000")).status_code == 200
@@ -211,7 +211,7 @@ async def test_reads_end_at_deadline(make_settings: MakeSettings, upstream: Upst
     async with open_client(create_app(make_settings(records_timeout_ms=100))) as client:
         upstream.behave(Hang(), "dense")
         for path in ("/api/records", "/api/records/a", "/api/stats"):
-            fault(await client.get(path), 504, "deadline_exceeded")
+            check_error(await client.get(path), 504, "deadline_exceeded")
 
 
 async def test_write_is_reported_despite_visibility_error() -> None:
@@ -230,9 +230,9 @@ async def test_write_is_reported_despite_visibility_error() -> None:
         told.clear()
         records = Records([], "chunk_text", 1, show, wrote)
         with pytest.raises(error, match="It is written, but"):
-            await records.upsert("n", some(1), Deadline(0.05), visible=True)
+            await records.upsert("n", make_records(1), Deadline(0.05), visible=True)
         assert told == ["n"]
-        assert (await records.upsert("n", some(1), Deadline(1))).written == 1
+        assert (await records.upsert("n", make_records(1), Deadline(1))).written == 1
         await records.close()
         with pytest.raises(Unavailable, match="stopping"):
-            await records.upsert("n", some(1), Deadline(1))
+            await records.upsert("n", make_records(1), Deadline(1))

@@ -17,7 +17,7 @@ from service.web.search.caching import CacheKeys
 from service.web.search.request_schemas import SearchRequest
 from tests.asgi_request import AsgiRequest
 from tests.conftest import MakeSettings, open_client
-from tests.records.test_api import some
+from tests.records.test_api import make_records
 from tests.upstream import Gate, Status, Upstream
 
 SEMANTIC = "/api/semantic-search"
@@ -230,7 +230,7 @@ async def test_degraded_answer_is_not_cached(
 
 
 async def write(client: httpx.AsyncClient, namespace: str = "__default__") -> httpx.Response:
-    return await client.post("/api/records", params={"namespace": namespace}, json=some(1))
+    return await client.post("/api/records", params={"namespace": namespace}, json=make_records(1))
 
 
 async def test_write_invalidates_only_its_namespace(caching_client: httpx.AsyncClient) -> None:

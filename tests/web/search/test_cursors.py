@@ -19,7 +19,7 @@ from service.settings import load_settings
 from service.web.search.cursors import Cursors, Ranking
 from tests.clock import Clock
 from tests.conftest import MakeSettings, open_client
-from tests.records.test_api import fault
+from tests.records.test_api import check_error
 from tests.upstream import Status, Upstream, Wrong
 from tests.upstream.pinecone import RECORDS
 from tests.web.search.test_cache import KEYS, cache_sources
@@ -132,7 +132,7 @@ async def test_cursor_with_other_parameters_is_rejected(
 ) -> None:
     cursor = (await search(local, SEMANTIC, **PARAMS))["cursor"]
     response = await local.post(SEMANTIC, json={**other, "cursor": cursor})
-    error = fault(response, 422, "invalid_request")
+    error = check_error(response, 422, "invalid_request")
     assert error["errors"][0]["loc"] == ["cursor"]
     assert error["detail"].startswith("cursor: belongs to another search; send it alone")
 
@@ -151,7 +151,7 @@ async def test_invalid_cursor_is_410(local: httpx.AsyncClient) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{20}", cursor)
     for other in invalid_cursors(cursor):
         response = await local.get(SEMANTIC, params={"cursor": other})
-        error = fault(response, 410, "cursor_expired")
+        error = check_error(response, 410, "cursor_expired")
         assert error["detail"] == "cursor is invalid or has expired; run the search again"
         assert response.headers["Cache-Control"] == "no-store"
 
@@ -161,7 +161,7 @@ async def test_cursor_of_another_mode_is_410(
 ) -> None:
     cursor = (await search(local, SEMANTIC, **PARAMS))["cursor"]
     for path in (LEXICAL, CASCADE):
-        fault(await local.post(path, json={"cursor": cursor}), 410, "cursor_expired")
+        check_error(await local.post(path, json={"cursor": cursor}), 410, "cursor_expired")
 
 
 async def test_cursor_of_another_tenant_is_410(make_settings: MakeSettings) -> None:
@@ -173,7 +173,7 @@ async def test_cursor_of_another_tenant_is_410(make_settings: MakeSettings) -> N
 
         cursor = (await page(KEYS[0], **PARAMS)).json()["cursor"]
         assert (await page(KEYS[0], cursor=cursor)).status_code == 200
-        fault(await page(KEYS[1], cursor=cursor), 410, "cursor_expired")
+        check_error(await page(KEYS[1], cursor=cursor), 410, "cursor_expired")
 
 
 async def test_cached_answer_has_valid_cursor(make_settings: MakeSettings) -> None:
@@ -250,7 +250,7 @@ async def test_depth_is_parameter_and_setting(
         assert [call.body["query"]["top_k"] for call in upstream.searches()] == [7, 9, 11]
         for wrong in (0, 1001, "many"):
             response = await client.get(SEMANTIC, params={"text_query": "cat", "depth": wrong})
-            fault(response, 422, "invalid_request")
+            check_error(response, 422, "invalid_request")
 
 
 async def test_cursor_is_null_without_more_results(local: httpx.AsyncClient) -> None:
@@ -268,7 +268,7 @@ async def test_cursor_is_null_with_several_processes_without_redis(
 
 async def test_empty_cursor_is_ignored(local: httpx.AsyncClient) -> None:
     assert await search(local, SEMANTIC, "GET", **PARAMS, cursor="")
-    fault(await local.get(SEMANTIC, params={"cursor": ""}), 422, "empty_query")
+    check_error(await local.get(SEMANTIC, params={"cursor": ""}), 422, "empty_query")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from service.settings import Settings, load_settings
 from service.web.search.stream import PATH
 from tests.asgi_request import AsgiRequest
 from tests.conftest import MakeSettings, open_client
-from tests.records.test_api import fault
+from tests.records.test_api import check_error
 from tests.server_events import Event, check_moves, parse_events, result_ids
 from tests.upstream import Garbage, Gate, Hang, Status, Upstream
 from tests.web.search.test_cache import KEYS
@@ -197,7 +197,7 @@ async def test_stream_error_before_first_event_is_error_response(
 ) -> None:
     upstream.behave(Hang(), "dense", "sparse")
     response = await local.post(PATH, json=asked)
-    fault(response, status, code)
+    check_error(response, status, code)
     assert response.headers["Content-Type"] == "application/json"
 
 
@@ -205,12 +205,12 @@ async def test_stream_without_any_leg_is_error_response(
     local: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     with upstream.behaving(Status(500), "dense", "sparse"):
-        fault(await local.get(PATH, params=PARAMS), 503, "upstream_unavailable")
+        check_error(await local.get(PATH, params=PARAMS), 503, "upstream_unavailable")
     hits = [{"_id": "a", "_score": 1.0, "fields": {"chunk_text": "x", "n": 2**70}}]
     body = json.dumps({"result": {"hits": hits}, "usage": {"read_units": 1}}).encode()
     upstream.behave(Garbage(body), "dense")
     upstream.behave(Status(500), "sparse")
-    fault(await local.post(PATH, json={**PARAMS, "fields": ["*"]}), 502, "upstream_garbled")
+    check_error(await local.post(PATH, json={**PARAMS, "fields": ["*"]}), 502, "upstream_garbled")
 
 
 async def test_stream_error_after_first_event_is_error_event(
