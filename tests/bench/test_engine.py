@@ -1,4 +1,4 @@
-"""What the figures of bench.engine rest on: the corpus, the true answers and the tables."""
+"""The basis of the figures of bench.engine: corpus, true answers and tables."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ DIMENSION = 8
 
 
 def embed(texts: Sequence[str]) -> Vectors:
-    """A vector that depends on the text and nothing else, and is no other text's vector.
+    """Returns a vector that depends on the text only and is unique to it.
 
-    Two equal vectors would tie, and either may be a true answer then.
+    Equal vectors would tie, so that either could be a true answer.
     """
     seeds = [int.from_bytes(sha256(text.encode()).digest()) for text in texts]
     return np.stack([np.random.default_rng(s).normal(size=DIMENSION) for s in seeds]).astype("f4")

@@ -1,4 +1,4 @@
-"""The upstream of the benchmarks, asked by the real client; and how the load asks."""
+"""The fake upstream of the benchmarks with the real client, and the load generator."""
 
 from __future__ import annotations
 

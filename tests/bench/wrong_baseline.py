@@ -1,4 +1,4 @@
-"""A service that finds something else: `PORT=8000 python -m tests.bench.wrong_baseline`."""
+"""A service with wrong results: `PORT=8000 python -m tests.bench.wrong_baseline`."""
 
 from __future__ import annotations
 

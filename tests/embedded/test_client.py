@@ -1,4 +1,4 @@
-"""The client in front of an embedded index: its checks, answers, exceptions and patience."""
+"""The client of an embedded index: validation, responses, exceptions and timeouts."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_closed_store_is_not_a_client_error(tmp_path: Path) -> None:
 
 
 class Waiting:
-    """A reranker that answers when it is let go."""
+    """A reranker that blocks until it is released."""
 
     model = "waiting"
     max_documents = 100

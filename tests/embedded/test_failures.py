@@ -1,4 +1,4 @@
-"""A disk that is full or can't be written to, a file that is damaged, a second process."""
+"""Full or read-only disks, damaged files, and a second process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_SPACE = 507
 
 
 def tool(name: str, *arguments: str) -> str:
-    """Run a tool of the system; what it says if it fails."""
+    """Runs a system tool and returns its error output if it fails."""
     path = shutil.which(name)
     if path is None:
         return f"there is no {name}"
@@ -38,7 +38,7 @@ def tool(name: str, *arguments: str) -> str:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of our own, where one may be made."""
+    """Mounts a small disk; skips the test where that is not permitted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if trouble := tool("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)):
@@ -70,7 +70,7 @@ async def found(index: EmbeddedAsyncIndex, kind: str, query: str = "record") -> 
 
 
 async def fill(index: EmbeddedAsyncIndex, start: int) -> tuple[int, ServiceError]:
-    """Write until there is no space left; the first number that was not acknowledged."""
+    """Writes until the disk is full and returns the first number that was not acknowledged."""
     for number in range(start, start + 2_000):
         try:
             await index.documents.upsert(namespace=SPACE, documents=[document(number)])
@@ -138,7 +138,7 @@ def _fill_up(path: Path) -> None:
 
 
 async def _until_shown(index: EmbeddedAsyncIndex) -> None:
-    """The views try again by themselves, after a pause."""
+    """Waits for the views, which retry after a pause."""
     async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""The embedded index: what was written is found by meaning and by words, after a restart too."""
+"""The embedded index: dense and lexical search, filters, restarts and damaged files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def search(index: EmbeddedAsyncIndex, clause: str, query: str, **more: Any
 
 
 async def words_find(index: EmbeddedAsyncIndex, query: str, expected: list[str]) -> None:
-    """Words find a write soon; wait for it."""
+    """Waits until lexical search finds a write."""
     async with asyncio.timeout(60):
         while sorted(await search(index, "text", query)) != sorted(expected):
             await asyncio.sleep(0.02)
@@ -189,7 +189,7 @@ async def test_damaged_database_fails_with_one_sentence(tmp_path: Path) -> None:
 
 
 async def test_view_catches_up_at_next_start(tmp_path: Path) -> None:
-    """The write is committed and acknowledged; that a view could not follow is mended later."""
+    """The write is committed and acknowledged although a view failed to apply it."""
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS[:1])
     async with opened(tmp_path) as index:

@@ -1,4 +1,4 @@
-"""Tiny models, made on the spot and saved by their own libraries' methods."""
+"""Creates tiny models and saves them with the methods of their libraries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def needs_transformers() -> None:
-    """CI installs programs, not packages of a gigabyte: without it there is nothing to fail."""
+    """Skips the test without transformers, which is too large for CI."""
     if importlib.util.find_spec("sentence_transformers") is None:
         pytest.skip("sentence-transformers is not installed: it needs torch, a gigabyte")
 

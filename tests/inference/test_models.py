@@ -29,7 +29,7 @@ except StartupFailed as exc:
 
 
 def ask(setting: str, cache: Path, **environment: str) -> str:
-    """In a process of its own: the hub's client reads the environment once."""
+    """Runs in a new process, since the hub client reads the environment only once."""
     done = subprocess.run(
         [sys.executable, "-c", ASK, setting],
         cwd=ROOT,

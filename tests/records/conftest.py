@@ -1,4 +1,4 @@
-"""The same API over every backend that there is."""
+"""Fixtures: the records API over every backend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACKENDS = [*PINECONE, "embedded"]
 def settings_of(
     backend: str, make_settings: MakeSettings, upstream: Upstream, data_dir: Path
 ) -> Settings:
-    """Two indexes of one dialect, one index that has both fields, or the engine in the process."""
+    """Settings for two indexes, one index with both fields, or the embedded engine."""
     if backend == "embedded":
         return load_settings(data_dir=str(data_dir))
     if backend == "shared":
@@ -38,7 +38,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 async def api(
     backend: str, make_settings: MakeSettings, upstream: Upstream, tmp_path: Path
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the API over one of the backends, without records."""
+    """A client of the API over one backend without records."""
     async with open_client(
         create_app(settings_of(backend, make_settings, upstream, tmp_path))
     ) as client:

@@ -1,4 +1,4 @@
-"""Which records are taken, and what is said of the others."""
+"""Validation of records: accepted ones, and the errors of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports over HTTP, the same on every backend; and back again."""
+"""Exports over HTTP on every backend, and their import."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ODD: list[dict[str, Any]] = [
 
 
 def read(body: bytes, format: str) -> list[dict[str, Any]]:
-    """What an import makes of it."""
+    """Parses an export as an import does."""
     stream = io.BytesIO(body)
     if format == "csv":
         items = list(delimited.parse(stream, "a", RULES, delimited.Dialect()))

@@ -1,4 +1,4 @@
-"""A write to two Pinecone indexes: its calls, and what is said when some of them fail."""
+"""Writes to two Pinecone indexes: the upstream calls, and the errors if some of them fail."""
 
 from __future__ import annotations
 

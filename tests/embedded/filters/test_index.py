@@ -30,7 +30,7 @@ def is_number(value: Any) -> bool:
 
 
 def field_values(value: Any) -> list[Any]:
-    """The values that a field has: none, if it is of a shape that counts as absent."""
+    """Returns the values of a field; empty if its type counts as absent."""
     if isinstance(value, list):
         return value if all(isinstance(item, str) for item in value) else []
     return [value] if isinstance(value, str | bool) or is_number(value) else []
@@ -111,7 +111,7 @@ FILTERS = st.recursive(FLAT, nested, max_leaves=6)
 
 
 class Kept:
-    """The documents twice: in columns, and in a dict for the plain matcher."""
+    """The documents in the filter index, and in a dict for the reference matcher."""
 
     def __init__(self) -> None:
         self.columns = FilterIndex()

@@ -206,7 +206,7 @@ def test_search_with_candidates_equals_filtered_full_ranking(
 
 
 def bm25(texts: Sequence[Mapping[str, str]], fields: Sequence[str], query: str) -> dict[int, float]:
-    """The textbook's, of short texts. One more document: it says where in the log the view is."""
+    """Textbook BM25 for short texts; the document that stores the log position counts, too."""
     total, scores = len(texts) + 1, dict[int, float]()
     for field in fields:
         split = {docno: text.get(field, "").split() for docno, text in enumerate(texts, 1)}
@@ -316,7 +316,7 @@ def test_match_equals_linear_scan(
 
 @pytest.mark.parametrize("others", [[], [2**31, 2**32 - 1]])
 def test_match_returns_all_of_very_many_documents(view: LexicalIndex, others: list[int]) -> None:
-    """More than are collected in one go, with numbers that are close together or not."""
+    """More documents than one batch collects, with dense and sparse docnos."""
     docnos = [*range(1, SLICE + 500), *others]
     view.apply([(docno, {"title": "red"}) for docno in docnos], [5])
     view.commit(1)

@@ -33,7 +33,7 @@ view.close()
 def test_failed_write_keeps_last_commit_and_requires_reopening(
     tmp_path: Path,
 ) -> None:
-    """By itself the library would commit the next time, without what it could not write."""
+    """The library alone would commit the next time, without the data it failed to write."""
     for at, size in enumerate(("0", "20000")):
         folder = tmp_path / str(at)
         run = subprocess.run(

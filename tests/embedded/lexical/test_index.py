@@ -152,7 +152,7 @@ def test_closed_index_rejects_changes(view: LexicalIndex) -> None:
 
 
 def test_search_sees_commits_atomically(view: LexicalIndex) -> None:
-    """Each commit replaces twenty documents by twenty others, while three threads look on."""
+    """Each commit replaces twenty documents by twenty others while three threads search."""
     generation, stop = 20, threading.Event()
     seen: list[list[int]] = []
 
@@ -194,7 +194,7 @@ while True:
 
 
 def test_sigkill_keeps_last_commit_and_its_seq(tmp_path: Path) -> None:
-    """Killed at once after some commit was told, so mostly in the middle of the next."""
+    """The kill follows an acknowledged commit at once, mostly in the middle of the next one."""
     dice = random.Random(7)
     for _ in range(5):
         with subprocess.Popen(
@@ -392,7 +392,7 @@ def test_score_prefers_rare_words_and_short_texts(view: LexicalIndex) -> None:
 
 
 def test_ties_are_ordered_by_docno(view: LexicalIndex) -> None:
-    """More ties than are fetched at first, in several segments that are not in order."""
+    """More ties than the first fetch returns, in several segments that are not in order."""
     for seq, numbers_of_one in enumerate([range(400, 600), range(1, 200), range(200, 400)], 1):
         put(view, [(docno, "red") for docno in numbers_of_one], [])
         view.commit(seq)

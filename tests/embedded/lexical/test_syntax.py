@@ -201,7 +201,7 @@ trees = st.recursive(
 
 
 def expected_by_scan(view: LexicalIndex, query: str) -> set[int]:
-    """The set algebra of what its words find by themselves."""
+    """Combines the matches of the single words by set algebra."""
     if not query.startswith("("):
         return set(found(view, query))
     depth = 0

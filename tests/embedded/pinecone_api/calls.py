@@ -1,4 +1,4 @@
-"""What the tests of the data plane share: an index that opens quickly, and a tiny embedder."""
+"""Helpers of the data plane tests: an index that opens quickly, and a tiny embedder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SEVERAL_VECTORS = Schema({"front": DenseField(4, "cosine"), "back": DenseField(3
 
 
 class TinyEmbedder:
-    """A text is how often words with the same digest stand in it."""
+    """Embeds a text as the counts of its words, by digest."""
 
     name = "tiny"
     dimension = 32

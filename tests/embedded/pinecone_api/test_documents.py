@@ -1,4 +1,4 @@
-"""The documents dialect, against a dictionary and against scoring everything."""
+"""The documents API, compared with a dictionary and brute force."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ async def test_filter_by_values_and_words(tmp_path: Path) -> None:
 
 
 async def pages_where_odd(index: EmbeddedAsyncIndex) -> list[str]:
-    """Ids, page by page."""
+    """Returns the ids of each page."""
     seen: list[str] = []
     token = None
     while True:
@@ -252,7 +252,7 @@ async def test_fetch_by_filter_pages(tmp_path: Path) -> None:
 async def test_fetch_by_filter_during_writes_has_documents_once(
     tmp_path: Path,
 ) -> None:
-    """Written anew, a document is another version, with another number."""
+    """A rewritten document is a new version with a new docno."""
     async with opened(tmp_path, WORDS) as index:
         many = [{"_id": f"d{n:03d}", "chunk_text": "x", "odd": True} for n in range(120)]
         await index.documents.upsert(namespace=NS, documents=many)

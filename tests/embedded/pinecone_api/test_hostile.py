@@ -1,4 +1,4 @@
-"""Whatever is sent: the data plane answers, or refuses in a sentence, and goes on as before."""
+"""Hostile requests: the data plane answers or rejects each of them and stays usable."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ async def index(tmp_path: Path) -> AsyncIterator[EmbeddedAsyncIndex]:
 async def ask(
     index: EmbeddedAsyncIndex, method: str, path: str, parameters: Any, body: bytes
 ) -> dict[str, Any] | None:
-    """The answer, which can be written as JSON; None for a refusal, which has a sentence."""
+    """Returns the response, which must be JSON; None for a rejection, which must have a reason."""
     try:
         answered = await answer(index.embedded, method, path, parameters, body)
     except EngineError as exc:

@@ -1,4 +1,4 @@
-"""Namespaces: made by name or by a record, counted, listed, and deleted with all they have."""
+"""Namespaces: created explicitly or by a record, counted, listed and deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The records dialect: texts in, records out, with and without a reranker."""
+"""The records API: upsert of texts and search, with and without a reranker."""
 
 from __future__ import annotations
 

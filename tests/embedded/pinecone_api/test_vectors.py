@@ -1,4 +1,4 @@
-"""The vectors dialect, against a dictionary and against scoring everything."""
+"""The vectors API, compared with a dictionary and brute force."""
 
 from __future__ import annotations
 

@@ -268,7 +268,7 @@ async def test_changes_include_content_of_removed_document(store: Store) -> None
 
 
 async def test_changes_converge_for_any_batch_size(store: Store) -> None:
-    """Also with documents that come in one window and are gone before it is read."""
+    """This includes documents that are added and removed within one batch."""
     rng = random.Random(3)
     for _ in range(120):
         id = str(rng.randrange(6))
@@ -448,7 +448,7 @@ def test_acknowledged_writes_survive_sigkill(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", range(20))
 def test_close_during_reads_raises_in_readers(tmp_path: Path, number: int) -> None:
-    """SQLite itself would crash the process, most of the time."""
+    """SQLite alone would crash the process most of the time."""
     store = Store(tmp_path / f"{number}.db")
     reading = threading.Barrier(4)
     told: list[sqlite3.ProgrammingError] = []

@@ -54,7 +54,7 @@ def scores(rows: Vector, query: Vector, metric: str) -> NDArray[np.float64]:
 def brute_force(
     rows: Vector, query: Vector, candidates: set[int], k: int, metric: str
 ) -> list[tuple[int, float]]:
-    """Best first, equals by number; scores to 12 bits, which is what 16-bit floats have."""
+    """Returns the best first, ties by docno; scores have the 12 bits of 16-bit floats."""
     every = scores(rows, query, metric)
     found = [(docno, float(every[docno - 1])) for docno in candidates]
     sign = 1 if metric == "euclidean" else -1
@@ -109,7 +109,7 @@ def test_equal_scores_are_ordered_by_docno(
     dtype: str,
     odd: bool,
 ) -> None:
-    """Small whole numbers have exact scores, and many ties."""
+    """Small integers have exact scores and many ties."""
     every = np.array(rows, dtype=np.float32)
     view = DenseIndex(tmp_path_factory.mktemp("dense"), DIMENSION, metric, dtype=dtype)
     view.apply(numbered(every), [])
@@ -176,7 +176,7 @@ def test_graph_search_has_high_recall(tmp_path: Path) -> None:
 
 
 def test_graph_search_of_clustered_vectors_has_high_recall(tmp_path: Path) -> None:
-    """Of such are texts': a few hundred topics, each spread over some directions."""
+    """Vectors of texts look like this: hundreds of topics, each spread over a few directions."""
     wide, chance = 64, np.random.default_rng(3)
     topics = chance.normal(size=(300, wide))
     spread = chance.normal(size=(300, 6, wide))
@@ -200,7 +200,7 @@ def test_graph_search_of_clustered_vectors_has_high_recall(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_largest_floats_do_not_overflow(tmp_path: Path, metric: str) -> None:
-    """Squares of such are more than 32 bits can hold."""
+    """Their squares overflow 32-bit floats."""
     rows = vectors(EXACT_BELOW + 1000)
     rows[:500] *= np.float32(3e38)
     rows[500:1000] *= np.float32(1e-38)
@@ -229,7 +229,7 @@ def test_cosine_handles_very_long_and_short_vectors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [2, 50])
 def test_search_with_many_candidates_returns_k_results(tmp_path: Path, share: int) -> None:
-    """The graph proposes, widely; where it can't, all of the set is scored."""
+    """The graph proposes many candidates; if it can't, the whole set is scored."""
     view = DenseIndex(tmp_path, DIMENSION, exact_up_to=100)
     rows = vectors(2 * EXACT_BELOW)
     view.apply(numbered(rows), [])
@@ -252,7 +252,7 @@ def test_search_with_many_candidates_returns_k_results(tmp_path: Path, share: in
 def test_apply_any_changes_equals_dictionary_model(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[set[int], set[int]]]
 ) -> None:
-    """Wide vectors, of which few fit into a leaf: leaves are cut, joined and emptied."""
+    """Few wide vectors fit into a leaf, so that leaves are split, merged and emptied."""
     wide = 8192
     rows = np.zeros((401, wide), dtype=np.float32)
     rows[:, 0], rows[:, 1] = 1, np.arange(401) / 400
@@ -357,7 +357,7 @@ def test_load_ignores_checkpoint_of_other_kind(
 
 
 def test_load_ignores_checkpoint_of_old_layout(tmp_path: Path) -> None:
-    """It held a graph of 16 bits, and no vectors beside it."""
+    """The old layout had a 16-bit graph and no separate vectors."""
     former = Index(ndim=DIMENSION, metric="cos", dtype="f16")
     former.add(np.arange(1, 101), vectors(100))
     saved = former.save()
@@ -379,7 +379,7 @@ def test_search_empty_index_or_candidates_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_search_during_writes_and_saves(tmp_path: Path) -> None:
-    """What is there all the time is found all the time, and what was saved can be loaded."""
+    """Unchanged documents are always found, and every saved checkpoint can be loaded."""
     view, rows = filled(tmp_path, EXACT_BELOW + 500)
     steady = BitMap(range(1, EXACT_BELOW + 501, 3))
     done = threading.Event()

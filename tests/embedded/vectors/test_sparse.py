@@ -179,7 +179,7 @@ def test_save_replaces_older_checkpoint(tmp_path: Path) -> None:
 
 
 def test_search_during_writes_and_saves(tmp_path: Path) -> None:
-    """What is there all the time is found all the time, with its score."""
+    """Unchanged documents are always found with their score."""
     view = SparseIndex(tmp_path)
     view.apply([(docno, packed({docno: 1.0, 0: 1.0})) for docno in range(1, 3000)], [])
     done = threading.Event()

@@ -19,7 +19,7 @@ LONG = 60.0  # seconds after which something has gone wrong
 
 
 class Saved:
-    """What a view has on its disk."""
+    """The saved state of a view."""
 
     def __init__(self) -> None:
         self.seq: int | None = None
@@ -27,7 +27,7 @@ class Saved:
 
 
 class DictView:
-    """A view that knows which document has which fields; its troubles are made by the test."""
+    """A view that keeps documents in a dict and fails when the test says so."""
 
     vector_field: str | None = "v"
 
@@ -92,7 +92,7 @@ class DictView:
 
 
 class FollowedStore(Store):
-    """It wakes those who follow it."""
+    """A store that wakes its followers."""
 
     def __init__(self, path: Path) -> None:
         self.followers: list[Follower] = []
@@ -263,7 +263,7 @@ def test_view_outside_of_log_is_rebuilt(
 
 
 def test_view_is_not_complete_before_first_save_is_visible(store: FollowedStore) -> None:
-    """Rebuilt is not yet shown: the view of words shows what it has saved."""
+    """The lexical view shows saved changes only, so a rebuild is not complete until then."""
     fill(store, 10)
     view = DictView(Saved(), visible_on_save=True)
     states: list[tuple[bool, int]] = []
@@ -320,7 +320,7 @@ def test_stop_during_rebuild_saves_nothing(store: FollowedStore) -> None:
 def test_failed_view_recovers_without_further_writes(
     store: FollowedStore, caplog: pytest.LogCaptureFixture, at: str, visible_on_save: bool
 ) -> None:
-    """With no further write that would wake it."""
+    """No further write wakes the follower."""
     fill(store, 20)
     view = DictView(Saved(), visible_on_save=visible_on_save)
     follower = follow(store, view)
@@ -382,7 +382,7 @@ def test_writes_do_not_shorten_retry_pause(store: FollowedStore) -> None:
 
 
 def test_stop_after_failure_saves_no_partial_state(store: FollowedStore) -> None:
-    """What was saved is lost, so it would have to be rebuilt; there is no time for that."""
+    """The saved state is lost and there is no time for a rebuild."""
     disk = Saved()
     view = DictView(disk, save_after_s=3600)
     follower = Follower(view, store, lambda: None)
