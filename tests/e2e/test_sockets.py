@@ -21,7 +21,7 @@ from wsproto.events import CloseConnection, Ping, TextMessage
 from service.server.slow_clients import SlowClientPolicy
 from service.web.search.as_you_type import PATH
 from tests.conftest import MakeSettings
-from tests.e2e.here import served
+from tests.e2e.in_process import served
 from tests.e2e.process import serving
 from tests.server_events import parse_events
 from tests.upstream import Hang, Upstream

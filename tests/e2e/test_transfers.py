@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import MakeSettings
-from tests.e2e.here import served
+from tests.e2e.in_process import served
 from tests.upstream import Upstream
 
 LINE = b'{"_id": "a", "chunk_text": "x"}\n'

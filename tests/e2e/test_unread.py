@@ -20,7 +20,7 @@ from wsproto.events import TextMessage
 from service.server.process import Server
 from service.server.slow_clients import SlowClientPolicy
 from tests.conftest import MakeSettings
-from tests.e2e.here import served
+from tests.e2e.in_process import served
 from tests.e2e.test_sockets import HANDSHAKE
 from tests.upstream import Upstream, Wrong
 

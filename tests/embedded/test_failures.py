@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if trouble := tool("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)):
         pytest.skip(f"no disk can be mounted here: {trouble}")
     yield folder
-    # Lazily: pytest keeps what was logged, with errors that know of files that were mapped.
+    # Lazily, since errors in pytest's captured logs may still reference mapped files.
     assert tool("umount", "--lazy", str(folder)) == ""
 
 
@@ -158,10 +158,10 @@ async def test_read_only_directory_fails_with_one_sentence(small_disk: Path) -> 
     async with opened(data):
         pass
     assert tool("mount", "-o", "remount,ro", str(small_disk)) == ""
-    with pytest.raises(StartupFailed, match=r"^DATA_DIR: .*can't be used: Read-only") as told:
+    with pytest.raises(StartupFailed, match=r"^DATA_DIR: .*can't be used: Read-only") as caught:
         async with opened(data):
             pass
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("harm", ["header", "middle", "cut", "other"])
@@ -182,10 +182,10 @@ async def test_damaged_database_fails_with_one_sentence_and_no_thread(
         content = bytearray(b"not a database at all " * 1000)
     path.write_bytes(content)
     threads = threading.active_count()
-    with pytest.raises(StartupFailed, match=r"^DATA_DIR: .*can't be opened") as told:
+    with pytest.raises(StartupFailed, match=r"^DATA_DIR: .*can't be opened") as caught:
         async with opened(tmp_path):
             pass
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert threading.active_count() <= threads
 
 

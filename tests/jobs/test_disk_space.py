@@ -20,7 +20,7 @@ class FakeDisk:
     def __init__(self, folder: Path, total: int, others: int = 0) -> None:
         self._folder = folder
         self._total = total
-        self.others = others  # bytes that somebody else has written
+        self.others = others  # bytes of other files
 
     def usage(self, folder: Path) -> tuple[int, int, int]:
         assert folder == self._folder

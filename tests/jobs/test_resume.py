@@ -69,7 +69,7 @@ async def test_resumed_job_starts_at_checkpoint(folder: Path) -> None:
     spool = Spool(folder)
     path = folder / f"{job.id}.spool"
     data = path.read_bytes()
-    path.write_bytes(b"x" * 50_000 + data[50_000:])  # whoever reads this counts it as errors
+    path.write_bytes(b"x" * 50_000 + data[50_000:])  # counted as errors if it is read
     assert spool.has(job.id)
     async with running_jobs(folder, None, target) as running:
         job = await running.wait_until_ended(job.id)

@@ -18,7 +18,7 @@ from tests.jobs.fixtures import ndjson, running_jobs
     ("seconds", "requests", "took", "pause"),
     [
         (1.0, 0, 0.1, 0.0),
-        (1.0, 2, 0.1, 0.0),  # somebody who looks at the progress
+        (1.0, 2, 0.1, 0.0),  # a watcher of the progress
         (1.0, 50, 0.1, 0.1 * PAUSE_FACTOR),
         (0.2, 2, 0.1, 0.1 * PAUSE_FACTOR),
         (60.0, 6_000, 60.0, MAX_PAUSE_S),

@@ -109,7 +109,7 @@ async def test_watchers_share_one_poll_and_job_objects(polled_job: PolledJob) ->
         await asyncio.sleep(0)
     polled_job.publish("succeeded")
     await asyncio.gather(*watchers)
-    assert before == 1_000 + 2  # themselves, this test, and one that looks
+    assert before == 1_000 + 2  # the watchers, this test, and one poller
     assert polled_job.polls - polls <= 3
     assert [job.revision for job in got[0]] == list(range(5, 27))
     assert all(len(mine) == 22 and mine[-1] is got[0][-1] for mine in got)
@@ -165,9 +165,9 @@ async def test_watcher_gets_every_revision(
                 got.append(job.revision)
                 if job.written == 10:  # the first batch of three
                     database = sqlite3.connect(folder / "jobs.db", isolation_level=None)
-                    database.execute("BEGIN IMMEDIATE")  # nobody else can save now
+                    database.execute("BEGIN IMMEDIATE")  # blocks other writers
                     middle.set()
-                    await asyncio.sleep(2 * SAVE_INTERVAL_S)  # now somebody wants to
+                    await asyncio.sleep(2 * SAVE_INTERVAL_S)  # a save is waiting
                     last.set()
                     await asyncio.sleep(SAVE_INTERVAL_S)
                     database.rollback()

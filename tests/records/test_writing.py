@@ -170,7 +170,7 @@ async def test_cancelled_upsert_still_commits(
         await caller.disconnect()
         assert caller.sent == []
         gate.opened.set()
-    # The app has closed, and with it what it had begun.
+    # The app closes after the write has finished.
     for index in INDEXES:
         assert upstream.records.of(index).keys() == {"one", "two"}
 
@@ -221,17 +221,17 @@ async def test_write_is_reported_despite_visibility_error() -> None:
     async def wait_for_ever() -> None:
         await asyncio.Event().wait()
 
-    told: list[str] = []
+    reported_namespaces: list[str] = []
 
     async def wrote(namespace: str) -> None:
-        told.append(namespace)
+        reported_namespaces.append(namespace)
 
     for show, error in ((fail, Unavailable), (wait_for_ever, DeadlineExceeded)):
-        told.clear()
+        reported_namespaces.clear()
         records = Records([], "chunk_text", 1, show, wrote)
         with pytest.raises(error, match="It is written, but"):
             await records.upsert("n", make_records(1), Deadline(0.05), visible=True)
-        assert told == ["n"]
+        assert reported_namespaces == ["n"]
         assert (await records.upsert("n", make_records(1), Deadline(1))).written == 1
         await records.close()
         with pytest.raises(Unavailable, match="stopping"):

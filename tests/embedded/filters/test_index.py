@@ -74,7 +74,7 @@ def matches(fields: Mapping[str, Any], filter: Mapping[str, Any]) -> bool:
     return True
 
 
-# What is asked of what: few fields and few values, so that they meet.
+# Few fields and few values, so that filters match.
 
 FIELDS = st.sampled_from(["a", "b", "c"])
 TEXTS = st.sampled_from(["", "x", "y", "1", "true", LONG, LONG + "!"])
@@ -242,7 +242,7 @@ EXAMPLES: list[tuple[str, dict[str, Any], set[int]]] = [
     ("any of $in", {"genre": {"$in": ["horror", "comedy"]}}, {1, 3}),
     ("$ne is the rest, those without the field too", {"genre": {"$ne": "scifi"}}, {3, 4, 5}),
     ("$nin is the rest of $in", {"genre": {"$nin": ["scifi", "comedy"]}}, {4, 5}),
-    ("in nothing is nobody", {"title": {"$in": []}}, set()),
+    ("empty $in matches nothing", {"title": {"$in": []}}, set()),
     ("$gt is for numbers only", {"year": {"$gt": 0}}, {1, 2, 3, 5}),
     ("and not for booleans", {"seen": {"$gte": 0}}, {5}),
     ("the bounds of a range are ANDed", {"year": {"$gt": 1963, "$lte": 1985}}, {1, 2}),
@@ -251,7 +251,7 @@ EXAMPLES: list[tuple[str, dict[str, Any], set[int]]] = [
     ("so are all conditions", {"year": {"$gte": 1963, "$ne": 1979}}, {2, 3}),
     ("and all fields", {"genre": "scifi", "seen": False}, {2}),
     ("an empty list is there, a null is not", {"genre": {"$exists": True}}, {1, 2, 3, 4}),
-    ("nobody has an unknown field", {"nope": {"$exists": False}}, {1, 2, 3, 4, 5}),
+    ("unknown field does not exist", {"nope": {"$exists": False}}, {1, 2, 3, 4, 5}),
     (
         "$or and $and nest",
         {"$or": [{"year": 1}, {"$and": [{"seen": True}, {"year": 1979}]}]},
@@ -394,16 +394,20 @@ def test_long_string_is_kept_as_digest() -> None:
 @given(seed=st.integers(0, 2**32))
 def test_numbers_drop_removed_documents_at_once(seed: int) -> None:
     rng, column = random.Random(seed), Column(compared=True)
-    there: dict[int, int] = {}
+    values_by_docno: dict[int, int] = {}
     for docno in range(1, 2501):
-        there[docno] = rng.choice([5, 5, rng.randrange(100)])
-        column.add(docno, there[docno])
+        values_by_docno[docno] = rng.choice([5, 5, rng.randrange(100)])
+        column.add(docno, values_by_docno[docno])
         if rng.random() < 0.3:
-            gone = rng.choice([docno, rng.choice(list(there))])
-            column.remove(gone, there.pop(gone))
+            removed_docno = rng.choice([docno, rng.choice(list(values_by_docno))])
+            column.remove(removed_docno, values_by_docno.pop(removed_docno))
     for wanted in (4, 5, 6):
-        assert column.equal([wanted]) == BitMap(d for d, value in there.items() if value == wanted)
-    assert column.between(3, 50) == BitMap(d for d, value in there.items() if 3 <= value <= 50)
+        assert column.equal([wanted]) == BitMap(
+            d for d, value in values_by_docno.items() if value == wanted
+        )
+    assert column.between(3, 50) == BitMap(
+        d for d, value in values_by_docno.items() if 3 <= value <= 50
+    )
 
 
 def test_remove_frees_all_entries() -> None:

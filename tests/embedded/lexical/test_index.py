@@ -63,7 +63,7 @@ def marked(view: LexicalIndex, text: str, document: str) -> list[str]:
     return [document[start:end] for start, end in view.highlights(text, document)]
 
 
-# What a commit is
+# Commits
 
 
 def test_new_index_is_empty(view: LexicalIndex) -> None:
@@ -294,7 +294,7 @@ def test_open_folder_in_use_raises_index_in_use(view: LexicalIndex, tmp_path: Pa
         LexicalIndex(tmp_path / "view", FIELDS)
 
 
-# What matches
+# Matching
 
 
 @pytest.mark.parametrize(

@@ -215,12 +215,12 @@ async def test_filter_by_values_and_words(tmp_path: Path) -> None:
         both = {"$and": [cheap, {"title": {"$match_phrase": "apple tart"}}]}
         assert await ids(index, embed, filter=both) == ["f1"]
         assert await ids(index, embed, filter={"title": {"$match_any": "tree tart"}}) != []
-        for filter, told in (
+        for filter, reason in (
             ({"title": "apple"}, "can't be compared"),
             ({"embedding": {"$exists": True}}, "vectors"),
             ({"price": {"$match_all": "1"}}, "not a full-text field"),
         ):
-            with pytest.raises(ApiError, match=told):
+            with pytest.raises(ApiError, match=reason):
                 await ids(index, embed, filter=filter)
 
 

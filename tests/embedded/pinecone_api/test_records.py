@@ -110,14 +110,14 @@ async def test_search_reranks_hits(tmp_path: Path) -> None:
         )
         assert (nothing.result.hits, nothing.usage.rerank_units) == ([], 0)
         good: dict[str, Any] = {"namespace": NS, "top_k": 3, "inputs": {"text": "pear"}}
-        for asked, told in (
+        for asked, reason in (
             ({"rerank": {**rerank, "model": "other"}}, "not the reranker"),
             ({"rerank": {**rerank, "rank_fields": []}}, "rank_fields"),
             ({"rerank": {**rerank, "top_n": 0}}, "top_n"),
             ({"rerank": rerank, "top_k": 21}, "at most 20"),
             ({"rerank": {**rerank, "query": None}, "inputs": None, "id": "a"}, "needs a query"),
         ):
-            with pytest.raises(ApiError, match=told):
+            with pytest.raises(ApiError, match=reason):
                 await index.search(**{**good, **asked})
 
 
@@ -142,17 +142,17 @@ async def test_rerank_without_or_with_failing_reranker_is_error(tmp_path: Path) 
 
 async def test_records_api_rejects_unsupported_requests(tmp_path: Path) -> None:
     async with opened(tmp_path / "a", BOTH) as index:
-        for records, told in (
+        for records, reason in (
             ([{"_id": "a", "other": "x"}], "lacks the field 'chunk_text'"),
             ([{"_id": "", "chunk_text": "x"}], "non-empty"),
             ([{"_id": "é", "chunk_text": "x"}], "not ASCII"),
             ([{"_id": str(n), "chunk_text": "x"} for n in range(97)], "1 to 96"),
             ([{"_id": "a", "chunk_text": "x", "deep": {"a": 1}}], "'deep' must be a text"),
         ):
-            with pytest.raises(ApiError, match=told):
+            with pytest.raises(ApiError, match=reason):
                 await index.upsert_records(namespace=NS, records=records)
         good: dict[str, Any] = {"namespace": NS, "top_k": 1}
-        for asked, told in (
+        for asked, reason in (
             ({"inputs": {"text": 5}}, "inputs.text"),
             ({"inputs": {"text": "x"}, "id": "a"}, "exactly one of"),
             ({"inputs": {"text": "x"}, "fields": ["a"] * 101}, "fields"),
@@ -160,7 +160,7 @@ async def test_records_api_rejects_unsupported_requests(tmp_path: Path) -> None:
             ({"vector": {"sparse_indices": [1]}}, "sparse vector"),
             ({"id": "a", "match_terms": {"strategy": "all", "terms": ["x"]}}, "inputs only"),
         ):
-            with pytest.raises(ApiError, match=told):
+            with pytest.raises(ApiError, match=reason):
                 await index.search(**{**good, **asked})
     async with opened(tmp_path / "b", SPARSE) as index:
         with pytest.raises(ApiError, match="no text field"):

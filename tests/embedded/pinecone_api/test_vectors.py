@@ -403,7 +403,7 @@ async def test_text_only_record_can_be_fetched_but_not_queried(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("item", "told"),
+    ("item", "reason"),
     [
         ({"values": [1, 2, 3]}, "dimension 3 does not match the dimension of the index 4"),
         ({"values": [0, 0, 0, 0]}, "not zero"),
@@ -418,10 +418,10 @@ async def test_text_only_record_can_be_fetched_but_not_queried(tmp_path: Path) -
     ],
 )
 async def test_upsert_rejects_invalid_vector_with_reason(
-    tmp_path: Path, item: dict[str, Any], told: str
+    tmp_path: Path, item: dict[str, Any], reason: str
 ) -> None:
     async with opened(tmp_path, HYBRID) as index:
-        with pytest.raises(ApiError, match=told) as caught:
+        with pytest.raises(ApiError, match=reason) as caught:
             await index.upsert(vectors=[("good", [1, 0, 0, 0]), {"id": "bad", **item}])
         assert caught.value.status_code == 400
         assert (await index.describe_index_stats()).total_vector_count == 0
@@ -430,7 +430,7 @@ async def test_upsert_rejects_invalid_vector_with_reason(
 async def test_query_rejects_invalid_request_with_reason(tmp_path: Path) -> None:
     async with opened(tmp_path, Schema({"embedding": DenseField(2, "cosine")})) as index:
         good: dict[str, Any] = {"top_k": 1, "vector": [1, 0]}
-        for asked, told in (
+        for asked, reason in (
             ({"vector": [1, 0, 0]}, "dimension 3"),
             ({"vector": [0, 0]}, "not zero"),
             ({"filter": {"embedding": {"$exists": True}}}, "vectors"),
@@ -439,7 +439,7 @@ async def test_query_rejects_invalid_request_with_reason(tmp_path: Path) -> None
             ({"filter": {"a": {"$match_all": "x"}}}, "not a full-text field"),
             ({"sparse_vector": {"indices": [1], "values": [1.0]}}, "no sparse field"),
         ):
-            with pytest.raises(ApiError, match=told):
+            with pytest.raises(ApiError, match=reason):
                 await index.query(**{**good, **asked})
         with pytest.raises(ApiError, match="can't select"):
             await index.delete(filter={"$or": [{"b": 1}, {"a": {"$match_all": "x"}}]})

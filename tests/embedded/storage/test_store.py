@@ -341,11 +341,11 @@ def test_open_other_format_raises_and_keeps_file(tmp_path: Path) -> None:
 
 
 def open_files(folder: Path) -> int:
-    here = Path("/proc/self/fd")
-    if not here.exists():
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.exists():
         pytest.skip("open files are counted in /proc, which is not there")
     names = []
-    for each in here.iterdir():
+    for each in descriptors.iterdir():
         with contextlib.suppress(OSError):
             names.append(str(each.readlink()))
     return sum(name.startswith(str(folder)) for name in names)
@@ -451,7 +451,7 @@ def test_close_during_reads_raises_in_readers(tmp_path: Path, number: int) -> No
     """SQLite alone would crash the process most of the time."""
     store = Store(tmp_path / f"{number}.db")
     reading = threading.Barrier(4)
-    told: list[sqlite3.ProgrammingError] = []
+    errors: list[sqlite3.ProgrammingError] = []
 
     def read() -> None:
         reading.wait()
@@ -459,7 +459,7 @@ def test_close_during_reads_raises_in_readers(tmp_path: Path, number: int) -> No
             while True:
                 store.changes(0, 10)
         except sqlite3.ProgrammingError as exc:
-            told.append(exc)
+            errors.append(exc)
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
@@ -468,4 +468,4 @@ def test_close_during_reads_raises_in_readers(tmp_path: Path, number: int) -> No
     store.close()
     for thread in threads:
         thread.join(20)
-    assert len(told) == 3
+    assert len(errors) == 3

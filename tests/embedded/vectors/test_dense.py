@@ -41,13 +41,13 @@ def filled(
 
 
 def scores(rows: Vector, query: Vector, metric: str) -> NDArray[np.float64]:
-    exact, asked = rows.astype(np.float64), query.astype(np.float64)
+    exact, query_vector = rows.astype(np.float64), query.astype(np.float64)
     if metric == "euclidean":
-        return np.asarray(((exact - asked) ** 2).sum(1))
-    products = exact @ asked
+        return np.asarray(((exact - query_vector) ** 2).sum(1))
+    products = exact @ query_vector
     if metric == "dotproduct":
         return np.asarray(products)
-    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(asked)
+    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(query_vector)
     return np.asarray(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0))
 
 
@@ -114,9 +114,9 @@ def test_equal_scores_are_ordered_by_docno(
     view = DenseIndex(tmp_path_factory.mktemp("dense"), DIMENSION, metric, dtype=dtype)
     view.apply(numbered(every), [])
     candidates = set(range(1, len(rows) + 1, 2 if odd else 1))
-    asked = np.array(query, dtype=np.float32)
-    found = view.search(asked, k, BitMap(candidates) if odd else None)
-    assert found == brute_force(every, asked, candidates, k, metric)
+    query_vector = np.array(query, dtype=np.float32)
+    found = view.search(query_vector, k, BitMap(candidates) if odd else None)
+    assert found == brute_force(every, query_vector, candidates, k, metric)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -264,13 +264,13 @@ def test_apply_any_changes_equals_dictionary_model(
         for _ in range(2):
             view.apply([(docno, rows[docno].tobytes()) for docno in shuffled], removed)
         held = (held - removed) | added
-    asked = np.zeros(wide, dtype=np.float32)
-    asked[1] = 1
+    query_vector = np.zeros(wide, dtype=np.float32)
+    query_vector[1] = 1
     assert len(view) == len(held)
     best = sorted(held, reverse=True)
-    assert [docno for docno, _ in view.search(asked, 500)] == best
+    assert [docno for docno, _ in view.search(query_vector, 500)] == best
     some = BitMap(docno for docno in range(401) if docno % 3)
-    assert [d for d, _ in view.search(asked, 500, some)] == [d for d in best if d in some]
+    assert [d for d, _ in view.search(query_vector, 500, some)] == [d for d in best if d in some]
 
 
 def test_apply_is_idempotent(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_search_during_writes_and_saves(tmp_path: Path) -> None:
     steady = BitMap(range(1, EXACT_BELOW + 501, 3))
     done = threading.Event()
     troubles: list[str] = []
-    asked = [0, 0]
+    query_vector = [0, 0]
 
     def ask(number: int) -> None:
         chance = random.Random(number)
@@ -394,7 +394,7 @@ def test_search_during_writes_and_saves(tmp_path: Path) -> None:
             found = view.search(rows[docno - 1], 10, candidates)
             if docno not in {each for each, _ in found[:3]} or len(found) != 10:
                 troubles.append(f"{docno}: {found}")
-            asked[number] += 1
+            query_vector[number] += 1
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(2)]
     for thread in threads:
@@ -410,7 +410,7 @@ def test_search_during_writes_and_saves(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert not troubles
-    assert min(asked) > 0
+    assert min(query_vector) > 0
     again = DenseIndex(tmp_path, DIMENSION)
     assert again.load()
     assert (again.saved_seq, len(again)) == (6, len(view))

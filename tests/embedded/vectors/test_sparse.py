@@ -16,7 +16,7 @@ from service.embedded.vectors.sparse import SparseIndex, pack, unpack
 
 SparseVector = dict[int, float]
 
-# Multiples of an eighth have exact products and sums: what is equal is equal to the last bit.
+# Multiples of an eighth have exact products and sums, so that equal scores are bit-identical.
 sparse_vectors = st.dictionaries(
     st.integers(0, 12) | st.just(2**32 - 1), st.integers(-16, 16).map(lambda n: n / 8), max_size=6
 )
@@ -32,11 +32,11 @@ def packed(vector: SparseVector) -> bytes:
 
 
 def brute_force(
-    held: dict[int, SparseVector], query: SparseVector, k: int, candidates: set[int] | None
+    documents: dict[int, SparseVector], query: SparseVector, k: int, candidates: set[int] | None
 ) -> list[tuple[int, float]]:
     found = [
         (docno, sum(value * vector[index] for index, value in query.items() if index in vector))
-        for docno, vector in held.items()
+        for docno, vector in documents.items()
         if vector.keys() & query.keys() and (candidates is None or docno in candidates)
     ]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
@@ -65,42 +65,46 @@ def test_search_after_any_changes_equals_brute_force(
 ) -> None:
     folder = tmp_path_factory.mktemp("sparse")
     view = SparseIndex(folder)
-    held: dict[int, SparseVector] = {}
+    documents: dict[int, SparseVector] = {}
     for added, removed in steps:
-        new = {docno: v for docno, v in added.items() if docno not in held or docno in removed}
+        new = {docno: v for docno, v in added.items() if docno not in documents or docno in removed}
         for _ in range(2):
             view.apply([(docno, packed(vector)) for docno, vector in new.items()], removed)
-        held = {docno: v for docno, v in held.items() if docno not in removed} | new
-    assert len(view) == len(held)
-    assert search_results(view, query, k, candidates) == brute_force(held, query, k, candidates)
+        documents = {docno: v for docno, v in documents.items() if docno not in removed} | new
+    assert len(view) == len(documents)
+    assert search_results(view, query, k, candidates) == brute_force(
+        documents, query, k, candidates
+    )
     view.save(5)
     again = SparseIndex(folder)
     assert again.load()
-    assert search_results(again, query, k, candidates) == brute_force(held, query, k, candidates)
-    assert len(again) == len(held)
+    assert search_results(again, query, k, candidates) == brute_force(
+        documents, query, k, candidates
+    )
+    assert len(again) == len(documents)
 
 
 def test_search_after_many_batches_equals_brute_force(tmp_path: Path) -> None:
     chance = random.Random(3)
-    held = {
+    documents = {
         docno: {chance.randrange(200): chance.randrange(-40, 40) / 8 for _ in range(10)}
         for docno in range(1, 5001)
     }
     view = SparseIndex(tmp_path)
-    view.apply([(docno, packed(vector)) for docno, vector in held.items()], [])
+    view.apply([(docno, packed(vector)) for docno, vector in documents.items()], [])
     for start in range(1, 4000, 500):
         removed = range(start, start + 400)
         view.apply([], removed)
         for docno in removed:
-            del held[docno]
+            del documents[docno]
     for _ in range(20):
         query = {chance.randrange(200): chance.randrange(-40, 40) / 8 for _ in range(20)}
         candidates = set(chance.sample(range(1, 5001), 2000))
-        assert search_results(view, query, 30) == brute_force(held, query, 30, None)
+        assert search_results(view, query, 30) == brute_force(documents, query, 30, None)
         assert search_results(view, query, 30, candidates) == brute_force(
-            held, query, 30, candidates
+            documents, query, 30, candidates
         )
-    assert len(view) == len(held)
+    assert len(view) == len(documents)
 
 
 def test_search_finds_only_documents_with_common_index(tmp_path: Path) -> None:

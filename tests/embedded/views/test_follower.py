@@ -194,7 +194,7 @@ def test_progress_is_reported_until_startup_catch_up_ends(
     follower = follow(store, view)
     try:
         assert half.wait(LONG)
-        assert follower.is_complete  # what it has can be searched
+        assert follower.is_complete  # the saved state can be searched
         assert 0 < (follower.progress or 0) < 1
         assert not follower.wait_for_startup(0)
         go_on.set()

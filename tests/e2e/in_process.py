@@ -1,4 +1,4 @@
-"""The service on a real port, in the process of the test."""
+"""Serves the service on a real port within the process of the test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENT = SlowClientPolicy()
 async def served(
     settings: Settings, patience: SlowClientPolicy = PATIENT
 ) -> AsyncIterator[tuple[str, Server]]:
-    """Where it is served, and the server; at the end nobody is left."""
+    """Yields the address and the server; checks that no connection is left afterwards."""
     lifecycle = Lifecycle()
     with listen("127.0.0.1", 0) as listener:
         where = address(listener)
