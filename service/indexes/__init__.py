@@ -1,1 +1,1 @@
-"""The per-app registry of AsyncIndex pools."""
+"""The `Index` protocol, and its implementation over Pinecone."""

@@ -1,4 +1,4 @@
-"""The documents calls, as a dialect: for an index with a schema, of which one field is searched."""
+"""The documents API as a dialect, for an index with a schema, of which one field is searched."""
 
 from __future__ import annotations
 

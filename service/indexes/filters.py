@@ -1,7 +1,7 @@
-"""Pinecone's filter language: what may be said in it.
+"""Validates filters in Pinecone's filter language.
 
-Knows nothing of how a filter is carried out. The check is the same for every backend, so that a
-mistake is answered in the same words, and before it has cost a call.
+Every backend uses the same check, so that an invalid filter gets the same error everywhere, before
+a call is made.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def _check_value(field: str, operator: str, value: Any) -> None:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return -(2**63) <= value < 2**63  # which NaN is not either
+    return -(2**63) <= value < 2**63  # false for NaN
 
 
 def shown(name: str) -> str:
-    """A name out of a request, short enough to stand in a sentence."""
+    """A name from a request, quoted and shortened for an error message."""
     return repr(name if len(name) <= MAX_SHOWN else name[:MAX_SHOWN] + "…")

@@ -1,7 +1,7 @@
-"""The records calls, as a dialect: for an index that was made with `create_for_model`.
+"""The records API as a dialect, for an index that was made with `create_for_model`.
 
-It is asked through `search` and written through `upsert_records`; a record is read back as the
-metadata of its vector.
+It searches with `search` and writes with `upsert_records`; a record is read back as the metadata of
+its vector.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class RecordsDialect:
     async def fetch(
         self, index: AsyncIndexPort, namespace: str, ids: Sequence[str], timeout: float
     ) -> dict[str, Record]:
-        """The ids stand in the URL, so those that are long take several calls."""
+        """The ids are part of the URL, so long ones take several calls."""
         found: dict[str, Record] = {}
-        for part in _fit_for_a_url(ids):
+        for part in _url_sized_batches(ids):
             answer = await index.fetch(ids=part, namespace=namespace, timeout=timeout)
             found.update((id, _vector_record(id, each)) for id, each in answer.vectors.items())
         return found
@@ -121,7 +121,7 @@ def _vector_record(id: str, vector: Vector) -> Record:
     return {"_id": id, **(vector.metadata or {})}
 
 
-def _fit_for_a_url(ids: Sequence[str]) -> Iterator[list[str]]:
+def _url_sized_batches(ids: Sequence[str]) -> Iterator[list[str]]:
     part: list[str] = []
     size = 0
     for id in ids:

@@ -1,1 +1,1 @@
-"""What search means. No Quart, no client, no sockets in here."""
+"""The search cascade: legs, fusion, reranking and explanations."""

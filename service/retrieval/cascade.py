@@ -1,8 +1,8 @@
-"""The one way of every search: legs at once, fused, reranked.
+"""The search cascade: run the legs concurrently, fuse their hits, rerank the union.
 
-Knows nothing of who listens. It yields an event as each stage ends; the JSON face waits for the
-last one, streaming faces pass them all on. An event has all results, of which a face shows as many
-as it was asked for. A search of one leg is a cascade of one.
+It yields an event as each stage ends. The JSON route waits for the last event; streaming routes
+forward all of them. An event holds all results; a route returns as many as were requested. A search
+with a single leg takes the same path.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from service.retrieval.rerank import TimedReranker
 logger = logging.getLogger(__name__)
 
 CANCEL_GRACE_S = 0.02
-MOST_KEPT = 0.5  # of the whole time, for the reranker ...
-LEAST_KEPT_S = 0.02  # ... beside what it takes: the event loop has other things to do
+MAX_RESERVED_SHARE = 0.5  # of the whole timeout, for the reranker
+RESERVE_MARGIN_S = 0.02  # beyond the latency of the reranker: the event loop may be busy
 
 
 async def cascade(
     query: SearchQuery, legs: Sequence[Leg], reranker: TimedReranker | None, deadline: Deadline
 ) -> AsyncIterator[StageEvent]:
-    """Search with every leg at once; raise only when none of them has an answer."""
+    """Search with every leg concurrently; raise only if all of them fail."""
     receipt = Receipt()
     reports: list[LegReport] = []
     found: dict[str, Sequence[Hit]] = {}
@@ -40,8 +40,8 @@ async def cascade(
     async for report in _run(legs, query, reranker, deadline):
         reports.append(report)
         receipt.add(report.stage)
-        if report.lost is not None:
-            receipt.add(report.lost)
+        if report.rerank_failure is not None:
+            receipt.add(report.rerank_failure)
             comparable = False
         if report.answer is not None:
             found[report.stage.stage] = report.answer.hits
@@ -64,7 +64,11 @@ async def cascade(
     if query.explain:
         in_order = {leg.name: found[leg.name] for leg in legs if leg.name in found}
         explanations = explain(
-            results, in_order, fused, reranked, lambda left: _fused(left, query, legs, comparable)
+            results,
+            in_order,
+            fused,
+            reranked,
+            lambda left: _fused(left, query, legs, comparable),
         )
     yield StageEvent("done", results, receipt, explanations=explanations)
 
@@ -72,10 +76,10 @@ async def cascade(
 async def _run(
     legs: Sequence[Leg], query: SearchQuery, reranker: TimedReranker | None, deadline: Deadline
 ) -> AsyncIterator[LegReport]:
-    """Each leg's report as it comes in, and a late one for each that is waited for no longer.
+    """Yield each leg's report as it arrives, then a late report for each leg that timed out.
 
-    That is at the deadline. But where one leg has an answer and a reranker is to follow, the others
-    have only as long as leaves the reranker the time that it usually takes.
+    A leg times out at the deadline. If one leg has an answer and a reranker follows, the others
+    time out earlier, so that the reranker keeps the time that it usually takes.
     """
     if len(legs) == 1:
         yield await legs[0].search(query, reranker, deadline, fallback=None)
@@ -87,20 +91,20 @@ async def _run(
         ): leg
         for leg in legs
     }
-    kept_s = _kept_for(reranker, deadline) if query.rerank == "union" else 0.0
-    patience_s = None  # a leg ends by itself at the deadline
+    reserved_s = _reserved_for(reranker, deadline) if query.rerank == "union" else 0.0
+    wait_s = None  # a leg ends by itself at the deadline
     pending = set(tasks)
     try:
         while pending:
             done, pending = await asyncio.wait(
-                pending, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+                pending, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
                 break
             for task in done:
                 report = task.result()
-                if kept_s and report.answer is not None:
-                    patience_s = deadline.remaining() - kept_s
+                if reserved_s and report.answer is not None:
+                    wait_s = deadline.remaining() - reserved_s
                 yield report
         for task in pending:
             leg, error = tasks[task], _late(deadline)
@@ -111,25 +115,25 @@ async def _run(
 
 
 def _others(leg: Leg, legs: Sequence[Leg]) -> str | None:
-    """What stands in for a leg: the others."""
+    """The fallback of a leg: the names of the other legs."""
     return ", ".join(other.name for other in legs if other is not leg) or None
 
 
-def _kept_for(reranker: TimedReranker | None, deadline: Deadline) -> float:
-    """Seconds that a reranker should be left with: all that it may have, where none is known."""
+def _reserved_for(reranker: TimedReranker | None, deadline: Deadline) -> float:
+    """Seconds to reserve for the reranker; the maximum while its latency is unknown."""
     if reranker is None:
         return 0.0
-    most = MOST_KEPT * deadline.seconds
-    return min(LEAST_KEPT_S + (reranker.latencies.p95 or most), most)
+    max_s = MAX_RESERVED_SHARE * deadline.seconds
+    return min(RESERVE_MARGIN_S + (reranker.latencies.p95 or max_s), max_s)
 
 
 async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
-    """Cancel, and see to it that they end; but one that won't can't keep the answer."""
+    """Cancel tasks and wait until they end, but only briefly, so as not to delay the answer."""
     for task in tasks:
         task.cancel()
-    _, deaf = await asyncio.wait(tasks, timeout=CANCEL_GRACE_S)
-    for task in deaf:
-        logger.error("%s does not end although it was cancelled", task.get_name())
+    _, unfinished = await asyncio.wait(tasks, timeout=CANCEL_GRACE_S)
+    for task in unfinished:
+        logger.error("%s did not end after it was cancelled", task.get_name())
 
 
 def _fused(
@@ -139,12 +143,12 @@ def _fused(
         {leg.name: found[leg.name] for leg in legs if leg.name in found},
         method="best" if comparable else query.fusion,
         weights=_weights(query, legs),
-        asked=max(leg.asks_for(query) for leg in legs),
+        asked=max(leg.hits_to_request(query) for leg in legs),
     )
 
 
 def _weights(query: SearchQuery, legs: Sequence[Leg]) -> dict[str, float]:
-    """The query's, where it says; else each leg's own."""
+    """The weights that the query sets, or else those of the legs."""
     lexical = query.lexical_weight
     if lexical is None:
         return {leg.name: leg.weight for leg in legs}
@@ -159,7 +163,7 @@ async def _rerank(
     deadline: Deadline,
     receipt: Receipt,
 ) -> list[RankedRecord]:
-    """The reranked results, or the fused ones where the reranker fails, is late, or would be."""
+    """The reranked results; the fused ones if the reranker fails, is late, or would be late."""
     watch = Stopwatch()
     if deadline.remaining() < (reranker.latencies.p50 or 0.0):
         receipt.add(
@@ -178,7 +182,7 @@ async def _rerank(
 
 
 def _no_answer(reports: Sequence[LegReport], deadline: Deadline) -> RequestError:
-    """The error of all legs where they agree, and one that names each of them where they don't."""
+    """The common error of all legs, or one that lists the error of each leg."""
     errors = [report.error for report in reports if report.error is not None]
     if all(isinstance(error, DeadlineExceeded) for error in errors):
         return _late(deadline)

@@ -11,7 +11,7 @@ class Deadline:
     __slots__ = ("at", "seconds")
 
     def __init__(self, seconds: float, spent: float = 0.0) -> None:
-        """So many seconds, of which some were spent before anything was begun."""
+        """A deadline `seconds` from now, less the `spent` seconds that have already passed."""
         self.seconds = seconds
         self.at = time.monotonic() + seconds - spent
 

@@ -1,9 +1,9 @@
-"""Why a record stands where it stands: its place at each stage, and without each of them. Pure.
+"""Explains the rank of a record: its rank at each stage, and its rank without each stage.
 
-Works on what the search has fetched anyway, so it asks nobody anything. Without a leg, what the
-other legs found is fused, in the reranker's order where there was a rerank; without the rerank, the
-order is the fused one. A reranker that looks at its candidates together, as the built-in one does,
-might order fewer of them otherwise: what it would have done is not known here.
+These are pure functions of what the search has fetched; they make no further calls. To leave out a
+leg, the hits of the other legs are fused, in the reranker's order if there was a rerank. To leave
+out the rerank, the fused order is taken. A reranker that compares its candidates with each other,
+as the built-in one does, might order fewer of them differently; that is not modeled.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ def explain(
 ) -> dict[str, Explanation]:
     """The explanation of each of `results`, by its id.
 
-    `reranked` is None where there was no rerank of the union, or none that came to its end.
+    `reranked` is None if the union was not reranked, or the rerank failed.
     """
-    legs = {leg: _places(hits) for leg, hits in found.items()}
-    fused_at = _places(fused)
-    reranked_at = _places(reranked or ())
-    without = {leg: _places(_without(leg, found, reranked, fuse)) for leg in found}
+    legs = {leg: _positions(hits) for leg, hits in found.items()}
+    fused_at = _positions(fused)
+    reranked_at = _positions(reranked or ())
+    without = {leg: _positions(_without(leg, found, reranked, fuse)) for leg in found}
     if reranked is not None:
         without["rerank"] = fused_at
     return {
         result.id: Explanation(
-            legs={leg: places.get(result.id) for leg, places in legs.items()},
+            legs={leg: positions.get(result.id) for leg, positions in legs.items()},
             fused=fused_at[result.id] if len(found) > 1 else None,
             reranked=reranked_at.get(result.id),
             rank_without={
-                stage: places[result.id].rank if result.id in places else None
-                for stage, places in without.items()
+                stage: positions[result.id].rank if result.id in positions else None
+                for stage, positions in without.items()
             },
         )
         for result in results
     }
 
 
-def _places(ranking: Sequence[Hit | RankedRecord]) -> dict[str, RankedPosition]:
+def _positions(ranking: Sequence[Hit | RankedRecord]) -> dict[str, RankedPosition]:
     return {item.id: RankedPosition(rank, item.score) for rank, item in enumerate(ranking, 1)}
 
 

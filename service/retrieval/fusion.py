@@ -1,6 +1,6 @@
-"""Dedupe and fuse: several legs' hits become one ranking. Pure.
+"""Fusion: deduplicates the hits of several legs and merges them into one ranking.
 
-Scores of different legs are not comparable: a cosine ends at 1, BM25 nowhere. So each leg gives
+Scores of legs are not comparable: a cosine is at most 1, BM25 unbounded. So each leg gives
 every record that any leg found a value on a scale, and a record's score is the mean of its values
 with the legs' weights. The methods differ in the scale:
 
@@ -8,13 +8,12 @@ with the legs' weights. The methods differ in the scale:
     min-max   from 0 for the leg's lowest score to 1 for its highest
     rrf       one divided by a constant and the leg's rank: order alone, whatever the scores
 
-What a leg did not find has to count as something there. If the leg returned as many as it was asked
-for, there may be more behind: it counts as the last score, or as the next rank. If the leg returned
-fewer, it has nothing more to say: it counts as a score of zero (or as the last score, if that is
-below zero), and without a rank it is worth nothing. One exact match among many misses then stands
-out as it should.
+A record that a leg did not find needs a value, too. If the leg returned as many hits as were
+requested, it may have more: the record gets the last score, or the next rank. If the leg returned
+fewer, the record does not match: it gets a score of zero (or the last score, if that is below
+zero), and a value of zero where ranks are used. One exact match among many misses then stands out.
 
-Scores that one reranker gave to all legs are comparable; there a record's best one counts.
+Scores that one reranker gave to all legs are comparable; a record then gets its best score.
 """
 
 from __future__ import annotations
@@ -35,11 +34,16 @@ HitsByLeg = Mapping[str, Sequence[Hit]]
 
 
 def fuse(
-    found: HitsByLeg, *, method: Fusion | Literal["best"], weights: Mapping[str, float], asked: int
+    found: HitsByLeg,
+    *,
+    method: Fusion | Literal["best"],
+    weights: Mapping[str, float],
+    asked: int,
 ) -> list[RankedRecord]:
     """One ranking of every record that any leg found, each record once.
 
-    `asked` is how many hits each leg was asked for. One leg alone keeps its scores.
+    `asked` is the number of hits that each leg was asked to return. A single leg keeps its
+    scores.
     """
     if len(found) == 1:
         ((leg, alone),) = found.items()
@@ -82,11 +86,15 @@ def _best_scores(found: HitsByLeg) -> dict[str, float]:
 
 
 Scale = Callable[[Sequence[Hit], bool, Collection[str]], list[float]]
-"""From a leg's hits, and whether these are all that it has, to a value for each id."""
+"""Maps the hits of a leg, and whether they are complete, to a value for each id."""
 
 
 def _weighted_means(
-    found: HitsByLeg, ids: Collection[str], scale: Scale, weights: Mapping[str, float], asked: int
+    found: HitsByLeg,
+    ids: Collection[str],
+    scale: Scale,
+    weights: Mapping[str, float],
+    asked: int,
 ) -> dict[str, float]:
     total = dict.fromkeys(ids, 0.0)
     share = sum(weights[leg] for leg in found)
@@ -100,7 +108,7 @@ def _weighted_means(
 
 
 def _min_max(hits: Sequence[Hit], complete: bool, ids: Collection[str]) -> list[float]:
-    """Zeros where scores are all the same, or too far apart for a float to say how far."""
+    """Zeros if all scores are equal, or if their range overflows a float."""
     scores = {hit.id: hit.score for hit in hits}
     last = min(scores.values())
     missing = min(0.0, last) if complete else last
@@ -113,7 +121,7 @@ def _min_max(hits: Sequence[Hit], complete: bool, ids: Collection[str]) -> list[
 
 
 def _z_scores(hits: Sequence[Hit], complete: bool, ids: Collection[str]) -> list[float]:
-    """Those of the min-max values: the same, but their squares neither overflow nor vanish."""
+    """Computed from the min-max values: same result, but squares cannot overflow or underflow."""
     values = _min_max(hits, complete, ids)
     mean = fmean(values)
     deviation = sqrt(fmean([(value - mean) ** 2 for value in values]))

@@ -15,21 +15,20 @@ from service.retrieval.rerank import TimedReranker
 
 
 class LegReport(NamedTuple):
-    """How a leg ended: an answer, or the error that it ended in."""
+    """The outcome of a leg: an answer or an error."""
 
     stage: StageReceipt
     answer: IndexResponse | None = None
     error: RequestError | None = None
-    lost: StageReceipt | None = None  # of the reranker, where the answer had to do without
+    rerank_failure: StageReceipt | None = None  # set if the hits could not be reranked
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """`name` is how answers call it: `semantic` or `lexical`.
+    """`name` is its name in responses: `semantic` or `lexical`.
 
-    `weight` is its share when it is fused with others; `candidates` is how many hits it asks for at
-    least: what is fused is better judged among many, and what is beyond the first page is kept for
-    the next.
+    `weight` is its share in the fusion. `candidates` is the minimum number of hits to request:
+    fusion is more accurate over many hits, and those beyond the first page serve the next page.
     """
 
     name: str
@@ -38,7 +37,7 @@ class Leg:
     weight: float = 0.5
     candidates: int = 0
 
-    def asks_for(self, query: SearchQuery) -> int:
+    def hits_to_request(self, query: SearchQuery) -> int:
         return max(query.top_k, self.candidates, query.depth)
 
     async def search(
@@ -48,33 +47,33 @@ class Leg:
         deadline: Deadline,
         fallback: str | None,
     ) -> LegReport:
-        """Search and report. A `RequestError` is reported too: the other leg may have an answer."""
+        """Search. A `RequestError` is reported, not raised: the other leg may have an answer."""
         watch = Stopwatch()
         try:
-            answer = await self._ask(query, reranker, deadline)
+            answer = await self._search(query, reranker, deadline)
         except RequestError as exc:
             return LegReport(failed_stage(self.name, watch, exc, fallback), error=exc)
-        lost = None
+        rerank_failure = None
         if query.rerank == "per-leg" and reranker is not None and not self.index.supports_rerank:
-            answer, lost = await self._reranked(answer, query, reranker, deadline)
+            answer, rerank_failure = await self._reranked(answer, query, reranker, deadline)
         stage = StageReceipt(
             self.name, "ok", watch.ms, len(answer.hits), answer.usage, attempts=answer.attempts
         )
-        return LegReport(stage, answer, lost=lost)
+        return LegReport(stage, answer, rerank_failure=rerank_failure)
 
-    async def _ask(
+    async def _search(
         self, query: SearchQuery, reranker: TimedReranker | None, deadline: Deadline
     ) -> IndexResponse:
-        question, inside = self._question(query), None
+        index_query, inline = self._index_query(query), None
         if query.rerank == "per-leg" and reranker is not None and self.index.supports_rerank:
-            question = replace(question, top_k=min(question.top_k, reranker.max_documents))
-            inside = InlineRerank(reranker.model, self.text_field)
-        return await self.index.search(question, inside, deadline.remaining())
+            index_query = replace(index_query, top_k=min(index_query.top_k, reranker.max_documents))
+            inline = InlineRerank(reranker.model, self.text_field)
+        return await self.index.search(index_query, inline, deadline.remaining())
 
     async def _reranked(
         self, answer: IndexResponse, query: SearchQuery, reranker: TimedReranker, deadline: Deadline
     ) -> tuple[IndexResponse, StageReceipt | None]:
-        """The answer in the reranker's order; or as it is, and what became of the reranker."""
+        """The reranked answer; if that fails, the answer unchanged and the failed stage."""
         watch = Stopwatch()
         try:
             hits, ranking = await reranker.rank(query.text, answer.hits, self.text_field, deadline)
@@ -83,7 +82,7 @@ class Leg:
         usage = {**answer.usage, "rerank_units": ranking.units}
         return replace(answer, hits=hits, usage=usage), None
 
-    def _question(self, query: SearchQuery) -> IndexQuery:
+    def _index_query(self, query: SearchQuery) -> IndexQuery:
         fields = query.fields
         if fields is None:
             fields = (self.text_field,)
@@ -93,7 +92,7 @@ class Leg:
             fields = (*fields, self.text_field)  # the reranker reads it, or the highlighter
         return IndexQuery(
             query.text,
-            self.asks_for(query),
+            self.hits_to_request(query),
             query.namespace,
             query.filter,
             fields,

@@ -1,4 +1,4 @@
-"""What is asked and what is found, in the terms of every face that Cascade has."""
+"""The query and the results of a search, shared by all routes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ RerankMode = Literal["union", "per-leg", "none"]
 Fusion = Literal["z-score", "min-max", "rrf"]
 StageName = Literal["leg", "fused", "reranked", "done"]
 Highlighter = Callable[[str, str], list[tuple[int, int]]]
-"""From a query and a text to the places of the query's words in it: from this character to that."""
+"""Maps a query and a text to the (start, end) spans of the query's words in the text."""
 
 ALL_FIELDS = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """One search. `fields` of None stands for the text alone, `("*",)` for every field.
+    """One search. `fields` of None returns the text only, `("*",)` for every field.
 
-    `match_terms` and `typos` are for words: a leg that searches by meaning passes them by.
-    `fusion` and `lexical_weight` are for scores that are not comparable; without a weight, each leg
-    has its own. `depth` is how many records each leg looks for at least.
+    `match_terms` and `typos` apply to words; a semantic leg ignores them. `fusion` and
+    `lexical_weight` apply where scores are not comparable; without a weight, each leg uses its own.
+    `depth` is the minimum number of records that each leg requests.
     """
 
     text: str
@@ -53,7 +53,7 @@ class RankedRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RankedPosition:
-    """Where a stage put a record, from 1, and with which score."""
+    """The rank of a record at a stage, from 1, and its score there."""
 
     rank: int
     score: float
@@ -61,10 +61,10 @@ class RankedPosition:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A record's place at each stage that took part, and its rank without each of them.
+    """A record's position at each stage that ran, and its rank without each of them.
 
-    None stands for a leg that did not find it, a stage that there was not, and a rank that it would
-    not have.
+    None means that a leg did not find it, that the stage did not run, or that it would not be
+    found.
     """
 
     legs: Mapping[str, RankedPosition | None]
@@ -74,13 +74,13 @@ class Explanation:
 
 
 Explanations = Mapping[str, Explanation]
-"""By the ids of the records that they are about."""
+"""Explanations by record id."""
 
 
 class StageEvent(NamedTuple):
-    """How far a search has come: the best results so far, and the receipt so far.
+    """The results and the receipt of a search so far.
 
-    The last one explains its results, by their ids, if that was asked for.
+    The last event has explanations if the query requests them.
     """
 
     stage: StageName

@@ -1,4 +1,4 @@
-"""What became of each stage of a search."""
+"""The receipt of a search: the outcome of each stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from service.errors import DeadlineExceeded, RequestError
 
-FUSED = "fused"  # the order that stands where a reranker is missing
+FUSED = "fused"  # the order that is kept if reranking fails
 NOTHING_USED: Mapping[str, int] = {}
 
 Status = Literal["ok", "failed", "late", "skipped"]
@@ -17,8 +17,7 @@ Status = Literal["ok", "failed", "late", "skipped"]
 class StageReceipt(NamedTuple):
     """One stage: how it ended, how long it took, what it found and what it used.
 
-    `attempts` are the calls that were made for it; `fallback` is what stands in for it, if it is
-    missing.
+    `attempts` is the number of calls made; `fallback` names what replaces a stage that failed.
     """
 
     stage: str
@@ -63,7 +62,7 @@ class Receipt:
 
     @property
     def missing(self) -> list[str]:
-        """The stages which the answer had to do without."""
+        """The stages that did not succeed."""
         return list(dict.fromkeys(each.stage for each in self.stages if each.status != "ok"))
 
     @property
@@ -74,7 +73,7 @@ class Receipt:
 def failed_stage(
     stage: str, watch: Stopwatch, error: RequestError, fallback: str | None
 ) -> StageReceipt:
-    """What is left of a stage that ended in `error`."""
+    """The receipt of a stage that ended in `error`."""
     status: Status = "late" if isinstance(error, DeadlineExceeded) else "failed"
     return StageReceipt(
         stage, status, watch.ms, error=error.code, attempts=error.tries, fallback=fallback

@@ -1,4 +1,4 @@
-"""Rerank what was found: once over the union, or one leg's hits."""
+"""Reranking with a deadline: of the union, or of the hits of one leg."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ScoredT = TypeVar("ScoredT", Hit, RankedRecord)
 
 
 class TimedReranker:
-    """A reranker, and what is known of how long it takes."""
+    """A reranker that tracks its latency."""
 
     def __init__(self, reranker: Reranker) -> None:
         self.model = reranker.model
@@ -29,12 +29,12 @@ class TimedReranker:
     async def rank(
         self, query: str, found: Sequence[ScoredT], text_field: str, deadline: Deadline
     ) -> tuple[list[ScoredT], RerankResult]:
-        """The same records in the reranker's order with its scores, and what it said.
+        """The same records in the reranker's order with its scores, and its response.
 
         Raises the reranker's own `RequestError`, or `DeadlineExceeded`.
 
-        A reranker can't read a record without text, nor more than so many: what it did not read
-        comes behind what it did, in the order that it had, with the lowest score.
+        Records without text, and those beyond `max_documents`, are not reranked: they follow the
+        others in their original order, with the lowest score.
         """
         readable: list[ScoredT] = [item for item in found if _text(item, text_field)]
         del readable[self.max_documents :]
