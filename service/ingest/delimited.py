@@ -116,8 +116,8 @@ class _Rows:
                 yield start, row
 
     def _feed(self) -> Iterator[str]:
-        for spot, raw in self._lines:
-            self.after = spot
+        for position, raw in self._lines:
+            self.after = position
             self._held += len(raw or b"")
             if raw is None or self._held > MAX_LINE:
                 raise InvalidRecord(TOO_LONG)

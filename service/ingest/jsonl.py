@@ -21,24 +21,24 @@ def parse(
 ) -> Iterator[Item]:
     """The items of a file that follow the position `after`. Blank lines are skipped."""
     first = after == START
-    for spot, raw in read_lines(stream, after):
-        where, number = f"{name} line {spot.lines}", spot.lines
+    for position, raw in read_lines(stream, after):
+        where, number = f"{name} line {position.lines}", position.lines
         if raw is None:
-            yield RecordError(where, TOO_LONG, number, spot)
+            yield RecordError(where, TOO_LONG, number, position)
             continue
         line = raw.strip()
         if not line:
             continue
         if first and line.startswith(b"["):
-            yield RecordError(where, AN_ARRAY, number, spot)
+            yield RecordError(where, AN_ARRAY, number, position)
             return
         first = False
         try:
             value = _decoded(line)
         except InvalidRecord as exc:
-            yield RecordError(where, str(exc), number, spot)
+            yield RecordError(where, str(exc), number, position)
         else:
-            yield rules.record(where, value, number, spot)
+            yield rules.record(where, value, number, position)
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:

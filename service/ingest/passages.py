@@ -46,7 +46,7 @@ class Block:
 
 
 @dataclass(slots=True)
-class _Held:
+class _PassageBuilder:
     """The passage that is being filled."""
 
     parts: list[str] = field(default_factory=list)
@@ -70,30 +70,30 @@ class _Held:
 
 def split(lines: Iterator[str], *, markdown: bool) -> Iterator[Passage]:
     """The passages of a text that comes line by line."""
-    held = _Held()
+    builder = _PassageBuilder()
     trail: list[tuple[int, str]] = []
     title: tuple[str, ...] = ()
     for block in _markdown(lines) if markdown else _plain(lines):
         if block.kind == "heading":
-            if held.has_body and held.size >= SMALL:
-                yield held.passage(title)
-                held = _Held()
+            if builder.has_body and builder.size >= SMALL:
+                yield builder.passage(title)
+                builder = _PassageBuilder()
             trail = [each for each in trail if each[0] < block.level]
             trail.append((block.level, block.text))
             title = tuple(text for _, text in trail)
-            held.add(block.text, title, body=False, new_block=True)
+            builder.add(block.text, title, body=False, new_block=True)
             continue
         words = size(block.text)
-        if held.has_body and held.size >= LEAST and held.size + words > MOST:
-            yield held.passage(title)
-            held = _Held()
+        if builder.has_body and builder.size >= LEAST and builder.size + words > MOST:
+            yield builder.passage(title)
+            builder = _PassageBuilder()
         for number, unit in enumerate(_units(block, words)):
-            if held.has_body and held.size + size(unit) > MOST:
-                yield held.passage(title)
-                held = _Held()
-            held.add(unit, title, body=True, new_block=number == 0)
-    if held.size:
-        yield held.passage(title)
+            if builder.has_body and builder.size + size(unit) > MOST:
+                yield builder.passage(title)
+                builder = _PassageBuilder()
+            builder.add(unit, title, body=True, new_block=number == 0)
+    if builder.size:
+        yield builder.passage(title)
 
 
 def size(text: str) -> int:
@@ -139,51 +139,51 @@ def _cut(unit: str) -> Iterator[str]:
 
 def _plain(lines: Iterator[str]) -> Iterator[Block]:
     """Paragraphs."""
-    held: list[str] = []
+    pending: list[str] = []
     length = 0
     for line in lines:
         if line.strip():
-            held.append(line.rstrip("\n"))
+            pending.append(line.rstrip("\n"))
             length += len(line)
-        if held and (not line.strip() or length > MAX_BLOCK):
-            yield Block("prose", "\n".join(held))
-            held, length = [], 0
-    if held:
-        yield Block("prose", "\n".join(held))
+        if pending and (not line.strip() or length > MAX_BLOCK):
+            yield Block("prose", "\n".join(pending))
+            pending, length = [], 0
+    if pending:
+        yield Block("prose", "\n".join(pending))
 
 
 def _markdown(lines: Iterator[str]) -> Iterator[Block]:
     """Headings, paragraphs and fenced code."""
-    held: list[str] = []
+    pending: list[str] = []
     length = 0
     fence = ""
     for line in _without_front_matter(lines):
         bare = line.rstrip("\n")
         length += len(line)
         if fence:
-            held.append(bare)
+            pending.append(bare)
             if _closes(bare, fence) or length > MAX_BLOCK:
-                yield Block("code", "\n".join(held))
+                yield Block("code", "\n".join(pending))
                 fence = fence if not _closes(bare, fence) else ""
-                held, length = [], 0
+                pending, length = [], 0
             continue
         opening, heading = FENCE.fullmatch(bare), HEADING.fullmatch(bare)
-        if len(held) == 1 and (under := UNDERLINE.fullmatch(bare)):
-            yield Block("heading", held[0].strip(), 1 if "=" in under[1] else 2)
-            held, length = [], 0
+        if len(pending) == 1 and (under := UNDERLINE.fullmatch(bare)):
+            yield Block("heading", pending[0].strip(), 1 if "=" in under[1] else 2)
+            pending, length = [], 0
             continue
-        if held and (opening or heading or not bare.strip() or length > MAX_BLOCK):
-            yield Block("prose", "\n".join(held))
-            held, length = [], 0
+        if pending and (opening or heading or not bare.strip() or length > MAX_BLOCK):
+            yield Block("prose", "\n".join(pending))
+            pending, length = [], 0
         if opening:
-            fence, held = opening[1], [bare]
+            fence, pending = opening[1], [bare]
         elif heading:
             if heading[2]:
                 yield Block("heading", heading[2].strip(), len(heading[1]))
         elif bare.strip():
-            held.append(bare)
-    if held:
-        yield Block("code" if fence else "prose", "\n".join(held))
+            pending.append(bare)
+    if pending:
+        yield Block("code" if fence else "prose", "\n".join(pending))
 
 
 def _closes(line: str, fence: str) -> bool:
@@ -193,13 +193,13 @@ def _closes(line: str, fence: str) -> bool:
 
 def _without_front_matter(lines: Iterator[str]) -> Iterator[str]:
     """YAML between two lines of `---` at the very top says things about the text; it is not it."""
-    held: list[str] = []
+    pending: list[str] = []
     for line in lines:
-        held.append(line)
-        if held[0].rstrip() != "---" or len(held) > FRONT_MATTER:
+        pending.append(line)
+        if pending[0].rstrip() != "---" or len(pending) > FRONT_MATTER:
             break
-        if len(held) > 1 and line.rstrip() in {"---", "..."}:
-            held = []
+        if len(pending) > 1 and line.rstrip() in {"---", "..."}:
+            pending = []
             break
-    yield from held
+    yield from pending
     yield from lines

@@ -128,8 +128,8 @@ def read_lines(
         number += 1
         offset += len(raw)
         if len(raw) <= MAX_LINE or raw.endswith(b"\n"):
-            spot = Position(number, offset)
-            yield spot, raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            position = Position(number, offset)
+            yield position, raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             continue
         while rest := stream.readline(CHUNK):
             offset += len(rest)
