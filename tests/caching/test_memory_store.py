@@ -1,4 +1,4 @@
-"""A store in memory: time, bounds, generations."""
+"""The cache store in memory: expiry, size limit and generations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def store(clock: Clock) -> MemoryStore:
     return MemoryStore(100_000, settle_s=10, clock=clock)
 
 
-async def kept(store: MemoryStore, namespace: str, key: str, value: bytes = b"value") -> None:
+async def fill_cache(store: MemoryStore, namespace: str, key: str, value: bytes = b"value") -> None:
     generation = (await store.look_up(namespace, key)).generation
     store.keep(namespace, key, generation, value, TTL)
 
@@ -29,10 +29,8 @@ async def value_of(store: MemoryStore, namespace: str, key: str) -> bytes | None
     return (await store.look_up(namespace, key)).value
 
 
-async def test_what_is_kept_is_found_until_its_time_is_over(
-    store: MemoryStore, clock: Clock
-) -> None:
-    await kept(store, "n", "key")
+async def test_answer_is_found_until_its_ttl_ends(store: MemoryStore, clock: Clock) -> None:
+    await fill_cache(store, "n", "key")
     clock.now += 4.5
     found = await store.look_up("n", "key")
     assert (found.value, found.age_s, found.is_settled) == (b"value", 4.5, True)
@@ -42,25 +40,27 @@ async def test_what_is_kept_is_found_until_its_time_is_over(
     assert await value_of(store, "n", "key") is None
 
 
-async def test_a_write_makes_a_namespace_forget_and_no_other(store: MemoryStore) -> None:
-    await kept(store, "written", "key")
-    await kept(store, "other", "key")
+async def test_invalidate_affects_only_its_namespace(store: MemoryStore) -> None:
+    await fill_cache(store, "written", "key")
+    await fill_cache(store, "other", "key")
     await store.invalidate("written")
     assert await value_of(store, "written", "key") is None
     assert await value_of(store, "other", "key") == b"value"
 
 
-async def test_what_was_searched_before_a_write_is_not_kept_after_it(store: MemoryStore) -> None:
+async def test_answer_from_before_invalidate_is_not_stored(store: MemoryStore) -> None:
     before = await store.look_up("n", "key")
     await store.invalidate("n")
     store.keep("n", "key", before.generation, b"old", TTL)
     assert await value_of(store, "n", "key") is None
-    await kept(store, "n", "key", b"new")
+    await fill_cache(store, "n", "key", b"new")
     store.keep("n", "key", before.generation, b"old", TTL)
     assert await value_of(store, "n", "key") == b"new"
 
 
-async def test_after_a_write_a_namespace_has_to_settle(store: MemoryStore, clock: Clock) -> None:
+async def test_namespace_is_settled_some_time_after_invalidate(
+    store: MemoryStore, clock: Clock
+) -> None:
     await store.invalidate("n")
     clock.now += 9.5
     assert not (await store.look_up("n", "key")).is_settled
@@ -69,21 +69,21 @@ async def test_after_a_write_a_namespace_has_to_settle(store: MemoryStore, clock
     assert (await store.look_up("n", "key")).is_settled
 
 
-async def test_the_least_recently_used_goes_when_there_is_no_space(clock: Clock) -> None:
+async def test_full_store_evicts_least_recently_used_entry(clock: Clock) -> None:
     store = MemoryStore(3 * (1000 + ENTRY_OVERHEAD + 10), settle_s=0, clock=clock)
     for key in ("a", "b", "c"):
-        await kept(store, "n", key, b"x" * 1000)
+        await fill_cache(store, "n", key, b"x" * 1000)
     assert await value_of(store, "n", "a")
-    await kept(store, "n", "d", b"x" * 1000)
-    there = [key for key in "abcd" if await value_of(store, "n", key)]
-    assert there == ["a", "c", "d"]
+    await fill_cache(store, "n", "d", b"x" * 1000)
+    found = [key for key in "abcd" if await value_of(store, "n", key)]
+    assert found == ["a", "c", "d"]
     assert not store.put("too large", b"x" * 10_000, TTL)
-    await kept(store, "n", "a", b"x" * 10)  # a smaller one makes space
-    await kept(store, "n", "e", b"x" * 500)
+    await fill_cache(store, "n", "a", b"x" * 10)  # a smaller value frees space
+    await fill_cache(store, "n", "e", b"x" * 500)
     assert [key for key in "acde" if await value_of(store, "n", key)] == ["a", "c", "d", "e"]
 
 
-async def test_values_under_a_plain_key_know_nothing_of_writes(
+async def test_plain_values_survive_invalidate_until_their_ttl_ends(
     store: MemoryStore, clock: Clock
 ) -> None:
     assert store.put("key", b"value", TTL)
@@ -95,16 +95,14 @@ async def test_values_under_a_plain_key_know_nothing_of_writes(
     assert await store.get("key") is None
 
 
-async def test_however_many_namespaces_are_written_to_none_is_believed_wrongly(
-    store: MemoryStore, clock: Clock
-) -> None:
-    """Only some writes are remembered one by one; what is forgotten counts for all the others."""
-    await kept(store, "first", "key")
+async def test_namespaces_beyond_maximum_stay_invalidated(store: MemoryStore, clock: Clock) -> None:
+    """A namespace whose state was evicted has the newest of the evicted states."""
+    await fill_cache(store, "first", "key")
     await store.invalidate("first")
     for number in range(MAX_NAMESPACES):
         await store.invalidate(f"other {number}")
     found = await store.look_up("first", "key")
     assert (found.value, found.is_settled) == (None, False)
     clock.now += 10
-    await kept(store, "first", "key", b"new")
+    await fill_cache(store, "first", "key", b"new")
     assert await value_of(store, "first", "key") == b"new"

@@ -1,4 +1,4 @@
-"""Equal work is done once, and nobody takes it from the others by leaving."""
+"""Concurrent calls with one key share an execution, which a cancelled caller does not end."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from service.errors import Unavailable
 
 
 class Work:
-    """Work that ends when it is told to, and knows how often it was begun and cancelled."""
+    """Work that ends when `end` is set, and counts how often it was started and cancelled."""
 
     def __init__(self) -> None:
-        self.begun = 0
+        self.started = 0
         self.cancelled = 0
         self.end = asyncio.Event()
         self.error: Exception | None = None
 
     async def __call__(self, publish: Publish[str]) -> int:
-        self.begun += 1
-        number = self.begun
-        publish(f"begun {number}")
+        self.started += 1
+        number = self.started
+        publish(f"started {number}")
         try:
             await self.end.wait()
         except asyncio.CancelledError:
@@ -37,17 +37,17 @@ class Work:
 async def start_callers(
     calls: SingleFlight[str, int], work: Work, count: int
 ) -> list[asyncio.Task[object]]:
-    """Start callers that share one execution, and wait until it has begun."""
+    """Start callers that share one execution, and wait until it has started."""
     tasks: list[asyncio.Task[object]] = [
         asyncio.create_task(calls.run("key", work)) for _ in range(count)
     ]
-    while not work.begun:
+    while not work.started:
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
 
 
-async def test_those_who_want_the_same_at_the_same_time_share_it() -> None:
+async def test_concurrent_calls_with_same_key_share_execution() -> None:
     calls, work = SingleFlight[str, int](), Work()
     tasks = await start_callers(calls, work, 3)
     work.end.set()
@@ -56,7 +56,7 @@ async def test_those_who_want_the_same_at_the_same_time_share_it() -> None:
     assert await calls.run("another key", work) == (3, False)
 
 
-async def test_who_leaves_does_not_take_it_from_the_others() -> None:
+async def test_cancelled_caller_does_not_cancel_shared_work() -> None:
     calls, work = SingleFlight[str, int](), Work()
     first, second, third = await start_callers(calls, work, 3)
     first.cancel()
@@ -67,7 +67,7 @@ async def test_who_leaves_does_not_take_it_from_the_others() -> None:
     assert work.cancelled == 0
 
 
-async def test_when_the_last_one_leaves_the_work_is_cancelled_and_nobody_joins_it() -> None:
+async def test_last_cancelled_caller_cancels_work_and_later_call_starts_anew() -> None:
     calls, work = SingleFlight[str, int](), Work()
     leaving = await start_callers(calls, work, 2)
     for task in leaving:
@@ -80,7 +80,7 @@ async def test_when_the_last_one_leaves_the_work_is_cancelled_and_nobody_joins_i
     assert work.cancelled == 1
 
 
-async def test_an_error_is_everybodys_and_its_traceback_does_not_grow() -> None:
+async def test_error_is_raised_to_every_caller_with_equal_traceback() -> None:
     calls, work = SingleFlight[str, int](), Work()
     work.error = Unavailable("not now")
     tasks = await start_callers(calls, work, 3)
@@ -90,11 +90,11 @@ async def test_an_error_is_everybodys_and_its_traceback_does_not_grow() -> None:
         with pytest.raises(Unavailable, match="not now") as raised:
             await task
         lengths.append(len(traceback.extract_tb(raised.tb)))
-        assert raised.traceback[-1].name == "__call__"  # where it arose
+        assert raised.traceback[-1].name == "__call__"  # where it was raised
     assert len(set(lengths)) == 1
 
 
-async def test_what_is_under_way_at_the_end_is_given_up_with_an_answer() -> None:
+async def test_close_cancels_work_and_callers_get_unavailable() -> None:
     calls, work = SingleFlight[str, int](), Work()
     tasks = await start_callers(calls, work, 2)
     await calls.close()
@@ -105,7 +105,7 @@ async def test_what_is_under_way_at_the_end_is_given_up_with_an_answer() -> None
 
 
 async def subscribe(calls: SingleFlight[str, int], work: Work) -> tuple[list[str], int]:
-    """All that is told, and the result."""
+    """Return all published events, and the result."""
     events: list[str] = []
     with calls.join("key", work) as (call, _):
         while await call.log.wait_for_more(len(events)):
@@ -113,18 +113,18 @@ async def subscribe(calls: SingleFlight[str, int], work: Work) -> tuple[list[str
     return events, call.result()
 
 
-async def test_what_it_tells_is_for_everybody_whenever_they_come() -> None:
+async def test_late_subscriber_receives_every_event() -> None:
     calls, work = SingleFlight[str, int](), Work()
     early = asyncio.create_task(subscribe(calls, work))
     (joined,) = await start_callers(calls, work, 1)
     late = asyncio.create_task(subscribe(calls, work))
     await asyncio.sleep(0)
     work.end.set()
-    assert await early == await late == (["begun 1"], 1)
+    assert await early == await late == (["started 1"], 1)
     assert await joined == (1, True)
 
 
-async def test_an_error_comes_behind_what_was_told() -> None:
+async def test_subscriber_gets_error_after_events() -> None:
     calls, work = SingleFlight[str, int](), Work()
     work.error = Unavailable("not now")
     work.end.set()

@@ -1,4 +1,4 @@
-"""Connections are taken in crowds, and not more than there is room for."""
+"""The acceptor accepts several connections per loop iteration, up to its limit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def listener() -> Iterator[socket.socket]:
         yield listener
 
 
-async def greet(connection: socket.socket) -> None:
-    """Say hello, and stay until the other side goes."""
+async def send_greeting(connection: socket.socket) -> None:
+    """Send a greeting, and return when the client disconnects."""
     loop = asyncio.get_running_loop()
     connection.setblocking(False)
     with connection:
@@ -28,12 +28,12 @@ async def greet(connection: socket.socket) -> None:
         await loop.sock_recv(connection, 1)
 
 
-async def greeting(client: socket.socket) -> bytes:
+async def receive_greeting(client: socket.socket) -> bytes:
     return await asyncio.to_thread(client.recv, 16)
 
 
-async def test_a_crowd_is_let_in(listener: socket.socket) -> None:
-    acceptor = Acceptor(greet)
+async def test_acceptor_accepts_many_connections_at_once(listener: socket.socket) -> None:
+    acceptor = Acceptor(send_greeting)
     with contextlib.ExitStack() as stack:
         address = listener.getsockname()
         clients = [
@@ -42,31 +42,31 @@ async def test_a_crowd_is_let_in(listener: socket.socket) -> None:
         ]
         acceptor.start(listener)
         for client in clients:
-            assert await greeting(client) == b"hello"
+            assert await receive_greeting(client) == b"hello"
         assert len(acceptor.connections) == len(clients)
     await asyncio.wait(acceptor.connections)
     acceptor.stop(listener)
 
 
-async def test_where_there_is_no_room_the_next_one_waits_until_somebody_goes(
+async def test_acceptor_pauses_at_max_connections_until_one_closes(
     listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    acceptor = Acceptor(greet, max_connections=2)
+    acceptor = Acceptor(send_greeting, max_connections=2)
     acceptor.start(listener)
     address = listener.getsockname()
     with contextlib.ExitStack() as stack:
         first = socket.create_connection(address)
         second, third = (stack.enter_context(socket.create_connection(address)) for _ in range(2))
-        assert await greeting(first) == await greeting(second) == b"hello"
-        hello = asyncio.create_task(greeting(third))
+        assert await receive_greeting(first) == await receive_greeting(second) == b"hello"
+        third_greeting = asyncio.create_task(receive_greeting(third))
         while not caplog.records:
             await asyncio.sleep(0)
         assert (
             caplog.records[0].getMessage()
             == "accepting no connections for 0.5 s: 2 connections are open"
         )
-        assert not hello.done()
+        assert not third_greeting.done()
         first.close()
-        assert await hello == b"hello"
+        assert await third_greeting == b"hello"
     await asyncio.wait(acceptor.connections)
     acceptor.stop(listener)

@@ -1,4 +1,4 @@
-"""What is in the middle of a request is never taken for another one."""
+"""The connection protocol never takes a part of a request for a request of its own."""
 
 from __future__ import annotations
 
@@ -24,37 +24,39 @@ GET = b"GET /api/stats HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /api/records HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(GET)
 
 
-def receiving(reader: asyncio.StreamReader, admission: AdmissionController) -> ConnectionProtocol:
+def make_protocol(
+    reader: asyncio.StreamReader, admission: AdmissionController
+) -> ConnectionProtocol:
     return ConnectionProtocol(
         reader, Config(), LoadShedder(admission, Lifecycle()), set(), SlowClientPolicy()
     )
 
 
-async def test_a_body_that_looks_like_a_request_is_passed_on_behind_its_head() -> None:
-    """Even while nobody has read the head yet."""
+async def test_body_that_looks_like_request_is_passed_on_after_its_head() -> None:
+    """Also while the application has not read the head yet."""
     admission = AdmissionController(1, 0)
     assert admission.try_acquire()
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    receiver = receiving(reader, admission)
-    ours, theirs = socket.socketpair()
-    transport, _ = await loop.connect_accepted_socket(lambda: receiver, ours)
-    with theirs:
-        theirs.setblocking(False)
-        receiver.data_received(GET)
-        assert (await loop.sock_recv(theirs, 4096)).startswith(b"HTTP/1.1 503 ")
-        receiver.data_received(POST)
-        receiver.data_received(GET)
+    protocol = make_protocol(reader, admission)
+    server_side, client = socket.socketpair()
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, server_side)
+    with client:
+        client.setblocking(False)
+        protocol.data_received(GET)
+        assert (await loop.sock_recv(client, 4096)).startswith(b"HTTP/1.1 503 ")
+        protocol.data_received(POST)
+        protocol.data_received(GET)
         assert await reader.readexactly(len(POST + GET)) == POST + GET
         transport.close()
-        assert await loop.sock_recv(theirs, 4096) == b""
+        assert await loop.sock_recv(client, 4096) == b""
     admission.close()
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-def test_whom_the_kernel_gives_up_is_gone_as_one_who_hung_up_is(run: Run) -> None:
-    """The kernel calls it a timeout; Hypercorn would take that for a bug of the application's."""
+def test_tcp_user_timeout_is_reported_as_connection_reset(run: Run) -> None:
+    """The kernel reports a timeout, which Hypercorn would log as an error of the application."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -63,9 +65,9 @@ def test_whom_the_kernel_gives_up_is_gone_as_one_who_hung_up_is(run: Run) -> Non
             accepted, _ = listener.accept()
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 100)
             reader = asyncio.StreamReader()
-            receiver = receiving(reader, admission)
-            transport, _ = await loop.connect_accepted_socket(lambda: receiver, accepted)
-            writer = asyncio.StreamWriter(transport, receiver, reader, loop)
+            protocol = make_protocol(reader, admission)
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, accepted)
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
             writer.write(bytes(8_000_000))
             async with asyncio.timeout(60):
                 with pytest.raises(ConnectionResetError):

@@ -1,4 +1,4 @@
-"""How much is held for somebody who does not read, and for how long."""
+"""How much is buffered for a client that does not read, and for how long."""
 
 from __future__ import annotations
 
@@ -13,104 +13,104 @@ from service.server.process import listen
 from service.server.slow_clients import SMALL_BUFFER_BYTES, WriteMonitor
 
 
-class Writer(asyncio.Protocol):
-    """One who writes, and is told when to stop."""
+class WriterProtocol(asyncio.Protocol):
+    """Counts how often its transport pauses and resumes writing."""
 
     def __init__(self) -> None:
         self.lost = asyncio.Event()
-        self.full = self.free = 0
+        self.paused = self.resumed = 0
 
     def pause_writing(self) -> None:
-        self.full += 1
+        self.paused += 1
 
     def resume_writing(self) -> None:
-        self.free += 1
+        self.resumed += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
 
 
-Ends = tuple[asyncio.Transport, Writer, socket.socket]
+ConnectionPair = tuple[asyncio.Transport, WriterProtocol, socket.socket]
 
 
 @pytest.fixture
-async def ends() -> AsyncIterator[Ends]:
-    """The transport at one end with its protocol, and the socket at the other; it holds little."""
+async def connection_pair() -> AsyncIterator[ConnectionPair]:
+    """The server's transport with its protocol, and the client's socket with a small buffer."""
     loop = asyncio.get_running_loop()
-    with listen("127.0.0.1", 0) as listener, socket.socket() as reader:
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        reader.connect(listener.getsockname())
-        reader.setblocking(False)
+    with listen("127.0.0.1", 0) as listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        client.setblocking(False)
         accepted, _ = listener.accept()
-        transport, writer = await loop.connect_accepted_socket(Writer, accepted)
-        yield transport, writer, reader
+        transport, writer = await loop.connect_accepted_socket(WriterProtocol, accepted)
+        yield transport, writer, client
         transport.abort()
         await writer.lost.wait()
 
 
-def held_by_the_kernel(transport: asyncio.Transport) -> int:
+def kernel_buffer_bytes(transport: asyncio.Transport) -> int:
     connection = transport.get_extra_info("socket")
     size: int = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
     return size
 
 
-async def test_of_what_goes_on_for_long_little_is_held(
-    ends: Ends,
+async def test_shrunk_buffers_hold_little_until_restored(
+    connection_pair: ConnectionPair,
 ) -> None:
-    transport, writer, _ = ends
-    wire = WriteMonitor(transport, 20)
-    before = held_by_the_kernel(transport), transport.get_write_buffer_limits()
-    wire.shrink_buffers()
-    assert held_by_the_kernel(transport) <= 2 * SMALL_BUFFER_BYTES
+    transport, writer, _ = connection_pair
+    monitor = WriteMonitor(transport, 20)
+    before = kernel_buffer_bytes(transport), transport.get_write_buffer_limits()
+    monitor.shrink_buffers()
+    assert kernel_buffer_bytes(transport) <= 2 * SMALL_BUFFER_BYTES
     written = 0
-    while not writer.full:
+    while not writer.paused:
         transport.write(bytes(1_000))
         written += 1_000
     assert written < 64_000
-    wire.restore_buffers()
-    assert (held_by_the_kernel(transport), transport.get_write_buffer_limits()) == before
-    wire.restore_buffers()
+    monitor.restore_buffers()
+    assert (kernel_buffer_bytes(transport), transport.get_write_buffer_limits()) == before
+    monitor.restore_buffers()
 
 
-async def test_who_has_gone_is_no_trouble(
-    ends: Ends,
+async def test_monitor_methods_have_no_effect_after_disconnect(
+    connection_pair: ConnectionPair,
 ) -> None:
-    transport, writer, _ = ends
-    wire = WriteMonitor(transport, 20)
-    wire.shrink_buffers()
+    transport, writer, _ = connection_pair
+    monitor = WriteMonitor(transport, 20)
+    monitor.shrink_buffers()
     transport.abort()
     await writer.lost.wait()
-    wire.shrink_buffers()
-    wire.restore_buffers()
-    wire.stop()
+    monitor.shrink_buffers()
+    monitor.restore_buffers()
+    monitor.stop()
 
 
-async def test_who_takes_anything_in_time_is_waited_for_again(
-    ends: Ends,
+async def test_stall_timeout_restarts_when_client_reads(
+    connection_pair: ConnectionPair,
 ) -> None:
-    transport, writer, reader = ends
-    wire = WriteMonitor(transport, 0.5)
+    transport, writer, client = connection_pair
+    monitor = WriteMonitor(transport, 0.5)
     transport.write(bytes(4_000_000))
-    assert writer.full
-    wire.start()
+    assert writer.paused
+    monitor.start()
     loop = asyncio.get_running_loop()
     end = loop.time() + 1.2
     while loop.time() < end:
-        assert await loop.sock_recv(reader, 2048)
+        assert await loop.sock_recv(client, 2048)
         await asyncio.sleep(0.005)
     assert not writer.lost.is_set()
-    await writer.lost.wait()  # nobody reads any more
+    await writer.lost.wait()  # the client reads no more
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
-async def test_the_kernel_ends_what_is_never_taken_though_there_is_room_to_write(
-    ends: Ends,
+async def test_kernel_disconnects_unread_connection_with_shrunk_buffers(
+    connection_pair: ConnectionPair,
 ) -> None:
-    transport, writer, _ = ends
+    transport, writer, _ = connection_pair
     WriteMonitor(transport, 0.5).shrink_buffers()
-    while not writer.lost.is_set():  # a little now and then, as events come
+    while not writer.lost.is_set():  # small events, one at a time
         transport.write(bytes(500))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.1):
                 await writer.lost.wait()
-    assert not writer.full, "our own buffer was never full"
+    assert not writer.paused, "the transport's own buffer was full"
