@@ -18,7 +18,6 @@ from pinecone import AsyncIndex
 
 from service.app import create_app
 from service.errors import StartupFailed
-from service.indexes.port import AsyncIndexPort
 from service.lifecycle import Lifecycle
 from service.logs import configure_logging
 from service.server.process import Server, listen
@@ -27,7 +26,7 @@ from service.settings import Settings, load_settings
 UNLIMITED_CALLS = 1024  # the maximum of the setting; more than is ever in flight here
 
 
-def open_stock(host: str, api_key: str, _: int) -> AsyncIndexPort:
+def open_stock(host: str, api_key: str, _: int) -> AsyncIndex:
     """Create a client as its documentation says."""
     return AsyncIndex(host=host, api_key=api_key)
 

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator
 
 from service.backends.protocol import OpenBackend
 from service.errors import StartupFailed
-from service.indexes.index import Kind
-from service.indexes.pinecone import IndexSpec, OpenLane
+from service.indexes.index import Index, Kind
+from service.indexes.pinecone import IndexSpec, OpenLane, opened_index
 from service.indexes.pool import closing
-from service.indexes.registry import IndexRegistry
 from service.inference.pinecone_reranker import (
     MAX_DOCUMENTS,
     PineconeReranker,
@@ -36,14 +35,7 @@ class PineconeBackend:
             )
         self._settings = settings
         self._api_key = api_key
-        self._registry = IndexRegistry(
-            [_spec(settings, "dense"), _spec(settings, "sparse")],
-            api_key=api_key,
-            controller_host=settings.pinecone_controller_host,
-            lanes=settings.pinecone_lanes,
-            calls=settings.pinecone_lane_calls,
-            open_lane=open_lane,
-        )
+        self._open_lane = open_lane
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[OpenBackend]:
@@ -51,7 +43,8 @@ class PineconeBackend:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(settings.startup_timeout_s):
-                    indexes = await stack.enter_async_context(self._registry.opened())
+                    dense = await stack.enter_async_context(self._opened_index("dense"))
+                    sparse = await stack.enter_async_context(self._opened_index("sparse"))
             except TimeoutError:
                 raise StartupFailed(
                     f"The indexes did not answer within STARTUP_TIMEOUT_S "
@@ -64,14 +57,23 @@ class PineconeBackend:
                 settings.pinecone_lane_calls,
             )
             await stack.enter_async_context(closing(lanes))
-            reranker = PineconeReranker(settings.pinecone_rerank_model, lanes)
             yield OpenBackend(
-                dense := indexes["dense"],
-                sparse := indexes["sparse"],
-                reranker,
+                dense,
+                sparse,
+                PineconeReranker(settings.pinecone_rerank_model, lanes),
                 settings.pinecone_text_field,
                 f"{dense.host} {sparse.host}",
             )
+
+    def _opened_index(self, kind: Kind) -> contextlib.AbstractAsyncContextManager[Index]:
+        return opened_index(
+            _spec(self._settings, kind),
+            api_key=self._api_key,
+            controller_host=self._settings.pinecone_controller_host,
+            lanes=self._settings.pinecone_lanes,
+            calls=self._settings.pinecone_lane_calls,
+            open_lane=self._open_lane,
+        )
 
 
 def _spec(settings: Settings, kind: Kind) -> IndexSpec:

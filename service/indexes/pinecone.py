@@ -1,11 +1,13 @@
-"""Opens Pinecone indexes: resolves names, detects dialects, makes lanes of `pinecone.AsyncIndex`.
+"""Opens Pinecone indexes: resolves names, chooses the API, makes lanes of `pinecone.AsyncIndex`.
 
 Errors here happen at start-up, and name the setting to correct.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import math
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, cast
@@ -16,23 +18,22 @@ from pinecone.models.indexes.index import IndexModel
 from pinecone.models.indexes.schema import StringField
 
 from service.errors import RequestError, StartupFailed, UpstreamKeyRejected
-from service.indexes.dialect import Dialect
-from service.indexes.documents_dialect import DocumentsDialect, SparseClause
-from service.indexes.index import Kind
+from service.indexes.documents_index import DocumentsIndex, SearchField, SparseClause
+from service.indexes.index import Index, Kind
 from service.indexes.pinecone_index import ping
-from service.indexes.pool import LanePool
-from service.indexes.port import AsyncIndexPort
-from service.indexes.records_dialect import RecordsDialect
+from service.indexes.pool import LanePool, closing
+from service.indexes.records_index import RecordsIndex
 from service.indexes.transport import pooled_http_client
 
 SOURCE_TAG = "cascade"
+NO_TIMEOUT = math.inf  # seconds, of a client
 
-OpenLane = Callable[[str, str, int], AsyncIndexPort]
+OpenLane = Callable[[str, str, int], AsyncIndex]
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """The settings of one index: a host or a name, and a dialect or `auto`."""
+    """The settings of one index: a host or a name, and an API or `auto`."""
 
     kind: Kind
     host: str | None
@@ -48,25 +49,40 @@ class IndexSpec:
         return f"PINECONE_{self.kind.upper()}_INDEX" + ("" if self.name else "_HOST")
 
 
-def open_lane(host: str, api_key: str, connections: int) -> AsyncIndexPort:
-    """Make a client of one index; it connects on the first call."""
-    index = AsyncIndex(host=host, api_key=api_key, source_tag=SOURCE_TAG)
+def open_lane(host: str, api_key: str, connections: int) -> AsyncIndex:
+    """Make a client of one index; it connects on the first call. Its callers apply deadlines."""
+    index = AsyncIndex(host=host, api_key=api_key, timeout=NO_TIMEOUT, source_tag=SOURCE_TAG)
     index._http = pooled_http_client(index._http, connections)
     return index
 
 
-def open_pool(
-    spec: IndexSpec, host: str, api_key: str, lanes: int, calls: int, open_lane: OpenLane
-) -> LanePool[AsyncIndexPort]:
-    """Make the pool of one index; its lanes connect on the first call."""
+@contextlib.asynccontextmanager
+async def opened_index(
+    spec: IndexSpec,
+    *,
+    api_key: str,
+    controller_host: str | None,
+    lanes: int,
+    calls: int,
+    open_lane: OpenLane,
+) -> AsyncIterator[Index]:
+    """Resolve, open and ping an index; close it at the end of the block."""
+    async with AsyncPinecone(api_key, host=controller_host) as control:
+        host, field = await resolve(spec, control)
     try:
         opener = partial(open_lane, host, api_key, calls)
-        return LanePool[AsyncIndexPort](f"the {spec.kind} index", opener, lanes=lanes, calls=calls)
+        pool = LanePool(f"the {spec.kind} index", opener, lanes=lanes, calls=calls)
     except PineconeError as exc:
         raise StartupFailed(f"{_setting_at_fault(exc, spec)}: {exc}") from exc
+    async with closing(pool):
+        await check(pool, spec, host)
+        if field is None:
+            yield RecordsIndex(spec.kind, host, pool)
+        else:
+            yield DocumentsIndex(spec.kind, host, pool, field)
 
 
-async def check(pool: LanePool[AsyncIndexPort], spec: IndexSpec, host: str) -> None:
+async def check(pool: LanePool[AsyncIndex], spec: IndexSpec, host: str) -> None:
     """Ping every lane at start-up; a failure names the setting to correct."""
     try:
         await pool.ping(ping)
@@ -81,11 +97,14 @@ async def check(pool: LanePool[AsyncIndexPort], spec: IndexSpec, host: str) -> N
         ) from exc
 
 
-async def resolve(spec: IndexSpec, control: AsyncPinecone) -> tuple[str, Dialect]:
-    """Return the host and the dialect of an index; calls Pinecone only for what is not set."""
+async def resolve(spec: IndexSpec, control: AsyncPinecone) -> tuple[str, SearchField | None]:
+    """Return the host of an index, and the field to search unless it has the records API.
+
+    Calls Pinecone only for what is not set.
+    """
     if spec.name is None:
         assert spec.host, "an index has a host or a name"  # noqa: S101 - Settings sees to it
-        return spec.host, _dialect_as_set(spec)
+        return spec.host, _field_as_set(spec)
     try:
         model = await control.indexes.describe(spec.name)
     except NotFoundError as exc:
@@ -103,20 +122,20 @@ async def resolve(spec: IndexSpec, control: AsyncPinecone) -> tuple[str, Dialect
         raise StartupFailed(
             f"{spec.setting}: the index {spec.name!r} is not ready yet ({model.status.state})"
         )
-    return model.host, _dialect_of(model, spec)
+    return model.host, _field_of(model, spec)
 
 
-def _dialect_as_set(spec: IndexSpec) -> Dialect:
+def _field_as_set(spec: IndexSpec) -> SearchField | None:
     if spec.dialect != "documents":
-        return RecordsDialect()
-    field = spec.field or spec.text_field
-    return DocumentsDialect("embed" if spec.kind == "dense" else spec.sparse_clause, field)
+        return None
+    clause = "embed" if spec.kind == "dense" else spec.sparse_clause
+    return SearchField(spec.field or spec.text_field, clause)
 
 
-def _dialect_of(model: IndexModel, spec: IndexSpec) -> Dialect:
-    """The dialect that fits the schema of the index, unless a setting chooses one."""
+def _field_of(model: IndexModel, spec: IndexSpec) -> SearchField | None:
+    """The field that the schema of the index makes searchable, unless the API is set."""
     if spec.dialect != "auto":
-        return _dialect_as_set(spec)
+        return _field_as_set(spec)
     strings = {
         name: field for name, field in model.schema.fields.items() if isinstance(field, StringField)
     }
@@ -126,7 +145,7 @@ def _dialect_of(model: IndexModel, spec: IndexSpec) -> Dialect:
         found = [(name, "sparse_embed") for name, field in strings.items() if field.sparse_embed]
         found += [(name, "text") for name, field in strings.items() if field.full_text_search]
     if not found:
-        return RecordsDialect()
+        return None
     wanted = [pair for pair in found if pair[0] == spec.field] if spec.field else found
     if not wanted:
         fields = sorted({name for name, _ in found})
@@ -135,7 +154,7 @@ def _dialect_of(model: IndexModel, spec: IndexSpec) -> Dialect:
             f"{model.name!r}; use one of {fields}"
         )
     name, clause = wanted[0]
-    return DocumentsDialect(cast("SparseClause", clause), name)
+    return SearchField(name, cast("SparseClause", clause))
 
 
 def _setting_at_fault(exc: PineconeError, spec: IndexSpec) -> str:

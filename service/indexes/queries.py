@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 
@@ -51,6 +51,11 @@ def with_match_terms(query: IndexQuery, field: str) -> Mapping[str, Any] | None:
         return query.filter
     terms = {field: {"$match_all": " ".join(query.match_terms)}}
     return {"$and": [query.filter, terms]} if query.filter else terms
+
+
+def with_attempts(response: IndexResponse, attempts: int) -> IndexResponse:
+    """The response of a search that took this number of attempts."""
+    return replace(response, attempts=attempts) if attempts > 1 else response
 
 
 def usage_of(read: int, embed: int | None = None, rerank: int | None = None) -> dict[str, int]:

@@ -91,7 +91,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def send(self, request: bytes, url: httpx.URL, timeout_s: float | None) -> RawResponse:
         """Send a serialized request; raises httpx's own errors."""
         try:
-            if timeout_s is None:
+            if timeout_s is None or timeout_s == math.inf:  # needs no timer
                 return await self._pool.send(request)
             async with asyncio.timeout(timeout_s):
                 return await self._pool.send(request)
@@ -133,8 +133,6 @@ class PooledHTTPClient(AsyncHTTPClient):
             return await super().post(path, timeout=timeout, **kwargs)
         limit = self._config.timeout if timeout is None else timeout
         timeout_s = limit.read if isinstance(limit, httpx.Timeout) else limit
-        if timeout_s == math.inf:
-            timeout_s = None  # needs no timer
         content = _encode_json(kwargs["json"])
         request = b"%sContent-Length: %d\r\n\r\n%s" % (self._head(path), len(content), content)
         try:

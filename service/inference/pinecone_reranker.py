@@ -9,7 +9,7 @@ from functools import partial
 from pinecone import AsyncPinecone
 
 from service.errors import StartupFailed
-from service.indexes.pinecone import SOURCE_TAG
+from service.indexes.pinecone import NO_TIMEOUT, SOURCE_TAG
 from service.indexes.pool import LanePool
 from service.indexes.reads import HedgedReads
 from service.indexes.transport import pooled_http_client
@@ -62,6 +62,6 @@ def reranker_pool(
 
 
 def _open_client(api_key: str, controller_host: str | None, connections: int) -> AsyncPinecone:
-    client = AsyncPinecone(api_key, host=controller_host, source_tag=SOURCE_TAG)
+    client = AsyncPinecone(api_key, host=controller_host, source_tag=SOURCE_TAG, timeout=NO_TIMEOUT)
     client.inference._http = pooled_http_client(client.inference._http, connections)
     return client

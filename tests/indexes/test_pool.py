@@ -7,11 +7,11 @@ import random
 from collections import Counter
 
 import pytest
+from pinecone import AsyncIndex
 
 from service.errors import UpstreamGarbled
 from service.indexes.pinecone import open_lane
 from service.indexes.pool import LanePool
-from service.indexes.port import AsyncIndexPort
 from tests.upstream import API_KEY, Delay, Upstream
 
 SIZE = {"lanes": 2, "calls": 4}
@@ -95,7 +95,7 @@ async def test_an_answer_that_trips_the_reader_is_a_fault_of_the_upstream() -> N
     assert pool.in_flight == 0
 
 
-async def search(index: AsyncIndexPort) -> object:
+async def search(index: AsyncIndex) -> object:
     return await index.search(namespace="n", top_k=3, inputs={"text": "the cat"})
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pinecone import AsyncIndex
 
 from service.errors import (
     DeadlineExceeded,
@@ -19,7 +20,6 @@ from service.indexes.circuit_breaker import FAILURE_THRESHOLD
 from service.indexes.latency_tracker import MIN_SAMPLES
 from service.indexes.pinecone import open_lane
 from service.indexes.pool import LanePool, closing
-from service.indexes.port import AsyncIndexPort
 from service.indexes.reads import (
     EARNED_PER_CALL,
     INITIAL_BUDGET,
@@ -32,13 +32,13 @@ from tests.upstream import API_KEY, Flaky, Garbage, Hang, Reset, Status, Upstrea
 LONG, SHORT = 20.0, 0.3
 
 
-async def search(index: AsyncIndexPort) -> Any:
+async def search(index: AsyncIndex) -> Any:
     return await index.search(namespace="n", top_k=3, inputs={"text": "the cat"})
 
 
 @pytest.fixture
-async def pool(upstream: Upstream) -> AsyncIterator[LanePool[AsyncIndexPort]]:
-    def open_one() -> AsyncIndexPort:
+async def pool(upstream: Upstream) -> AsyncIterator[LanePool[AsyncIndex]]:
+    def open_one() -> AsyncIndex:
         return open_lane(upstream.host("dense"), API_KEY, 16)
 
     async with closing(LanePool("the dense index", open_one, lanes=4, calls=16)) as pool:
@@ -46,11 +46,11 @@ async def pool(upstream: Upstream) -> AsyncIterator[LanePool[AsyncIndexPort]]:
 
 
 @pytest.fixture
-def reads(pool: LanePool[AsyncIndexPort]) -> HedgedReads[AsyncIndexPort]:
+def reads(pool: LanePool[AsyncIndex]) -> HedgedReads[AsyncIndex]:
     return HedgedReads(pool)
 
 
-async def learn(reads: HedgedReads[AsyncIndexPort]) -> None:
+async def learn(reads: HedgedReads[AsyncIndex]) -> None:
     """How long an answer usually takes."""
     for _ in range(MIN_SAMPLES):
         await reads.call(search, LONG)
@@ -58,7 +58,7 @@ async def learn(reads: HedgedReads[AsyncIndexPort]) -> None:
 
 @pytest.mark.parametrize("passing", [Status(503), Status(500), Reset()])
 async def test_what_passes_is_tried_a_second_time(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream, passing: Any
+    reads: HedgedReads[AsyncIndex], upstream: Upstream, passing: Any
 ) -> None:
     upstream.behave(Flaky(passing, 1), "dense")
     asked = await reads.call(search, LONG)
@@ -68,7 +68,7 @@ async def test_what_passes_is_tried_a_second_time(
 
 @pytest.mark.parametrize("lasting", [Status(400), Status(401), Status(429), Garbage()])
 async def test_what_does_not_pass_is_tried_once(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream, lasting: Any
+    reads: HedgedReads[AsyncIndex], upstream: Upstream, lasting: Any
 ) -> None:
     upstream.behave(lasting, "dense")
     with pytest.raises(RequestError) as caught:
@@ -77,7 +77,7 @@ async def test_what_does_not_pass_is_tried_once(
 
 
 async def test_a_second_failure_is_the_answer(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Status(503), "dense")
     with pytest.raises(UpstreamUnavailable) as caught:
@@ -86,14 +86,14 @@ async def test_a_second_failure_is_the_answer(
 
 
 async def test_a_slow_call_is_overtaken_on_another_lane_and_given_up(
-    reads: HedgedReads[AsyncIndexPort], pool: LanePool[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], pool: LanePool[AsyncIndex], upstream: Upstream
 ) -> None:
     await learn(reads)
     upstream.calls.clear()
     upstream.behave(Flaky(Hang(), 1), "dense")
     asked_of = []
 
-    async def search_by(index: AsyncIndexPort) -> Any:
+    async def search_by(index: AsyncIndex) -> Any:
         asked_of.append(index)
         return await search(index)
 
@@ -106,14 +106,14 @@ async def test_a_slow_call_is_overtaken_on_another_lane_and_given_up(
 
 
 async def test_the_slow_call_may_still_be_the_first_to_answer(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     """Then the second one is given up."""
     await learn(reads)
     upstream.calls.clear()
     release = asyncio.Event()
 
-    async def slow_then_hanging(index: AsyncIndexPort) -> str:
+    async def slow_then_hanging(index: AsyncIndex) -> str:
         if not release.is_set():
             release.set()
             await asyncio.wait_for(second.wait(), 10)
@@ -127,13 +127,13 @@ async def test_the_slow_call_may_still_be_the_first_to_answer(
 
 
 async def test_a_second_try_that_fails_leaves_the_first_alone(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     await learn(reads)
     failed = asyncio.Event()
     calls = []
 
-    async def slow_beside_failing(index: AsyncIndexPort) -> str:
+    async def slow_beside_failing(index: AsyncIndex) -> str:
         calls.append(index)
         if len(calls) == 1:
             await asyncio.wait_for(failed.wait(), 10)
@@ -146,7 +146,7 @@ async def test_a_second_try_that_fails_leaves_the_first_alone(
 
 
 async def test_nobody_overtakes_before_it_is_known_what_is_usual(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), "dense")
     with pytest.raises(DeadlineExceeded) as caught:
@@ -155,7 +155,7 @@ async def test_nobody_overtakes_before_it_is_known_what_is_usual(
 
 
 async def test_the_time_is_up_for_both_tries_at_once(
-    reads: HedgedReads[AsyncIndexPort], pool: LanePool[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], pool: LanePool[AsyncIndex], upstream: Upstream
 ) -> None:
     await learn(reads)
     upstream.calls.clear()
@@ -168,7 +168,7 @@ async def test_the_time_is_up_for_both_tries_at_once(
 
 
 async def test_whoever_gives_up_gives_up_both_tries(
-    reads: HedgedReads[AsyncIndexPort], pool: LanePool[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], pool: LanePool[AsyncIndex], upstream: Upstream
 ) -> None:
     await learn(reads)
     upstream.calls.clear()
@@ -183,7 +183,7 @@ async def test_whoever_gives_up_gives_up_both_tries(
 
 
 async def test_second_tries_are_few_however_slow_the_upstream_is(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     await learn(reads)
     upstream.calls.clear()
@@ -196,7 +196,7 @@ async def test_second_tries_are_few_however_slow_the_upstream_is(
 
 
 async def test_an_upstream_that_is_down_is_left_alone(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Reset(), "dense")
     errors = []
@@ -211,7 +211,7 @@ async def test_an_upstream_that_is_down_is_left_alone(
 
 
 async def test_it_is_found_when_it_is_back(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Reset(), "dense")
     for _ in range(2 * FAILURE_THRESHOLD):
@@ -230,7 +230,7 @@ async def test_it_is_found_when_it_is_back(
 
 
 async def test_one_that_hangs_is_left_alone_too(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     """Whether the deadline ended the calls, or those who waited for them."""
     await learn(reads)
@@ -243,7 +243,7 @@ async def test_one_that_hangs_is_left_alone_too(
 
 
 async def test_a_caller_in_a_hurry_does_not_shut_the_upstream_for_others(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), "dense")
     for _ in range(3 * FAILURE_THRESHOLD):
@@ -254,7 +254,7 @@ async def test_a_caller_in_a_hurry_does_not_shut_the_upstream_for_others(
 
 
 async def test_a_caller_with_bad_requests_does_not_shut_the_upstream_for_others(
-    reads: HedgedReads[AsyncIndexPort], upstream: Upstream
+    reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Status(400), "dense")
     for _ in range(3 * FAILURE_THRESHOLD):
