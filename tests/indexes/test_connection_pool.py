@@ -191,6 +191,8 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await taken(reader)
         writer.write(WHOLE)
+        writer.write_eof()
+        await reader.read()  # until the pool has seen the end, and closed its side
 
     async with origin(script) as (server, pool):
         for expected in (1, 2, 3):
