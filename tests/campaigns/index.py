@@ -8,25 +8,30 @@ import logging
 import time
 from collections import Counter
 
-from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.campaigns.index_machine import IndexMachine
 
 
-def run(sequences: int, longest: int, done: Counter[str]) -> None:
-    """Run the state machine, and count its actions in `done`."""
+def run(sequences: int, longest: int, done: Counter[str], *, shrink: bool = True) -> None:
+    """Run the state machine, and count its actions in `done`.
+
+    `shrink` makes a failing sequence shorter, which takes minutes.
+    """
 
     class Counted(IndexMachine):
         def did(self, what: str) -> None:
             done[what] += 1
 
     logging.getLogger("pinecone").setLevel(logging.WARNING)  # it logs every call
+    phases = [Phase.explicit, Phase.generate, Phase.target, *([Phase.shrink] if shrink else [])]
     checked = settings(
         max_examples=sequences,
         stateful_step_count=longest,
         deadline=None,
         database=None,
+        phases=phases,
         verbosity=Verbosity.normal,
         suppress_health_check=list(HealthCheck),
     )

@@ -151,8 +151,10 @@ class IndexMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if hasattr(self, "index"):  # unless opening failed
-                self._agree()
-                self._close()
+                try:
+                    self._agree()
+                finally:
+                    self._close()
         finally:
             self._runner.close()
             shutil.rmtree(self._base)
@@ -176,15 +178,16 @@ class IndexMachine(RuleBasedStateMachine):
     def upsert_at_once(
         self, space: str, writes: list[tuple[str, Fields]], cancelled: int, turns: int
     ) -> None:
-        """Concurrent upserts, one of them cancelled: it may have been written or not."""
+        """Concurrent upserts, one of them cancelled, take effect one by one in some order.
+
+        So any of them may be the last of its id. The cancelled one may not have been written.
+        """
         self._do(self._at_once(space, writes, cancelled, turns))
+        completed = {id for at, (id, _) in enumerate(writes) if at != cancelled}
         candidates: dict[str, list[Fields | None]] = {}
-        for at, (id, fields) in enumerate(writes):
-            if at == cancelled:
-                candidates.setdefault(id, [self.model.spaces[space].get(id)]).append(fields)
-            else:
-                before = candidates.get(id, [])
-                candidates[id] = [*before[1:], fields]
+        for id, fields in writes:
+            unchanged = [] if id in completed else [self.model.spaces[space].get(id)]
+            candidates.setdefault(id, unchanged).append(fields)
         found = self._fetched(space, list(candidates))
         for id, possible in candidates.items():
             assert found.get(id) in possible
