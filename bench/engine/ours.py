@@ -17,7 +17,7 @@ from service.backends.embedded_index import EmbeddedTextIndex
 from service.embedded.data_directory import opened_index
 from service.embedded.queries import DenseQuery
 from service.embedded.schema import Schema, TextField
-from service.embedded.views.folders import delete_views
+from service.embedded.views.view import delete_views
 from service.indexes.queries import IndexQuery
 from service.indexes.records import EncodedRecord
 from service.inference.embedder import CorpusStatistics

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.backends.embedded import INDEX_NAME, schema_of
 from service.embedded.data_directory import owned
 from service.embedded.repair import Finding, inspect, reembed
-from service.embedded.views.folders import delete_views
+from service.embedded.views.view import delete_views
 from service.inference.models import open_embedder
 from service.settings import Settings
 

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,11 +32,12 @@ from service.embedded.storage.operations import (
     VersionConflict,
 )
 from service.embedded.storage.store import Document, Store
+from service.embedded.vectors.dense import DenseIndex
+from service.embedded.vectors.sparse import SparseIndex
 from service.embedded.views.corpus import CorpusStatisticsView
-from service.embedded.views.dense import DenseView
 from service.embedded.views.filters import FilterView
 from service.embedded.views.lexical import LexicalView
-from service.embedded.views.sparse import SparseView
+from service.embedded.views.vectors import VectorView
 from service.embedded.views.view import View
 from service.embedded.views.view_set import TemporarilyUnavailable, ViewSet
 from service.inference.embedder import Embedder
@@ -62,23 +64,17 @@ class EmbeddedIndex:
         self.filters = FilterView(schema)
         self.lexical = LexicalView(folder / "lexical", schema) if schema.full_text_fields else None
         self.dense = {
-            name: DenseView(
-                _view_folder(folder, "dense", name), name, embedder.dimension, "cosine", raw=False
-            )
+            name: _dense_view(folder, name, embedder.dimension, "cosine", "f16")
             for name in schema.semantic_fields
         } | {
-            name: DenseView(
-                _view_folder(folder, "dense", name), name, each.dimension, each.metric, raw=True
-            )
+            name: _dense_view(folder, name, each.dimension, each.metric, "f32")
             for name, each in schema.dense_fields.items()
         }
         self.sparse = {
-            name: SparseView(_view_folder(folder, "sparse", name), name)
-            for name in schema.sparse_fields
+            name: VectorView("sparse", folder, name, SparseIndex) for name in schema.sparse_fields
         }
         self.corpora = {
-            name: CorpusStatisticsView(_view_folder(folder, "corpus", name), name, embedder)
-            for name in schema.semantic_fields
+            name: CorpusStatisticsView(folder, name, embedder) for name in schema.semantic_fields
         }
 
     # --- opening and closing -------------------------------------------------------------------
@@ -267,6 +263,9 @@ async def _run_in(executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
-def _view_folder(folder: Path, kind: str, field: str) -> Path:
-    """The folder of a field's view. Field names may have any characters, so it is in hex."""
-    return folder / kind / field.encode("utf-8", "surrogatepass").hex()[:200]
+def _dense_view(
+    folder: Path, field: str, dimension: int, metric: str, dtype: str
+) -> VectorView[DenseIndex]:
+    """Embeddings are kept in 16 bits, the vectors of a caller in 32, also those of zeros."""
+    new_index = partial(DenseIndex, dimension=dimension, metric=metric, dtype=dtype)
+    return VectorView("dense", folder, field, new_index, skip_zeros=dtype == "f16")

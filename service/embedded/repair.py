@@ -13,7 +13,7 @@ from service.embedded.schema import Schema
 from service.embedded.storage.database import UnsupportedFormat
 from service.embedded.storage.operations import Operation, ReplaceVector, SetMetadata
 from service.embedded.storage.store import Store
-from service.embedded.views.folders import delete_views
+from service.embedded.views.view import delete_views
 from service.inference.embedder import Embedder
 
 BATCH = 500

@@ -7,21 +7,18 @@ from pathlib import Path
 
 from service.embedded.storage.checkpoint_files import CheckpointFiles
 from service.embedded.storage.store import Document
-from service.embedded.views.folders import SAVE_AFTER_CHANGES, SAVE_AFTER_S, delete_folder
+from service.embedded.views.view import View, delete_folder, field_folder
 from service.inference.embedder import CorpusStatistics, Embedder
 
 
-class CorpusStatisticsView:
+class CorpusStatisticsView(View):
     """Keeps the `CorpusStatistics` of one field up to date."""
-
-    vector_field: str | None = None
-    save_after_changes, save_after_s, visible_on_save = SAVE_AFTER_CHANGES, SAVE_AFTER_S, False
 
     def __init__(self, folder: Path, field: str, embedder: Embedder) -> None:
         self.name = f"the statistics of {field!r}"
         self._field = field
-        self._folder = folder
-        self._checkpoints = CheckpointFiles(folder, ".corpus", f"corpus {embedder.name}")
+        self._folder = field_folder(folder, "corpus", field)
+        self._checkpoints = CheckpointFiles(self._folder, ".corpus", f"corpus {embedder.name}")
         self._embedder = embedder
         self.corpus = CorpusStatistics()
 
@@ -46,6 +43,3 @@ class CorpusStatisticsView:
 
     def save(self, seq: int) -> None:
         self._checkpoints.write(seq, [self.corpus.to_bytes()])
-
-    def close(self) -> None:
-        """Do nothing: memory is freed with the object."""

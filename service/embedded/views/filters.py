@@ -11,18 +11,16 @@ from pyroaring import BitMap
 from service.embedded.filters.index import FilterIndex, Match
 from service.embedded.schema import Schema
 from service.embedded.storage.store import Document
-from service.embedded.views.folders import SAVE_AFTER_CHANGES, VISIBLE_WITHIN_S
+from service.embedded.views.view import VISIBLE_WITHIN_S, View
 
 CHANGES_PER_LOCK = 64  # so that searches wait only for a few documents
 
 
-class FilterView:
+class FilterView(View):
     """Finds the documents that a filter selects."""
 
     name = "the filter view"
-    vector_field: str | None = None
-    save_after_changes, save_after_s = SAVE_AFTER_CHANGES, VISIBLE_WITHIN_S
-    visible_on_save = False
+    save_after_s = VISIBLE_WITHIN_S
 
     def __init__(self, schema: Schema) -> None:
         self._text_fields = list(schema.text_fields)
@@ -46,9 +44,6 @@ class FilterView:
 
     def save(self, seq: int) -> None:
         """Do nothing: the next start reads all documents."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
     def has_only(self, namespace: str) -> bool:
         """Return whether no other namespace has documents.

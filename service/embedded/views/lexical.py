@@ -8,14 +8,13 @@ from pathlib import Path
 from service.embedded.lexical.index import CorruptIndex, LexicalIndex
 from service.embedded.schema import LANGUAGES, Schema
 from service.embedded.storage.store import Document
-from service.embedded.views.folders import VISIBLE_WITHIN_S, delete_folder
+from service.embedded.views.view import VISIBLE_WITHIN_S, View, delete_folder
 
 
-class LexicalView:
+class LexicalView(View):
     """Keeps a `LexicalIndex` up to date. Changes become visible with its next commit."""
 
     name = "the lexical view"
-    vector_field: str | None = None
     save_after_changes, save_after_s, visible_on_save = 5_000, VISIBLE_WITHIN_S, True
 
     def __init__(self, folder: Path, schema: Schema) -> None:

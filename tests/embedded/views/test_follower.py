@@ -14,6 +14,7 @@ import pytest
 from service.embedded.storage.operations import ClearNamespace, Delete, Put, TrimLog
 from service.embedded.storage.store import Document, Store
 from service.embedded.views.follower import Follower
+from service.embedded.views.view import View
 
 LONG = 60.0  # seconds after which something has gone wrong
 
@@ -26,16 +27,17 @@ class Saved:
         self.content: dict[int, dict[str, Any]] = {}
 
 
-class DictView:
+class DictView(View):
     """A view that keeps documents in a dict and fails when the test says so."""
 
     vector_field: str | None = "v"
+    save_after_changes = 1_000
 
     def __init__(
         self, saved: Saved, *, visible_on_save: bool = False, save_after_s: float = 0.05
     ) -> None:
         self.name = "the view of the test"
-        self.save_after_changes, self.save_after_s = 1_000, save_after_s
+        self.save_after_s = save_after_s
         self.visible_on_save = visible_on_save
         self.disk = saved
         self.content: dict[int, dict[str, Any]] = {}
