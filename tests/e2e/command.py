@@ -1,4 +1,4 @@
-"""One command as its users run it, ended with its end or with a signal."""
+"""Runs a command of the service in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def environment(**variables: Any) -> dict[str, str]:
 
 
 def run(*arguments: Any, stdin: bytes = b"", **variables: Any) -> subprocess.CompletedProcess[str]:
-    """`python -m service …`, to its end."""
+    """Run `python -m service …` until it exits."""
     with started(*arguments, stdin=subprocess.PIPE, **variables) as process:
         stdout, stderr = process.communicate(stdin.decode(), timeout=60)
         assert process.returncode is not None
@@ -33,7 +33,7 @@ def started(
     stderr: int = subprocess.PIPE,
     **variables: Any,
 ) -> Iterator[Child]:
-    """The same, while it runs; what is left of it is killed at the end of the block."""
+    """Run `python -m service …` during the block, and kill it at the end."""
     process = start(
         "service",
         *map(str, arguments),

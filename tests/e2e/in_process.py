@@ -11,22 +11,22 @@ from service.server.process import Server, address, listen
 from service.server.slow_clients import SlowClientPolicy
 from service.settings import Settings
 
-PATIENT = SlowClientPolicy()
+DEFAULT_POLICY = SlowClientPolicy()
 
 
 @contextlib.asynccontextmanager
-async def served(
-    settings: Settings, patience: SlowClientPolicy = PATIENT
+async def serving_in_process(
+    settings: Settings, slow_clients: SlowClientPolicy = DEFAULT_POLICY
 ) -> AsyncIterator[tuple[str, Server]]:
     """Yields the address and the server; checks that no connection is left afterwards."""
     lifecycle = Lifecycle()
     with listen("127.0.0.1", 0) as listener:
-        where = address(listener)
+        url = address(listener)
         async with running(create_app(settings, lifecycle)) as app:
-            server = Server(app, lifecycle, 5, patience)
+            server = Server(app, lifecycle, 5, slow_clients)
             server._acceptor.start(listener)
             try:
-                yield where, server
+                yield url, server
             finally:
                 lifecycle.drain()
                 server._acceptor.stop(listener)

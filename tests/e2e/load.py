@@ -1,4 +1,4 @@
-"""A steady load: clients that send one request after another, and count what comes back."""
+"""A steady load: clients that send one request after another, and count the outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATH = "/api/semantic-search?text_query=the+warm+cat"
 
 
 class Load:
-    """What came back so far: statuses, refused connections, and requests that were dropped."""
+    """Counts statuses, refused connections and exceptions."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -22,7 +22,7 @@ class Load:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Sent and not answered, or answered with anything but a 200."""
+        """The requests that were sent and not answered with 200."""
         return {
             name: count for name, count in self.outcomes.items() if name not in {"200", "refused"}
         }
@@ -32,7 +32,7 @@ class Load:
         self._changed.set()
 
     async def until(self, outcome: str, count: int) -> None:
-        """Wait until an outcome was counted so often."""
+        """Wait until an outcome was counted `count` times."""
         while self.outcomes[outcome] < count:
             self._changed.clear()
             await self._changed.wait()
@@ -40,7 +40,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def load(address: str, clients: int, *, keep_alive: bool = True) -> AsyncIterator[Load]:
-    """Load on `address` for the length of the block."""
+    """Keep `address` under load during the block."""
     running = Load()
     tasks = [asyncio.create_task(_client(address, running, keep_alive)) for _ in range(clients)]
     try:
@@ -59,7 +59,7 @@ async def _client(address: str, load: Load, keep_alive: bool) -> None:
                 response = await client.get(PATH, timeout=60)
                 load.count(str(response.status_code))
             except httpx.ConnectError:
-                load.count("refused")  # it was told so, and lost nothing
+                load.count("refused")  # nothing was sent, so no request is lost
                 await asyncio.sleep(0.01)
             except httpx.HTTPError as exc:
                 load.count(type(exc).__name__)

@@ -1,4 +1,4 @@
-"""The service as its users run it: a process of its own, ended with signals."""
+"""Runs the service in a process group of its own, as a user would."""
 
 from __future__ import annotations
 
@@ -47,18 +47,20 @@ class Process:
         yield os.pread(self._log.fileno(), 10_000_000, 0).decode()
 
     def wait_until_serving(self, seconds: float = 60) -> str:
-        """The address that it serves on."""
+        """Return the address that it serves on."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if found := SERVING.search(self.log()):
                 return found[1]
             if self.popen.poll() is not None:
-                raise AssertionError(f"it ended with {self.popen.returncode}: {self.log()}")
+                raise AssertionError(
+                    f"the service exited with {self.popen.returncode}: {self.log()}"
+                )
             time.sleep(0.02)
-        raise AssertionError(f"it does not serve: {self.log()}")
+        raise AssertionError(f"the service is not serving: {self.log()}")
 
     def children(self) -> list[int]:
-        """The worker processes that live."""
+        """The pids of the running worker processes."""
         task = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         return [int(pid) for pid in task.read_text().split()]
 
@@ -69,7 +71,7 @@ class Process:
         return self.popen.wait(seconds)
 
     def stop(self) -> None:
-        """End whatever is left of the group."""
+        """Kill all processes of the group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait(60)
@@ -77,7 +79,7 @@ class Process:
 
 
 def environment(upstream: Upstream, **overrides: Any) -> dict[str, str]:
-    """What a user would export, with a port that is free."""
+    """The environment that a user would export, with a free port."""
     given = {
         "PINECONE_API_KEY": API_KEY,
         "PINECONE_DENSE_INDEX_HOST": upstream.host("dense"),
@@ -92,7 +94,7 @@ def environment(upstream: Upstream, **overrides: Any) -> dict[str, str]:
 
 @contextlib.contextmanager
 def serving(upstream: Upstream, **overrides: Any) -> Iterator[tuple[Process, str]]:
-    """The service and its address, ended at the end of the block."""
+    """Run the service during the block, and yield its process and address."""
     process = Process(environment(upstream, **overrides))
     try:
         yield process, process.wait_until_serving()
@@ -102,7 +104,7 @@ def serving(upstream: Upstream, **overrides: Any) -> Iterator[tuple[Process, str
 
 @contextlib.contextmanager
 def serving_offline(data_dir: Path, **overrides: Any) -> Iterator[tuple[Process, str]]:
-    """The service on the embedded engine, with the samples."""
+    """Run the service on the embedded engine, with the samples."""
     given = {"DATA_DIR": data_dir, "LOAD_SAMPLES": "true", "PORT": "0"} | overrides
     process = Process({name: str(value) for name, value in given.items()})
     try:

@@ -125,7 +125,7 @@ def test_upstream_failure_resets_http_1_0_export(
             b"".join(iter(lambda: connection.recv(65536), b""))
     assert "Traceback" not in process.log()
     fail_again()
-    with nginx(address, tmp_path, speaking="1.0") as proxy_address:
+    with nginx(address, tmp_path, http_version="1.0") as proxy_address:
         assert is_truncated(RawReader(proxy_address).to_the_end())
 
 

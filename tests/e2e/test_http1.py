@@ -1,4 +1,4 @@
-"""What comes over the wire and is no good HTTP, or more than HTTP/1.1."""
+"""HTTP/1.1 over a real connection: malformed requests, edge cases, and clients that disconnect."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Address = tuple[str, int]
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with Upstream() as upstream, serving(upstream) as (_, where):
-        yield where
+    with Upstream() as upstream, serving(upstream) as (_, address):
+        yield address
 
 
 def exchange(address: str, raw: bytes) -> bytes:
-    """Send bytes, and read until the other side closes, as it is asked to or by itself."""
+    """Send bytes, and return everything received until the service closes the connection."""
     url = urlsplit(address)
-    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60) as wire:
-        wire.sendall(raw)
-        return b"".join(iter(lambda: wire.recv(65536), b""))
+    with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60) as sock:
+        sock.sendall(raw)
+        return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
 MALFORMED = [
@@ -51,7 +51,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("raw", "status", "code"), MALFORMED)
-def test_what_is_no_http_is_answered_in_the_shape_of_every_error(
+def test_malformed_request_gets_json_error(
     address: str, raw: bytes, status: int, code: str
 ) -> None:
     head, _, body = exchange(address, raw).partition(b"\r\n\r\n")
@@ -62,8 +62,8 @@ def test_what_is_no_http_is_answered_in_the_shape_of_every_error(
     assert f"x-request-id: {error['request_id']}".encode() in head.lower()
 
 
-def test_an_upgrade_to_cleartext_http_2_is_not_made(address: str) -> None:
-    """Behind a proxy it would be a way around the proxy's rules."""
+def test_upgrade_to_cleartext_http_2_is_ignored(address: str) -> None:
+    """With it, a client could evade the rules of a proxy in front (h2c smuggling)."""
     raw = (
         b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close, Upgrade, HTTP2-Settings\r\n"
         b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
@@ -73,27 +73,27 @@ def test_an_upgrade_to_cleartext_http_2_is_not_made(address: str) -> None:
     assert b'{"status":"ok"}' in answer
 
 
-def test_requests_in_one_packet_are_answered_in_order(address: str) -> None:
-    ask = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+def test_pipelined_requests_are_answered(address: str) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
     last = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-    assert exchange(address, ask * 2 + last).count(b'{"status":"ok"}') == 3
+    assert exchange(address, request * 2 + last).count(b'{"status":"ok"}') == 3
 
 
-def test_a_head_has_no_body(address: str) -> None:
+def test_head_response_has_no_body(address: str) -> None:
     answer = exchange(address, b"HEAD /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("host", [b"a b", b"[", b"h:99999", b"..", b"l" * 64, b"", b"a/../b"])
-def test_an_odd_host_is_no_trouble(address: str, host: bytes) -> None:
-    ask = b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: " + host + b"\r\n\r\n"
-    answer = exchange(address, ask)
+def test_invalid_host_header_is_accepted(address: str, host: bytes) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: " + host + b"\r\n\r\n"
+    answer = exchange(address, request)
     assert answer.startswith(b"HTTP/1.1 200"), answer
 
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/nowhere", b"/api/semantic-search"])
-def test_where_there_is_no_websocket_a_handshake_is_answered(address: str, path: bytes) -> None:
+def test_websocket_handshake_on_http_route_is_rejected(address: str, path: bytes) -> None:
     raw = (
         b"GET " + path + b" HTTP/1.1\r\nHost: h\r\nConnection: close, Upgrade\r\n"
         b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -104,19 +104,19 @@ def test_where_there_is_no_websocket_a_handshake_is_answered(address: str, path:
     assert b"x-request-id: " in answer
 
 
-def test_the_whole_address_in_the_request_line_is_right_too(address: str) -> None:
+def test_absolute_url_in_request_line_is_accepted(address: str) -> None:
     raw = b"GET http://h/healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
     assert exchange(address, raw).startswith(b"HTTP/1.1 200")
 
 
-def test_a_double_slash_is_not_redirected_to_whatever_host_is_named(address: str) -> None:
+def test_double_slash_is_not_redirected_to_host_header(address: str) -> None:
     raw = b"GET /api//docs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
     answer = exchange(address, raw)
     assert answer.startswith(b"HTTP/1.1 404")
     assert b"evil" not in answer
 
 
-def test_a_body_over_the_limit_is_told_so_although_it_keeps_coming(address: str) -> None:
+def test_body_over_limit_is_413_while_client_still_sends(address: str) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(64):
             yield b"x" * 65536
@@ -127,8 +127,8 @@ def test_a_body_over_the_limit_is_told_so_although_it_keeps_coming(address: str)
     assert answer.json()["code"] == "body_too_large"
 
 
-def descriptors(process: Process) -> int:
-    """Of connections: files of the service come and go."""
+def count_sockets(process: Process) -> int:
+    """The process's open sockets. Its open files are not counted, because their number varies."""
     count = 0
     for path in Path(f"/proc/{process.pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -136,40 +136,40 @@ def descriptors(process: Process) -> int:
     return count
 
 
-def until_closed(process: Process, descriptors_before: int) -> None:
-    """The other side's close is seen at once, ours when it is done."""
+def wait_until_closed(process: Process, sockets_before: int) -> None:
+    """Wait until the process has no more open sockets than before."""
     end = time.monotonic() + 60
-    while descriptors(process) > descriptors_before:
-        assert time.monotonic() < end, "connections are left open"
+    while count_sockets(process) > sockets_before:
+        assert time.monotonic() < end, "connections are still open"
         time.sleep(0.02)
 
 
-def test_clients_that_hang_up_leave_nothing_behind(upstream: Upstream) -> None:
-    """In the middle of a request, after one, or without any: the descriptor is given back."""
-    ask = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: h\r\n\r\n"
+def test_disconnect_closes_socket(upstream: Upstream) -> None:
+    """Also before a request, in the middle of one, and while it is answered."""
+    request = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: h\r\n\r\n"
     with serving(upstream, PINECONE_LANE_CALLS=1) as (process, address):
         url = urlsplit(address)
         httpx.get(address + "/api/semantic-search?text_query=a")
-        before = descriptors(process)
-        for said in (b"", b"GET", ask, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"):
+        before = count_sockets(process)
+        for sent in (b"", b"GET", request, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"):
             for _ in range(40):
-                with socket.create_connection((str(url.hostname), int(url.port or 0))) as wire:
-                    wire.sendall(said)
-        until_closed(process, before)
+                with socket.create_connection((str(url.hostname), int(url.port or 0))) as sock:
+                    sock.sendall(sent)
+        wait_until_closed(process, before)
         assert httpx.get(address + "/healthz").status_code == 200
 
 
-def test_a_client_that_does_not_read_is_let_go(upstream: Upstream) -> None:
+def test_client_that_does_not_read_is_disconnected(upstream: Upstream) -> None:
     huge = {"chunk_text": "x" * 8_000_000}
     hits = [{"_id": "a", "_score": 1.0, "fields": huge}]
     upstream.behave(Wrong({"result": {"hits": hits}, "usage": {"read_units": 1}}), "dense")
-    ask = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: h\r\n\r\n"
+    request = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: h\r\n\r\n"
     with serving(upstream, BODY_TIMEOUT_S=0.5) as (process, address):
         url = urlsplit(address)
-        with socket.socket() as wire:
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            wire.connect((str(url.hostname), int(url.port or 0)))
-            before = descriptors(process)
-            wire.sendall(ask * 3)
-            wire.recv(1)
-            until_closed(process, before)
+        before = count_sockets(process)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect((str(url.hostname), int(url.port or 0)))
+            sock.sendall(request * 3)
+            sock.recv(1)
+            wait_until_closed(process, before)

@@ -32,14 +32,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def nginx(cascade: str, folder: Path, speaking: str = "1.1") -> Iterator[str]:
-    """nginx in front of `cascade`, to which it speaks this HTTP; its own address."""
-    program = find_program("nginx", "the service can't be tried behind a proxy")
+def nginx(cascade: str, folder: Path, http_version: str = "1.1") -> Iterator[str]:
+    """Run nginx in front of the service at address `cascade`, and yield nginx's own address."""
+    program = find_program("nginx", "the service can't be tested behind a proxy")
     port = free_port()
     site = (
         CONFIGURATION.read_text()
         .replace("127.0.0.1:8000", urlsplit(cascade).netloc)
-        .replace("proxy_http_version 1.1", f"proxy_http_version {speaking}")
+        .replace("proxy_http_version 1.1", f"proxy_http_version {http_version}")
         .replace("listen 8080", f"listen 127.0.0.1:{port}")
     )
     temporary = "".join(
@@ -79,9 +79,7 @@ def access_line(process: Process) -> Any:
     return next(line for line in reversed(lines) if line["logger"] == "service.access")
 
 
-def test_the_client_is_the_one_whom_nginx_saw_and_not_the_one_it_claims_to_be(
-    upstream: Upstream, tmp_path: Path
-) -> None:
+def test_nginx_overrides_forged_client_and_request_id(upstream: Upstream, tmp_path: Path) -> None:
     forged = {"X-Forwarded-For": "6.6.6.6", "X-Request-Id": "mine"}
     with serving(upstream, TRUSTED_PROXY_HOPS=1) as (process, address):
         with nginx(address, tmp_path) as front:
@@ -93,13 +91,13 @@ def test_the_client_is_the_one_whom_nginx_saw_and_not_the_one_it_claims_to_be(
             assert line["request_id"] == answer.headers["X-Request-Id"] != "mine"
 
 
-def test_without_a_trusted_proxy_no_header_is_believed(upstream: Upstream) -> None:
+def test_forwarded_header_is_ignored_without_trusted_proxy(upstream: Upstream) -> None:
     with serving(upstream) as (process, address):
         httpx.get(address + PATH, headers={"X-Forwarded-For": "6.6.6.6"})
         assert access_line(process)["client"] == "127.0.0.1"
 
 
-def test_errors_come_through_as_they_are(upstream: Upstream, tmp_path: Path) -> None:
+def test_nginx_passes_errors_and_redirects_unchanged(upstream: Upstream, tmp_path: Path) -> None:
     with serving(upstream, TRUSTED_PROXY_HOPS=1) as (_, address):
         with nginx(address, tmp_path) as front:
             empty = httpx.get(f"{front}/api/semantic-search")
@@ -108,10 +106,8 @@ def test_errors_come_through_as_they_are(upstream: Upstream, tmp_path: Path) -> 
             assert httpx.get(f"{front}/readyz").json()["status"] == "ready"
 
 
-async def test_a_stop_under_load_is_a_502_at_most_and_never_a_broken_answer(
-    upstream: Upstream, tmp_path: Path
-) -> None:
-    """Whoever nginx had sent on is answered; after that there is nobody to send to."""
+async def test_shutdown_behind_nginx_causes_only_502(upstream: Upstream, tmp_path: Path) -> None:
+    """Requests that nginx has forwarded are answered; later ones have no upstream."""
     upstream.behave(Delay(0.01), "dense")
     with serving(upstream, TRUSTED_PROXY_HOPS=1) as (process, address):
         with nginx(address, tmp_path) as front:
@@ -125,7 +121,9 @@ async def test_a_stop_under_load_is_a_502_at_most_and_never_a_broken_answer(
             assert served >= 300
 
 
-async def test_what_streams_comes_through_as_it_comes(upstream: Upstream, tmp_path: Path) -> None:
+async def test_nginx_passes_streams_websockets_and_uploads(
+    upstream: Upstream, tmp_path: Path
+) -> None:
     """A WebSocket, server-sent events of a search and of an import, and an upload."""
     data = tmp_path / "data"
     with serving(upstream, TRUSTED_PROXY_HOPS=1, SERVICE_API_KEYS=KEY, DATA_DIR=data) as (_, url):
@@ -138,7 +136,7 @@ async def test_what_streams_comes_through_as_it_comes(upstream: Upstream, tmp_pa
                     assert (await anext(aiter(typing))).results[0].id == "cat"
                 lines = ({"_id": str(n), "chunk_text": f"{n} " + "x" * 900} for n in range(30_000))
                 job = await client.import_file(lines)
-                assert (job.bytes or 0) > 25_000_000, "more than nginx takes of anything else"
+                assert (job.bytes or 0) > 25_000_000, "less than nginx's limit for other requests"
                 assert (await client.cancel_import(job.id)).status == "cancelled"
                 async with client.watch_import(job.id) as jobs:
                     assert [each.status async for each in jobs] == ["cancelled"]

@@ -1,4 +1,4 @@
-"""A service that is full, over a real wire: who is refused, and who is served after that."""
+"""An overloaded service over real connections: rejections, and requests held back after them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.e2e.process import Process, serving
 from tests.upstream import Gate, Upstream
 
 SEARCH = "/api/semantic-search"
-HELD = "dense/records/namespaces/__default__/search"
+SEARCH_CALL = "dense/records/namespaces/__default__/search"
 GET = f"GET {SEARCH}?text_query=cat HTTP/1.1\r\nHost: h\r\n%s\r\n"
 BODY = '{"text_query": "cat"}'
 POST = (
@@ -28,7 +28,7 @@ POST = (
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -43,46 +43,46 @@ class Client:
 
     def __init__(self, address: str) -> None:
         url = urlsplit(address)
-        self.wire = socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60)
-        self._reader = self.wire.makefile("rb")
+        self.sock = socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60)
+        self._reader = self.sock.makefile("rb")
 
     def send(self, text: str) -> Client:
-        self.wire.sendall(text.encode())
+        self.sock.sendall(text.encode())
         return self
 
-    def answer(self, *, head: bool = False) -> Answer:
+    def receive(self, *, head: bool = False) -> Response:
         status = int(self._reader.readline().split()[1])
         headers = {}
         while (line := self._reader.readline()) != b"\r\n":
             name, _, value = line.decode().partition(":")
             headers[name.lower()] = value.strip()
         if status == 100:
-            return self.answer(head=head)
+            return self.receive(head=head)
         body = b"" if head else self._reader.read(int(headers["content-length"]))
-        return Answer(status, headers, body)
+        return Response(status, headers, body)
 
-    def has_an_answer(self) -> bool:
-        self.wire.setblocking(False)
+    def has_response(self) -> bool:
+        self.sock.setblocking(False)
         try:
-            return bool(self.wire.recv(1, socket.MSG_PEEK))
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
         except BlockingIOError:
             return False
         finally:
-            self.wire.settimeout(60)
+            self.sock.settimeout(60)
 
     def close(self) -> None:
         self._reader.close()
-        self.wire.close()
+        self.sock.close()
 
 
 @dataclass
-class Full:
-    """A service with its one place taken, and nowhere to wait."""
+class OverloadedService:
+    """A service whose only slot is in use, without a queue."""
 
     process: Process
     address: str
-    held: Gate
-    at_work: Client
+    gate: Gate
+    running: Client
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -92,25 +92,25 @@ class Full:
         finally:
             client.close()
 
-    def free(self) -> None:
-        """Let the upstream answer, and see the request off that has waited for it."""
-        self.held.opened.set()
-        assert self.at_work.answer().status == 200
+    def release_slot(self) -> None:
+        """Let the upstream answer the running request, and wait for its response."""
+        self.gate.opened.set()
+        assert self.running.receive().status == 200
 
 
 @pytest.fixture
-def full(upstream: Upstream) -> Iterator[Full]:
-    held = Gate()
-    upstream.behave(held, HELD)
+def overloaded(upstream: Upstream) -> Iterator[OverloadedService]:
+    gate = Gate()
+    upstream.behave(gate, SEARCH_CALL)
     with serving(upstream, MAX_IN_FLIGHT=1, MAX_WAITING=0, SEARCH_TIMEOUT_MS=25_000) as (
         process,
         address,
     ):
-        at_work = Client(address).send(GET % "")
+        running = Client(address).send(GET % "")
         assert upstream.wait_for(lambda: len(upstream.searches()) == 1)
-        yield Full(process, address, held, at_work)
-        held.opened.set()
-        at_work.close()
+        yield OverloadedService(process, address, gate, running)
+        gate.opened.set()
+        running.close()
 
 
 REQUESTS = [
@@ -128,131 +128,133 @@ REQUESTS = [
 ]
 
 
-def test_every_way_to_ask_is_refused_in_the_same_words(full: Full) -> None:
+def test_overloaded_error_is_equal_for_every_form_of_request(overloaded: OverloadedService) -> None:
     for request in REQUESTS:
-        with full.client() as client:
-            answer = client.send(request).answer()
-        error = answer.json
-        assert (answer.status, error["code"]) == (503, "overloaded"), request
+        with overloaded.client() as client:
+            response = client.send(request).receive()
+        error = response.json
+        assert (response.status, error["code"]) == (503, "overloaded"), request
         assert error.keys() == {"detail", "code", "request_id"}
-        assert error["request_id"] == answer.headers["x-request-id"]
+        assert error["request_id"] == response.headers["x-request-id"]
         assert ("X-Request-Id: abc" in request) is (error["request_id"] == "abc")
-        assert f"try again in {answer.headers['retry-after']} s" in error["detail"]
-        assert answer.headers.keys() - {"connection"} == {
+        assert f"try again in {response.headers['retry-after']} s" in error["detail"]
+        assert response.headers.keys() - {"connection"} == {
             "cache-control", "content-type", "content-length", "date", "retry-after",
             "server-timing", "x-content-type-options", "x-process-time", "x-request-id",
         }, request  # fmt: skip
 
 
-def test_a_head_is_refused_without_a_body(full: Full) -> None:
-    with full.client() as client:
-        answer = client.send((GET % "Connection: close\r\n").replace("GET", "HEAD", 1))
-        assert answer.answer(head=True).status == 503
-        assert client.wire.recv(1) == b""
+def test_rejected_head_has_no_body(overloaded: OverloadedService) -> None:
+    with overloaded.client() as client:
+        client.send((GET % "Connection: close\r\n").replace("GET", "HEAD", 1))
+        assert client.receive(head=True).status == 503
+        assert client.sock.recv(1) == b""
 
 
-def test_a_body_that_comes_a_little_later_does_not_keep_the_client_from_its_answer(
-    full: Full,
+def test_request_with_delayed_body_is_rejected(
+    overloaded: OverloadedService,
 ) -> None:
-    with full.client() as client:
-        client.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with overloaded.client() as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.send(POST).send(BODY[:4]).send(BODY[4:])
-        assert client.answer().status == 503
+        assert client.receive().status == 503
 
 
-def test_who_was_refused_is_served_over_the_same_connection_when_there_is_room(full: Full) -> None:
-    with full.client() as client:
+def test_rejected_connection_is_served_when_slot_is_free(overloaded: OverloadedService) -> None:
+    with overloaded.client() as client:
         for _ in range(2):
-            assert client.send(POST + BODY).answer().status == 503
-        full.free()
-        assert client.send(GET % "").answer().json["results"][0]["_id"] == "cat"
-        assert client.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").answer().status == 200
+            assert client.send(POST + BODY).receive().status == 503
+        overloaded.release_slot()
+        assert client.send(GET % "").receive().json["results"][0]["_id"] == "cat"
+        assert client.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").receive().status == 200
 
 
-def crowd(full: Full) -> None:
-    """So many are sent away that the next ones are told to stay away for some seconds."""
-    with full.client() as proxy:
-        for _ in range(12 * RETRIES_PER_S // 50):  # 4, where 1,000 are refused within a second
+def reject_many(overloaded: OverloadedService) -> None:
+    """Send requests until the `Retry-After` of the rejections is several seconds."""
+    with overloaded.client() as proxy:
+        for _ in range(12 * RETRIES_PER_S // 50):  # 4 suffice for 1,000 rejections in a second
             proxy.send((GET % "X-Forwarded-For: 10.0.0.1\r\n") * 50)
-            answers = [proxy.answer() for _ in range(50)]
-            assert {answer.status for answer in answers} == {503}
-            if int(answers[-1].headers["retry-after"]) > 3:
+            responses = [proxy.receive() for _ in range(50)]
+            assert {response.status for response in responses} == {503}
+            if int(responses[-1].headers["retry-after"]) > 3:
                 return
-    raise AssertionError("nobody is told to stay away for longer")
+    raise AssertionError("no rejection has a Retry-After of more than 3 s")
 
 
-def test_who_comes_back_too_early_is_heard_when_it_is_time(full: Full) -> None:
-    with full.client() as hasty:
-        assert hasty.send(GET % "").answer().status == 503
-        hasty.send(GET % "")
-        full.free()
-        assert hasty.answer().status == 200
+def test_early_retry_is_held_back_and_then_served(overloaded: OverloadedService) -> None:
+    with overloaded.client() as early:
+        assert early.send(GET % "").receive().status == 503
+        early.send(GET % "")
+        overloaded.release_slot()
+        assert early.receive().status == 200
 
 
-def test_who_comes_back_too_early_keeps_nobody_else_from_being_heard(full: Full) -> None:
-    crowd(full)
-    with full.client() as hasty, full.client() as other:
-        for client in (hasty, other):
-            assert client.send(GET % "").answer().status == 503
-        hasty.send(GET % "")
-        assert other.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").answer().status == 200
-        full.free()
-        assert other.send(GET % "").answer().status == 200
-        assert not hasty.has_an_answer()
+def test_held_back_request_does_not_delay_other_connections(overloaded: OverloadedService) -> None:
+    reject_many(overloaded)
+    with overloaded.client() as early, overloaded.client() as other:
+        for client in (early, other):
+            assert client.send(GET % "").receive().status == 503
+        early.send(GET % "")
+        assert other.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").receive().status == 200
+        overloaded.release_slot()
+        assert other.send(GET % "").receive().status == 200
+        assert not early.has_response()
 
 
-def test_a_proxys_connection_belongs_to_many(full: Full) -> None:
-    with full.client() as proxy, full.client() as other:
-        ask = GET % "X-Forwarded-For: 10.0.0.1\r\n"
+def test_proxy_connection_is_not_held_back(overloaded: OverloadedService) -> None:
+    with overloaded.client() as proxy, overloaded.client() as other:
+        request = GET % "X-Forwarded-For: 10.0.0.1\r\n"
         for _ in range(3):
-            assert proxy.send(ask).answer().status == 503
-        assert other.send(GET % "").answer().status == 503
+            assert proxy.send(request).receive().status == 503
+        assert other.send(GET % "").receive().status == 503
 
 
-def test_a_request_that_came_too_early_is_not_lost_at_a_stop(full: Full) -> None:
-    crowd(full)
-    with full.client() as hasty:
-        assert hasty.send(GET % "").answer().status == 503
-        hasty.send(GET % "")
-        with full.client() as other:  # by then it has been seen
-            assert other.send(GET % "").answer().status == 503
-        full.free()
-        full.process.popen.send_signal(signal.SIGTERM)
-        answer = hasty.answer()
-        assert (answer.status, answer.headers["connection"]) == (200, "close")
-    assert full.process.wait() == 0
+def test_held_back_request_is_served_at_shutdown(overloaded: OverloadedService) -> None:
+    reject_many(overloaded)
+    with overloaded.client() as early:
+        assert early.send(GET % "").receive().status == 503
+        early.send(GET % "")
+        with overloaded.client() as other:  # after it, the service has received the early request
+            assert other.send(GET % "").receive().status == 503
+        overloaded.release_slot()
+        overloaded.process.popen.send_signal(signal.SIGTERM)
+        response = early.receive()
+        assert (response.status, response.headers["connection"]) == (200, "close")
+    assert overloaded.process.wait() == 0
 
 
-def test_what_hides_in_a_body_is_not_taken_for_a_request(full: Full) -> None:
-    """Neither in one piece, nor as the piece that a packet ends with."""
+def test_request_inside_body_is_not_parsed(overloaded: OverloadedService) -> None:
+    """The body is a whole request, and arrives in a packet of its own."""
     inner = GET % ""
     outer = f"POST {SEARCH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(inner)}\r\n\r\n"
-    with full.client() as client:
-        client.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with overloaded.client() as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.send(outer)
         client.send(inner)
-        assert client.answer().status == 503
+        assert client.receive().status == 503
         client.send("GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-        assert client.answer().body == b'{"status":"ok"}'
-        assert client.wire.recv(1) == b""
+        assert client.receive().body == b'{"status":"ok"}'
+        assert client.sock.recv(1) == b""
 
 
-def test_requests_in_one_packet_are_answered_in_order_also_while_full(full: Full) -> None:
-    with full.client() as client:
+def test_pipelined_requests_are_answered_in_order_while_overloaded(
+    overloaded: OverloadedService,
+) -> None:
+    with overloaded.client() as client:
         client.send(GET % "" + "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n" + GET % "")
-        assert [client.answer().status for _ in range(3)] == [503, 200, 503]
+        assert [client.receive().status for _ in range(3)] == [503, 200, 503]
 
 
-def test_a_stop_serves_those_who_wait(upstream: Upstream) -> None:
-    held = Gate()
-    upstream.behave(held, HELD)
+def test_shutdown_serves_queued_requests(upstream: Upstream) -> None:
+    gate = Gate()
+    upstream.behave(gate, SEARCH_CALL)
     with serving(upstream, MAX_IN_FLIGHT=1, MAX_WAITING=8) as (process, address):
         clients = [Client(address).send(GET % "") for _ in range(9)]
         assert upstream.wait_for(lambda: len(upstream.searches()) == 1)
         process.popen.send_signal(signal.SIGTERM)
-        held.opened.set()
-        answers = [client.answer() for client in clients]
-        assert {answer.status for answer in answers} == {200}
+        gate.opened.set()
+        responses = [client.receive() for client in clients]
+        assert {response.status for response in responses} == {200}
         for client in clients:
             client.close()
         assert process.wait() == 0

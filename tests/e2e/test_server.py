@@ -1,4 +1,4 @@
-"""One process: it serves, it stops, and it says what keeps it from starting."""
+"""The service as one process: start-up errors, requests and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.e2e.process import Process, environment, serving
 from tests.upstream import API_KEY, Delay, Hang, Status, Upstream
 
 
-def test_it_serves_what_it_is_asked(upstream: Upstream) -> None:
+def test_service_answers_search_and_logs_json_without_key(upstream: Upstream) -> None:
     with serving(upstream) as (process, address):
-        answer = httpx.get(address + PATH)
-        assert answer.status_code == 200
-        assert answer.json()["results"][0]["_id"] == "cat"
-        assert "server" not in answer.headers
+        response = httpx.get(address + PATH)
+        assert response.status_code == 200
+        assert response.json()["results"][0]["_id"] == "cat"
+        assert "server" not in response.headers
         for line in process.log().splitlines():
             json.loads(line)
         process.popen.send_signal(signal.SIGTERM)
@@ -34,22 +34,24 @@ def test_it_serves_what_it_is_asked(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_answers_what_is_in_flight(upstream: Upstream, number: signal.Signals) -> None:
+async def test_shutdown_answers_running_requests(
+    upstream: Upstream, number: signal.Signals
+) -> None:
     with serving(upstream) as (process, address):
         upstream.behave(Delay(1.0), "dense")
         async with httpx.AsyncClient(base_url=address) as client:
-            asked = [asyncio.create_task(client.get(f"{PATH}+{n}")) for n in range(8)]
+            requests = [asyncio.create_task(client.get(f"{PATH}+{n}")) for n in range(8)]
             await upstream.until(lambda: len(upstream.searches()) == 8)
             process.popen.send_signal(number)
-            process.popen.send_signal(number)  # Heroku may say it more than once
-            answers = await asyncio.gather(*asked)
-        assert {answer.status_code for answer in answers} == {200}
-        assert {answer.headers["connection"] for answer in answers} == {"close"}
+            process.popen.send_signal(number)  # Heroku may send it more than once
+            responses = await asyncio.gather(*requests)
+        assert {response.status_code for response in responses} == {200}
+        assert {response.headers["connection"] for response in responses} == {"close"}
         assert await asyncio.to_thread(process.wait) == 0
 
 
 @pytest.mark.parametrize("keep_alive", [True, False])
-async def test_a_stop_under_load_drops_nothing(upstream: Upstream, keep_alive: bool) -> None:
+async def test_shutdown_under_load_drops_no_request(upstream: Upstream, keep_alive: bool) -> None:
     upstream.behave(Delay(0.01), "dense")
     with serving(upstream) as (process, address):
         async with asyncio.timeout(60), load(address, 16, keep_alive=keep_alive) as running:
@@ -59,10 +61,10 @@ async def test_a_stop_under_load_drops_nothing(upstream: Upstream, keep_alive: b
         assert running.dropped == {}
 
 
-async def test_who_has_connected_but_was_not_accepted_at_the_stop_is_served(
+async def test_shutdown_serves_connection_in_accept_backlog(
     make_settings: MakeSettings,
 ) -> None:
-    """The kernel has the connection and the request already; the client can't know of our stop."""
+    """The kernel has completed the handshake, so the client has sent its request already."""
     lifecycle = Lifecycle()
     with listen("127.0.0.1", 0) as listener:
         async with running(create_app(make_settings(), lifecycle)) as app:
@@ -71,24 +73,24 @@ async def test_who_has_connected_but_was_not_accepted_at_the_stop_is_served(
                 client.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
                 server._acceptor.start(listener)
                 server._acceptor.stop(listener)
-                answer = await asyncio.to_thread(client.recv, 65536)
+                response = await asyncio.to_thread(client.recv, 65536)
             await server._drain()
-    assert answer.startswith(b"HTTP/1.1 200")
+    assert response.startswith(b"HTTP/1.1 200")
 
 
-async def test_a_request_that_never_ends_does_not_keep_the_process(upstream: Upstream) -> None:
+async def test_shutdown_cancels_hanging_request_after_drain_timeout(upstream: Upstream) -> None:
     with serving(upstream, DRAIN_TIMEOUT_S=1.5, SEARCH_TIMEOUT_MS=25_000) as (process, address):
         upstream.behave(Hang(), "dense")
         async with httpx.AsyncClient(base_url=address) as client:
-            asked = asyncio.create_task(client.get(PATH, timeout=60))
+            request = asyncio.create_task(client.get(PATH, timeout=60))
             await upstream.until(lambda: bool(upstream.searches()))
             process.popen.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait, 15) == 0
-            answer = await asked
-            assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
+            response = await request
+            assert (response.status_code, response.json()["code"]) == (503, "stopping")
 
 
-async def test_an_idle_connection_does_not_keep_the_process(upstream: Upstream) -> None:
+async def test_shutdown_closes_idle_connection(upstream: Upstream) -> None:
     with serving(upstream) as (process, address):
         async with httpx.AsyncClient(base_url=address) as client:
             await client.get("/healthz")
@@ -96,7 +98,7 @@ async def test_an_idle_connection_does_not_keep_the_process(upstream: Upstream) 
             assert await asyncio.to_thread(process.wait, 15) == 0
 
 
-async def test_a_stop_while_it_starts_is_a_stop(upstream: Upstream) -> None:
+async def test_sigterm_during_startup_exits_with_0(upstream: Upstream) -> None:
     upstream.behave(Hang(), "dense")
     process = Process(environment(upstream))
     try:
@@ -108,8 +110,8 @@ async def test_a_stop_while_it_starts_is_a_stop(upstream: Upstream) -> None:
         process.stop()
 
 
-def refused(environment: dict[str, str]) -> str:
-    """The one line that a start-up failure says."""
+def startup_error(environment: dict[str, str]) -> str:
+    """Start the service, which must fail, and return the one line that it prints."""
     process = Process(environment)
     try:
         assert process.wait() not in {0, None}
@@ -136,20 +138,20 @@ def refused(environment: dict[str, str]) -> str:
         ({"PINECONE_CONTROLLER_HOST": "http://["}, "PINECONE_CONTROLLER_HOST"),
     ],
 )
-def test_what_keeps_it_from_starting_is_one_line(
+def test_startup_error_is_one_line_that_names_setting(
     upstream: Upstream, workers: int, wrong: dict[str, Any], hint: str
 ) -> None:
-    line = refused(environment(upstream, WEB_CONCURRENCY=workers, **wrong))
+    line = startup_error(environment(upstream, WEB_CONCURRENCY=workers, **wrong))
     assert hint in line
     assert "not-the-key" not in line
 
 
-def test_a_port_that_is_taken(upstream: Upstream) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        line = refused(environment(upstream, PORT=taken.getsockname()[1]))
+def test_startup_error_of_used_port_names_port(upstream: Upstream) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        line = startup_error(environment(upstream, PORT=used.getsockname()[1]))
     assert "PORT" in line
 
 
-def test_an_index_that_is_unwell_at_start_up(upstream: Upstream) -> None:
+def test_startup_error_of_failing_index_names_its_host(upstream: Upstream) -> None:
     upstream.behave(Status(500), "sparse")
-    assert "PINECONE_SPARSE_INDEX_HOST" in refused(environment(upstream))
+    assert "PINECONE_SPARSE_INDEX_HOST" in startup_error(environment(upstream))

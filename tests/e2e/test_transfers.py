@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import MakeSettings
-from tests.e2e.in_process import served
+from tests.e2e.in_process import serving_in_process
 from tests.upstream import Upstream
 
 LINE = b'{"_id": "a", "chunk_text": "x"}\n'
@@ -23,7 +23,10 @@ FILE = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.ndjson.gz"
 
 @pytest.fixture
 async def address(make_settings: MakeSettings, tmp_path: Path) -> AsyncIterator[str]:
-    async with served(make_settings(data_dir=str(tmp_path), max_transfers=1)) as (address, _):
+    async with serving_in_process(make_settings(data_dir=str(tmp_path), max_transfers=1)) as (
+        address,
+        _,
+    ):
         yield address
 
 
@@ -31,7 +34,7 @@ async def address(make_settings: MakeSettings, tmp_path: Path) -> AsyncIterator[
 async def impatient_address(make_settings: MakeSettings, tmp_path: Path) -> AsyncIterator[str]:
     """A service with a short body timeout."""
     settings = make_settings(data_dir=str(tmp_path), max_transfers=1, body_timeout_s=0.5)
-    async with served(settings) as (address, _):
+    async with serving_in_process(settings) as (address, _):
         yield address
 
 

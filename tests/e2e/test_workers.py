@@ -1,4 +1,4 @@
-"""Several processes on one port: the dead are replaced, and all stop together."""
+"""Several processes on one port: the supervisor replaces dead workers, and stops all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.e2e.process import serving
 from tests.upstream import Delay, Status, Upstream
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -22,7 +22,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-async def test_a_killed_worker_is_replaced_while_the_other_goes_on(upstream: Upstream) -> None:
+async def test_killed_worker_is_replaced_while_other_serves(upstream: Upstream) -> None:
     upstream.behave(Delay(0.01), "dense")
     with serving(upstream, WEB_CONCURRENCY=2) as (process, address):
         before = set(process.children())
@@ -35,7 +35,7 @@ async def test_a_killed_worker_is_replaced_while_the_other_goes_on(upstream: Ups
             await running.until("200", running.outcomes["200"] + 100)
             await upstream.until(lambda: upstream_pings(upstream) == pings + 4)
             await running.until("200", running.outcomes["200"] + 100)
-        # Only what the dead one held was lost: at most one request a client.
+        # Only the killed worker's requests were lost: at most one per client.
         assert sum(running.dropped.values()) <= 8
         assert len(process.children()) == 2
         assert victim not in process.children()
@@ -46,7 +46,7 @@ def upstream_pings(upstream: Upstream) -> int:
     return sum(call.path == "/describe_index_stats" for call in upstream.calls)
 
 
-async def test_a_stop_of_the_group_under_load_drops_nothing(upstream: Upstream) -> None:
+async def test_sigterm_to_process_group_drops_no_request(upstream: Upstream) -> None:
     upstream.behave(Delay(0.01), "dense")
     with serving(upstream, WEB_CONCURRENCY=2) as (process, address):
         workers = process.children()
@@ -56,34 +56,34 @@ async def test_a_stop_of_the_group_under_load_drops_nothing(upstream: Upstream) 
                 process.signal_group(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait) == 0
         assert running.dropped == {}
-        assert not any(alive(pid) for pid in workers)
+        assert not any(is_alive(pid) for pid in workers)
 
 
-async def test_a_stop_of_the_supervisor_alone_stops_all(upstream: Upstream) -> None:
+async def test_sigterm_to_supervisor_stops_workers(upstream: Upstream) -> None:
     with serving(upstream, WEB_CONCURRENCY=2) as (process, address):
         upstream.behave(Delay(1.0), "dense")
         workers = process.children()
         async with httpx.AsyncClient(base_url=address) as client:
-            asked = [asyncio.create_task(client.get(f"{PATH}+{n}")) for n in range(8)]
+            requests = [asyncio.create_task(client.get(f"{PATH}+{n}")) for n in range(8)]
             await upstream.until(lambda: len(upstream.searches()) == 8)
             process.popen.send_signal(signal.SIGTERM)
-            assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+            assert {response.status_code for response in await asyncio.gather(*requests)} == {200}
         assert await asyncio.to_thread(process.wait) == 0
-        assert not any(alive(pid) for pid in workers)
+        assert not any(is_alive(pid) for pid in workers)
 
 
-def test_workers_do_not_outlive_their_supervisor(upstream: Upstream) -> None:
+def test_workers_end_when_supervisor_is_killed(upstream: Upstream) -> None:
     with serving(upstream, WEB_CONCURRENCY=2) as (process, _):
         workers = process.children()
         process.popen.kill()
         process.wait()
         end = time.monotonic() + 60
-        while any(alive(pid) for pid in workers):
-            assert time.monotonic() < end, "a worker went on without its supervisor"
+        while any(is_alive(pid) for pid in workers):
+            assert time.monotonic() < end, "a worker still runs without its supervisor"
             time.sleep(0.02)
 
 
-def test_when_no_worker_can_start_any_more_the_service_ends(upstream: Upstream) -> None:
+def test_supervisor_exits_with_1_when_no_worker_can_start(upstream: Upstream) -> None:
     with serving(upstream, WEB_CONCURRENCY=2) as (process, _):
         upstream.behave(Status(401), "dense")
         for pid in process.children():
