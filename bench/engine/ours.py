@@ -21,7 +21,7 @@ from service.embedded.views.view import delete_views
 from service.indexes.queries import IndexQuery
 from service.indexes.records import EncodedRecord
 from service.inference.embedder import CorpusStatistics
-from service.inference.wordllama import WordLlamaEmbedder
+from service.inference.static_embedder import wordllama_embedder
 
 NAME, FIELD, NAMESPACE = "records", "text", "__default__"
 POLL_S = 0.02
@@ -36,7 +36,7 @@ class Cascade:
     batch = 1_000
 
     def __init__(self) -> None:
-        self._embedder = WordLlamaEmbedder()
+        self._embedder = wordllama_embedder()
         self._exit = contextlib.AsyncExitStack()
 
     async def open(self, folder: Path) -> None:
@@ -93,7 +93,7 @@ class Embedding:
     """The embedder that makes the vectors for all engines."""
 
     def __init__(self) -> None:
-        self._embedder = WordLlamaEmbedder()
+        self._embedder = wordllama_embedder()
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         return self._embedder.embed(texts)

@@ -7,11 +7,9 @@ pyroaring, wordllama) cost a process that serves Pinecone a second of start-up a
 from __future__ import annotations
 
 from service.backends.pinecone import PineconeBackend
-from service.backends.protocol import Backend, OpenBackend
+from service.backends.protocol import Backend
 from service.indexes.pinecone import OpenLane, open_lane
 from service.settings import Settings
-
-__all__ = ["Backend", "OpenBackend", "choose_backend"]
 
 
 def choose_backend(settings: Settings, open_lane: OpenLane = open_lane) -> Backend:

@@ -7,8 +7,6 @@ from service.caching.store import CacheStore
 from service.errors import StartupFailed
 from service.settings import Settings
 
-__all__ = ["CacheStore", "choose_store"]
-
 # The time after a write in which a search may return what was there before.
 SETTLE_S = {"pinecone": 10.0, "embedded": 2.0}
 

@@ -24,6 +24,7 @@ from service.indexes.pinecone_index import ping
 from service.indexes.pool import LanePool, closing
 from service.indexes.records_index import RecordsIndex
 from service.indexes.transport import pooled_http_client
+from service.settings import Settings
 
 SOURCE_TAG = "cascade"
 NO_TIMEOUT = math.inf  # seconds, of a client
@@ -58,31 +59,40 @@ def open_lane(host: str, api_key: str, connections: int) -> AsyncIndex:
 
 @contextlib.asynccontextmanager
 async def opened_index(
-    spec: IndexSpec,
-    *,
-    api_key: str,
-    controller_host: str | None,
-    lanes: int,
-    calls: int,
-    open_lane: OpenLane,
+    kind: Kind, settings: Settings, api_key: str, open_lane: OpenLane
 ) -> AsyncIterator[Index]:
     """Resolve, open and ping an index; close it at the end of the block."""
-    async with AsyncPinecone(api_key, host=controller_host) as control:
-        host, field = await resolve(spec, control)
+    spec = _spec(settings, kind)
+    async with AsyncPinecone(api_key, host=settings.pinecone_controller_host) as control:
+        host, field = await _resolve(spec, control)
     try:
+        calls = settings.pinecone_lane_calls
         opener = partial(open_lane, host, api_key, calls)
-        pool = LanePool(f"the {spec.kind} index", opener, lanes=lanes, calls=calls)
+        pool = LanePool(f"the {kind} index", opener, lanes=settings.pinecone_lanes, calls=calls)
     except PineconeError as exc:
         raise StartupFailed(f"{_setting_at_fault(exc, spec)}: {exc}") from exc
     async with closing(pool):
-        await check(pool, spec, host)
+        await _check(pool, spec, host)
         if field is None:
-            yield RecordsIndex(spec.kind, host, pool)
+            yield RecordsIndex(kind, host, pool)
         else:
-            yield DocumentsIndex(spec.kind, host, pool, field)
+            yield DocumentsIndex(kind, host, pool, field)
 
 
-async def check(pool: LanePool[AsyncIndex], spec: IndexSpec, host: str) -> None:
+def _spec(settings: Settings, kind: Kind) -> IndexSpec:
+    dense = kind == "dense"
+    return IndexSpec(
+        kind=kind,
+        host=settings.pinecone_dense_index_host if dense else settings.pinecone_sparse_index_host,
+        name=settings.pinecone_dense_index if dense else settings.pinecone_sparse_index,
+        dialect=settings.pinecone_dialect,
+        field=settings.pinecone_dense_field if dense else settings.pinecone_sparse_field,
+        text_field=settings.pinecone_text_field,
+        sparse_clause=settings.pinecone_sparse_clause,
+    )
+
+
+async def _check(pool: LanePool[AsyncIndex], spec: IndexSpec, host: str) -> None:
     """Ping every lane at start-up; a failure names the setting to correct."""
     try:
         await pool.ping(ping)
@@ -97,7 +107,7 @@ async def check(pool: LanePool[AsyncIndex], spec: IndexSpec, host: str) -> None:
         ) from exc
 
 
-async def resolve(spec: IndexSpec, control: AsyncPinecone) -> tuple[str, SearchField | None]:
+async def _resolve(spec: IndexSpec, control: AsyncPinecone) -> tuple[str, SearchField | None]:
     """Return the host of an index, and the field to search unless it has the records API.
 
     Calls Pinecone only for what is not set.

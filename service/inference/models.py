@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from service.errors import StartupFailed
 from service.inference.builtin_reranker import BuiltinReranker
-from service.inference.cross_encoder import CrossEncoderReranker
 from service.inference.embedder import CorpusStatistics, Embedder
-from service.inference.model2vec import model2vec_embedder
 from service.inference.reranker import Reranker
-from service.inference.sentence_transformer import SentenceTransformerEmbedder
-from service.inference.wordllama import WordLlamaEmbedder
+from service.inference.sentence_transformers import (
+    CrossEncoderReranker,
+    SentenceTransformerEmbedder,
+)
+from service.inference.static_embedder import model2vec_embedder, wordllama_embedder
 
 EMBEDDERS = "wordllama, model2vec:<folder or hub id>, sentence-transformers:<folder or hub id>"
 RERANKERS = "builtin, none, sentence-transformers:<folder or hub id>"
@@ -21,7 +22,7 @@ def open_embedder(setting: str) -> Embedder:
     """Open the embedder of the setting EMBEDDER."""
     kind, _, model = setting.partition(":")
     if setting == "wordllama":
-        return WordLlamaEmbedder()
+        return wordllama_embedder()
     if kind == "model2vec" and model:
         return model2vec_embedder("EMBEDDER", model)
     if kind == "sentence-transformers" and model:

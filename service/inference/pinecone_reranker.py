@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from functools import partial
 
 from pinecone import AsyncPinecone
 
 from service.errors import StartupFailed
 from service.indexes.pinecone import NO_TIMEOUT, SOURCE_TAG
-from service.indexes.pool import LanePool
+from service.indexes.pool import LanePool, closing
 from service.indexes.reads import HedgedReads
 from service.indexes.transport import pooled_http_client
 from service.inference.reranker import RerankResult
+from service.settings import Settings
 
 MAX_CALL_S = 30.0  # callers with less time cancel the call
 
@@ -25,11 +26,11 @@ class PineconeReranker:
 
     def __init__(self, model: str, pool: LanePool[AsyncPinecone]) -> None:
         self.model = model
-        self.max_documents = MAX_DOCUMENTS[model]
+        self.max_documents = max_documents(model)
         self._reads = HedgedReads(pool)
 
     async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
-        async def ask(client: AsyncPinecone) -> RerankResult:
+        async def run(client: AsyncPinecone) -> RerankResult:
             result = await client.inference.rerank(
                 model=self.model,
                 query=query,
@@ -42,26 +43,29 @@ class PineconeReranker:
                 raise ValueError("the reranker did not rank each document once")
             return RerankResult(order, result.usage.rerank_units)
 
-        asked = await self._reads.call(ask, MAX_CALL_S)
-        return replace(asked.value, tries=asked.tries)
+        result, tries = await self._reads.call(run, MAX_CALL_S)
+        return replace(result, tries=tries)
 
 
-def check_model(model: str) -> None:
-    """Raise StartupFailed for a model whose limits are not known."""
+def max_documents(model: str) -> int:
+    """The largest number of documents per call; raises `StartupFailed` for an unknown model."""
     if model not in MAX_DOCUMENTS:
         known = ", ".join(MAX_DOCUMENTS)
         raise StartupFailed(f"PINECONE_RERANK_MODEL: {model!r} is not known; use one of {known}")
+    return MAX_DOCUMENTS[model]
 
 
-def reranker_pool(
-    api_key: str, controller_host: str | None, lanes: int, calls: int
-) -> LanePool[AsyncPinecone]:
-    """Create lanes to the inference API, which connect with the first call."""
-    opener = partial(_open_client, api_key, controller_host, calls)
-    return LanePool("the reranker", opener, lanes=lanes, calls=calls)
+@contextlib.asynccontextmanager
+async def opened_reranker(settings: Settings, api_key: str) -> AsyncIterator[PineconeReranker]:
+    """Make lanes to the inference API, which connect on the first call; close them at the end."""
+    calls = settings.pinecone_lane_calls
 
+    def open_client() -> AsyncPinecone:
+        host = settings.pinecone_controller_host
+        client = AsyncPinecone(api_key, host=host, source_tag=SOURCE_TAG, timeout=NO_TIMEOUT)
+        client.inference._http = pooled_http_client(client.inference._http, calls)
+        return client
 
-def _open_client(api_key: str, controller_host: str | None, connections: int) -> AsyncPinecone:
-    client = AsyncPinecone(api_key, host=controller_host, source_tag=SOURCE_TAG, timeout=NO_TIMEOUT)
-    client.inference._http = pooled_http_client(client.inference._http, connections)
-    return client
+    lanes = LanePool("the reranker", open_client, lanes=settings.pinecone_lanes, calls=calls)
+    async with closing(lanes):
+        yield PineconeReranker(settings.pinecone_rerank_model, lanes)

@@ -2,13 +2,17 @@
 
 The tokenizer and numpy release the GIL while they work. The conversion of token ids holds it, so
 texts are processed in chunks of some ten thousand characters.
+
+The token vectors come with the `wordllama` package, or from a model of the `model2vec` package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
+import wordllama
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -20,6 +24,7 @@ from service.inference.embedder import (
     clean_text,
     normalize,
 )
+from service.inference.model_files import files_digest, import_optional, load_model
 
 CHUNK_TEXTS = 64
 CHUNK_CHARS = 32_768  # a longer text is a chunk of its own
@@ -101,6 +106,40 @@ class StaticEmbedder:
         if self._unknown is None or self._unknown not in ids:
             return ids
         return [id for id in ids if id != self._unknown]
+
+
+def wordllama_embedder() -> StaticEmbedder:
+    """Load the default model, which needs no download and no GPU.
+
+    It ignores word order and is imprecise for codes and rare names, which the lexical leg covers.
+    """
+    # Without cache_dir, wordllama looks for the tokenizer elsewhere and on the network.
+    folder = Path(wordllama.__file__).parent
+    model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+    model.tokenizer.no_padding()
+    token_vectors = np.asarray(model.embedding, dtype=np.float32)
+    identity = files_digest(folder, [*folder.glob("weights/*"), *folder.glob("tokenizers/*.json")])
+    name = f"wordllama-{token_vectors.shape[1]}@{identity}"
+    return StaticEmbedder(name, model.tokenizer, token_vectors)
+
+
+def model2vec_embedder(setting: str, model: str) -> StaticEmbedder:
+    """Load a model from a folder or the hub; `setting` is the name of the setting, for errors."""
+    library = import_optional("model2vec", setting, "model2vec")
+
+    def load(folder: Path) -> StaticEmbedder:
+        static = library.StaticModel.from_pretrained(folder, force_download=False)
+        ids = max(static.tokenizer.get_vocab().values()) + 1
+        rows = np.arange(ids) if static.token_mapping is None else static.token_mapping[:ids]
+        token_vectors = static.embedding.astype(np.float32)[rows]
+        if static.weights is not None:
+            token_vectors *= static.weights[:ids, np.newaxis].astype(np.float32)
+        static.tokenizer.no_padding()  # its limit of tokens stays
+        return StaticEmbedder("", static.tokenizer, token_vectors, static.unk_token_id)
+
+    embedder, identity = load_model(setting, model, load)
+    embedder.name = f"model2vec-{embedder.dimension}@{identity}"
+    return embedder
 
 
 def _distinct(ids: list[int]) -> TokenIds:

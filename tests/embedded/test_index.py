@@ -17,9 +17,9 @@ from pinecone.errors import ApiError, ServiceError
 from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from service.embedded.schema import Schema, TextField
 from service.errors import StartupFailed
-from service.inference.wordllama import WordLlamaEmbedder
+from service.inference.static_embedder import wordllama_embedder
 
-EMBEDDER = WordLlamaEmbedder()
+EMBEDDER = wordllama_embedder()
 SCHEMA = Schema({"chunk_text": TextField(embed=True, full_text=True)})
 NS = "__default__"
 
@@ -201,7 +201,7 @@ async def test_view_catches_up_at_next_start(tmp_path: Path) -> None:
 
 
 async def test_vectors_of_other_embedder_are_not_mixed(tmp_path: Path) -> None:
-    other = WordLlamaEmbedder()
+    other = wordllama_embedder()
     other.name = "other-256"
     async with opened(tmp_path):
         pass

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from service.inference.builtin_reranker import BuiltinReranker
 from service.inference.embedder import CorpusStatistics
 from service.inference.models import open_embedder, open_reranker
-from service.inference.wordllama import WordLlamaEmbedder
+from service.inference.static_embedder import wordllama_embedder
 from tests.inference.model_folders import encoder_folder, needs_transformers
 
-EMBEDDER = WordLlamaEmbedder()
+EMBEDDER = wordllama_embedder()
 TEXTS = [
     "Keep bread in a cloth so that it stays soft",
     "Code E81: the door is not closed",

@@ -11,7 +11,7 @@ from pinecone.errors import ApiError, ServiceError
 
 from service.embedded.client import opened_client
 from service.inference.reranker import RerankResult
-from service.inference.wordllama import WordLlamaEmbedder
+from service.inference.static_embedder import wordllama_embedder
 from tests.embedded.pinecone_api.calls import BOTH, NS, SEVERAL_TEXTS, SPARSE, WORDS, opened
 
 RECORDS: list[dict[str, Any]] = [
@@ -175,7 +175,7 @@ async def test_records_api_rejects_unsupported_requests(tmp_path: Path) -> None:
 
 
 async def test_builtin_embedder_finds_paraphrase(tmp_path: Path) -> None:
-    async with opened_client(tmp_path, "records", BOTH, WordLlamaEmbedder()) as index:
+    async with opened_client(tmp_path, "records", BOTH, wordllama_embedder()) as index:
         await index.upsert_records(
             namespace=NS,
             records=[

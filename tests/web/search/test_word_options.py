@@ -14,7 +14,8 @@ import pytest
 from quart import Quart
 
 from service.app import create_app
-from service.backends import Backend, OpenBackend, choose_backend
+from service.backends import choose_backend
+from service.backends.protocol import Backend, OpenBackend
 from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import AnswerCache
 from service.caching.memory_store import MemoryStore
