@@ -1,4 +1,4 @@
-"""A circuit keeps calls away from what is down, and finds out when it is back."""
+"""The circuit breaker: when it opens, its probes, when it closes; and the latency tracker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from service.indexes.latency_tracker import MAX_IDLE_S, MIN_SAMPLES, LatencyTrac
 from tests.clock import Clock
 
 
-def opened(clock: Clock) -> CircuitBreaker:
+def open_circuit(clock: Clock) -> CircuitBreaker:
     circuit = CircuitBreaker(clock)
     for _ in range(FAILURE_THRESHOLD):
         assert circuit.allows_call()
@@ -15,13 +15,13 @@ def opened(clock: Clock) -> CircuitBreaker:
     return circuit
 
 
-def test_failures_in_a_row_open_it() -> None:
-    circuit = opened(Clock())
+def test_circuit_breaker_opens_after_consecutive_failures() -> None:
+    circuit = open_circuit(Clock())
     assert circuit.is_open
     assert not circuit.allows_call()
 
 
-def test_an_answer_in_between_keeps_it_closed() -> None:
+def test_circuit_breaker_stays_closed_if_a_success_comes_between() -> None:
     circuit = CircuitBreaker(Clock())
     for _ in range(5 * FAILURE_THRESHOLD):
         for _ in range(FAILURE_THRESHOLD - 1):
@@ -30,20 +30,20 @@ def test_an_answer_in_between_keeps_it_closed() -> None:
     assert circuit.allows_call()
 
 
-def test_one_call_a_second_goes_to_see() -> None:
-    """Whether or not the one before has come back: it may hang."""
+def test_open_circuit_breaker_allows_one_probe_per_interval() -> None:
+    """Even if the previous probe has not finished: it may hang."""
     clock = Clock()
-    circuit = opened(clock)
-    admitted = 0
+    circuit = open_circuit(clock)
+    allowed = 0
     for _ in range(100):
         clock.now += PROBE_INTERVAL_S / 10
-        admitted += circuit.allows_call()
-    assert admitted == 10
+        allowed += circuit.allows_call()
+    assert allowed == 10
 
 
-def test_the_first_answer_closes_it() -> None:
+def test_circuit_breaker_closes_after_the_first_successful_probe() -> None:
     clock = Clock()
-    circuit = opened(clock)
+    circuit = open_circuit(clock)
     clock.now += PROBE_INTERVAL_S
     assert circuit.allows_call()
     circuit.record_failure()
@@ -54,7 +54,7 @@ def test_the_first_answer_closes_it() -> None:
     assert all(circuit.allows_call() for _ in range(10))
 
 
-def test_nothing_is_known_of_a_few_latencies() -> None:
+def test_latency_tracker_has_no_quantiles_before_enough_samples() -> None:
     latencies = LatencyTracker(Clock())
     for _ in range(MIN_SAMPLES - 1):
         latencies.add(0.02)
@@ -64,17 +64,17 @@ def test_nothing_is_known_of_a_few_latencies() -> None:
     assert latencies.p50 == latencies.p95 == 0.02
 
 
-def test_the_last_few_hundred_latencies_count() -> None:
+def test_latency_tracker_uses_only_the_latest_samples() -> None:
     latencies = LatencyTracker(Clock())
     for _ in range(1000):
         latencies.add(5.0)
-    for n in range(256):
-        latencies.add(n / 1000)
+    for number in range(256):
+        latencies.add(number / 1000)
     assert latencies.p50 == 0.128
     assert latencies.p95 == 0.243
 
 
-def test_old_latencies_are_forgotten() -> None:
+def test_latency_tracker_drops_old_samples() -> None:
     clock = Clock()
     latencies = LatencyTracker(clock)
     for _ in range(MIN_SAMPLES):

@@ -1,4 +1,4 @@
-"""The pool reads whatever HTTP allows an answer to be, and keeps only what is whole."""
+"""The connection pool: every form of an HTTP response, errors, and connection reuse."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import trustme
 from service.indexes.connection_pool import ConnectFailed, ConnectionBroken, ConnectionPool
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Origin:
-    """A server that does with each connection what its script says."""
+    """A server that runs a script for each connection."""
 
     def __init__(self, script: Script) -> None:
         self.connections = 0
-        self.gone = asyncio.Event()  # a connection has ended
+        self.connection_ended = asyncio.Event()
         self._script = script
         self._serving: set[Any] = set()
 
@@ -36,7 +36,7 @@ class Origin:
             await self._script(reader, writer)
         self._serving.discard(task)
         writer.close()
-        self.gone.set()
+        self.connection_ended.set()
 
     async def end(self) -> None:
         for task in self._serving:
@@ -48,34 +48,33 @@ class Origin:
 @contextlib.asynccontextmanager
 async def origin(
     script: Script,
-    kept: int = 4,
+    max_idle: int = 4,
     server_tls: ssl.SSLContext | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[tuple[Origin, ConnectionPool]]:
-    made = Origin(script)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=server_tls)
-    pool = ConnectionPool("127.0.0.1", server.sockets[0].getsockname()[1], tls, kept)
+    origin_server = Origin(script)
+    server = await asyncio.start_server(origin_server.serve, "127.0.0.1", 0, ssl=server_tls)
+    pool = ConnectionPool("127.0.0.1", server.sockets[0].getsockname()[1], tls, max_idle)
     try:
-        yield made, pool
+        yield origin_server, pool
     finally:
         await pool.close()
         server.close()
-        await made.end()
+        await origin_server.end()
         await server.wait_closed()
 
 
-async def taken(reader: asyncio.StreamReader) -> bytes:
-    """One request."""
+async def read_request(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(len(REQUEST))
 
 
-def always(*answers: bytes) -> Script:
-    """The same pieces for each request, one after the other."""
+def respond_always(*pieces: bytes) -> Script:
+    """Answer each request with these pieces, one write each."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            await taken(reader)
-            for piece in answers:
+            await read_request(reader)
+            for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(0)
@@ -86,17 +85,17 @@ def always(*answers: bytes) -> Script:
 @pytest.mark.parametrize(
     "pieces",
     [
-        (WHOLE,),
-        tuple(bytes([byte]) for byte in WHOLE),
+        (RESPONSE,),
+        tuple(bytes([byte]) for byte in RESPONSE),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", WHOLE),
-        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + WHOLE,),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", RESPONSE),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + RESPONSE,),
     ],
 )
-async def test_an_answer_is_read_however_it_comes_and_the_connection_kept(
+async def test_pool_parses_each_form_of_response_and_reuses_the_connection(
     pieces: tuple[bytes, ...],
 ) -> None:
-    async with origin(always(*pieces)) as (server, pool):
+    async with origin(respond_always(*pieces)) as (server, pool):
         for _ in range(3):
             received = await pool.send(REQUEST)
             assert (received.status, received.body) == (200, b"hello")
@@ -104,16 +103,19 @@ async def test_an_answer_is_read_however_it_comes_and_the_connection_kept(
         assert server.connections == 1
 
 
-async def test_an_answer_without_a_body() -> None:
-    async with origin(always(b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n")) as (server, pool):
+async def test_pool_parses_a_response_without_a_body() -> None:
+    async with origin(respond_always(b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n")) as (
+        server,
+        pool,
+    ):
         for _ in range(2):
             assert await pool.send(REQUEST) == (204, [(b"X-A", b"b")], b"")
         assert server.connections == 1
 
 
-async def test_an_answer_may_end_with_the_connection() -> None:
+async def test_pool_parses_a_response_that_ends_with_the_connection() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await taken(reader)
+        await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nServer: old\r\n\r\nhello")
 
     async with origin(script) as (server, pool):
@@ -122,9 +124,9 @@ async def test_an_answer_may_end_with_the_connection() -> None:
         assert server.connections == 2
 
 
-async def test_a_connection_that_is_said_to_end_is_not_kept() -> None:
+async def test_pool_drops_a_connection_after_connection_close() -> None:
     closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
-    async with origin(always(closing)) as (server, pool):
+    async with origin(respond_always(closing)) as (server, pool):
         for _ in range(3):
             assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 3
@@ -135,13 +137,13 @@ async def test_a_connection_that_is_said_to_end_is_not_kept() -> None:
     [
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Le",
-        WHOLE[:-1],
+        RESPONSE[:-1],
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
     ],
 )
-async def test_an_answer_that_breaks_off_is_none(broken: bytes) -> None:
+async def test_pool_raises_for_a_truncated_response(broken: bytes) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await taken(reader)
+        await read_request(reader)
         writer.write(broken)
 
     async with origin(script) as (_, pool):
@@ -153,126 +155,132 @@ async def test_an_answer_that_breaks_off_is_none(broken: bytes) -> None:
     "garbage",
     [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", b"\0" * 99],
 )
-async def test_what_is_no_http_is_an_error(garbage: bytes) -> None:
-    async with origin(always(garbage)) as (server, pool):
+async def test_pool_raises_for_a_response_that_is_not_http(garbage: bytes) -> None:
+    async with origin(respond_always(garbage)) as (server, pool):
         for _ in range(2):
             with pytest.raises(ConnectionBroken, match="not valid HTTP"):
                 await pool.send(REQUEST)
         assert server.connections == 2
 
 
-async def test_an_answer_too_many_is_nobodys() -> None:
-    """Were the connection kept, the next request would get it."""
-    async with origin(always(WHOLE + WHOLE.replace(b"hello", b"wrong"))) as (server, pool):
+async def test_pool_drops_a_connection_with_an_extra_response() -> None:
+    """On a connection that is kept, the next request would get it."""
+    async with origin(respond_always(RESPONSE + RESPONSE.replace(b"hello", b"wrong"))) as (
+        server,
+        pool,
+    ):
         for _ in range(3):
             assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 3
 
 
-async def test_what_comes_unasked_ends_the_connection() -> None:
+async def test_pool_drops_an_idle_connection_that_receives_data() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await taken(reader)
-        writer.write(WHOLE)
+        await read_request(reader)
+        writer.write(RESPONSE)
         await writer.drain()
-        await speak.wait()
-        writer.write(WHOLE.replace(b"hello", b"wrong"))
+        await send_more.wait()
+        writer.write(RESPONSE.replace(b"hello", b"wrong"))
         await reader.read()
 
-    speak = asyncio.Event()
+    send_more = asyncio.Event()
     async with origin(script) as (server, pool):
         assert (await pool.send(REQUEST)).body == b"hello"
-        speak.set()
-        await asyncio.wait_for(server.gone.wait(), 10)
+        send_more.set()
+        await asyncio.wait_for(server.connection_ended.wait(), 10)
         assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 2
 
 
-async def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
+async def test_pool_replaces_a_connection_that_was_closed_while_idle() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await taken(reader)
-        writer.write(WHOLE)
+        await read_request(reader)
+        writer.write(RESPONSE)
         writer.write_eof()
         await reader.read()  # until the pool has seen the end, and closed its side
 
     async with origin(script) as (server, pool):
         for expected in (1, 2, 3):
-            server.gone.clear()
+            server.connection_ended.clear()
             assert (await pool.send(REQUEST)).body == b"hello"
             assert server.connections == expected
-            await asyncio.wait_for(server.gone.wait(), 10)
+            await asyncio.wait_for(server.connection_ended.wait(), 10)
 
 
-async def test_an_old_connection_is_not_trusted() -> None:
-    """What stands in between may have forgotten it, and would not say so."""
-    async with origin(always(WHOLE)) as (server, pool):
+async def test_pool_does_not_reuse_an_expired_connection() -> None:
+    """A proxy or NAT may have dropped it silently."""
+    async with origin(respond_always(RESPONSE)) as (server, pool):
         pool.max_idle_s = 0.0
         for _ in range(3):
             assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 3
 
 
-async def test_who_gives_up_costs_one_connection() -> None:
+async def test_cancelled_request_costs_one_connection() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            await taken(reader)
-            asked.set()
+            await read_request(reader)
+            received_request.set()
             await answer.wait()
-            writer.write(WHOLE)
+            writer.write(RESPONSE)
 
-    asked, answer = asyncio.Event(), asyncio.Event()
+    received_request, answer = asyncio.Event(), asyncio.Event()
     async with origin(script) as (server, pool):
-        asking = asyncio.create_task(pool.send(REQUEST))
-        await asked.wait()
-        asking.cancel()
+        request = asyncio.create_task(pool.send(REQUEST))
+        await received_request.wait()
+        request.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asking
+            await request
         answer.set()
         for _ in range(2):
             assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 2
 
 
-async def test_as_many_connections_as_requests_and_few_of_them_kept() -> None:
+async def test_pool_opens_a_connection_per_request_and_keeps_max_idle() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            await taken(reader)
-            await together.wait()
-            writer.write(WHOLE)
+            await read_request(reader)
+            await all_received.wait()
+            writer.write(RESPONSE)
 
-    together = asyncio.Barrier(10)
-    async with origin(script, kept=4) as (server, pool):
+    all_received = asyncio.Barrier(10)
+    async with origin(script, max_idle=4) as (server, pool):
         for expected in (10, 16):
             answers = await asyncio.gather(*(pool.send(REQUEST) for _ in range(10)))
             assert [answer.body for answer in answers] == [b"hello"] * 10
             assert server.connections == expected
 
 
-async def test_closing_ends_what_is_kept_and_what_is_in_use() -> None:
-    async with origin(always()) as (_, pool):
-        asking = asyncio.create_task(pool.send(REQUEST))
+async def test_pool_close_aborts_idle_and_active_connections() -> None:
+    async with origin(respond_always()) as (_, pool):
+        request = asyncio.create_task(pool.send(REQUEST))
         while not pool.active:
             await asyncio.sleep(0)
         await pool.close()
         with pytest.raises(ConnectionBroken):
-            await asking
+            await request
 
 
-async def test_nobody_there_is_said_to_be_so(unused_tcp_port: int) -> None:
+async def test_pool_raises_connect_failed_if_nothing_listens(unused_tcp_port: int) -> None:
     pool = ConnectionPool("127.0.0.1", unused_tcp_port, None, 4)
     with pytest.raises(ConnectFailed):
         await pool.send(REQUEST)
 
 
-async def test_over_tls_with_a_certificate_that_is_trusted_and_not_otherwise() -> None:
+async def test_pool_over_tls_requires_a_trusted_certificate() -> None:
     authority = trustme.CA()
     server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(server_tls)
-    trusting, stranger = ssl.create_default_context(), ssl.create_default_context()
-    authority.configure_trust(trusting)
-    async with origin(always(WHOLE), server_tls=server_tls, tls=trusting) as (server, pool):
+    trusted, untrusted = ssl.create_default_context(), ssl.create_default_context()
+    authority.configure_trust(trusted)
+    async with origin(respond_always(RESPONSE), server_tls=server_tls, tls=trusted) as (
+        server,
+        pool,
+    ):
         for _ in range(3):
             assert (await pool.send(REQUEST)).body == b"hello"
         assert server.connections == 1
-    async with origin(always(WHOLE), server_tls=server_tls, tls=stranger) as (_, pool):
+    async with origin(respond_always(RESPONSE), server_tls=server_tls, tls=untrusted) as (_, pool):
         with pytest.raises(ConnectFailed, match="certificate"):
             await pool.send(REQUEST)

@@ -1,4 +1,4 @@
-"""Pinecone's filter language: what may be said, and what is said back where it may not."""
+"""The validation of filters: valid filters, and the error messages of invalid ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from service.indexes.filters import check_filter
 
-ALLOWED: list[Any] = [
+VALID: list[Any] = [
     {},
     {"genre": "drama"},
     {"genre": {"$eq": "drama"}, "year": {"$gte": 1990, "$lt": 2000.5}},
@@ -18,7 +18,7 @@ ALLOWED: list[Any] = [
     {"chunk_text": {"$match_phrase": "the cat"}, "title": {"$match_any": "cat dog"}},
 ]
 
-REFUSED: list[tuple[Any, str]] = [
+INVALID: list[tuple[Any, str]] = [
     ([], "JSON object"),
     ("genre", "JSON object"),
     (None, "JSON object"),
@@ -49,18 +49,18 @@ REFUSED: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("filter", ALLOWED)
-def test_what_pinecone_allows_is_allowed(filter: Any) -> None:
+@pytest.mark.parametrize("filter", VALID)
+def test_check_filter_accepts_valid_filters(filter: Any) -> None:
     check_filter(filter)  # raises nothing
 
 
-@pytest.mark.parametrize(("filter", "hint"), REFUSED)
-def test_what_it_refuses_is_refused_with_a_sentence(filter: Any, hint: str) -> None:
+@pytest.mark.parametrize(("filter", "hint"), INVALID)
+def test_check_filter_explains_why_a_filter_is_invalid(filter: Any, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
         check_filter(filter)
 
 
-def test_depth_has_an_end() -> None:
+def test_check_filter_rejects_deep_nesting() -> None:
     filter: Any = {"a": 1}
     for _ in range(40):
         filter = {"$and": [filter]}
@@ -68,7 +68,7 @@ def test_depth_has_an_end() -> None:
         check_filter(filter)
 
 
-def test_a_name_out_of_a_request_is_cut_short_in_the_sentence() -> None:
+def test_check_filter_shortens_long_names_in_its_error() -> None:
     with pytest.raises(ValueError, match="…") as failed:
         check_filter({"x" * 5000: {"$nope": 1}})
     assert len(str(failed.value)) < 300

@@ -1,4 +1,4 @@
-"""A pool spreads its calls, bounds them, stays whole, and closes all that it opened."""
+"""The lane pool: balancing, the limit on concurrent calls, cancellation and closing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = {"lanes": 2, "calls": 4}
 
 
 class Client:
-    """The least that a lane can hold."""
+    """The least that a client of a lane has."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -27,12 +27,12 @@ class Client:
         self.closed = True
 
 
-class Stubborn(Client):
+class FailingClient(Client):
     async def close(self) -> None:
-        raise RuntimeError("I will not")
+        raise RuntimeError("does not close")
 
 
-async def test_calls_go_to_the_lane_with_the_fewest_in_flight() -> None:
+async def test_pool_uses_the_lane_with_the_fewest_calls_in_flight() -> None:
     clients = [Client() for _ in range(4)]
     remaining = list(clients)
     pool = LanePool("test", remaining.pop, lanes=4, calls=8)
@@ -56,42 +56,42 @@ async def test_calls_go_to_the_lane_with_the_fewest_in_flight() -> None:
     assert all(client.closed for client in clients)
 
 
-async def test_no_more_calls_are_under_way_than_the_lanes_carry() -> None:
+async def test_pool_bounds_concurrent_calls() -> None:
     pool = LanePool("test", Client, lanes=2, calls=3)
-    now, most = 0, 0
+    running, most = 0, 0
 
     async def work(_: Client) -> None:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
         await asyncio.sleep(0)
-        now -= 1
+        running -= 1
 
     await asyncio.gather(*(pool.call(work) for _ in range(50)))
     assert most == 6
     await pool.close()
 
 
-async def test_a_lane_that_does_not_close_keeps_no_other_from_closing() -> None:
-    made: list[Client] = []
+async def test_pool_closes_the_other_lanes_if_one_fails_to_close() -> None:
+    opened: list[Client] = []
 
-    def make() -> Client:
-        made.append(Stubborn() if not made else Client())
-        return made[-1]
+    def open_client() -> Client:
+        opened.append(FailingClient() if not opened else Client())
+        return opened[-1]
 
-    pool = LanePool("test", make, lanes=3, calls=1)
+    pool = LanePool("test", open_client, lanes=3, calls=1)
     await pool.close()
-    assert [client.closed for client in made[1:]] == [True, True]
+    assert [client.closed for client in opened[1:]] == [True, True]
 
 
-async def test_an_answer_that_trips_the_reader_is_a_fault_of_the_upstream() -> None:
+async def test_pool_reports_a_malformed_response_as_an_upstream_error() -> None:
     pool = LanePool("the dense index", Client, lanes=1, calls=1)
 
-    async def ask(_: Client) -> str:
+    async def parse(_: Client) -> str:
         return {"hits": 1}["matches"]  # type: ignore[return-value]
 
     with pytest.raises(UpstreamGarbled, match="the dense index"):
-        await pool.call(ask)
+        await pool.call(parse)
     assert pool.in_flight == 0
 
 
@@ -99,14 +99,14 @@ async def search(index: AsyncIndex) -> object:
     return await index.search(namespace="n", top_k=3, inputs={"text": "the cat"})
 
 
-async def test_ten_thousand_cancelled_calls_leave_the_pool_whole(upstream: Upstream) -> None:
-    """At every moment of a call: before it is sent, while it connects, waits, and reads."""
+async def test_pool_works_after_ten_thousand_cancelled_calls(upstream: Upstream) -> None:
+    """Cancelled at every stage: before it is sent, while it connects, waits and reads."""
     pool = LanePool("dense", lambda: open_lane(upstream.host("dense"), API_KEY, 4), **SIZE)
     upstream.behave(Delay(0.002), "dense")
     rng = random.Random(4711)
     outcomes: Counter[str] = Counter()
 
-    async def abandoned() -> None:
+    async def cancelled_call() -> None:
         call = asyncio.ensure_future(pool.call(search))
         if rng.random() < 0.5:
             for _ in range(rng.randrange(16)):
@@ -121,7 +121,7 @@ async def test_ten_thousand_cancelled_calls_leave_the_pool_whole(upstream: Upstr
             outcomes["cancelled"] += 1
 
     for _ in range(200):
-        await asyncio.gather(*(abandoned() for _ in range(50)))
+        await asyncio.gather(*(cancelled_call() for _ in range(50)))
     assert outcomes.total() == 10_000
     assert outcomes["cancelled"] > 5_000
 

@@ -1,4 +1,4 @@
-"""A read is tried a second time, on another lane, where that helps; and within a budget."""
+"""Hedged reads: retries, hedged requests, their budget, the deadline and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ async def search(index: AsyncIndex) -> Any:
 
 @pytest.fixture
 async def pool(upstream: Upstream) -> AsyncIterator[LanePool[AsyncIndex]]:
-    def open_one() -> AsyncIndex:
+    def open_client() -> AsyncIndex:
         return open_lane(upstream.host("dense"), API_KEY, 16)
 
-    async with closing(LanePool("the dense index", open_one, lanes=4, calls=16)) as pool:
+    async with closing(LanePool("the dense index", open_client, lanes=4, calls=16)) as pool:
         yield pool
 
 
@@ -50,66 +50,64 @@ def reads(pool: LanePool[AsyncIndex]) -> HedgedReads[AsyncIndex]:
     return HedgedReads(pool)
 
 
-async def learn(reads: HedgedReads[AsyncIndex]) -> None:
-    """How long an answer usually takes."""
+async def record_latencies(reads: HedgedReads[AsyncIndex]) -> None:
+    """Make enough calls for the first quantiles."""
     for _ in range(MIN_SAMPLES):
         await reads.call(search, LONG)
 
 
-@pytest.mark.parametrize("passing", [Status(503), Status(500), Reset()])
-async def test_what_passes_is_tried_a_second_time(
-    reads: HedgedReads[AsyncIndex], upstream: Upstream, passing: Any
+@pytest.mark.parametrize("transient", [Status(503), Status(500), Reset()])
+async def test_transient_error_is_retried_once(
+    reads: HedgedReads[AsyncIndex], upstream: Upstream, transient: Any
 ) -> None:
-    upstream.behave(Flaky(passing, 1), "dense")
-    asked = await reads.call(search, LONG)
-    assert asked.value.result.hits
-    assert asked.tries == len(upstream.searches()) == 2
+    upstream.behave(Flaky(transient, 1), "dense")
+    result = await reads.call(search, LONG)
+    assert result.value.result.hits
+    assert result.tries == len(upstream.searches()) == 2
 
 
-@pytest.mark.parametrize("lasting", [Status(400), Status(401), Status(429), Garbage()])
-async def test_what_does_not_pass_is_tried_once(
-    reads: HedgedReads[AsyncIndex], upstream: Upstream, lasting: Any
+@pytest.mark.parametrize("permanent", [Status(400), Status(401), Status(429), Garbage()])
+async def test_permanent_error_is_not_retried(
+    reads: HedgedReads[AsyncIndex], upstream: Upstream, permanent: Any
 ) -> None:
-    upstream.behave(lasting, "dense")
+    upstream.behave(permanent, "dense")
     with pytest.raises(RequestError) as caught:
         await reads.call(search, LONG)
     assert caught.value.tries == len(upstream.searches()) == 1
 
 
-async def test_a_second_failure_is_the_answer(
-    reads: HedgedReads[AsyncIndex], upstream: Upstream
-) -> None:
+async def test_failed_retry_is_raised(reads: HedgedReads[AsyncIndex], upstream: Upstream) -> None:
     upstream.behave(Status(503), "dense")
     with pytest.raises(UpstreamUnavailable) as caught:
         await reads.call(search, LONG)
     assert caught.value.tries == len(upstream.searches()) == 2
 
 
-async def test_a_slow_call_is_overtaken_on_another_lane_and_given_up(
+async def test_slow_call_is_hedged_on_another_lane_and_cancelled(
     reads: HedgedReads[AsyncIndex], pool: LanePool[AsyncIndex], upstream: Upstream
 ) -> None:
-    await learn(reads)
+    await record_latencies(reads)
     upstream.calls.clear()
     upstream.behave(Flaky(Hang(), 1), "dense")
-    asked_of = []
+    clients_used = []
 
     async def search_by(index: AsyncIndex) -> Any:
-        asked_of.append(index)
+        clients_used.append(index)
         return await search(index)
 
-    asked = await reads.call(search_by, LONG)
-    assert asked.value.result.hits
-    assert asked.tries == 2
-    assert asked_of[0] is not asked_of[1]
+    result = await reads.call(search_by, LONG)
+    assert result.value.result.hits
+    assert result.tries == 2
+    assert clients_used[0] is not clients_used[1]
     await upstream.until(lambda: [call.abandoned for call in upstream.searches()] == [True, False])
     assert pool.in_flight == 0
 
 
-async def test_the_slow_call_may_still_be_the_first_to_answer(
+async def test_first_attempt_may_answer_before_its_hedged_request(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
-    """Then the second one is given up."""
-    await learn(reads)
+    """The hedged request is cancelled then."""
+    await record_latencies(reads)
     upstream.calls.clear()
     release = asyncio.Event()
 
@@ -126,10 +124,10 @@ async def test_the_slow_call_may_still_be_the_first_to_answer(
     assert await reads.call(slow_then_hanging, LONG) == ("first", 2)
 
 
-async def test_a_second_try_that_fails_leaves_the_first_alone(
+async def test_failed_hedged_request_does_not_affect_the_first_attempt(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
-    await learn(reads)
+    await record_latencies(reads)
     failed = asyncio.Event()
     calls = []
 
@@ -145,7 +143,7 @@ async def test_a_second_try_that_fails_leaves_the_first_alone(
     assert await reads.call(slow_beside_failing, LONG) == ("first", 2)
 
 
-async def test_nobody_overtakes_before_it_is_known_what_is_usual(
+async def test_no_call_is_hedged_before_latencies_are_known(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), "dense")
@@ -154,10 +152,10 @@ async def test_nobody_overtakes_before_it_is_known_what_is_usual(
     assert caught.value.tries == len(upstream.searches()) == 1
 
 
-async def test_the_time_is_up_for_both_tries_at_once(
+async def test_deadline_ends_both_attempts(
     reads: HedgedReads[AsyncIndex], pool: LanePool[AsyncIndex], upstream: Upstream
 ) -> None:
-    await learn(reads)
+    await record_latencies(reads)
     upstream.calls.clear()
     upstream.behave(Hang(), "dense")
     with pytest.raises(DeadlineExceeded) as caught:
@@ -167,25 +165,25 @@ async def test_the_time_is_up_for_both_tries_at_once(
     assert pool.in_flight == 0
 
 
-async def test_whoever_gives_up_gives_up_both_tries(
+async def test_cancelled_read_cancels_both_attempts(
     reads: HedgedReads[AsyncIndex], pool: LanePool[AsyncIndex], upstream: Upstream
 ) -> None:
-    await learn(reads)
+    await record_latencies(reads)
     upstream.calls.clear()
     upstream.behave(Hang(), "dense")
-    asking = asyncio.create_task(reads.call(search, LONG))
+    read = asyncio.create_task(reads.call(search, LONG))
     await upstream.until(lambda: len(upstream.searches()) == 2)
-    asking.cancel()
+    read.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await read
     await upstream.until(lambda: [call.abandoned for call in upstream.searches()] == [True, True])
     assert pool.in_flight == 0
 
 
-async def test_second_tries_are_few_however_slow_the_upstream_is(
+async def test_retry_budget_bounds_hedged_requests_to_a_slow_upstream(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
-    await learn(reads)
+    await record_latencies(reads)
     upstream.calls.clear()
     upstream.behave(Hang(), "dense")
     calls = [reads.call(search, SHORT) for _ in range(40)]
@@ -195,7 +193,7 @@ async def test_second_tries_are_few_however_slow_the_upstream_is(
     assert 40 < len(upstream.searches()) <= 40 + most
 
 
-async def test_an_upstream_that_is_down_is_left_alone(
+async def test_circuit_opens_for_an_upstream_that_is_down(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Reset(), "dense")
@@ -204,13 +202,13 @@ async def test_an_upstream_that_is_down_is_left_alone(
         with pytest.raises(RequestError) as caught:
             await reads.call(search, LONG)
         errors.append(caught.value)
-    shunned = [error for error in errors if isinstance(error, UpstreamCircuitOpen)]
-    assert len(shunned) > 50
-    assert all(error.tries == 0 and error.retry_after for error in shunned)
+    circuit_open = [error for error in errors if isinstance(error, UpstreamCircuitOpen)]
+    assert len(circuit_open) > 50
+    assert all(error.tries == 0 and error.retry_after for error in circuit_open)
     assert len(upstream.searches()) == sum(error.tries for error in errors)
 
 
-async def test_it_is_found_when_it_is_back(
+async def test_circuit_closes_when_the_upstream_recovers(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Reset(), "dense")
@@ -229,11 +227,11 @@ async def test_it_is_found_when_it_is_back(
         await reads.call(search, LONG)
 
 
-async def test_one_that_hangs_is_left_alone_too(
+async def test_circuit_opens_for_an_upstream_that_hangs(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
-    """Whether the deadline ended the calls, or those who waited for them."""
-    await learn(reads)
+    """Calls that end at their deadline count as failures."""
+    await record_latencies(reads)
     upstream.behave(Hang(), "dense")
     calls = [asyncio.create_task(reads.call(search, SHORT)) for _ in range(FAILURE_THRESHOLD)]
     await asyncio.wait(calls)
@@ -242,7 +240,7 @@ async def test_one_that_hangs_is_left_alone_too(
         await reads.call(search, SHORT)
 
 
-async def test_a_caller_in_a_hurry_does_not_shut_the_upstream_for_others(
+async def test_short_deadlines_do_not_open_the_circuit(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), "dense")
@@ -253,7 +251,7 @@ async def test_a_caller_in_a_hurry_does_not_shut_the_upstream_for_others(
     assert (await reads.call(search, LONG)).tries == 1
 
 
-async def test_a_caller_with_bad_requests_does_not_shut_the_upstream_for_others(
+async def test_rejected_requests_do_not_open_the_circuit(
     reads: HedgedReads[AsyncIndex], upstream: Upstream
 ) -> None:
     upstream.behave(Status(400), "dense")
@@ -264,11 +262,11 @@ async def test_a_caller_with_bad_requests_does_not_shut_the_upstream_for_others(
     await reads.call(search, LONG)
 
 
-def test_a_budget_saves_up_to_a_limit() -> None:
+def test_retry_budget_has_a_maximum() -> None:
     budget = RetryBudget()
     for _ in range(10_000):
         budget.earn()
     assert sum(budget.spend() for _ in range(100)) == MAX_BUDGET
     for _ in range(100):
         budget.earn()
-    assert sum(budget.spend() for _ in range(100)) in {4, 5}  # as far as floats can count
+    assert sum(budget.spend() for _ in range(100)) in {4, 5}  # floats are inexact

@@ -1,4 +1,4 @@
-"""The client over aiohttp does, call by call, what the stock client does."""
+"""The client over the pooled transport, compared call by call with the stock client."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tests.upstream import API_KEY, Garbage, Hang, Reset, Status, Truncate, Upst
 
 Outcome = tuple[str, Any, Any]
 
-NO_RETRIES = [400, 401, 402, 403, 404, 409, 412, 413, 418, 422, 501]
+NOT_RETRIED = [400, 401, 402, 403, 404, 409, 412, 413, 418, 422, 501]
 
 
-def pair(upstream: Upstream, index: str = "dense") -> list[AsyncIndex]:
-    """The stock client, and the same one over aiohttp."""
-    stock, ours = (AsyncIndex(host=upstream.host(index), api_key=API_KEY) for _ in range(2))
-    ours._http = pooled_http_client(ours._http, 4)
-    return [stock, ours]
+def client_pair(upstream: Upstream, index: str = "dense") -> list[AsyncIndex]:
+    """The stock client, and one over the pooled transport."""
+    stock, pooled = (AsyncIndex(host=upstream.host(index), api_key=API_KEY) for _ in range(2))
+    pooled._http = pooled_http_client(pooled._http, 4)
+    return [stock, pooled]
 
 
-async def records(index: AsyncIndex) -> Any:
+async def search_records(index: AsyncIndex) -> Any:
     return await index.search(
         namespace="a b",
         top_k=3,
@@ -37,7 +37,7 @@ async def records(index: AsyncIndex) -> Any:
     )
 
 
-async def documents(index: AsyncIndex) -> Any:
+async def search_documents(index: AsyncIndex) -> Any:
     return await index.documents.search(
         namespace="..",
         score_by=[{"type": "embed", "field": "chunk_text", "query": "the cat"}],
@@ -47,16 +47,16 @@ async def documents(index: AsyncIndex) -> Any:
     )
 
 
-async def stats(index: AsyncIndex) -> Any:
+async def index_stats(index: AsyncIndex) -> Any:
     return await index.describe_index_stats(timeout=2.0)
 
 
-async def missing(index: AsyncIndex) -> Any:
-    """A GET, which takes the client's own way through httpx."""
+async def missing_namespace(index: AsyncIndex) -> Any:
+    """A GET, which the client sends through httpx."""
     return await index.describe_namespace(name="nowhere")
 
 
-CALLS = [records, documents, stats, missing]
+CALLS = [search_records, search_documents, index_stats, missing_namespace]
 
 
 async def outcome(call: Any, index: AsyncIndex) -> Outcome:
@@ -72,33 +72,37 @@ async def outcome(call: Any, index: AsyncIndex) -> Outcome:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_requests_and_answers_are_the_same(upstream: Upstream, call: Any) -> None:
+async def test_transport_sends_and_returns_the_same_as_the_stock_client(
+    upstream: Upstream, call: Any
+) -> None:
     outcomes = []
-    for index in pair(upstream):
+    for index in client_pair(upstream):
         outcomes.append(await outcome(call, index))
         await index.close()
     assert outcomes[0] == outcomes[1]
-    stock, ours = upstream.calls
-    assert ours.path == stock.path
-    assert ours.body == stock.body
+    stock, pooled = upstream.calls
+    assert pooled.path == stock.path
+    assert pooled.body == stock.body
     for name in ("api-key", "x-pinecone-api-version", "user-agent", "content-type", "host"):
-        assert ours.headers.get(name) == stock.headers.get(name)
+        assert pooled.headers.get(name) == stock.headers.get(name)
 
 
-@pytest.mark.parametrize("status", NO_RETRIES)
-async def test_every_status_raises_the_same(upstream: Upstream, status: int) -> None:
+@pytest.mark.parametrize("status", NOT_RETRIED)
+async def test_transport_raises_the_same_error_for_each_status(
+    upstream: Upstream, status: int
+) -> None:
     upstream.behave(Status(status, message="because"), "dense")
-    stock, ours = pair(upstream)
-    expected = await outcome(records, stock)
-    assert await outcome(records, ours) == expected
+    stock, pooled = client_pair(upstream)
+    expected = await outcome(search_records, stock)
+    assert await outcome(search_records, pooled) == expected
     assert expected[1] == status
     assert len(upstream.calls) == 2
     await stock.close()
-    await ours.close()
+    await pooled.close()
 
 
 @pytest.mark.parametrize(
-    "behaviour",
+    "behavior",
     [
         Garbage(),
         Garbage(b""),
@@ -109,61 +113,61 @@ async def test_every_status_raises_the_same(upstream: Upstream, status: int) -> 
                 {"content-encoding": "gzip"}),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("call", [records, documents])
-async def test_unreadable_answers_end_the_same(
-    upstream: Upstream, behaviour: Any, call: Any
+@pytest.mark.parametrize("call", [search_records, search_documents])
+async def test_transport_raises_the_same_error_for_an_unreadable_response(
+    upstream: Upstream, behavior: Any, call: Any
 ) -> None:
-    upstream.behave(behaviour, "dense")
-    stock, ours = pair(upstream)
-    assert await outcome(call, ours) == await outcome(call, stock)
+    upstream.behave(behavior, "dense")
+    stock, pooled = client_pair(upstream)
+    assert await outcome(call, pooled) == await outcome(call, stock)
     await stock.close()
-    await ours.close()
+    await pooled.close()
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "expected"),
+    ("behavior", "expected"),
     [
         (Hang(), PineconeTimeoutError),
         (Reset(), PineconeConnectionError),
         (Truncate(), PineconeConnectionError),
     ],
 )
-async def test_a_broken_wire_is_the_clients_own_exception(
-    upstream: Upstream, behaviour: Any, expected: type[PineconeError]
+async def test_transport_raises_the_clients_own_connection_errors(
+    upstream: Upstream, behavior: Any, expected: type[PineconeError]
 ) -> None:
-    """The stock client would try again for a while, so only ours is waited for."""
-    _, ours = pair(upstream)
-    upstream.behave(behaviour, "dense")
+    """The stock client would retry for a while, so only ours is called."""
+    _, pooled = client_pair(upstream)
+    upstream.behave(behavior, "dense")
     with pytest.raises(expected):
-        await records(ours)
-    await ours.close()
+        await search_records(pooled)
+    await pooled.close()
 
 
-async def test_nothing_is_tried_again(upstream: Upstream) -> None:
-    """That is decided where the deadline and the lanes are known."""
-    for behaviour in (Status(503), Reset()):
+async def test_transport_does_not_retry(upstream: Upstream) -> None:
+    """`reads.py` retries, which knows the deadline and the lanes."""
+    for behavior in (Status(503), Reset()):
         upstream.calls.clear()
-        upstream.behave(behaviour, "dense")
-        _, ours = pair(upstream)
+        upstream.behave(behavior, "dense")
+        _, pooled = client_pair(upstream)
         with pytest.raises(PineconeError):
-            await records(ours)
+            await search_records(pooled)
         assert len(upstream.calls) == 1
-        await ours.close()
+        await pooled.close()
 
 
-async def test_nobody_listening_is_a_connection_error(unused_tcp_port: int) -> None:
+async def test_transport_raises_a_connection_error_if_nothing_listens(unused_tcp_port: int) -> None:
     index = AsyncIndex(host=f"http://127.0.0.1:{unused_tcp_port}", api_key=API_KEY)
     index._http = pooled_http_client(index._http, 4)
     with pytest.raises(PineconeConnectionError):
-        await stats(index)
+        await index_stats(index)
     await index.close()
 
 
-async def test_reranking_goes_the_same_way(upstream: Upstream) -> None:
+async def test_reranking_over_the_transport_equals_the_stock_client(upstream: Upstream) -> None:
     results = []
-    for over_aiohttp in (False, True):
+    for is_pooled in (False, True):
         async with AsyncPinecone(API_KEY, host=upstream.host("control")) as client:
-            if over_aiohttp:
+            if is_pooled:
                 client.inference._http = pooled_http_client(client.inference._http, 4)
             result = await client.inference.rerank(
                 "bge-reranker-v2-m3", "cat", ["a dog", "a cat"], return_documents=False
