@@ -83,6 +83,10 @@ class RequestError(CascadeError):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
 
+    def __init_subclass__(cls, *, status: int | None = None, code: str | None = None) -> None:
+        """What a subclass does not name, it inherits."""
+        cls.status, cls.code = status or cls.status, code or cls.code
+
     def __init__(
         self,
         detail: str,
@@ -102,215 +106,145 @@ class RequestError(CascadeError):
         return {cls.code}.union(*(child.codes() for child in cls.__subclasses__()))
 
 
-class BadRequest(RequestError):
+class BadRequest(RequestError, status=400, code="bad_request"):
     """The request could not be parsed."""
 
-    status, code = 400, "bad_request"
 
-
-class KeyMissing(RequestError):
+class KeyMissing(RequestError, status=401, code="key_missing"):
     """The request has no API key, and the service requires one."""
 
-    status, code = 401, "key_missing"
 
-
-class KeyRejected(RequestError):
+class KeyRejected(RequestError, status=401, code="key_rejected"):
     """The API key of the request is not one of the service."""
 
-    status, code = 401, "key_rejected"
 
-
-class WritesClosed(RequestError):
+class WritesClosed(RequestError, status=403, code="writes_closed"):
     """The service has no API keys, so it accepts writes only over loopback."""
 
-    status, code = 403, "writes_closed"
 
-
-class OriginRefused(RequestError):
+class OriginRefused(RequestError, status=403, code="origin_refused"):
     """The request came from a web page of an origin that is not allowed."""
 
-    status, code = 403, "origin_refused"
 
-
-class NotFound(RequestError):
+class NotFound(RequestError, status=404, code="not_found"):
     """There is no such route or resource."""
 
-    status, code = 404, "not_found"
 
-
-class MethodNotAllowed(RequestError):
+class MethodNotAllowed(RequestError, status=405, code="method_not_allowed"):
     """The route does not support this method."""
 
-    status, code = 405, "method_not_allowed"
 
-
-class BodyTimeout(RequestError):
+class BodyTimeout(RequestError, status=408, code="body_timeout"):
     """The request body did not arrive in time."""
 
-    status, code = 408, "body_timeout"
 
-
-class CursorExpired(RequestError):
+class CursorExpired(RequestError, status=410, code="cursor_expired"):
     """The cursor is invalid or has expired; run the search again."""
 
-    status, code = 410, "cursor_expired"
 
-
-class BodyTooLarge(RequestError):
+class BodyTooLarge(RequestError, status=413, code="body_too_large"):
     """The request body is larger than the limit of its route."""
 
-    status, code = 413, "body_too_large"
 
-
-class UnsupportedMediaType(RequestError):
+class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_type"):
     """The route does not accept this media type or content encoding."""
 
-    status, code = 415, "unsupported_media_type"
 
-
-class InvalidRequest(RequestError):
+class InvalidRequest(RequestError, status=422, code="invalid_request"):
     """The request was parsed and has values that are not allowed."""
 
-    status, code = 422, "invalid_request"
 
-
-class EmptyQuery(InvalidRequest):
+class EmptyQuery(InvalidRequest, code="empty_query"):
     """The search query is empty."""
-
-    code = "empty_query"
 
 
 class InternalError(RequestError):
     """The service failed because of a bug; its log has the traceback."""
 
 
-class UpstreamError(RequestError):
+class UpstreamError(RequestError, status=502, code="upstream_error"):
     """The backend failed in a way that has no code of its own."""
 
-    status, code = 502, "upstream_error"
 
-
-class UpstreamKeyRejected(UpstreamError):
+class UpstreamKeyRejected(UpstreamError, code="upstream_key_rejected"):
     """The backend rejected the service's API key."""
 
-    code = "upstream_key_rejected"
 
-
-class UpstreamForbidden(UpstreamError):
+class UpstreamForbidden(UpstreamError, code="upstream_forbidden"):
     """The backend does not allow the service's API key to do this."""
 
-    code = "upstream_forbidden"
 
-
-class UpstreamPaymentRequired(UpstreamError):
+class UpstreamPaymentRequired(UpstreamError, code="upstream_payment_required"):
     """The backend requires a payment or a larger plan."""
 
-    code = "upstream_payment_required"
 
-
-class UpstreamNotFound(UpstreamError):
+class UpstreamNotFound(UpstreamError, code="upstream_not_found"):
     """The backend has no such index or namespace."""
 
-    code = "upstream_not_found"
 
-
-class UpstreamConflict(UpstreamError):
+class UpstreamConflict(UpstreamError, code="upstream_conflict"):
     """The request conflicts with the state of the backend."""
 
-    code = "upstream_conflict"
 
-
-class UpstreamPrecondition(UpstreamError):
+class UpstreamPrecondition(UpstreamError, code="upstream_precondition"):
     """A precondition of the backend is not met."""
 
-    code = "upstream_precondition"
 
-
-class UpstreamGarbled(UpstreamError):
+class UpstreamGarbled(UpstreamError, code="upstream_garbled"):
     """The response of the backend could not be parsed."""
 
-    code = "upstream_garbled"
 
-
-class UpstreamRefused(RequestError):
+class UpstreamRefused(RequestError, status=422, code="upstream_refused"):
     """The backend found the request invalid."""
 
-    status, code = 422, "upstream_refused"
 
-
-class UpstreamTooLarge(RequestError):
+class UpstreamTooLarge(RequestError, status=413, code="upstream_too_large"):
     """The request is larger than the backend accepts."""
 
-    status, code = 413, "upstream_too_large"
 
-
-class Unavailable(RequestError):
+class Unavailable(RequestError, status=503, code="unavailable"):
     """The service cannot answer at the moment; try again after `Retry-After`."""
 
-    status, code = 503, "unavailable"
 
-
-class UpstreamRateLimited(Unavailable):
+class UpstreamRateLimited(Unavailable, code="upstream_rate_limited"):
     """The rate limit of the backend was reached."""
 
-    code = "upstream_rate_limited"
 
-
-class UpstreamUnavailable(Unavailable):
+class UpstreamUnavailable(Unavailable, code="upstream_unavailable"):
     """The backend is temporarily unavailable."""
 
-    code = "upstream_unavailable"
 
-
-class UpstreamUnreachable(Unavailable):
+class UpstreamUnreachable(Unavailable, code="upstream_unreachable"):
     """No connection to the backend could be made, or it was lost."""
 
-    code = "upstream_unreachable"
 
-
-class UpstreamCircuitOpen(Unavailable):
+class UpstreamCircuitOpen(Unavailable, code="upstream_circuit_open"):
     """The backend failed repeatedly, so it is not called for a while."""
 
-    code = "upstream_circuit_open"
 
-
-class Overloaded(Unavailable):
+class Overloaded(Unavailable, code="overloaded"):
     """The service has more requests than it can answer, and shed this one."""
 
-    code = "overloaded"
 
-
-class JobsUnavailable(Unavailable):
+class JobsUnavailable(Unavailable, code="jobs_unavailable"):
     """The database or the disk of the import jobs can't be used."""
 
-    code = "jobs_unavailable"
 
-
-class TooSlow(Unavailable):
+class TooSlow(Unavailable, code="too_slow"):
     """The client reads a stream more slowly than it is produced."""
 
-    code = "too_slow"
 
-
-class NoLegAnswered(Unavailable):
+class NoLegAnswered(Unavailable, code="no_leg_answered"):
     """Every leg of the search failed."""
 
-    code = "no_leg_answered"
 
-
-class StorageFull(RequestError):
+class StorageFull(RequestError, status=507, code="storage_full"):
     """There is no disk space to write to."""
 
-    status, code = 507, "storage_full"
 
-
-class DeadlineExceeded(RequestError):
+class DeadlineExceeded(RequestError, status=504, code="deadline_exceeded"):
     """The request was not finished before its deadline."""
 
-    status, code = 504, "deadline_exceeded"
 
-
-class UpstreamTimeout(DeadlineExceeded):
+class UpstreamTimeout(DeadlineExceeded, code="upstream_timeout"):
     """The backend did not respond before the deadline."""
-
-    code = "upstream_timeout"
