@@ -56,9 +56,6 @@ class ErrorMapping:
             raise TimedOut(f"{self.url} did not answer in time") from exc
         except httpx.DecodingError as exc:
             raise GarbledAnswer(f"{self.url} sent a body that can't be decompressed") from exc
-        except (httpx.TransportError, httpx.StreamError) as exc:
-            detail = f"The connection to {self.url} broke ({_reason(exc)})"
-            raise ConnectionFailed(detail) from exc
         except httpx.InvalidURL as exc:
             raise InvalidArgument(f"the arguments make an invalid URL: {exc}") from exc
         except WebSocketDisconnect as exc:
@@ -69,7 +66,7 @@ class ErrorMapping:
             raise GarbledAnswer(f"{self.url} sent a message that is not text") from exc
         except LocalProtocolError as exc:  # its text repeats the whole message
             raise ConnectionFailed(f"The connection to {self.url} is closed") from exc
-        except (HTTPXWSException, ProtocolError) as exc:
+        except (httpx.TransportError, httpx.StreamError, HTTPXWSException, ProtocolError) as exc:
             detail = f"The connection to {self.url} broke ({_reason(exc)})"
             raise ConnectionFailed(detail) from exc
 

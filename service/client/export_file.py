@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
-from types import TracebackType
 from typing import IO
 
 from service.client.errors import ConnectionFailed, GarbledAnswer, IncompleteExport, TimedOut
@@ -62,12 +61,7 @@ class ExportFile:
     def __enter__(self) -> ExportFile:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._part is not None:
             self._file.close()
             with contextlib.suppress(FileNotFoundError):  # it was renamed
