@@ -79,7 +79,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         if name == chosen:
             importlib.import_module(f"service.commands.{name}").configure(command)
     if chosen == WORKER:
-        from service.commands import worker
+        from service.commands import serve
 
-        worker.configure(commands.add_parser(WORKER))
+        serve.configure_worker(commands.add_parser(WORKER))
     return parser.parse_args(arguments)

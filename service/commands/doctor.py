@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from service.backends import choose_backend
 from service.commands.interrupt import run
@@ -43,9 +44,7 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
         if options.rebuild or options.reembed:
             return _report([("wrong", "Pinecone's indexes can't be repaired here")])
         return run(lambda _: _check_pinecone(settings))
-    from service.commands.doctor_embedded import examine  # slow: it imports the engine
-
-    return _report(examine(settings, rebuild=options.rebuild, reembed_all=options.reembed))
+    return _report(_check_embedded(settings, rebuild=options.rebuild, reembed_all=options.reembed))
 
 
 def _report(findings: Iterable[Finding]) -> int:
@@ -57,6 +56,32 @@ def _report(findings: Iterable[Finding]) -> int:
         wrong += is_wrong
         print(style.warning(f"{status:5}") if is_wrong else f"{status:5}", sentence)
     return 1 if wrong else 0
+
+
+def _check_embedded(settings: Settings, *, rebuild: bool, reembed_all: bool) -> Iterator[Finding]:
+    """Inspect the data directory, after repairing it as requested. Holds its lock meanwhile."""
+    from service.backends.embedded import INDEX_NAME, schema_of  # slow: it imports the engine
+    from service.embedded.data_directory import owned
+    from service.embedded.repair import inspect, reembed
+    from service.embedded.views.view import delete_views
+    from service.inference.models import open_embedder
+
+    with owned(Path(settings.data_dir)):
+        folder = Path(settings.data_dir) / INDEX_NAME
+        schema, embedder = schema_of(settings), open_embedder(settings.embedder)
+        if reembed_all and (folder / "records.db").exists():
+            count = reembed(folder, schema, embedder, _show_progress)
+            yield "ok", f"{count} records were made anew with {embedder.name}"
+        elif rebuild:
+            delete_views(folder)
+            yield "ok", "every search structure is forgotten; the next start rebuilds them"
+        yield from inspect(folder, schema, embedder)
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{done} of {total} records", end=end, file=sys.stderr, flush=True)
 
 
 async def _check_pinecone(settings: Settings) -> int:

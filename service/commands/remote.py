@@ -18,6 +18,7 @@ from service.errors import (
     BodyTooLarge,
     CommandFailed,
     InvalidRequest,
+    RequestError,
     UpstreamGarbled,
     UpstreamRateLimited,
     UpstreamTimeout,
@@ -32,10 +33,15 @@ KEY_VARIABLE = "SERVICE_API_KEY"
 RECORDS = "/api/records"
 BATCH_SIZE = 96
 TIMEOUT_S = 60.0
-TOO_LARGE, INVALID, RATE_LIMITED, TIMED_OUT = 413, 422, 429, 504
 UNAUTHORIZED = {401, 403}
 NO_SUCH_ROUTE = {404, 405}
-TEMPORARY = {408, 500, 502, 503}
+ERRORS: dict[int, type[RequestError]] = {
+    413: BodyTooLarge,
+    422: InvalidRequest,
+    429: UpstreamRateLimited,
+    504: UpstreamTimeout,
+    **dict.fromkeys((408, 500, 502, 503), UpstreamUnavailable),
+}
 
 
 class Remote:
@@ -88,16 +94,8 @@ class Remote:
 
     def _raise(self, error: client.ApiError, path: str) -> NoReturn:
         status, detail = error.status, error.detail
-        if status == RATE_LIMITED:
-            raise UpstreamRateLimited(detail, retry_after=error.retry_after) from error
-        if status in TEMPORARY:
-            raise UpstreamUnavailable(detail, retry_after=error.retry_after) from error
-        if status == TIMED_OUT:
-            raise UpstreamTimeout(detail) from error
-        if status == TOO_LARGE:
-            raise BodyTooLarge(detail) from error
-        if status == INVALID:
-            raise InvalidRequest(detail) from error
+        if status in ERRORS:
+            raise ERRORS[status](detail, retry_after=error.retry_after) from error
         if status in UNAUTHORIZED:
             way = "set it to a key that may" if self._has_key else "it is not set"
             raise CommandFailed(f"{detail} ({KEY_VARIABLE}: {way})") from error

@@ -80,11 +80,10 @@ def wrapped(text: str, room: int, max_lines: int) -> list[str]:
 
 def shortened(text: str, room: int) -> str:
     """As much of the text as fits, with `…` if that is not all."""
-    return (wrapped(text, room, 1) or [""])[0] if width(text) <= room else _short(text, room)
-
-
-def _short(text: str, room: int) -> str:
-    return _first_line(printable(text), room - 1, anywhere=True)[0] + ELLIPSIS
+    safe = printable(text)
+    if width(safe) <= room:
+        return safe
+    return _first_line(safe, room - 1, anywhere=True)[0] + ELLIPSIS
 
 
 def _first_line(text: str, room: int, *, anywhere: bool = False) -> tuple[str, str]:
