@@ -110,13 +110,13 @@ def create_app(
     errors.install(app)
     authentication.install(app, policy)
     for blueprint in (
-        operations_blueprint(lifecycle, backend.health),
+        operations_blueprint(lifecycle, backend),
         search_blueprint(parser, service),
         stream_blueprint(parser, service),
         websocket_blueprint(parser, service, admission, settings.typing_pause_ms / 1000),
         records.records_blueprint(settings, backend, policy),
         imports.imports_blueprint(settings, jobs, policy),
-        export_blueprint(settings, lambda: backend.records),
+        export_blueprint(settings, backend),
     ):
         app.register_blueprint(blueprint)
 

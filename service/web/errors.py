@@ -102,12 +102,8 @@ def error_body(error: errors.RequestError, request_id: str) -> dict[str, Any]:
         "request_id": request_id,
     }
     if error.invalid_fields:
-        body["errors"] = field_errors(error)
+        body["errors"] = error.invalid_fields
     return body
-
-
-def field_errors(error: errors.RequestError) -> list[dict[str, Any]]:
-    return [{"loc": field.loc, "msg": field.msg} for field in error.invalid_fields]
 
 
 def error_response(error: errors.RequestError, request_id: str) -> Response:

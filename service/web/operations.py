@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from pydantic import BaseModel, Field
 from quart import Blueprint, Response, redirect, url_for
 from quart_schema import document_response, hide, tag
 from werkzeug.wrappers import Response as AnyResponse
 
+from service.backends.search_backend import SearchBackend
 from service.lifecycle import Lifecycle
 from service.web.responses import json_response
 
@@ -36,19 +36,7 @@ class Readiness(BaseModel):
     )
 
 
-class Health(Protocol):
-    """The state of an index; `error` is an error code, or the progress of a rebuild."""
-
-    @property
-    def index(self) -> str: ...
-
-    @property
-    def error(self) -> str | None: ...
-
-
-def operations_blueprint(
-    lifecycle: Lifecycle, health: Callable[[], Awaitable[Sequence[Health]]]
-) -> Blueprint:
+def operations_blueprint(lifecycle: Lifecycle, backend: SearchBackend) -> Blueprint:
     blueprint = Blueprint("operations", __name__)
 
     @blueprint.get("/healthz")
@@ -66,7 +54,7 @@ def operations_blueprint(
         """Check that every index answers, and that the service is not shutting down."""
         if lifecycle.draining:
             return json_response({"status": "draining", "indexes": {}}, 503)
-        indexes = {each.index: each.error or "ok" for each in await health()}
+        indexes = {each.index: each.error or "ok" for each in await backend.health()}
         is_ready = bool(indexes) and set(indexes.values()) == {"ok"}
         status = "ready" if is_ready else "not ready"
         return json_response({"status": status, "indexes": indexes}, 200 if is_ready else 503)

@@ -6,7 +6,7 @@ later error aborts the response (`ResponseAborted`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
@@ -15,7 +15,7 @@ from quart_schema import document_querystring
 from werkzeug.datastructures import Accept
 
 from service.admission.transfer_limit import TransferLimit
-from service.records.records import Records
+from service.backends.search_backend import SearchBackend
 from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
 from service.web.export.formats import MEDIA_TYPES, Format
@@ -68,8 +68,7 @@ class ExportedRecord(Record):
     media_types: ClassVar[Sequence[str]] = (MEDIA_TYPES["ndjson"], "text/csv")
 
 
-def export_blueprint(settings: Settings, records: Callable[[], Records]) -> Blueprint:
-    """`records` returns the records of the backend while it is open."""
+def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
     blueprint = Blueprint("export", __name__)
     exports = TransferLimit("exports", settings.max_transfers)
 
@@ -91,7 +90,7 @@ def export_blueprint(settings: Settings, records: Callable[[], Records]) -> Blue
             return _response(b"", namespace, options)
         convert_to_transfer(request.scope, exports)
         timeout_s = settings.records_timeout_ms / 1000
-        pages = records().scan(namespace, parameters.filter, timeout_s)
+        pages = backend.records.scan(namespace, parameters.filter, timeout_s)
         body = await ExportBody.start(export_chunks(pages, options))
         return _response(body, namespace, options)
 

@@ -8,8 +8,7 @@ backend.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from quart import Blueprint, Response, request
 from quart.blueprints import BlueprintSetupState
@@ -17,10 +16,11 @@ from quart_schema import document_querystring, document_request
 from werkzeug.routing import BaseConverter
 
 from service.access.policy import AccessPolicy
+from service.backends.search_backend import SearchBackend
 from service.indexes.index import IndexStats
 from service.indexes.limits import MAX_PAGE
 from service.indexes.records import Selection
-from service.records.records import Records, UpsertResult
+from service.records.records import UpsertResult
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.authentication import authorize_writes
@@ -57,17 +57,8 @@ class RecordIdConverter(BaseConverter):
     weight = 200
 
 
-class SupportsRecords(Protocol):
-    """The part of the backend that these routes need; `records` is there while it is open."""
-
-    @property
-    def records(self) -> Records: ...
-
-    async def stats(self, deadline: Deadline) -> Mapping[str, IndexStats]: ...
-
-
 def records_blueprint(
-    settings: Settings, backend: SupportsRecords, policy: AccessPolicy
+    settings: Settings, backend: SearchBackend, policy: AccessPolicy
 ) -> Blueprint:
     blueprint = Blueprint("records", __name__)
     blueprint.record(_add_converter)

@@ -9,7 +9,6 @@ from pydantic_core import from_json
 
 from service.errors import BadRequest, RequestError
 from service.retrieval.query import Mode
-from service.web.errors import field_errors
 from service.web.search.parsing import require_text
 from service.web.search.request_schemas import SearchRequest
 from service.web.validation import invalid_field, validate
@@ -68,7 +67,7 @@ def error_message(error: RequestError, message: Message) -> bytes:
         seq = None
     body: Message = {"type": "error", "seq": seq, "detail": error.detail, "code": error.code}
     if error.invalid_fields:
-        body["errors"] = field_errors(error)
+        body["errors"] = error.invalid_fields
     if error.retry_after is not None:
         body["retry_after"] = error.retry_after
     return orjson.dumps(body)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
+from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import Answer
-from service.retrieval.query import Explanations, Highlighter, Mode, RankedRecord, SearchQuery
+from service.retrieval.query import Explanations, Mode, RankedRecord, SearchQuery
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.web.responses import encode_records
 
 SearchAnswer = Answer[Receipt]
 
 
-class SupportsHighlight(Protocol):
-    @property
-    def highlighter(self) -> Highlighter | None: ...
-
-
 class AnswerRenderer:
     """Renders results in the shape of `SearchResult`."""
 
-    def __init__(self, text_field: str, backend: SupportsHighlight) -> None:
+    def __init__(self, text_field: str, backend: SearchBackend) -> None:
         self._text_field = text_field
         self._backend = backend
 
@@ -51,7 +46,7 @@ class AnswerRenderer:
         bodies = self.results(mode, query, results)
         if explanations is not None:
             for body, result in zip(bodies, results, strict=True):
-                body["explain"] = asdict(explanations[result.id])
+                body["explain"] = explanations[result.id]
         return encode_records({"results": bodies, "degraded": degraded, "cursor": cursor})
 
     def _result(self, mode: Mode, query: SearchQuery, result: RankedRecord) -> dict[str, Any]:
@@ -81,19 +76,7 @@ def answer_receipt(answer: SearchAnswer, watch: Stopwatch) -> dict[str, Any]:
         "ms": round(receipt.ms, 3),
         "cache": answer.source,
         "missing": receipt.missing,
-        "stages": [
-            {
-                "stage": stage.stage,
-                "status": stage.status,
-                "ms": round(stage.ms, 3),
-                "candidates": stage.candidates,
-                "usage": stage.usage,
-                "error": stage.error,
-                "attempts": stage.attempts,
-                "fallback": stage.fallback,
-            }
-            for stage in receipt.stages
-        ],
+        "stages": [{**stage._asdict(), "ms": round(stage.ms, 3)} for stage in receipt.stages],
     }
 
 

@@ -8,10 +8,9 @@ the same results in the same words:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import NamedTuple, Protocol
 
+from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import (
     AnswerCache,
     AnswerSubscription,
@@ -20,7 +19,7 @@ from service.caching.answer_cache import (
 )
 from service.caching.single_flight import Publish
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Highlighter, Mode, SearchQuery, StageEvent
+from service.retrieval.query import Mode, SearchQuery, StageEvent
 from service.retrieval.receipt import Receipt
 from service.web.search.caching import CacheDirectives
 from service.web.search.cursors import Cursors, Ranking
@@ -29,38 +28,10 @@ from service.web.search.rendering import AnswerRenderer, SearchAnswer
 from service.web.validation import invalid_field
 
 
-class SupportsSearch(Protocol):
-    """The part of the search backend that the service needs."""
-
-    @property
-    def max_reranked(self) -> int:
-        """How many results a rerank can order; 0 without a reranker."""
-        ...
-
-    @property
-    def supports_typos(self) -> bool:
-        """Whether the lexical index can match misspelled words."""
-        ...
-
-    @property
-    def highlighter(self) -> Highlighter | None: ...
-
-    def search(
-        self, mode: Mode, query: SearchQuery, deadline: Deadline
-    ) -> AsyncIterator[StageEvent]: ...
-
-
-class LaterPage(NamedTuple):
-    """A page after the first one, and the stages that were missing from its search."""
-
-    payload: bytes
-    missing: list[str]
-
-
 class SearchService:
     def __init__(
         self,
-        backend: SupportsSearch,
+        backend: SearchBackend,
         renderer: AnswerRenderer,
         answers: AnswerCache[StageEvent, Receipt],
         cursors: Cursors,
@@ -88,8 +59,11 @@ class SearchService:
         key = search.cache_key + tenant
         return self._answers.subscribe(search.query.namespace, key, compute, fresh=directives.fresh)
 
-    async def later_page(self, search: ParsedSearch, tenant: str) -> LaterPage:
-        """Return the page that the cursor of the request leads to, from a stored ranking."""
+    async def later_page(self, search: ParsedSearch, tenant: str) -> tuple[bytes, list[str]]:
+        """Return the page at the cursor of the request, from a stored ranking.
+
+        The second value has the stages that were missing from its search.
+        """
         request, mode = search.request, search.mode
         page = await self._cursors.load(mode, tenant, request.cursor or "")
         ranking = page.ranking
@@ -108,7 +82,7 @@ class SearchService:
             degraded=bool(ranking.missing),
             cursor=page.next_cursor(top_k),
         )
-        return LaterPage(payload, ranking.missing)
+        return payload, ranking.missing
 
     def check_support(self, search: ParsedSearch) -> None:
         """Raise `InvalidRequest` for an option that the mode or the backend does not support."""
