@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from pydantic import BaseModel
 from quart import Blueprint, Request, Response, g, request
 from quart_schema import document_querystring, document_request, document_response
 
@@ -44,15 +45,40 @@ View = Callable[[], Awaitable[Response]]
 def search_blueprint(parser: RequestParser, service: SearchService) -> Blueprint:
     blueprint = Blueprint("search", __name__)
     for mode, path in PATHS.items():
-        view = SearchView(mode, parser, service)
-        get = document_querystring(query_model(SearchRequest))(_view_function(view))
+        document = documented(
+            "search", f"{mode}_search", SearchResponse, ERRORS, headers=SearchHeaders
+        )
+        respond = SearchView(mode, parser, service).respond
+        get, post = get_and_post(respond, SUMMARIES[mode], SearchRequest, document)
         get = document_response(NotModified, 304, SearchHeaders)(get)
-        post = document_request(SearchRequest)(_view_function(view))
-        for status in BODY_ERRORS:
-            post = document_response(ErrorResponse, status)(post)
         blueprint.get(path, endpoint=f"{mode}_get")(get)
         blueprint.post(path, endpoint=f"{mode}_post")(post)
     return blueprint
+
+
+def get_and_post(
+    respond: Callable[[Request, str], Awaitable[Response]],
+    summary: str,
+    schema: type[BaseModel],
+    document: Callable[[View], View],
+) -> tuple[View, View]:
+    """A view for each method. They are two functions, as Quart-Schema stores documentation on them.
+
+    `respond` takes the request and its tenant; `schema` has the parameters.
+    """
+
+    def make_view() -> View:
+        async def view() -> Response:
+            return await respond(unwrap(request), g.get("tenant", ""))
+
+        view.__doc__ = summary
+        return document(view)
+
+    get = document_querystring(query_model(schema))(make_view())
+    post = document_request(schema)(make_view())
+    for status in BODY_ERRORS:
+        post = document_response(ErrorResponse, status)(post)
+    return get, post
 
 
 class SearchView:
@@ -81,16 +107,3 @@ class SearchView:
         payload, missing = await self._service.later_page(search, tenant)
         receipt = cached_receipt(watch.ms, "frozen", missing=missing)
         return search_response(request, tenant, payload, payload_tag(payload), receipt)
-
-
-def _view_function(view: SearchView) -> View:
-    """A new function for each method, because Quart-Schema stores documentation on functions."""
-
-    async def function() -> Response:
-        return await view.respond(unwrap(request), g.get("tenant", ""))
-
-    function.__doc__ = SUMMARIES[view.mode]
-    document = documented(
-        "search", f"{view.mode}_search", SearchResponse, ERRORS, headers=SearchHeaders
-    )
-    return document(function)

@@ -11,38 +11,35 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import orjson
-from quart import Blueprint, Request, Response, g, request
-from quart_schema import document_querystring, document_request, document_response
+from quart import Blueprint, Request, Response, g
 
 from service.caching.answer_cache import AnswerSubscription
 from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
-from service.web.errors import ErrorResponse, error_body, internal_error
+from service.web.errors import error_body, internal_error
 from service.web.openapi import documented
-from service.web.parameters import query_model
-from service.web.request_context import unwrap
 from service.web.responses import encode_event, event_response
 from service.web.search.caching import cache_directives
 from service.web.search.parsing import RequestParser, receive_search
 from service.web.search.progress import ProgressEncoder
 from service.web.search.request_schemas import SearchParameters
 from service.web.search.response_schemas import SearchEvent
-from service.web.search.routes import BODY_ERRORS, ERRORS, PATHS, View
+from service.web.search.routes import ERRORS, PATHS, get_and_post
 from service.web.search.service import SearchService
 from service.web.validation import invalid_field
 
 PATH = f"{PATHS['cascading']}/stream"
+SUMMARY = "Cascading retrieval as a stream of server-sent events, one for each stage."
 
 
 def stream_blueprint(parser: RequestParser, service: SearchService) -> Blueprint:
     blueprint = Blueprint("stream", __name__)
-    view = StreamView(parser, service)
-    get = document_querystring(query_model(SearchParameters))(_view_function(view))
-    post = document_request(SearchParameters)(_view_function(view))
-    for status in BODY_ERRORS:
-        post = document_response(ErrorResponse, status)(post)
+    errors = [status for status in ERRORS if status != CursorExpired.status]
+    document = documented("search", "cascading_stream", SearchEvent, errors)
+    respond = StreamView(parser, service).respond
+    get, post = get_and_post(respond, SUMMARY, SearchParameters, document)
     blueprint.get(PATH, endpoint="get")(get)
     blueprint.post(PATH, endpoint="post")(post)
     return blueprint
@@ -88,14 +85,3 @@ async def _events(
     except Exception as exc:
         error = exc if isinstance(exc, RequestError) else internal_error(exc)
         yield encode_event("error", orjson.dumps(error_body(error, request_id)))
-
-
-def _view_function(view: StreamView) -> View:
-    """A new function for each method, because Quart-Schema stores documentation on functions."""
-
-    async def function() -> Response:
-        return await view.respond(unwrap(request), g.get("tenant", ""))
-
-    function.__doc__ = "Cascading retrieval as a stream of server-sent events, one for each stage."
-    errors = [status for status in ERRORS if status != CursorExpired.status]
-    return documented("search", "cascading_stream", SearchEvent, errors)(function)
