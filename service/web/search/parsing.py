@@ -73,14 +73,8 @@ class RequestParser:
     def resolve(self, mode: Mode, request: SearchRequest) -> ParsedSearch:
         """Fill in the defaults, and check what depends on the settings."""
         settings = self._settings
-        query = request.to_query(
-            top_k=settings.pinecone_top_k,
-            namespace=settings.pinecone_namespace,
-            rerank=DEFAULT_RERANK[mode] if self._reranks_by_default else "none",
-            fusion=settings.search_fusion,
-            lexical_weight=settings.search_lexical_weight,
-            depth=settings.search_depth,
-        )
+        rerank = DEFAULT_RERANK[mode] if self._reranks_by_default else "none"
+        query = request.to_query(settings, rerank)
         timeout_ms = request.timeout_ms or settings.search_timeout_ms
         if timeout_ms > settings.search_timeout_max_ms:
             raise invalid_field("timeout_ms", f"must be at most {settings.search_timeout_max_ms}")

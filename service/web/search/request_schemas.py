@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from service.indexes.limits import MAX_ID_LENGTH, MAX_TOP_K
 from service.retrieval.query import ALL_FIELDS, Fusion, RerankMode, SearchQuery
+from service.settings import Settings
 from service.web.parameters import Filter, Namespace
 from service.web.validation import StrictModel
 
@@ -125,32 +126,24 @@ class SearchParameters(StrictModel):
         "`SEARCH_TIMEOUT_MAX_MS`.",
     )
 
-    def to_query(
-        self,
-        *,
-        top_k: int,
-        namespace: str,
-        rerank: RerankMode,
-        fusion: Fusion,
-        lexical_weight: float | None,
-        depth: int,
-    ) -> SearchQuery:
-        """The query, with the given defaults for what the request leaves out."""
+    def to_query(self, settings: Settings, rerank: RerankMode) -> SearchQuery:
+        """The query, with the defaults of the service for what the request leaves out."""
         fields = tuple(self.fields) if self.fields is not None else None
+        weight = self.lexical_weight
         return SearchQuery(
             text=self.text_query,
-            top_k=self.top_k or top_k,
-            namespace=self.namespace or namespace,
+            top_k=self.top_k or settings.pinecone_top_k,
+            namespace=self.namespace or settings.pinecone_namespace,
             rerank=self.rerank or rerank,
             filter=self.filter or None,
             fields=ALL_FIELDS if fields and "*" in fields else fields,
             match_terms=tuple(self.match_terms or ()),
             typos=self.typos,
             highlight=self.highlight,
-            fusion=self.fusion or fusion,
-            lexical_weight=lexical_weight if self.lexical_weight is None else self.lexical_weight,
+            fusion=self.fusion or settings.search_fusion,
+            lexical_weight=settings.search_lexical_weight if weight is None else weight,
             explain=self.explain,
-            depth=self.depth or depth,
+            depth=self.depth or settings.search_depth,
         )
 
 

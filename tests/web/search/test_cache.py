@@ -334,18 +334,12 @@ OTHER_PARAMS: dict[str, Any] = {
 def test_cache_key_depends_on_every_parameter(make_settings: MakeSettings) -> None:
     """Add each new parameter to OTHER_PARAMS, with a value that is not its default."""
     assert OTHER_PARAMS.keys() == SearchRequest.model_fields.keys() - {"cursor"}
-    keys = CacheKeys(make_settings())
+    settings = make_settings()
+    keys = CacheKeys(settings)
 
     def key(**given: Any) -> str:
         asked = SearchRequest.model_validate(PARAMS | given)
-        query = asked.to_query(
-            top_k=10,
-            namespace="__default__",
-            rerank="none",
-            fusion="z-score",
-            lexical_weight=None,
-            depth=0,
-        )
+        query = asked.to_query(settings, "none")
         return keys.key("semantic", query, asked.timeout_ms or 10_000)
 
     made = {name: key(**{name: value}) for name, value in OTHER_PARAMS.items()} | {"none": key()}
