@@ -1,4 +1,4 @@
-"""The formats of an export: NDJSON and CSV, with or without gzip.
+"""The formats of an export: NDJSON and CSV.
 
 `service.ingest` reads these files back as the same records.
 """
@@ -9,7 +9,6 @@ import contextlib
 import csv
 import io
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -27,8 +26,6 @@ MEDIA_TYPES: dict[Format, str] = {
     "csv": "text/csv; charset=utf-8; header=present",
 }
 MAX_COLUMNS = 1_000
-GZIP_WBITS = 31  # the largest window, in the gzip format
-GZIP_LEVEL = 4
 
 Encoder = Callable[[Sequence[Record]], bytes]
 
@@ -112,27 +109,6 @@ def _storage_errors() -> Iterator[None]:
             "The disk of the service is full; a CSV export without fields needs space on it. Send "
             "fields, or export NDJSON"
         ) from exc
-
-
-class GzipCompressor:
-    def __init__(self) -> None:
-        self._stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WBITS)
-
-    def compress(self, data: bytes) -> bytes:
-        return self._stream.compress(data)
-
-    def flush(self) -> bytes:
-        return self._stream.flush()
-
-
-class NoCompressor:
-    """The interface of `GzipCompressor` without compression."""
-
-    def compress(self, data: bytes) -> bytes:
-        return data
-
-    def flush(self) -> bytes:
-        return b""
 
 
 def _select(record: Record, fields: Sequence[str] | None) -> Record:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,6 @@ from service.indexes.records import Record
 from service.web.export.formats import (
     Encoder,
     Format,
-    GzipCompressor,
-    NoCompressor,
     RecordSpool,
     csv_encoder,
     csv_header,
@@ -27,6 +26,8 @@ from service.web.http_connection import ResponseAborted
 
 logger = logging.getLogger(__name__)
 
+GZIP_WBITS = 31  # the largest window, in the gzip format
+GZIP_LEVEL = 4
 MIN_CHUNK_BYTES = 16 * 1024
 MAX_CHUNK_BYTES = 64 * 1024
 
@@ -50,10 +51,11 @@ async def export_chunks(pages: Pages, options: ExportOptions) -> Chunks:
 
     The first chunk may be small, so that the response starts with the first page.
     """
-    compressor = GzipCompressor() if options.gzip else NoCompressor()
+    gzip = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WBITS) if options.gzip else None
+    compress: Compress = gzip.compress if gzip else bytes
     buffer = bytearray()
     min_bytes = 1
-    async with contextlib.aclosing(_pieces(pages, options, compressor.compress)) as pieces:
+    async with contextlib.aclosing(_pieces(pages, options, compress)) as pieces:
         async for piece in pieces:
             buffer += piece
             while len(buffer) > MAX_CHUNK_BYTES:
@@ -63,7 +65,8 @@ async def export_chunks(pages: Pages, options: ExportOptions) -> Chunks:
                 yield bytes(buffer)
                 buffer.clear()
                 min_bytes = MIN_CHUNK_BYTES
-    buffer += compressor.flush()
+    if gzip:
+        buffer += gzip.flush()
     for start in range(0, len(buffer), MAX_CHUNK_BYTES):
         yield bytes(buffer[start : start + MAX_CHUNK_BYTES])
 

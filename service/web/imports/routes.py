@@ -126,17 +126,12 @@ async def _store_upload(
         )
     upload = await receive_upload(request, settings.body_timeout_s)
     name = parameters.name or upload.name
-    plan = Plan(
-        namespace=parameters.namespace or settings.pinecone_namespace,
-        name=name,
-        format=choose_format(parameters.format, name, upload),
-        on_error=parameters.on_error,
-        text_field=parameters.text_field,
-        id_column=parameters.id_column,
-        flatten=parameters.flatten,
-        delimiter=parameters.delimiter,
-        strings=parameters.strings,
-    )
+    chosen = {
+        "namespace": parameters.namespace or settings.pinecone_namespace,
+        "name": name,
+        "format": choose_format(parameters.format, name, upload),
+    }
+    plan = Plan(**{**parameters.model_dump(), **chosen})
     async with jobs.receive(plan, length or 0) as file:
         size = 0
         async for chunk in upload.chunks:
