@@ -15,7 +15,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,9 +28,10 @@ from service.lifecycle import Lifecycle
 from tests.campaigns.importing_process import SPACE, Index
 from tests.campaigns.model import EMBEDDER, WORDS
 from tests.campaigns.writing_process import SCHEMA
+from tests.e2e.command import environment
+from tests.fork_server import start
 from tests.postgres_server import postgres_server
 
-ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 60.0
 TEMPORARY_SUFFIXES = {".part", ".spool"}
 BAD_EVERY = 97  # every so many lines, one is invalid
@@ -96,15 +96,13 @@ def _one_kill(
     outcome: Outcome,
 ) -> None:
     """Send a file to every third process, and kill each after a random time."""
-    arguments = [
-        sys.executable,
-        "-m",
+    with start(
         "tests.campaigns.importing_process",
         str(folder),
         *([url] if url else []),
-    ]
-    with subprocess.Popen(
-        arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         watchdog = threading.Timer(TIMEOUT_S, process.kill)
         watchdog.start()
