@@ -26,7 +26,7 @@ examples:
   cascade search "how do I keep bread fresh"
   cascade search "E61" --mode lexical --top-k 3 --fields title,year
   cascade search "oven F3E" --lexical-weight 0.8 --explain
-  cascade search "stains" --filter '{"minutes": {"$lte": 5}}' --json
+  cascade search "stains" --filter '{"rating": {"$gte": 4}}' --json
 """
 
 

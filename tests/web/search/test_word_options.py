@@ -173,7 +173,7 @@ async def test_embedded_typos_match_misspelled_word(
     embedded_client: httpx.AsyncClient, path: str
 ) -> None:
     async def codes(**options: Any) -> set[str]:
-        asked = {"text_query": "dishwaser", "top_k": 5, **options}
+        asked = {"text_query": "dishwaser", "top_k": 20, **options}
         results = (await embedded_client.post(path, json=asked)).json()["results"]
         return {result["_id"] for result in results if "lexical" in result.get("found_by", path)}
 
