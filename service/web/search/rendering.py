@@ -7,9 +7,10 @@ from typing import Any
 
 from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import Answer
-from service.retrieval.query import Explanations, Mode, RankedRecord, SearchQuery
+from service.retrieval.query import Mode, RankedRecord, SearchQuery
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.web.responses import encode_records
+from service.web.search.cursors import Ranking
 
 SearchAnswer = Answer[Receipt]
 
@@ -33,20 +34,14 @@ class AnswerRenderer:
         return bodies
 
     def payload(
-        self,
-        mode: Mode,
-        query: SearchQuery,
-        results: Sequence[RankedRecord],
-        explanations: Explanations | None,
-        *,
-        degraded: bool,
-        cursor: str | None,
+        self, mode: Mode, ranking: Ranking, results: Sequence[RankedRecord], cursor: str | None
     ) -> bytes:
-        """Everything but the receipt: the part of an answer that can be cached and shared."""
-        bodies = self.results(mode, query, results)
-        if explanations is not None:
+        """A page of a ranking without a receipt: the part that can be cached and shared."""
+        bodies = self.results(mode, ranking.query, results)
+        if ranking.explanations is not None:
             for body, result in zip(bodies, results, strict=True):
-                body["explain"] = explanations[result.id]
+                body["explain"] = ranking.explanations[result.id]
+        degraded = bool(ranking.missing)
         return encode_records({"results": bodies, "degraded": degraded, "cursor": cursor})
 
     def _result(self, mode: Mode, query: SearchQuery, result: RankedRecord) -> dict[str, Any]:
@@ -76,7 +71,19 @@ def answer_receipt(answer: SearchAnswer, watch: Stopwatch) -> dict[str, Any]:
         "ms": round(receipt.ms, 3),
         "cache": answer.source,
         "missing": receipt.missing,
-        "stages": [{**stage._asdict(), "ms": round(stage.ms, 3)} for stage in receipt.stages],
+        "stages": [
+            {
+                "stage": stage.stage,
+                "status": stage.status,
+                "ms": round(stage.ms, 3),
+                "candidates": stage.candidates,
+                "usage": stage.usage,
+                "error": stage.error,
+                "attempts": stage.attempts,
+                "fallback": stage.fallback,
+            }
+            for stage in receipt.stages
+        ],
     }
 
 

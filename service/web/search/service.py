@@ -74,14 +74,8 @@ class SearchService:
                 "belongs to another search; send it alone, or with the parameters of that search",
             )
         top_k = request.top_k or query.top_k
-        payload = self.renderer.payload(
-            mode,
-            query,
-            page.results(top_k),
-            ranking.explanations,
-            degraded=bool(ranking.missing),
-            cursor=page.next_cursor(top_k),
-        )
+        results, cursor = page.results(top_k), page.next_cursor(top_k)
+        payload = self.renderer.payload(mode, ranking, results, cursor)
         return payload, ranking.missing
 
     def check_support(self, search: ParsedSearch) -> None:
@@ -99,18 +93,12 @@ class SearchService:
             async for event in self._backend.search(mode, query, deadline):
                 if event.stage != "done":
                     publish(event)
-            results, receipt, explanations = event.results, event.receipt, event.explanations
-            rest = Ranking(query, receipt.missing, results[query.top_k :], explanations)
-            payload = self.renderer.payload(
-                mode,
-                query,
-                results[: query.top_k],
-                explanations,
-                degraded=receipt.degraded,
-                cursor=self._cursors.store(mode, tenant, rest),
-            )
-            is_cacheable = directives.may_store and not receipt.degraded
-            return ComputedAnswer(payload, is_cacheable, receipt)
+            first, rest = event.results[: query.top_k], event.results[query.top_k :]
+            ranking = Ranking(query, event.receipt.missing, rest, event.explanations)
+            cursor = self._cursors.store(mode, tenant, ranking)
+            payload = self.renderer.payload(mode, ranking, first, cursor)
+            is_cacheable = directives.may_store and not ranking.missing
+            return ComputedAnswer(payload, is_cacheable, event.receipt)
 
         return compute
 
