@@ -9,6 +9,7 @@ from random import getrandbits
 from typing import Any
 
 from quart import Quart, Response, g, request, websocket
+from quart.wrappers.base import BaseRequestWebsocket
 
 from service.lifecycle import Lifecycle
 from service.logs import request_id_var
@@ -70,14 +71,7 @@ def _install_request_hooks(app: Quart, lifecycle: Lifecycle) -> None:
             timings += server_timing(g.receipt) + ", "
         headers = response_headers(g.request_id, seconds, timings, lifecycle)
         response.headers.extend(headers)
-        _log_request(
-            request.method,
-            request.path,
-            response.status_code,
-            request.remote_addr,
-            seconds,
-            headers["Server-Timing"],
-        )
+        _log_request(request, response.status_code, seconds, headers["Server-Timing"])
         return response
 
 
@@ -102,7 +96,7 @@ def _install_websocket_hooks(app: Quart, lifecycle: Lifecycle) -> None:
         """Log one line per connection."""
         status = g.get("status", SWITCHING_PROTOCOLS)
         seconds = time.perf_counter() - g.started
-        _log_request("GET", websocket.path, status, websocket.remote_addr, seconds, "")
+        _log_request(websocket, status, seconds, "")
 
 
 def server_timing(receipt: Receipt) -> str:
@@ -116,8 +110,9 @@ def _stage_timing(stage: StageReceipt) -> str:
 
 
 def _log_request(
-    method: str, path: str, status: int, client: str | None, seconds: float, timing: str
+    connection: BaseRequestWebsocket, status: int, seconds: float, timing: str
 ) -> None:
+    method, path = connection.method, connection.path
     level = logging.DEBUG if path in PROBES else logging.INFO
     if logger.isEnabledFor(level):
         fields = {
@@ -125,7 +120,7 @@ def _log_request(
             "path": path,
             "status": status,
             "ms": round(seconds * 1000, 3),
-            "client": client,
+            "client": connection.remote_addr,
             "timing": timing,
         }
         logger.log(level, "%s %s %s", method, path, status, extra=fields)
