@@ -75,13 +75,13 @@ def search(mode: Mode, text: str, options: SearchOptions) -> Call[Answer]:
     if mode not in SEARCH_PATHS:
         raise InvalidArgument(f"mode must be one of {', '.join(SEARCH_PATHS)}")
     parse = partial(responses.answer, context=search_context(mode, options))
-    return _json_call("POST", SEARCH_PATHS[mode], search_body(text, options), parse)
+    return _post(SEARCH_PATHS[mode], search_body(text, options), parse)
 
 
 def next_page(answer: Answer, top_k: int | None) -> Call[Answer]:
     body = without_none(cursor=answer.cursor, top_k=top_k)
     parse = partial(responses.answer, context=answer.context)
-    return _json_call("POST", SEARCH_PATHS[answer.context.mode], body, parse)
+    return _post(SEARCH_PATHS[answer.context.mode], body, parse)
 
 
 def stream(text: str, options: SearchOptions) -> Call[SearchEvent | None]:
@@ -100,7 +100,7 @@ def search_context(mode: Mode, options: SearchOptions) -> SearchContext:
 
 
 def search_body(text: str, options: SearchOptions) -> dict[str, Any]:
-    _check_options(options, SearchOptions, "search")
+    check_options(options, SearchOptions, "search")
     return without_none(text_query=text, **options)
 
 
@@ -108,7 +108,7 @@ def upsert(
     records: Iterable[Mapping[str, Any]], namespace: str | None, wait: Literal["visible"] | None
 ) -> Call[Written]:
     parameters = without_none(namespace=namespace, wait=wait)
-    return _json_call("POST", RECORDS, list(records), responses.written, parameters)
+    return _post(RECORDS, list(records), responses.written, parameters)
 
 
 def get(id: str, namespace: str | None) -> Call[Record]:
@@ -211,7 +211,7 @@ def import_events(id: str, last_event_id: str) -> Call[Job]:
 
 
 def export(format: Literal["ndjson", "csv"], options: ExportOptions) -> Call[Record]:
-    _check_options(options, ExportOptions, "export")
+    check_options(options, ExportOptions, "export")
     filter, fields = options.get("filter"), options.get("fields")
     parameters = query_parameters(
         namespace=options.get("namespace"),
@@ -239,17 +239,13 @@ def typing() -> Call[None]:
     )
 
 
-def _json_call(
-    method: str,
-    path: str,
-    body: Any,
-    parse: Callable[[Any], T],
-    parameters: Mapping[str, str] | None = None,
+def _post(
+    path: str, body: Any, parse: Callable[[Any], T], parameters: Mapping[str, str] | None = None
 ) -> Call[T]:
-    return Call(method, path, parse, parameters or {}, encode_json(body), {"Content-Type": JSON})
+    return Call("POST", path, parse, parameters or {}, encode_json(body), {"Content-Type": JSON})
 
 
-def _check_options(options: Mapping[str, Any], allowed: type, what: str) -> None:
+def check_options(options: Mapping[str, Any], allowed: type, what: str) -> None:
     if unknown := options.keys() - allowed.__annotations__.keys():
         raise TypeError(f"unknown option of {what}: {', '.join(sorted(unknown))}")
 

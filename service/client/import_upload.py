@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, TypedDict
 
 from service.client.call import Call, encode_json
-from service.client.endpoints import start_import
+from service.client.endpoints import check_options, start_import
 from service.client.errors import InvalidArgument
 from service.client.models import Job
 
@@ -53,8 +53,7 @@ class ImportOptions(TypedDict, total=False):
 @contextlib.contextmanager
 def import_call(source: AsyncSource, options: ImportOptions) -> Iterator[Call[Job]]:
     """The call that imports `source`. A file given by its path is open until the block ends."""
-    if unknown := options.keys() - ImportOptions.__annotations__.keys():
-        raise TypeError(f"unknown option of import: {', '.join(sorted(unknown))}")
+    check_options(options, ImportOptions, "import")
     with _open_source(source) as body:
         name = options.get("name") or body.name
         format = options.get("format") or body.format or _format_of(name)
