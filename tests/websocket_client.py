@@ -9,9 +9,9 @@ from typing import Any
 class SearchSocket:
     """Sends and receives messages over a client of `websockets` or of Quart."""
 
-    def __init__(self, wire: Any) -> None:
-        self._send = wire.send
-        self._receive = wire.recv if hasattr(wire, "recv") else wire.receive
+    def __init__(self, connection: Any) -> None:
+        self._send = connection.send
+        self._receive = connection.recv if hasattr(connection, "recv") else connection.receive
 
     async def send(self, message: Any) -> None:
         await self._send(message if isinstance(message, str | bytes) else json.dumps(message))

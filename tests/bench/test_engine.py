@@ -1,4 +1,4 @@
-"""The basis of the figures of bench.engine: corpus, true answers and tables."""
+"""bench.engine: its corpus, true answers, loop lag and tables."""
 
 from __future__ import annotations
 
@@ -32,33 +32,35 @@ def embed_questions(texts: Sequence[str], _: Iterator[Sequence[str]]) -> Vectors
     return embed(texts)
 
 
-def made(folder: Path) -> Corpus:
+def make_corpus(folder: Path) -> Corpus:
     return corpus.make(folder, 10_000, 5, embed, embed_questions, time.perf_counter)
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return made(tmp_path_factory.mktemp("corpus") / "one")
+def corpus_10k(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "one")
 
 
-def test_corpus_is_deterministic(one: Corpus, tmp_path: Path) -> None:
-    again = made(tmp_path / "again")
-    assert next(again.batches(100)).texts == next(one.batches(100)).texts
-    assert [each.words for each in again.questions()] == [each.words for each in one.questions()]
+def test_corpus_is_deterministic(corpus_10k: Corpus, tmp_path: Path) -> None:
+    repeated = make_corpus(tmp_path / "again")
+    assert next(repeated.batches(100)).texts == next(corpus_10k.batches(100)).texts
+    assert [each.words for each in repeated.questions()] == [
+        each.words for each in corpus_10k.questions()
+    ]
 
 
-def test_filter_selects_exact_share(one: Corpus) -> None:
-    fields = [each for batch in one.batches(3_000) for each in batch.fields]
+def test_filter_selects_exact_share(corpus_10k: Corpus) -> None:
+    fields = [each for batch in corpus_10k.batches(3_000) for each in batch.fields]
     for field, values in SELECTIVITIES.items():
         counts = Counter(each[field] for each in fields)
         assert set(counts.values()) == {10_000 // values}
 
 
-def test_true_answers_equal_brute_force(one: Corpus) -> None:
-    (batch,) = one.batches(10_000)
+def test_true_answers_equal_brute_force(corpus_10k: Corpus) -> None:
+    (batch,) = corpus_10k.batches(10_000)
     fields = batch.fields
     unit = batch.vectors / np.linalg.norm(batch.vectors, axis=1, keepdims=True)
-    for question in one.questions():
+    for question in corpus_10k.questions():
         best = np.argsort(-(unit @ question.vector))
         for field in ("", *SELECTIVITIES):
             wanted = question.values.get(field)

@@ -1,4 +1,4 @@
-"""The benchmarks of live results run to the end and find no failure."""
+"""The benchmarks of search as you type and of streams run and report no failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.e2e.process import ROOT
     ],
 )
 def test_benchmark_of_live_results_finds_no_failure(arguments: list[str], printed: str) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
         capture_output=True,
@@ -26,5 +26,5 @@ def test_benchmark_of_live_results_finds_no_failure(arguments: list[str], printe
         timeout=150,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert printed in done.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert printed in completed.stdout

@@ -1,4 +1,4 @@
-"""The main benchmark: its output, its plot and its checks. No figure is judged."""
+"""bench.service: its output, plot and checks. No test depends on a measured figure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_quick_run_measures_same_work_of_every_variant(part: str, tmp_path: Path
     saved, plot = tmp_path / "figures.json", tmp_path / "plot.svg"
     options = ["--quick", "--in-flight", "4", "--seconds", "0.5", "--delay-ms", "5"]
     options += ["--only", part, "--json", str(saved), "--plot", str(plot)]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "bench.service", *options],
         cwd=ROOT,
         env=environment(),
@@ -39,10 +39,12 @@ def test_quick_run_measures_same_work_of_every_variant(part: str, tmp_path: Path
         timeout=150,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (completed.returncode, completed.stderr) == (0, "")
 
     installed = {"cascade", "stock"} | ({"aiohttp"} if AIOHTTP.versions() else set())
-    table = re.findall(r"^(steady|slow|cached) +(\w+) +4  (\w+) .* ([\d.]+) +0$", done.stdout, re.M)
+    table = re.findall(
+        r"^(steady|slow|cached) +(\w+) +4  (\w+) .* ([\d.]+) +0$", completed.stdout, re.M
+    )
     seen = Counter((found, search) for found, search, *_ in table)
     variants = 2 if part == "cached" else len(installed)
     assert seen == {(part, search): variants for search in CALLS}
@@ -53,25 +55,30 @@ def test_quick_run_measures_same_work_of_every_variant(part: str, tmp_path: Path
             assert CALLS[search] <= float(calls) <= extra * CALLS[search]
         if variant == "hello":
             assert float(calls) == 0
-    assert len(re.findall(r"in flight, cascade / \w+: requests/s min", done.stdout)) == len(seen)
+    assert len(re.findall(r"in flight, cascade / \w+: requests/s min", completed.stdout)) == len(
+        seen
+    )
 
     figures = json.loads(saved.read_text())
     assert figures["versions"]["stock"]["pinecone"].startswith("10.")
     assert len(figures["cases"]) == len(seen)
     assert plot.exists() == (part == "steady")
     if plot.exists():
-        drawn = "".join(ElementTree.parse(plot).getroot().itertext())  # noqa: S314 - it is our own
-        assert "Cascade" in drawn
-        assert "semantic" in drawn
+        text = "".join(ElementTree.parse(plot).getroot().itertext())  # noqa: S314 - trusted input
+        assert "Cascade" in text
+        assert "semantic" in text
 
 
-STRAY = Variant("stray", ("tests.bench.wrong_baseline",), ())
-DEAF = Variant("deaf", ("bench.hello",), ())
+WRONG_RESULTS = Variant("wrong", ("tests.bench.wrong_baseline",), ())
+NO_SEARCH = Variant("no-search", ("bench.hello",), ())
 
 
 @pytest.mark.parametrize(
     ("rival", "why"),
-    [(STRAY, "semantic: cascade and stray do not find the same"), (DEAF, "deaf answered with")],
+    [
+        (WRONG_RESULTS, "semantic: cascade and wrong do not find the same"),
+        (NO_SEARCH, "no-search answered with"),
+    ],
 )
 def test_variant_with_different_results_is_not_measured(rival: Variant, why: str) -> None:
     part = Part("steady", "", (rival,), in_flight=(1,))
@@ -80,16 +87,16 @@ def test_variant_with_different_results_is_not_measured(rival: Variant, why: str
         next(cases(part, plan, []))
 
 
-def test_unknown_search_is_named() -> None:
+def test_unknown_search_is_named_in_error() -> None:
     command = [sys.executable, "-m", "bench.service", "--searches", "semantic,lexicl"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "'lexicl' is none of semantic, lexical, cascading" in done.stderr
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert completed.returncode == 2
+    assert "'lexicl' is none of semantic, lexical, cascading" in completed.stderr
 
 
-def measured(rate: float, latency_s: float, calls: int) -> Rounds:
-    once = result(rate, [latency_s] * 100, Counter({200: 100}), 0, 0.01)
-    return Rounds([once], cpu_s=0.1, upstream_calls=calls)
+def make_rounds(rate: float, latency_s: float, calls: int) -> Rounds:
+    measured = result(rate, [latency_s] * 100, Counter({200: 100}), 0, 0.01)
+    return Rounds([measured], cpu_s=0.1, upstream_calls=calls)
 
 
 @pytest.fixture
@@ -99,9 +106,9 @@ def case() -> Case:
         "semantic",
         16,
         {
-            "cascade": measured(300, 0.02, calls=105),
-            "stock": measured(100, 0.08, calls=100),
-            "aiohttp": measured(200, 0.04, calls=100),
+            "cascade": make_rounds(300, 0.02, calls=105),
+            "stock": make_rounds(100, 0.08, calls=100),
+            "aiohttp": make_rounds(200, 0.04, calls=100),
         },
     )
 
@@ -141,10 +148,10 @@ def test_plot_has_numbered_bar_for_each_value() -> None:
     assert high == pytest.approx(25 * low, abs=1.3)
 
 
-def test_no_bar_leaves_the_plot() -> None:
+def test_plot_contains_every_bar() -> None:
     groups = {str(n): {"a": 1.0 * n, "b": 2.0, "c": 3.0} for n in (1, 16, 64, 256)}
     svg = bars("t", "b", dict.fromkeys("abc", "a long title"), [Panel("p", groups)] * 2)
-    root = ElementTree.fromstring(svg)  # noqa: S314 - it is our own
+    root = ElementTree.fromstring(svg)  # noqa: S314 - trusted input
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     for rect in root.iter(SVG + "rect"):
         x, y, wide, tall = (float(rect.attrib[name]) for name in ("x", "y", "width", "height"))

@@ -64,32 +64,32 @@ def test_without_share_no_search_is_slow() -> None:
 
 
 async def test_load_numbers_requests() -> None:
-    asked: list[str] = []
+    targets: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
             while True:
                 request = await reader.readuntil(b"\r\n\r\n")
-                asked.append(request.split()[1].decode())
+                targets.append(request.split()[1].decode())
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        got = await load(f"http://127.0.0.1:{port}/search?q=bread+{{n}}", 2, 0.1)
-    assert not got.errors
-    assert len(asked) > 2
-    assert sorted(asked) == sorted({f"/search?q=bread+{n}" for n in range(len(asked))})
+        outcome = await load(f"http://127.0.0.1:{port}/search?q=bread+{{n}}", 2, 0.1)
+    assert not outcome.errors
+    assert len(targets) > 2
+    assert sorted(targets) == sorted({f"/search?q=bread+{n}" for n in range(len(targets))})
 
 
 async def test_cancelled_search_is_abandoned() -> None:
     searches = Searches(3600)
     async with serving(searches) as url, AsyncIndex(host=url, api_key="bench") as index:
-        asking = asyncio.create_task(index.search(namespace="n", top_k=10, inputs={"text": "a"}))
+        search = asyncio.create_task(index.search(namespace="n", top_k=10, inputs={"text": "a"}))
         while not searches.count:
             await asyncio.sleep(0.001)
-        asking.cancel()
-        await asyncio.wait([asking])
+        search.cancel()
+        await asyncio.wait([search])
         while not searches.abandoned:
             await asyncio.sleep(0.001)
     assert (searches.count, searches.abandoned) == (1, 1)

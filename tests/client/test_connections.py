@@ -47,9 +47,9 @@ def test_connections_are_reused_and_closed(make: Make) -> None:
 
 def test_client_is_thread_safe(service: str) -> None:
     with SearchClient(service) as client, ThreadPoolExecutor(8) as threads:
-        asked = ["butter", "bread", "tea", "oven"] * 6
-        found = list(threads.map(lambda text: client.lexical(text, top_k=3).results, asked))
-        assert found == [client.lexical(text, top_k=3).results for text in asked]
+        queries = ["butter", "bread", "tea", "oven"] * 6
+        found = list(threads.map(lambda text: client.lexical(text, top_k=3).results, queries))
+        assert found == [client.lexical(text, top_k=3).results for text in queries]
 
 
 async def test_cancelled_calls_leak_no_connection() -> None:

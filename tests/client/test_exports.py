@@ -56,9 +56,11 @@ def test_export_sends_parameters(make: Make) -> None:
         given = {"namespace": "n", "filter": filter, "fields": ["a", "b"]}
         assert len(list(make(server.url).export(**given))) == 300
         (request,) = server.requests
-    asked = {name: value for name, (value,) in parse_qs(urlsplit(request.target).query).items()}
-    assert json.loads(asked.pop("filter")) == filter
-    assert asked == {"namespace": "n", "format": "ndjson", "fields": "a,b"}
+    parameters = {
+        name: value for name, (value,) in parse_qs(urlsplit(request.target).query).items()
+    }
+    assert json.loads(parameters.pop("filter")) == filter
+    assert parameters == {"namespace": "n", "format": "ndjson", "fields": "a,b"}
     assert "gzip" in request.headers["accept-encoding"]
 
 

@@ -164,11 +164,11 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_any_json_response_is_parsed_or_garbled(body: Any) -> None:
-    asked = SearchContext("cascading", explain=True, highlight=True)
+    context = SearchContext("cascading", explain=True, highlight=True)
     for read in (
-        lambda: responses.answer(body, asked),
-        lambda: responses.search_event("done", body, asked),
-        lambda: responses.search_event("leg", body, asked),
+        lambda: responses.answer(body, context),
+        lambda: responses.search_event("done", body, context),
+        lambda: responses.search_event("leg", body, context),
         lambda: responses.written(body),
         lambda: responses.deleted(body),
         lambda: responses.record(body),

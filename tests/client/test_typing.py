@@ -105,11 +105,11 @@ def test_typing_survives_search_that_can_not_be_sent(client: Any) -> None:
 
 
 def test_typing_drops_messages_of_older_search(make: Make) -> None:
-    asked = []
+    messages = []
 
     def handler(socket: ServerConnection) -> None:
-        asked.append(json.loads(socket.recv()))
-        asked.append(json.loads(socket.recv()))
+        messages.append(json.loads(socket.recv()))
+        messages.append(json.loads(socket.recv()))
         socket.send(results(1, "leg", "old"))
         socket.send(json.dumps({"type": "error", "seq": 1, "detail": "old", "code": "x"}))
         socket.send(json.dumps({"type": "mood"}))
@@ -123,10 +123,10 @@ def test_typing_drops_messages_of_older_search(make: Make) -> None:
         typing.search("te", mode="lexical", explain=True)
         assert [each.results[0].id for each in typing] == ["new", "new"]
         typing.search("over")
-    assert asked[0] == {"type": "search", "seq": 1, "mode": "cascading", "text_query": "t"} | {
+    assert messages[0] == {"type": "search", "seq": 1, "mode": "cascading", "text_query": "t"} | {
         "top_k": 1
     }
-    assert asked[1]["seq"] == 2
+    assert messages[1]["seq"] == 2
 
 
 def test_typing_rejected_connection_raises_reason(make: Make) -> None:

@@ -77,9 +77,9 @@ def test_doctor_reembed_allows_another_language(command: Command, loaded: Path) 
     refused = command("search", "wash", DATA_DIR=loaded, TEXT_LANGUAGE="de")
     assert refused.returncode == 1
     assert "doctor --reembed" in refused.stderr
-    told = command("doctor", DATA_DIR=loaded)
-    assert told.returncode == 1
-    assert "run doctor --reembed" in told.stdout
+    result = command("doctor", DATA_DIR=loaded)
+    assert result.returncode == 1
+    assert "run doctor --reembed" in result.stdout
     mended = command("doctor", "--reembed", DATA_DIR=loaded)
     assert mended.returncode == 0, mended.stdout
     assert "2 records were made anew" in mended.stdout

@@ -141,8 +141,8 @@ def test_search_over_http_sends_fusion_and_explain(command: Command) -> None:
             "--lexical-weight", "0",
         )  # fmt: skip
     assert done.returncode == 0
-    (asked,) = [body for _, _, body in service.requests]
-    assert asked == {"text_query": "x", "explain": True, "fusion": "rrf", "lexical_weight": 0}
+    (body,) = [body for _, _, body in service.requests]
+    assert body == {"text_query": "x", "explain": True, "fusion": "rrf", "lexical_weight": 0}
 
 
 EXPLAINED = {
@@ -213,9 +213,9 @@ def test_search_explanation_fits_the_terminal_and_matches_the_table(
     _, _, year, *explanation, _ = done.stdout.splitlines()
     assert year == "    year: 2020"
     assert all(len(line) <= 60 for line in explanation)
-    told = " ".join(line.strip() for line in explanation)
+    output = " ".join(line.strip() for line in explanation)
     for part in ("semantic #1 ", "lexical #1 ", "fused #1 ", "reranked #1 ", "without rerank #1"):
-        assert part in told
+        assert part in output
 
 
 def test_search_prints_the_detail_of_an_error_response(command: Command) -> None:

@@ -58,8 +58,8 @@ def test_embedded_filters_fields_and_errors(tmp_path: Path) -> None:
         empty = search(address, "semantic-search", text_query=" ")
         assert (empty.status_code, empty.json()["code"]) == (422, "empty_query")
         compared = json.dumps({"chunk_text": "x"})
-        refused = search(address, "semantic-search", text_query="x", filter=compared)
-        assert (refused.status_code, refused.json()["code"]) == (422, "upstream_refused")
+        rejected = search(address, "semantic-search", text_query="x", filter=compared)
+        assert (rejected.status_code, rejected.json()["code"]) == (422, "upstream_refused")
 
 
 def test_embedded_rerank_on_request(tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ def test_embedded_rerank_on_request(tmp_path: Path) -> None:
 
 def test_rerank_without_reranker_is_rejected(tmp_path: Path) -> None:
     with serving_offline(tmp_path, RERANKER="none") as (_, address):
-        refused = search(address, "cascading-retrieval", text_query="x", rerank="union")
-        assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["rerank"])
+        rejected = search(address, "cascading-retrieval", text_query="x", rerank="union")
+        assert (rejected.status_code, rejected.json()["errors"][0]["loc"]) == (422, ["rerank"])
 
 
 def test_deleted_views_are_rebuilt_before_readyz(tmp_path: Path) -> None:

@@ -45,14 +45,14 @@ class RawReader:
         while len(self.got) < enough and (data := self._wire.recv(65536)):
             self.got += data
 
-    def to_the_end(self) -> bytes:
+    def read_to_end(self) -> bytes:
         """Read until the service closes the connection."""
         with self._wire:
             while data := self._wire.recv(65536):
                 self.got += data
         return self.got
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         self._wire.close()
 
 
@@ -94,7 +94,7 @@ def test_upstream_failure_truncates_export(
 ) -> None:
     process, address, fail_again = failing_service
     for more in ("", "Accept-Encoding: gzip\r\n"):
-        raw = RawReader(address, more).to_the_end()
+        raw = RawReader(address, more).read_to_end()
         assert is_truncated(raw)
         fail_again()
     assert len(export_errors(process.log())) == 2
@@ -126,14 +126,14 @@ def test_upstream_failure_resets_http_1_0_export(
     assert "Traceback" not in process.log()
     fail_again()
     with nginx(address, tmp_path, http_version="1.0") as proxy_address:
-        assert is_truncated(RawReader(proxy_address).to_the_end())
+        assert is_truncated(RawReader(proxy_address).read_to_end())
 
 
 def test_hanging_upstream_truncates_export(upstream: Upstream) -> None:
     fill(upstream, 1_000)
     upstream.behave(After(5, Hang()), FETCH)
     with serving(upstream, RECORDS_TIMEOUT_MS=50) as (process, address):
-        assert is_truncated(RawReader(address).to_the_end())
+        assert is_truncated(RawReader(address).read_to_end())
         assert len(export_errors(process.log())) == 1
 
 
@@ -146,7 +146,7 @@ def test_shutdown_truncates_export_after_drain_timeout(
         reader = RawReader(address)
         reader.until(100_000)
         process.popen.send_signal(signal.SIGTERM)
-        assert is_truncated(reader.to_the_end())
+        assert is_truncated(reader.read_to_end())
         assert process.wait() == 0
         assert "Traceback" not in process.log()
         assert process.log().count("did not finish in time") == 1
@@ -168,14 +168,14 @@ def test_embedded_failure_truncates_export(
         with database.open("r+b") as file:
             file.seek(0)
             file.write(b"\xff" * database.stat().st_size)
-        assert is_truncated(reader.to_the_end())
+        assert is_truncated(reader.read_to_end())
         assert len(export_errors(process.log())) == 1
 
 
 def test_chunked_export_ends_properly(upstream: Upstream) -> None:
     fill(upstream, 300)
     with serving(upstream) as (_, address):
-        raw = RawReader(address, "Connection: close\r\n").to_the_end()
+        raw = RawReader(address, "Connection: close\r\n").read_to_end()
         assert raw.endswith(b"\r\n0\r\n\r\n")
         sizes = [int(size, 16) for size in re.findall(rb"\r\n([0-9a-f]+)\r\n(?=[{\"])", raw)]
         assert sizes
@@ -196,7 +196,7 @@ def test_export_disconnect_stops_upstream_reads(upstream: Upstream) -> None:
         reader = RawReader(address)
         reader.until(50_000)
         assert upstream.wait_for(lambda: len(fetches(upstream)) > answered)
-        reader.hang_up()
+        reader.disconnect()
         assert upstream.wait_for(lambda: fetches(upstream)[-1].abandoned)
         count = len(fetches(upstream))
         assert httpx.get(address + "/healthz").status_code == 200

@@ -61,7 +61,7 @@ def test_load_into_an_owned_directory_suggests_url(tmp_path: Path) -> None:
 
 
 def test_load_killed_and_resumed_has_every_record_once(tmp_path: Path) -> None:
-    """Each kill comes when the state file says that so many are acknowledged."""
+    """Each kill follows when the state file shows a certain count of acknowledged records."""
     count, kills = 3000, [100, 700]
     path, state = write_jsonl(tmp_path / "a.jsonl", count), tmp_path / "state.json"
     arguments = ["load", path, "--resume", "--state", state, "--batch-size", "10"]
@@ -72,7 +72,7 @@ def test_load_killed_and_resumed_has_every_record_once(tmp_path: Path) -> None:
                 if state.exists():
                     position = json.loads(state.read_text())["position"]
             process.send_signal(signal.SIGKILL)
-            assert process.wait(60) == -signal.SIGKILL, "it was quicker than the test"
+            assert process.wait(60) == -signal.SIGKILL, "the load ended before the signal"
     done = run(*arguments, DATA_DIR=tmp_path / "var")
     assert done.returncode == 0, done.stderr
     loaded, before = re.findall(r"loaded ([\d,]+) records .* after ([\d,]+) before", done.stdout)[0]

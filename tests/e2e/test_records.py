@@ -41,11 +41,11 @@ def test_large_body_without_key_gets_401(upstream: Upstream) -> None:
     with serving(upstream, SERVICE_API_KEYS=KEY) as (process, address):
         large = BODY + b" " * 8_000_000
         headers = {"Content-Type": "application/json"}
-        refused = httpx.post(f"{address}/api/records", content=large, headers=headers)
-        assert (refused.status_code, refused.json()["code"]) == (401, "key_missing")
+        rejected = httpx.post(f"{address}/api/records", content=large, headers=headers)
+        assert (rejected.status_code, rejected.json()["code"]) == (401, "key_missing")
         headers["Api-Key"] = KEY
-        taken = httpx.post(f"{address}/api/records", content=large, headers=headers)
-        assert taken.json() == {"written": 1, "failed": []}
+        accepted = httpx.post(f"{address}/api/records", content=large, headers=headers)
+        assert accepted.json() == {"written": 1, "failed": []}
         assert KEY not in process.log()
 
 

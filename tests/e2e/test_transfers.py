@@ -139,7 +139,7 @@ async def test_export_disconnect_releases_slot(address: str, upstream: Upstream)
     async with RawClient(address, "GET /api/export HTTP/1.1\r\n") as first:
         assert (await first.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         async with httpx.AsyncClient(base_url=address) as client:
-            refused = await client.get("/api/export")
-        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-        assert refused.headers["Retry-After"]
+            rejected = await client.get("/api/export")
+        assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
+        assert rejected.headers["Retry-After"]
     assert await wait_for_slot(address, "GET", "/api/export") == 200

@@ -77,7 +77,7 @@ class ASGIRequest:
         )
         return self
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         self._messages.put_nowait({"type": "http.disconnect"})
 
     async def status(self) -> int:
@@ -122,17 +122,17 @@ async def test_queued_requests_are_served_in_order(
     assert len(upstream.searches()) == 1
     blocked_upstream.opened.set()
     assert [await request.status() for request in requests] == [200, 200, 200]
-    asked = [call.body["query"]["inputs"]["text"] for call in upstream.searches()]
-    assert asked == ["one", "two", "three"]
+    queries = [call.body["query"]["inputs"]["text"] for call in upstream.searches()]
+    assert queries == ["one", "two", "three"]
 
 
 async def test_request_beyond_queue_is_rejected_with_503(
     app: Quart, upstream: Upstream, blocked_upstream: Gate
 ) -> None:
     requests = await fill_queue(app, upstream)
-    refused = ASGIRequest(app, SEARCH + "four", **{"x-request-id": "abc-123"}).body(b"")
-    assert await refused.status() == 503
-    assert await refused.json() == {
+    rejected = ASGIRequest(app, SEARCH + "four", **{"x-request-id": "abc-123"}).body(b"")
+    assert await rejected.status() == 503
+    assert await rejected.json() == {
         "detail": "The service is overloaded; try again in 1 s",
         "code": "overloaded",
         "request_id": "abc-123",
@@ -140,11 +140,11 @@ async def test_request_beyond_queue_is_rejected_with_503(
     blocked_upstream.opened.set()
     answered = requests[0]
     assert await answered.status() == 200
-    of_an_answer = {"etag", "x-cache"}
-    assert refused.headers.keys() == answered.headers.keys() - of_an_answer | {"retry-after"}
-    assert refused.headers["retry-after"] == "1"
-    assert refused.headers["x-request-id"] == "abc-123"
-    assert refused.headers["content-type"] == "application/json"
+    search_headers = {"etag", "x-cache"}
+    assert rejected.headers.keys() == answered.headers.keys() - search_headers | {"retry-after"}
+    assert rejected.headers["retry-after"] == "1"
+    assert rejected.headers["x-request-id"] == "abc-123"
+    assert rejected.headers["content-type"] == "application/json"
     assert {await request.status() for request in requests} == {200}
     assert [call.body["query"]["inputs"]["text"] for call in upstream.searches()][-1] == "three"
 
@@ -181,7 +181,7 @@ async def test_disconnect_leaves_queue(
     app: Quart, upstream: Upstream, blocked_upstream: Gate
 ) -> None:
     first, second, third = await fill_queue(app, upstream)
-    second.hang_up()
+    second.disconnect()
     await second.task
     assert second.sent == []
     await wait_for_queue(app, 1)
@@ -189,8 +189,8 @@ async def test_disconnect_leaves_queue(
     await wait_for_queue(app, 2)
     blocked_upstream.opened.set()
     assert [await request.status() for request in (first, third, fourth)] == [200, 200, 200]
-    asked = [call.body["query"]["inputs"]["text"] for call in upstream.searches()]
-    assert asked == ["one", "three", "four"]
+    queries = [call.body["query"]["inputs"]["text"] for call in upstream.searches()]
+    assert queries == ["one", "three", "four"]
 
 
 async def test_cancelled_request_leaves_queue(
@@ -258,12 +258,12 @@ async def test_slow_reader_holds_no_slot(app: Quart) -> None:
 async def test_disconnect_releases_slot(
     app: Quart, upstream: Upstream, blocked_upstream: Gate
 ) -> None:
-    gone = start_search(app, "gone")
+    disconnected = start_search(app, "gone")
     await upstream.until(lambda: len(upstream.searches()) == 1)
-    gone.hang_up()
-    await gone.task
+    disconnected.disconnect()
+    await disconnected.task
     half = ASGIRequest(app, PATH, "POST", **{"content-length": "99"}).body(b"{", more=True)
-    half.hang_up()
+    half.disconnect()
     await half.task
     blocked_upstream.opened.set()
     assert await start_search(app, "next").status() == 200
@@ -277,9 +277,9 @@ async def test_draining_app_serves_its_queue(
     async with app.test_app():
         requests = await fill_queue(app, upstream)
         lifecycle.drain()
-        refused = start_search(app, "four")
-        assert await refused.status() == 503
-        assert refused.headers["connection"] == "close"
+        rejected = start_search(app, "four")
+        assert await rejected.status() == 503
+        assert rejected.headers["connection"] == "close"
         blocked_upstream.opened.set()
         assert {await request.status() for request in requests} == {200}
 
@@ -291,8 +291,8 @@ async def test_admission_in_mounted_app(
     requests = await fill_queue(app, upstream)
     transport = httpx.ASGITransport(Starlette(routes=[Mount("/search", app=inner)]))
     async with httpx.AsyncClient(transport=transport, base_url="http://outer") as client:
-        refused = await client.get("/search" + SEARCH + "four")
-        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        rejected = await client.get("/search" + SEARCH + "four")
+        assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
         assert (await client.get("/search/healthz")).status_code == 200
     blocked_upstream.opened.set()
     assert {await request.status() for request in requests} == {200}
@@ -304,7 +304,7 @@ async def test_256_concurrent_requests_are_answered_with_defaults(
     """With a single upstream connection."""
     settings = make_settings(pinecone_lanes=1, pinecone_lane_calls=1, search_timeout_ms=25_000)
     app = create_app(settings)
-    # The queue gives up after some seconds, in which a busy machine may not answer 256 requests.
+    # Tickets expire after some seconds, in which a busy machine may not answer 256 requests.
     app.extensions["cascade.admission"].queue._clock = lambda: 0.0
     async with app.test_app():
         requests = [start_search(app, str(number)) for number in range(256)]
@@ -321,13 +321,13 @@ async def test_long_upload_holds_no_slot(make_settings: MakeSettings, tmp_path: 
     }
     async with app.test_app():
         upload = ASGIRequest(app, "/api/imports", "POST", **named)
-        found = start_search(app, "cat")
+        search = start_search(app, "cat")
         for _ in range(2_000):  # it never pauses, so its slot is not lent
-            if found.task.done():
+            if search.task.done():
                 break
             upload.body(line, more=True)
             await asyncio.sleep(0.001)
-        assert found.task.done()
-        assert await found.status() == 200
+        assert search.task.done()
+        assert await search.status() == 200
         assert not upload.task.done()
         assert await upload.body(b"").status() == 202

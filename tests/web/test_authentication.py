@@ -31,11 +31,11 @@ def assert_error(response: httpx.Response, status: int, code: str) -> None:
 
 async def receive_close_code(app: Quart, path: str, first: Any, **headers: str) -> int:
     """Send `first`, if given, and return the code of the close frame."""
-    async with app.test_client().websocket(path, headers=headers) as wire:
+    async with app.test_client().websocket(path, headers=headers) as websocket:
         if first is not None:
-            await wire.send(first)
+            await websocket.send(first)
         with pytest.raises(WebsocketDisconnectError) as raised:
-            await wire.receive()
+            await websocket.receive()
     code: int = raised.value.args[0]
     return code
 
@@ -43,14 +43,14 @@ async def receive_close_code(app: Quart, path: str, first: Any, **headers: str) 
 async def test_route_is_public_or_requires_key(make_settings: MakeSettings) -> None:
     app = create_app(make_settings(service_api_keys=KEY))
     async with open_client(app) as client:
-        asked = 0
+        checked = 0
         for rule in app.url_map.iter_rules():
             values = dict.fromkeys(rule.arguments, "x")
             _, path = rule.build(values) or ("", "")
             if rule.websocket:
                 assert rule.endpoint not in PUBLIC_ENDPOINTS
                 assert await receive_close_code(app, path, b"{}") == 1008, rule
-                asked += 1
+                checked += 1
                 continue
             assert rule.methods
             for method in rule.methods - {"OPTIONS"}:
@@ -59,8 +59,8 @@ async def test_route_is_public_or_requires_key(make_settings: MakeSettings) -> N
                     assert response.status_code in {200, 302}, rule
                 else:
                     assert response.status_code == 401, rule
-                    asked += 1
-        assert asked > 10
+                    checked += 1
+        assert checked > 10
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_cross_site_form_post_and_preflight_are_rejected(
         headers={"Content-Type": media_type},
     )
     assert_error(response, 415, "unsupported_media_type")
-    asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
-    preflight = await local.options("/api/records", headers=asked)
+    preflight_headers = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    preflight = await local.options("/api/records", headers=preflight_headers)
     assert not [name for name in preflight.headers if name.startswith("access-control")]
     assert upstream.upserts() == []

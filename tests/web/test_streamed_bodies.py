@@ -13,7 +13,7 @@ from service.errors import BodyTimeout
 from service.web.bodies import MIN_BYTES_PER_S, read_chunks
 from service.web.http_connection import StreamedBody
 
-PATIENCE_S = 0.4
+TIMEOUT_S = 0.4
 
 
 class SlowClient:
@@ -22,14 +22,14 @@ class SlowClient:
     def __init__(self) -> None:
         self._body = StreamedBody(None)
         request: Any = SimpleNamespace(body=self._body)
-        self.chunks: AsyncIterator[bytes] = read_chunks(request, PATIENCE_S)
+        self.chunks: AsyncIterator[bytes] = read_chunks(request, TIMEOUT_S)
 
-    async def sends(self, data: bytes, after_s: float = 0.0) -> bytes:
+    async def send(self, data: bytes, after_s: float = 0.0) -> bytes:
         """Send `data` after a delay, and return the chunk that the service reads."""
         asyncio.get_running_loop().call_later(after_s, self._body.append, data)
         return await anext(self.chunks)
 
-    async def ends(self) -> None:
+    async def end(self) -> None:
         asyncio.get_running_loop().call_soon(self._body.set_complete)
         assert await anext(self.chunks, None) is None
 
@@ -37,27 +37,27 @@ class SlowClient:
 async def test_read_chunks_ignores_time_spent_in_service() -> None:
     client = SlowClient()
     for _ in range(3):
-        assert await client.sends(b"x") == b"x"
-        await asyncio.sleep(PATIENCE_S * 1.2)  # a slow disk
-    await client.ends()
+        assert await client.send(b"x") == b"x"
+        await asyncio.sleep(TIMEOUT_S * 1.2)  # a slow disk
+    await client.end()
 
 
 async def test_read_chunks_allows_long_body_at_min_rate() -> None:
     client = SlowClient()
     for _ in range(6):
-        await client.sends(b"x" * MIN_BYTES_PER_S, after_s=PATIENCE_S / 4)
-    await client.ends()
+        await client.send(b"x" * MIN_BYTES_PER_S, after_s=TIMEOUT_S / 4)
+    await client.end()
 
 
 async def test_read_chunks_times_out_for_trickling_body() -> None:
     client = SlowClient()
 
-    async def trickling() -> None:
+    async def trickle() -> None:
         while True:
             client._body.append(b"x")
-            await asyncio.sleep(PATIENCE_S / 8)
+            await asyncio.sleep(TIMEOUT_S / 8)
 
-    sending = asyncio.create_task(trickling())
+    sending = asyncio.create_task(trickle())
     assert await anext(client.chunks) == b"x"
     assert await anext(client.chunks) == b"x"
     async with asyncio.timeout(60):
@@ -75,7 +75,7 @@ async def read_rest(client: SlowClient) -> None:
 
 async def test_read_chunks_times_out_for_stalled_body() -> None:
     client = SlowClient()
-    await client.sends(b"x" * 100 * MIN_BYTES_PER_S)
+    await client.send(b"x" * 100 * MIN_BYTES_PER_S)
     async with asyncio.timeout(60):
         with pytest.raises(BodyTimeout):
             await anext(client.chunks)

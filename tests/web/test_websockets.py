@@ -32,8 +32,8 @@ async def rejected_handshake(app: Quart, path: str = PATH, **headers: str) -> tu
     client = app.test_client()
     extensions: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
     with pytest.raises(WebsocketResponseError) as raised:
-        async with client.websocket(path, headers=headers, scope_base=extensions) as wire:
-            await wire.receive()
+        async with client.websocket(path, headers=headers, scope_base=extensions) as connection:
+            await connection.receive()
     response = raised.value.response
     body = json.loads(await response.get_data())
     assert response.headers["X-Request-Id"] == body["request_id"]
@@ -70,8 +70,8 @@ async def test_websocket_origin_check(
             status, body = await rejected_handshake(app, **headers)
             assert (status, body["code"]) == (403, "origin_refused")
         else:
-            async with connect(app, headers=headers) as talk:
-                await talk.ping()
+            async with connect(app, headers=headers) as search_socket:
+                await search_socket.ping()
 
 
 @pytest.mark.parametrize("path", ["/api/nowhere", "/healthz", "/api/records"])
@@ -95,13 +95,13 @@ async def test_websocket_key_in_header_or_hello_is_accepted(
     make_settings: MakeSettings, headers: dict[str, str]
 ) -> None:
     async with open_app(make_settings(service_api_keys=f"{KEY},{OTHER}")) as app:
-        async with connect(app, headers=headers) as talk:
-            await talk.send(HELLO)  # ignored
-            await talk.ping()
-        async with connect(app) as talk:
-            await talk.send(HELLO)
-            await talk.search(1, "cat", "semantic")
-            assert (await talk.receive_all())[-1]["stage"] == "done"
+        async with connect(app, headers=headers) as search_socket:
+            await search_socket.send(HELLO)  # ignored
+            await search_socket.ping()
+        async with connect(app) as search_socket:
+            await search_socket.send(HELLO)
+            await search_socket.search(1, "cat", "semantic")
+            assert (await search_socket.receive_all())[-1]["stage"] == "done"
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ async def test_websocket_does_not_share_answers_between_tenants(
     caches = []
     async with open_app(settings) as app:
         for key in (KEY, OTHER, KEY):
-            async with connect(app, headers={"Api-Key": key}) as talk:
-                await talk.search(1, "cat", "semantic")
-                caches.append((await talk.receive_all())[-1]["receipt"]["cache"])
+            async with connect(app, headers={"Api-Key": key}) as search_socket:
+                await search_socket.search(1, "cat", "semantic")
+                caches.append((await search_socket.receive_all())[-1]["receipt"]["cache"])
     assert caches == ["miss", "miss", "hit"]
 
 
@@ -157,9 +157,9 @@ def echo_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float = 
 
     @app.websocket("/echo")
     async def echo() -> None:
-        while (heard := await websocket.receive()) != "end":
-            await websocket.send(heard)
-            if heard == "fail":
+        while (message := await websocket.receive()) != "end":
+            await websocket.send(message)
+            if message == "fail":
                 raise ZeroDivisionError
 
     return app
@@ -177,9 +177,9 @@ async def test_websocket_over_limit_is_rejected() -> None:
     app = echo_app(WebSocketRegistry(Lifecycle(), max_connections=2), NO_KEYS)
     client = app.test_client()
     async with client.websocket("/echo") as first, client.websocket("/echo") as second:
-        for wire in (first, second):
-            await wire.send("x")
-            assert await wire.receive() == "x"
+        for connection in (first, second):
+            await connection.send("x")
+            assert await connection.receive() == "x"
         status, body = await rejected_handshake(app, "/echo")
         assert (status, body["code"]) == (503, "overloaded")
     async with client.websocket("/echo") as third:
@@ -192,11 +192,11 @@ async def test_websocket_handler_failure_closes_with_1011(
 ) -> None:
     app = echo_app(WebSocketRegistry(Lifecycle()), NO_KEYS)
     assert await receive_close_code(app, "/echo", "end") == 1000
-    async with app.test_client().websocket("/echo") as wire:
-        await wire.send("fail")
-        assert await wire.receive() == "fail"
+    async with app.test_client().websocket("/echo") as connection:
+        await connection.send("fail")
+        assert await connection.receive() == "fail"
         with pytest.raises(WebsocketDisconnectError) as raised:
-            await wire.receive()
+            await connection.receive()
     assert raised.value.args[0] == 1011
     failures = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert [record.name for record in failures] == ["service.web.errors"]
@@ -215,10 +215,10 @@ async def test_unexpected_search_exception_closes_with_1011(
         return index
 
     app = create_app(make_settings(typing_pause_ms=0), open_lane=open_broken)
-    async with app.test_app(), connect(app) as talk:
-        await talk.search(1, "cat", "semantic")
+    async with app.test_app(), connect(app) as search_socket:
+        await search_socket.search(1, "cat", "semantic")
         with pytest.raises(WebsocketDisconnectError) as raised:
-            await talk.receive()
+            await search_socket.receive()
         assert raised.value.args[0] == 1011
     failures = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(failures) == 1
@@ -232,14 +232,14 @@ async def test_app_shutdown_closes_websockets_with_1001(
     app = create_app(make_settings(typing_pause_ms=0))
     async with app.test_app():
         idle, searching = connect(app), connect(app)
-        talks = [await idle.__aenter__(), await searching.__aenter__()]
-        await talks[0].ping()
+        search_sockets = [await idle.__aenter__(), await searching.__aenter__()]
+        await search_sockets[0].ping()
         upstream.behave(Hang(), DENSE)
-        await talks[1].search(1, "cat", "semantic")
+        await search_sockets[1].search(1, "cat", "semantic")
         await upstream.until(lambda: len(upstream.searches()) == 1)
-    for talk, context in zip(talks, (idle, searching), strict=True):
+    for search_socket, context in zip(search_sockets, (idle, searching), strict=True):
         with pytest.raises(WebsocketDisconnectError) as raised:
-            await talk.receive()
+            await search_socket.receive()
         assert raised.value.args[0] == 1001
         await context.__aexit__(None, None, None)
     await upstream.until(lambda: upstream.searches()[0].abandoned)
@@ -257,22 +257,22 @@ async def test_draining_app_rejects_websockets() -> None:
 async def test_unread_messages_are_bounded() -> None:
     """Most messages stay with the client while the handler is busy."""
     app = echo_app(WebSocketRegistry(Lifecycle()), NO_KEYS)
-    busy, begun = asyncio.Event(), asyncio.Event()
+    busy, started = asyncio.Event(), asyncio.Event()
 
     @app.websocket("/busy")
     async def view() -> None:
         await websocket.receive()
-        begun.set()
+        started.set()
         await busy.wait()
 
-    async with app.test_client().websocket("/busy") as wire:
+    async with app.test_client().websocket("/busy") as connection:
         for _ in range(100):
-            await wire.send("x")
-        await begun.wait()
+            await connection.send("x")
+        await started.wait()
         for _ in range(50):
             await asyncio.sleep(0)
-        kept = 100 - wire._send_queue.qsize()  # type: ignore[attr-defined]
-        assert kept < 15
+        received = 100 - connection._send_queue.qsize()  # type: ignore[attr-defined]
+        assert received < 15
         busy.set()
 
 
@@ -281,10 +281,10 @@ async def test_access_log_has_one_line_per_websocket(
 ) -> None:
     with caplog.at_level(logging.INFO, "service.access"):
         async with open_app(make_settings(typing_pause_ms=0)) as app:
-            async with connect(app, headers={"X-Request-Id": "mine"}) as talk:
+            async with connect(app, headers={"X-Request-Id": "mine"}) as search_socket:
                 for seq in range(3):
-                    await talk.search(seq, "cat", "semantic")
-                    await talk.receive_all()
+                    await search_socket.search(seq, "cat", "semantic")
+                    await search_socket.receive_all()
             await rejected_handshake(app, Origin="https://evil.example")
     lines = [record.getMessage() for record in caplog.records if record.name == "service.access"]
     assert lines == [f"GET {PATH} 101", f"GET {PATH} 403"]
@@ -293,5 +293,5 @@ async def test_access_log_has_one_line_per_websocket(
 async def test_websocket_in_mounted_app(make_settings: MakeSettings) -> None:
     async with open_app(make_settings()) as app:
         scope = {"path": f"/search{PATH}", "root_path": "/search"}
-        async with connect(app, scope_base=scope) as talk:
-            await talk.ping()
+        async with connect(app, scope_base=scope) as search_socket:
+            await search_socket.ping()

@@ -291,9 +291,9 @@ async def test_import_events_resume_before_done_after_disconnect(
         api, (await api.post("/api/imports", content=LINES, headers=NDJSON)).json()
     )
     url = f"/api/imports/{job['id']}/events"
-    *heard, done, _ = (await api.get(url)).text.split("\n\n")
+    *events, done, _ = (await api.get(url)).text.split("\n\n")
     assert "event: done" in done
-    ids = [line[4:] for line in "\n".join(heard).splitlines() if line.startswith("id: ")]
+    ids = [line[4:] for line in "\n".join(events).splitlines() if line.startswith("id: ")]
     again = await api.get(url, headers={"Last-Event-ID": ids[-1] if ids else ""})
     assert parse_events(again.text)[-1] == ("done", job)
 

@@ -65,7 +65,7 @@ async def timed_out(request: ASGIRequest) -> None:
 
 
 async def disconnected(request: ASGIRequest) -> None:
-    request.hang_up()
+    request.disconnect()
     await request.task
 
 

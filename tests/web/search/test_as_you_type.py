@@ -31,8 +31,8 @@ NO_TIMEOUT_MS = 25_000  # longer than any test
 
 @contextlib.asynccontextmanager
 async def connect(app: Quart, **options: Any) -> AsyncIterator[SearchSocket]:
-    async with app.test_client().websocket(PATH, **options) as wire:
-        yield SearchSocket(wire)
+    async with app.test_client().websocket(PATH, **options) as websocket:
+        yield SearchSocket(websocket)
 
 
 @contextlib.asynccontextmanager
@@ -50,47 +50,49 @@ async def app(make_settings: MakeSettings) -> AsyncIterator[Quart]:
 
 
 @pytest.fixture
-async def talk(app: Quart) -> AsyncIterator[SearchSocket]:
-    async with connect(app) as talk:
-        yield talk
+async def search_socket(app: Quart) -> AsyncIterator[SearchSocket]:
+    async with connect(app) as search_socket:
+        yield search_socket
 
 
-async def wait_for_close(talk: SearchSocket) -> int:
+async def wait_for_close(search_socket: SearchSocket) -> int:
     """Read until the connection is closed, and return the code."""
     try:
         while True:
-            await talk.receive()
+            await search_socket.receive()
     except WebsocketDisconnectError as wait_for_close:
         code: int = wait_for_close.args[0]
         return code
 
 
-async def post_json(app: Quart, path: str, asked: Any) -> Any:
+async def post_json(app: Quart, path: str, parameters: Any) -> Any:
     """The JSON response."""
-    caller = AsgiRequest(app, path, "POST", json.dumps(asked).encode())
+    caller = AsgiRequest(app, path, "POST", json.dumps(parameters).encode())
     await caller.done
     return json.loads(caller.sent[1]["body"])
 
 
-async def test_websocket_sends_each_stage_of_each_mode(app: Quart, talk: SearchSocket) -> None:
+async def test_websocket_sends_each_stage_of_each_mode(
+    app: Quart, search_socket: SearchSocket
+) -> None:
     stages: dict[Mode, list[str]] = {
         "semantic": ["leg", "done"],
         "lexical": ["leg", "done"],
         "cascading": ["leg", "leg", "fused", "reranked", "done"],
     }
     for seq, (mode, expected) in enumerate(stages.items()):
-        asked: dict[str, Any] = {"top_k": 2, "depth": 9, "fields": ["kind"]}
-        await talk.search(seq, "the road before the winter", mode, **asked)
-        told = await talk.receive_all()
-        assert [each["stage"] for each in told] == expected
-        assert {(each["type"], each["seq"]) for each in told} == {("results", seq)}
-        assert [each["leg"] for each in told if each["stage"] == "leg"].count(mode) == (
+        parameters: dict[str, Any] = {"top_k": 2, "depth": 9, "fields": ["kind"]}
+        await search_socket.search(seq, "the road before the winter", mode, **parameters)
+        messages = await search_socket.receive_all()
+        assert [each["stage"] for each in messages] == expected
+        assert {(each["type"], each["seq"]) for each in messages} == {("results", seq)}
+        assert [each["leg"] for each in messages if each["stage"] == "leg"].count(mode) == (
             mode != "cascading"
         )
-        check_moves(told)
-        asked["text_query"] = "the road before the winter"
-        answer = await post_json(app, PATHS[mode], asked)
-        done = told[-1]
+        check_moves(messages)
+        parameters["text_query"] = "the road before the winter"
+        answer = await post_json(app, PATHS[mode], parameters)
+        done = messages[-1]
         for name in ("results", "degraded", "cursor"):
             assert done[name] == answer[name]
         assert done["receipt"].keys() == answer["receipt"].keys()
@@ -99,15 +101,15 @@ async def test_websocket_sends_each_stage_of_each_mode(app: Quart, talk: SearchS
 
 async def test_websocket_on_embedded_engine_equals_json_response(tmp_path: Path) -> None:
     settings = load_settings(data_dir=str(tmp_path), load_samples=True)
-    async with open_app(settings) as app, connect(app) as talk:
+    async with open_app(settings) as app, connect(app) as search_socket:
         text = "how do I keep bread fresh"
         for end in range(3, len(text) + 1):
-            await talk.search(end, text[:end], highlight=True, top_k=3)
-        told = await talk.receive_all()
-        assert {each["seq"] for each in told} == {len(text)}
-        asked = {"text_query": text, "highlight": True, "top_k": 3}
-        answer = await post_json(app, PATHS["cascading"], asked)
-        assert told[-1]["results"] == answer["results"]
+            await search_socket.search(end, text[:end], highlight=True, top_k=3)
+        messages = await search_socket.receive_all()
+        assert {each["seq"] for each in messages} == {len(text)}
+        parameters = {"text_query": text, "highlight": True, "top_k": 3}
+        answer = await post_json(app, PATHS["cascading"], parameters)
+        assert messages[-1]["results"] == answer["results"]
 
 
 def has_searches(upstream: Upstream, count: int) -> bool:
@@ -115,59 +117,61 @@ def has_searches(upstream: Upstream, count: int) -> bool:
 
 
 async def test_newer_search_cancels_upstream_calls_of_older_one(
-    talk: SearchSocket, upstream: Upstream
+    search_socket: SearchSocket, upstream: Upstream
 ) -> None:
     upstream.behave(Hang(), DENSE)
     for seq in range(4):
-        await talk.search(seq, f"cat {seq}", "semantic")
+        await search_socket.search(seq, f"cat {seq}", "semantic")
         await upstream.until(partial(has_searches, upstream, seq + 1))
     await upstream.until(lambda: [c.abandoned for c in upstream.searches()] == [True] * 3 + [False])
     upstream.behave(None, DENSE)
-    await talk.search(4, "cat", "lexical")
-    assert {each["seq"] for each in await talk.receive_all()} == {4}
+    await search_socket.search(4, "cat", "lexical")
+    assert {each["seq"] for each in await search_socket.receive_all()} == {4}
     await upstream.until(lambda: upstream.searches("dense")[3].abandoned)
 
 
-async def test_newer_search_silences_older_one(talk: SearchSocket, upstream: Upstream) -> None:
+async def test_newer_search_silences_older_one(
+    search_socket: SearchSocket, upstream: Upstream
+) -> None:
     gate = Gate()
     upstream.behave(gate, SPARSE)
-    await talk.search(1, "cat")
-    assert (await talk.receive())["seq"] == 1
-    await talk.search(2, "dog", "semantic")
+    await search_socket.search(1, "cat")
+    assert (await search_socket.receive())["seq"] == 1
+    await search_socket.search(2, "dog", "semantic")
     gate.opened.set()
-    assert {each["seq"] for each in await talk.receive_all()} == {2}
-    await talk.ping()
+    assert {each["seq"] for each in await search_socket.receive_all()} == {2}
+    await search_socket.ping()
 
 
-async def test_cancel_message_ends_search(talk: SearchSocket, upstream: Upstream) -> None:
+async def test_cancel_message_ends_search(search_socket: SearchSocket, upstream: Upstream) -> None:
     upstream.behave(Hang(), SPARSE)
-    await talk.search(7, "cat")
-    assert (await talk.receive())["leg"] == "semantic"
+    await search_socket.search(7, "cat")
+    assert (await search_socket.receive())["leg"] == "semantic"
     await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
-    await talk.send({"type": "cancel", "seq": 6})
-    await talk.ping()
+    await search_socket.send({"type": "cancel", "seq": 6})
+    await search_socket.ping()
     assert not upstream.searches("sparse")[0].abandoned
-    await talk.send({"type": "cancel", "seq": 7})
+    await search_socket.send({"type": "cancel", "seq": 7})
     await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
-    await talk.send({"type": "cancel", "seq": 7})
-    await talk.ping()
-    await talk.search(8, "cat", "semantic")
-    assert {each["seq"] for each in await talk.receive_all()} == {8}
+    await search_socket.send({"type": "cancel", "seq": 7})
+    await search_socket.ping()
+    await search_socket.search(8, "cat", "semantic")
+    assert {each["seq"] for each in await search_socket.receive_all()} == {8}
 
 
 async def test_cancel_keeps_search_shared_with_other_client(
-    app: Quart, talk: SearchSocket, upstream: Upstream
+    app: Quart, search_socket: SearchSocket, upstream: Upstream
 ) -> None:
     gate = Gate()
     upstream.behave(gate, DENSE)
-    await talk.search(1, "cat", "semantic")
+    await search_socket.search(1, "cat", "semantic")
     await upstream.until(lambda: len(upstream.searches()) == 1)
     async with connect(app) as other:
         await other.search(1, "cat", "semantic")
         await other.ping()
         await other.ping()
-        await talk.send({"type": "cancel", "seq": 1})
-        await talk.ping()
+        await search_socket.send({"type": "cancel", "seq": 1})
+        await search_socket.ping()
         gate.opened.set()
         assert (await other.receive_all())[-1]["receipt"]["cache"] == "shared"
     assert [call.abandoned for call in upstream.searches()] == [False]
@@ -176,15 +180,15 @@ async def test_cancel_keeps_search_shared_with_other_client(
 async def test_search_replaced_within_pause_is_not_started(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
-    async with open_app(make_settings(typing_pause_ms=300)) as app, connect(app) as talk:
+    async with open_app(make_settings(typing_pause_ms=300)) as app, connect(app) as search_socket:
         for seq, text in enumerate(["c", "ca", "cat"]):
-            await talk.search(seq, text, "semantic")
-        told = await talk.receive_all()
-        assert {each["seq"] for each in told} == {2}
+            await search_socket.search(seq, text, "semantic")
+        messages = await search_socket.receive_all()
+        assert {each["seq"] for each in messages} == {2}
         assert [call.body["query"]["inputs"]["text"] for call in upstream.searches()] == ["cat"]
-        await talk.search(3, "dog", "semantic")
-        await talk.send({"type": "cancel", "seq": 3})
-        await talk.ping()
+        await search_socket.search(3, "dog", "semantic")
+        await search_socket.send({"type": "cancel", "seq": 3})
+        await search_socket.ping()
     assert len(upstream.searches()) == 1
 
 
@@ -192,32 +196,32 @@ async def test_websocket_shares_cache_with_http(
     make_settings: MakeSettings, upstream: Upstream
 ) -> None:
     settings = make_settings(cache_ttl=3600, typing_pause_ms=0)
-    async with open_app(settings) as app, connect(app) as talk:
-        await talk.search(1, "cat")
-        found = await talk.receive_all()
-        await talk.search(2, "cat")
-        (kept,) = await talk.receive_all()
-        assert (kept["stage"], kept["receipt"]["cache"]) == ("done", "hit")
-        assert kept["results"] == found[-1]["results"]
+    async with open_app(settings) as app, connect(app) as search_socket:
+        await search_socket.search(1, "cat")
+        found = await search_socket.receive_all()
+        await search_socket.search(2, "cat")
+        (cached,) = await search_socket.receive_all()
+        assert (cached["stage"], cached["receipt"]["cache"]) == ("done", "hit")
+        assert cached["results"] == found[-1]["results"]
         plain = AsgiRequest(app, "/api/cascading-retrieval?text_query=cat")
         assert (await plain.headers())["x-cache"] == "hit"
 
 
 async def test_websocket_reports_missing_leg_and_errors(
-    talk: SearchSocket, upstream: Upstream
+    search_socket: SearchSocket, upstream: Upstream
 ) -> None:
     upstream.behave(Status(500), "sparse")
-    await talk.search(1, "cat")
-    told = await talk.receive_all()
-    assert told[-1]["degraded"] is True
-    assert told[-1]["receipt"]["missing"] == ["lexical"]
+    await search_socket.search(1, "cat")
+    messages = await search_socket.receive_all()
+    assert messages[-1]["degraded"] is True
+    assert messages[-1]["receipt"]["missing"] == ["lexical"]
     upstream.behave(Status(500), "dense")
-    await talk.search(2, "cat")
-    (error,) = await talk.receive_all()
+    await search_socket.search(2, "cat")
+    (error,) = await search_socket.receive_all()
     assert (error["type"], error["seq"], error["code"]) == ("error", 2, "upstream_unavailable")
     upstream.behave(Hang(), "dense")
-    await talk.search(3, "cat", "semantic", timeout_ms=50)
-    (error,) = await talk.receive_all()
+    await search_socket.search(3, "cat", "semantic", timeout_ms=50)
+    (error,) = await search_socket.receive_all()
     assert (error["seq"], error["code"]) == (3, "deadline_exceeded")
 
 
@@ -262,48 +266,50 @@ SEARCH = {"type": "search", "seq": 5, "mode": "lexical", "text_query": "cat"}
     ],
 )
 async def test_invalid_message_gets_error_and_connection_stays_open(
-    talk: SearchSocket,
+    search_socket: SearchSocket,
     upstream: Upstream,
     message: Any,
     seq: int | None,
     code: str,
     loc: str | None,
 ) -> None:
-    await talk.search(1, "cat", "lexical")
-    await talk.receive_all()
-    await talk.send(message)
-    error = await talk.receive()
+    await search_socket.search(1, "cat", "lexical")
+    await search_socket.receive_all()
+    await search_socket.send(message)
+    error = await search_socket.receive()
     assert (error["type"], error["seq"], error["code"]) == ("error", seq, code), error
     assert error.keys() - {"errors"} == {"type", "seq", "detail", "code"}
     if loc is not None:
         assert error["errors"][0]["loc"] == [loc]
-    await talk.search(6, "dog", "lexical")
-    assert (await talk.receive_all())[-1]["stage"] == "done"
+    await search_socket.search(6, "dog", "lexical")
+    assert (await search_socket.receive_all())[-1]["stage"] == "done"
     assert len(upstream.searches()) == 2
 
 
-async def test_invalid_search_cancels_older_one(talk: SearchSocket, upstream: Upstream) -> None:
+async def test_invalid_search_cancels_older_one(
+    search_socket: SearchSocket, upstream: Upstream
+) -> None:
     upstream.behave(Hang(), DENSE)
-    await talk.search(1, "cat", "semantic")
+    await search_socket.search(1, "cat", "semantic")
     await upstream.until(lambda: len(upstream.searches()) == 1)
-    await talk.search(2, "", "semantic")
-    assert (await talk.receive())["code"] == "empty_query"
+    await search_socket.search(2, "", "semantic")
+    assert (await search_socket.receive())["code"] == "empty_query"
     await upstream.until(lambda: upstream.searches()[0].abandoned)
 
 
-async def test_too_many_invalid_messages_close_with_1008(talk: SearchSocket) -> None:
+async def test_too_many_invalid_messages_close_with_1008(search_socket: SearchSocket) -> None:
     for _ in range(MAX_CONSECUTIVE_ERRORS - 1):
-        await talk.send("?")
-        assert (await talk.receive())["type"] == "error"
-    await talk.ping()
+        await search_socket.send("?")
+        assert (await search_socket.receive())["type"] == "error"
+    await search_socket.ping()
     for _ in range(MAX_CONSECUTIVE_ERRORS):
-        await talk.send("?")
-    assert await wait_for_close(talk) == 1008
+        await search_socket.send("?")
+    assert await wait_for_close(search_socket) == 1008
 
 
-async def test_binary_message_closes_with_1003(talk: SearchSocket) -> None:
-    await talk.send(b'{"type": "ping"}')
-    assert await wait_for_close(talk) == 1003
+async def test_binary_message_closes_with_1003(search_socket: SearchSocket) -> None:
+    await search_socket.send(b'{"type": "ping"}')
+    assert await wait_for_close(search_socket) == 1003
 
 
 async def test_websocket_search_needs_slot_or_gets_overloaded_error(
@@ -336,8 +342,8 @@ async def test_websocket_search_needs_slot_or_gets_overloaded_error(
 
 async def test_websocket_disconnect_cancels_search(app: Quart, upstream: Upstream) -> None:
     upstream.behave(Hang(), DENSE)
-    async with connect(app) as talk:
-        await talk.search(1, "cat", "semantic")
+    async with connect(app) as search_socket:
+        await search_socket.search(1, "cat", "semantic")
         await upstream.until(lambda: len(upstream.searches()) == 1)
     await upstream.until(lambda: upstream.searches()[0].abandoned)
     assert app.extensions["cascade.admission"].in_use == 0
@@ -361,9 +367,9 @@ class SilentWebSocket:
 
 
 async def test_idle_websocket_is_closed(app: Quart) -> None:
-    wire = SilentWebSocket()
+    websocket = SilentWebSocket()
     admission = app.extensions["cascade.admission"]
     parser: Any = None
     service: Any = None
-    await SearchSession(wire, parser, service, admission, 0.0, "", idle_timeout_s=0.01).run()
-    assert wire.closed == (1000, "the connection was idle for too long")
+    await SearchSession(websocket, parser, service, admission, 0.0, "", idle_timeout_s=0.01).run()
+    assert websocket.closed == (1000, "the connection was idle for too long")

@@ -77,7 +77,7 @@ async def test_disabled_cache_reports_off(
     make_settings: MakeSettings, local: httpx.AsyncClient
 ) -> None:
     assert cache_sources(await get(local), await get(local)) == ["off", "off"]
-    # Without Redis, a process is not told what another process writes.
+    # Without Redis, a process does not know what another process writes.
     several = make_settings(cache_ttl=LONG_TTL_S, web_concurrency=2)
     async with open_client(create_app(several)) as client:
         assert cache_sources(await get(client), await get(client)) == ["off", "off"]
@@ -338,9 +338,9 @@ def test_cache_key_depends_on_every_parameter(make_settings: MakeSettings) -> No
     keys = CacheKeys(settings)
 
     def key(**given: Any) -> str:
-        asked = SearchRequest.model_validate(PARAMS | given)
-        query = asked.to_query(settings, "none")
-        return keys.key("semantic", query, asked.timeout_ms or 10_000)
+        request = SearchRequest.model_validate(PARAMS | given)
+        query = request.to_query(settings, "none")
+        return keys.key("semantic", query, request.timeout_ms or 10_000)
 
     made = {name: key(**{name: value}) for name, value in OTHER_PARAMS.items()} | {"none": key()}
     assert len(set(made.values())) == len(OTHER_PARAMS) + 1

@@ -47,8 +47,8 @@ async def test_top_k_defaults_to_setting(client: Client, upstream: Upstream) -> 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_post_and_get_return_same_results(client: Client, path: str) -> None:
-    asked = {"text_query": "before the winter", "top_k": 3}
-    got = await (await client.get(path, query_string=asked)).get_json()
-    posted = await (await client.post(path, json=asked)).get_json()
-    assert posted["results"] == got["results"]
-    assert len(posted["results"]) <= 3
+    parameters = {"text_query": "before the winter", "top_k": 3}
+    get_response = await (await client.get(path, query_string=parameters)).get_json()
+    post_response = await (await client.post(path, json=parameters)).get_json()
+    assert post_response["results"] == get_response["results"]
+    assert len(post_response["results"]) <= 3

@@ -32,11 +32,13 @@ PATHS = [SEMANTIC, LEXICAL, CASCADE]
 PARAMS: dict[str, Any] = {"text_query": "the road before the winter", "top_k": 3, "depth": 12}
 
 
-async def search(client: httpx.AsyncClient, path: str, method: str = "POST", **asked: Any) -> Any:
+async def search(
+    client: httpx.AsyncClient, path: str, method: str = "POST", **parameters: Any
+) -> Any:
     if method == "GET":
-        response = await client.get(path, params=asked)
+        response = await client.get(path, params=parameters)
     else:
-        response = await client.post(path, json=asked)
+        response = await client.post(path, json=parameters)
     assert response.status_code == 200, response.text
     return response.json()
 
@@ -73,14 +75,14 @@ async def test_pages_concatenate_to_whole_ranking(
 
 async def test_later_page_has_frozen_receipt_and_etag(local: httpx.AsyncClient) -> None:
     first = await local.post(CASCADE, json=PARAMS)
-    asked = {"cursor": first.json()["cursor"]}
-    page = await local.get(CASCADE, params=asked)
+    parameters = {"cursor": first.json()["cursor"]}
+    page = await local.get(CASCADE, params=parameters)
     assert cache_sources(page) == ["frozen"]
     assert page.json()["receipt"]["stages"] == page.json()["receipt"]["missing"] == []
     assert page.json().keys() == first.json().keys()
     assert page.headers["ETag"] != first.headers["ETag"]
     known = {"If-None-Match": page.headers["ETag"]}
-    assert (await local.get(CASCADE, params=asked, headers=known)).status_code == 304
+    assert (await local.get(CASCADE, params=parameters, headers=known)).status_code == 304
 
 
 async def test_cursor_returns_same_page_after_write(
@@ -108,10 +110,10 @@ async def test_page_size_may_change_between_pages(local: httpx.AsyncClient) -> N
 async def test_cursor_with_original_parameters_returns_same_page(
     local: httpx.AsyncClient, method: str
 ) -> None:
-    asked = PARAMS | {"fields": "kind,length" if method == "GET" else ["kind", "length"]}
-    first = await search(local, CASCADE, method, **asked)
+    parameters = PARAMS | {"fields": "kind,length" if method == "GET" else ["kind", "length"]}
+    first = await search(local, CASCADE, method, **parameters)
     alone = await search(local, CASCADE, method, cursor=first["cursor"])
-    repeated = await search(local, CASCADE, method, **asked, cursor=first["cursor"])
+    repeated = await search(local, CASCADE, method, **parameters, cursor=first["cursor"])
     assert repeated["results"] == alone["results"]
     assert alone["results"][0].keys() == {"_id", "score", "kind", "length", "found_by"}
 
@@ -168,8 +170,8 @@ async def test_cursor_of_another_tenant_is_410(make_settings: MakeSettings) -> N
     settings = make_settings(service_api_keys=",".join(KEYS), cache_ttl=60)
     async with open_client(create_app(settings)) as client:
 
-        async def page(key: str, **asked: Any) -> httpx.Response:
-            return await client.post(SEMANTIC, json=asked, headers={"Api-Key": key})
+        async def page(key: str, **parameters: Any) -> httpx.Response:
+            return await client.post(SEMANTIC, json=parameters, headers={"Api-Key": key})
 
         cursor = (await page(KEYS[0], **PARAMS)).json()["cursor"]
         assert (await page(KEYS[0], cursor=cursor)).status_code == 200
@@ -179,10 +181,10 @@ async def test_cursor_of_another_tenant_is_410(make_settings: MakeSettings) -> N
 async def test_cached_answer_has_valid_cursor(make_settings: MakeSettings) -> None:
     async with open_client(create_app(make_settings(cache_ttl=60))) as client:
         first = await search(client, SEMANTIC, **PARAMS)
-        kept = await search(client, SEMANTIC, **PARAMS)
-        assert kept["receipt"]["cache"] == "hit"
-        assert kept["cursor"] == first["cursor"] is not None
-        assert len(ids(await search(client, SEMANTIC, cursor=kept["cursor"]))) == 3
+        cached = await search(client, SEMANTIC, **PARAMS)
+        assert cached["receipt"]["cache"] == "hit"
+        assert cached["cursor"] == first["cursor"] is not None
+        assert len(ids(await search(client, SEMANTIC, cursor=cached["cursor"]))) == 3
 
 
 async def test_equal_rankings_have_equal_cursors_and_etags(local: httpx.AsyncClient) -> None:
@@ -203,8 +205,8 @@ async def test_later_page_reports_missing_leg(local: httpx.AsyncClient, upstream
 
 async def test_later_page_has_highlights(make_settings: MakeSettings) -> None:
     async with open_client(create_highlighting_app(make_settings())) as client:
-        asked: dict[str, Any] = {"text_query": "the winter", "top_k": 1, "depth": 5}
-        first = await search(client, LEXICAL, **asked, fields=["kind"], highlight=True)
+        parameters: dict[str, Any] = {"text_query": "the winter", "top_k": 1, "depth": 5}
+        first = await search(client, LEXICAL, **parameters, fields=["kind"], highlight=True)
         (result,) = (await search(client, LEXICAL, cursor=first["cursor"]))["results"]
     assert result.keys() == {"_id", "score", "kind", "highlights"}
     text = RECORDS[result["_id"]]

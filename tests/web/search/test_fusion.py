@@ -18,8 +18,8 @@ QUERY = "the valve before the winter"
 
 async def scores(client: Client, **body: Any) -> dict[str, float]:
     """The scores of the results by id, best first."""
-    asked = {"text_query": QUERY, "top_k": 12, "rerank": "none", **body}
-    response = await client.post(CASCADE, json=asked)
+    parameters = {"text_query": QUERY, "top_k": 12, "rerank": "none", **body}
+    response = await client.post(CASCADE, json=parameters)
     assert response.status_code == 200
     results = (await response.get_json())["results"]
     return {result["_id"]: result["score"] for result in results}
@@ -51,8 +51,8 @@ async def test_lexical_weight_of_0_or_1_ranks_by_one_leg(client: Client, method:
 
 
 async def test_fusion_parameters_in_query_string(client: Client) -> None:
-    asked = f"text_query={QUERY.replace(' ', '+')}&rerank=none&top_k=12"
-    response = await client.get(f"{CASCADE}?{asked}&fusion=rrf&lexical_weight=0.25")
+    parameters = f"text_query={QUERY.replace(' ', '+')}&rerank=none&top_k=12"
+    response = await client.get(f"{CASCADE}?{parameters}&fusion=rrf&lexical_weight=0.25")
     results = (await response.get_json())["results"]
     assert {result["_id"]: result["score"] for result in results} == await scores(
         client, fusion="rrf", lexical_weight=0.25

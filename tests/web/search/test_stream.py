@@ -50,12 +50,12 @@ async def read_stream(
     client: httpx.AsyncClient,
     method: str = "POST",
     headers: dict[str, str] | None = None,
-    **asked: Any,
+    **parameters: Any,
 ) -> list[Event]:
     if method == "GET":
-        response = await client.get(PATH, params=asked, headers=headers)
+        response = await client.get(PATH, params=parameters, headers=headers)
     else:
-        response = await client.post(PATH, json=asked, headers=headers)
+        response = await client.post(PATH, json=parameters, headers=headers)
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert response.headers["Cache-Control"] == "no-store"
@@ -68,11 +68,11 @@ def without_times(receipt: Any) -> Any:
 
 
 async def assert_equals_json_response(
-    client: httpx.AsyncClient, asked: dict[str, Any]
+    client: httpx.AsyncClient, parameters: dict[str, Any]
 ) -> list[Event]:
     """Check that `done` equals the JSON response, and that the rank changes add up."""
-    events = await read_stream(client, **asked)
-    answer = (await client.post(CASCADE, json=asked)).json()
+    events = await read_stream(client, **parameters)
+    answer = (await client.post(CASCADE, json=parameters)).json()
     done = dict(events[-1].data)
     assert (events[-1].name, done.pop("stage")) == ("done", "done")
     done.pop("moved")
@@ -82,13 +82,13 @@ async def assert_equals_json_response(
     return events
 
 
-@pytest.mark.parametrize("asked", QUERIES)
+@pytest.mark.parametrize("parameters", QUERIES)
 @pytest.mark.parametrize("dialect", ["records", "documents"])
 async def test_stream_done_event_equals_json_response(
-    make_settings: MakeSettings, dialect: str, asked: dict[str, Any]
+    make_settings: MakeSettings, dialect: str, parameters: dict[str, Any]
 ) -> None:
     async with open_client(create_app(make_settings(pinecone_dialect=dialect))) as client:
-        await assert_equals_json_response(client, asked)
+        await assert_equals_json_response(client, parameters)
 
 
 async def test_embedded_stream_done_event_equals_json_response(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ async def test_stream_leaves_out_late_leg(local: httpx.AsyncClient, upstream: Up
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "code"),
+    ("parameters", "status", "code"),
     [
         ({"text_query": " "}, 422, "empty_query"),
         ({"text_query": "a", "top": 3}, 422, "invalid_request"),
@@ -193,10 +193,10 @@ async def test_stream_leaves_out_late_leg(local: httpx.AsyncClient, upstream: Up
     ],
 )
 async def test_stream_error_before_first_event_is_error_response(
-    local: httpx.AsyncClient, upstream: Upstream, asked: dict[str, Any], status: int, code: str
+    local: httpx.AsyncClient, upstream: Upstream, parameters: dict[str, Any], status: int, code: str
 ) -> None:
     upstream.behave(Hang(), "dense", "sparse")
-    response = await local.post(PATH, json=asked)
+    response = await local.post(PATH, json=parameters)
     check_error(response, status, code)
     assert response.headers["Content-Type"] == "application/json"
 
@@ -301,11 +301,11 @@ async def test_stream_answer_is_cached(make_settings: MakeSettings, upstream: Up
         answer = (await client.post(CASCADE, json=PARAMS)).json()
         assert answer["receipt"]["cache"] == "hit"
         assert answer["cursor"] == events[-1].data["cursor"]
-        (kept,) = await read_stream(client, **PARAMS)
-        assert kept.name == "done"
-        assert kept.data["results"] == answer["results"] == events[-1].data["results"]
-        assert kept.data["receipt"]["cache"] == "hit"
-        assert [(move["from"], move["to"]) for move in kept.data["moved"]] == [
+        (cached,) = await read_stream(client, **PARAMS)
+        assert cached.name == "done"
+        assert cached.data["results"] == answer["results"] == events[-1].data["results"]
+        assert cached.data["receipt"]["cache"] == "hit"
+        assert [(move["from"], move["to"]) for move in cached.data["moved"]] == [
             (None, rank) for rank in range(1, 5)
         ]
         assert len(upstream.searches("dense")) == 1

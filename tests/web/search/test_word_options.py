@@ -42,8 +42,8 @@ async def test_match_terms_are_sent_to_records_index(
     client: Client, upstream: Upstream, body: bool
 ) -> None:
     if body:
-        asked = {"text_query": "the cat", "match_terms": ["cat", "warm sill"]}
-        response = await client.post(LEXICAL, json=asked)
+        parameters = {"text_query": "the cat", "match_terms": ["cat", "warm sill"]}
+        response = await client.post(LEXICAL, json=parameters)
     else:
         response = await client.get(f"{LEXICAL}?text_query=the+cat&match_terms=cat,warm+sill")
     assert response.status_code == 200
@@ -63,8 +63,8 @@ async def test_match_terms_become_filter_of_documents_index(
 ) -> None:
     settings = make_settings(pinecone_dialect="documents", pinecone_sparse_clause="text")
     async with open_client(create_app(settings)) as client:
-        asked = {"text_query": "cat", "match_terms": ["cat", "warm"], "filter": filter}
-        assert (await client.post(LEXICAL, json=asked)).status_code == 200
+        parameters = {"text_query": "cat", "match_terms": ["cat", "warm"], "filter": filter}
+        assert (await client.post(LEXICAL, json=parameters)).status_code == 200
     (call,) = upstream.searches("sparse")
     assert call.body["filter"] == sent
 
@@ -152,8 +152,8 @@ async def test_highlights_are_character_ranges_of_matches(
     make_settings: MakeSettings, path: str, fields: Any
 ) -> None:
     async with open_client(create_highlighting_app(make_settings())) as client:
-        asked = {"text_query": "warm cat", "highlight": True, "top_k": 1, "rerank": "none"}
-        response = await client.post(path, json={**asked, "fields": fields})
+        parameters = {"text_query": "warm cat", "highlight": True, "top_k": 1, "rerank": "none"}
+        response = await client.post(path, json={**parameters, "fields": fields})
         (result,) = response.json()["results"]
     text = "The cat sleeps on the warm windowsill all afternoon"
     assert [text[start:end] for start, end in result["highlights"]] == ["cat", "warm"]
@@ -173,8 +173,8 @@ async def test_embedded_typos_match_misspelled_word(
     embedded_client: httpx.AsyncClient, path: str
 ) -> None:
     async def codes(**options: Any) -> set[str]:
-        asked = {"text_query": "dishwaser", "top_k": 20, **options}
-        results = (await embedded_client.post(path, json=asked)).json()["results"]
+        parameters = {"text_query": "dishwaser", "top_k": 20, **options}
+        results = (await embedded_client.post(path, json=parameters)).json()["results"]
         return {result["_id"] for result in results if "lexical" in result.get("found_by", path)}
 
     assert await codes() == set()
@@ -182,8 +182,8 @@ async def test_embedded_typos_match_misspelled_word(
 
 
 async def test_embedded_highlights_and_match_terms(embedded_client: httpx.AsyncClient) -> None:
-    asked = {"text_query": "dishwasher door", "highlight": True, "match_terms": ["dishwasher"]}
-    results = (await embedded_client.post(LEXICAL, json=asked)).json()["results"]
+    parameters = {"text_query": "dishwasher door", "highlight": True, "match_terms": ["dishwasher"]}
+    results = (await embedded_client.post(LEXICAL, json=parameters)).json()["results"]
     assert results
     for result in results:
         text = result["chunk_text"]
