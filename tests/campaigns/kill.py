@@ -32,7 +32,7 @@ START_TIMEOUT_S = 60.0
 
 @dataclass
 class Outcome:
-    """What the killed processes acknowledged, and their start-up times."""
+    """The writes that the killed processes acknowledged, and their start-up times."""
 
     known: dict[str, int] = field(default_factory=dict)
     """The last acknowledged version by id; 0 is deleted."""

@@ -1,4 +1,4 @@
-"""What the documentation refers to exists, and what is generated from the code is current."""
+"""Links and references in the documentation are valid, and generated parts are current."""
 
 from __future__ import annotations
 
