@@ -1,4 +1,4 @@
-"""Work that must finish although the task that waits for it is cancelled.
+"""Waiting, and work that must finish although the task that waits for it is cancelled.
 
 A thread cannot be cancelled, and a write must not be cut in half: a client that disconnects cancels
 its handler, but not what the handler has begun. `finish` keeps the caller waiting until the work is
@@ -33,6 +33,14 @@ async def finish(
         if succeeded and undo is not None:
             await finish(undo(task.result()))
         raise
+
+
+async def wait_until_set(event: asyncio.Event, timeout_s: float | None) -> bool:
+    """Wait for an event, with a timeout if there is one; returns whether it is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    return event.is_set()
 
 
 class DetachedTasks:

@@ -7,7 +7,6 @@ are found.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from service.backoff import Backoff
+from service.concurrency import wait_until_set
 from service.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -109,7 +109,7 @@ class BatchWriter:
                 if self._limit.pause_left_s
                 else self._retry_policy.pause_s(attempt, error.retry_after)
             )
-            if await self._stops_within(pause):
+            if await wait_until_set(self._stopping, pause):
                 raise error
         return WriteResult(written, [replace(each, index=at) for at, each in failures.items()])
 
@@ -146,9 +146,3 @@ class BatchWriter:
         second = await self.write(records[half:])
         moved = [replace(failure, index=failure.index + half) for failure in second.failures]
         return WriteResult(first.written + second.written, [*first.failures, *moved])
-
-    async def _stops_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        return self._stopping.is_set()

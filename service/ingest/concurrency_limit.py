@@ -7,7 +7,8 @@ one, as TCP's congestion window does. So the load finds the rate that the target
 from __future__ import annotations
 
 import asyncio
-import contextlib
+
+from service.concurrency import wait_until_set
 
 
 class ConcurrencyLimit:
@@ -40,9 +41,7 @@ class ConcurrencyLimit:
                 self._in_flight += 1
                 return self._round
             self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s or None):
-                    await self._changed.wait()
+            await wait_until_set(self._changed, pause_s or None)
         return None
 
     def release(self) -> None:

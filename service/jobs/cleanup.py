@@ -71,9 +71,7 @@ class Cleanup:
             job = await self._store.get(id)
             if job is None or job.ended:
                 await remove_file(file)
-                logger.info(
-                    "remove_file the upload of import %s, which has no job that needs it", id
-                )
+                logger.info("removed the upload of import %s, which no job needs", id)
 
     async def _remove_partial(self, id: str) -> None:
         """Remove an upload that its process left."""

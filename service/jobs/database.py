@@ -29,19 +29,19 @@ from service.errors import JobsUnavailable
 
 logger = logging.getLogger(__name__)
 
-AnswerT = TypeVar("AnswerT")
-Work = Callable[[AsyncConnection], Awaitable[AnswerT]]
+ResultT = TypeVar("ResultT")
+Transaction = Callable[[AsyncConnection], Awaitable[ResultT]]
 
 CONNECT_S = 5.0
 CALL_S = 10.0
 BUSY_S = 8.0  # how long a call to SQLite waits for another process
-AGAIN_S = 5.0
+RETRY_AFTER_S = 5.0
 CONNECTIONS = 4
 MIGRATIONS = Path(__file__).parent / "migrations"
-MIGRATING = 7_236_071_005  # of PostgreSQL's advisory locks, the one that is ours
+MIGRATION_LOCK = 7_236_071_005  # the key of an advisory lock in PostgreSQL
 
-# What libpq knows and asyncpg would take for settings of the server.
-NOT_OURS = {
+# Parameters of libpq that asyncpg does not know: it would send them as settings of the server.
+LIBPQ_ONLY = {
     "channel_binding",
     "client_encoding",
     "connect_timeout",
@@ -55,49 +55,54 @@ NOT_OURS = {
     "sslcompression",
     "tcp_user_timeout",
 }
-BUGS = (ProgrammingError, IntegrityError)  # of ours: to be seen as such
-TROUBLE = (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+PROGRAMMING_ERRORS = (ProgrammingError, IntegrityError)  # not failures of the database
+DATABASE_ERRORS = (
+    SQLAlchemyError,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
 
-
-_ALEMBIC = threading.Lock()  # what a migration calls is one for the whole process
-ALEMBIC_TAKEN_S = 0.01
+_ALEMBIC_LOCK = threading.Lock()  # Alembic's context is global to the process
+ALEMBIC_POLL_S = 0.01
 
 
 class Database:
-    """One database; `url` is of a PostgreSQL, without it there is SQLite at `path`."""
+    """PostgreSQL at `url`, or SQLite at `path` if there is no URL."""
 
     def __init__(self, url: str | None, path: Path) -> None:
         self._engine = _postgres(url) if url else _sqlite(path)
         self._calls = DetachedTasks()
 
     async def migrate(self) -> None:
-        """Bring the table up to date; of several processes at once one does it."""
+        """Migrate the table to the newest version, in one process at a time."""
         await self.run(_migrate)
 
-    async def run(self, work: Work[AnswerT]) -> AnswerT:
-        """Do something in a transaction, to its end even if nobody waits for it any more."""
+    async def run(self, work: Transaction[ResultT]) -> ResultT:
+        """Run `work` in a transaction, to its end even if the caller is cancelled."""
         return await self._calls.run(self._transaction(work))
 
     async def close(self) -> None:
         await self._calls.join()  # each has a time limit
         await self._engine.dispose()
 
-    async def _transaction(self, work: Work[AnswerT]) -> AnswerT:
+    async def _transaction(self, work: Transaction[ResultT]) -> ResultT:
         try:
             async with asyncio.timeout(CALL_S), self._engine.begin() as connection:
                 return await work(connection)
-        except BUGS:
+        except PROGRAMMING_ERRORS:
             raise
-        except TROUBLE as exc:
-            logger.warning("the database of the imports: %s", _words(exc))
+        except DATABASE_ERRORS as exc:
+            logger.warning("the database of the imports: %s", _error_line(exc))
             raise JobsUnavailable(
                 "The database of the imports can't be reached just now; try again shortly",
-                retry_after=AGAIN_S,
+                retry_after=RETRY_AFTER_S,
             ) from exc
 
 
-def _words(exc: BaseException) -> str:
-    """What went wrong, on one line; statements and what was in them are left out."""
+def _error_line(exc: BaseException) -> str:
+    """The error on one line, without the statement and its parameters."""
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig else exc
     return " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
 
@@ -106,13 +111,13 @@ async def _migrate(connection: AsyncConnection) -> None:
     if connection.dialect.name == "sqlite":
         await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver begins none for DDL
     else:
-        await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
-    while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110 - by other event loops, too
-        await asyncio.sleep(ALEMBIC_TAKEN_S)
+        await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+    while not _ALEMBIC_LOCK.acquire(blocking=False):  # noqa: ASYNC110 - other event loops use it, too
+        await asyncio.sleep(ALEMBIC_POLL_S)
     try:
         await connection.run_sync(_upgrade)
     finally:
-        _ALEMBIC.release()
+        _ALEMBIC_LOCK.release()
 
 
 def _upgrade(connection: sa.Connection) -> None:
@@ -144,7 +149,7 @@ def _sqlite(path: Path) -> AsyncEngine:
 
 
 def _postgres(url: str) -> AsyncEngine:
-    """Behind a pooler that hands each transaction another session, no statement stays prepared."""
+    """Without prepared statements, which a pooler in transaction mode does not support."""
     return create_async_engine(
         "postgresql+asyncpg://",
         connect_args={
@@ -165,7 +170,7 @@ def _postgres(url: str) -> AsyncEngine:
 
 
 def _dsn(url: str) -> str:
-    """asyncpg reads the rest of it as libpq does."""
+    """The URL without the parameters that asyncpg does not know."""
     parts = urlsplit(url)
-    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in NOT_OURS]
+    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in LIBPQ_ONLY]
     return urlunsplit(parts._replace(query=urlencode(options)))

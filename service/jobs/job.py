@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,10 @@ OnError = Literal["skip", "stop"]
 MAX_ERRORS = 100  # in a job; `failed` counts all
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 UNENDED: tuple[Status, ...] = ("queued", "running")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +57,18 @@ class Job:
     plan: Plan
     status: Status
     bytes: int
-    bytes_read: int
-    written: int
-    failed: int
-    retries: int
-    errors: tuple[LineError, ...]
-    detail: str | None
-    revision: int
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    rate: float
-    eta_s: float | None
+    bytes_read: int = 0
+    written: int = 0
+    failed: int = 0
+    retries: int = 0
+    errors: tuple[LineError, ...] = ()
+    detail: str | None = None
+    revision: int = 1
+    created_at: datetime = field(default_factory=now)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    rate: float = 0.0
+    eta_s: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -93,7 +97,3 @@ def new_id() -> str:
 
 def is_id(value: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{32}", value) is not None
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

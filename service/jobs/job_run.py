@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from service.concurrency import finish
+from service.concurrency import finish, wait_until_set
 from service.errors import CascadeError, JobsUnavailable, Unavailable
 from service.ingest.batch_writer import TRANSIENT, RetryPolicy
 from service.ingest.batches import batches
@@ -69,7 +69,6 @@ class JobRun:
         batches_at_once: int,
         throttle: Throttle,
         publish: Callable[[Job], None],
-        retry_policy: RetryPolicy = RETRY_POLICY,
     ) -> None:
         self._job = job = claim.job
         self.id = job.id
@@ -80,7 +79,6 @@ class JobRun:
         self._concurrency = batches_at_once
         self._throttle = throttle
         self._publish = publish
-        self._retry_policy = retry_policy
         self._started_at = job.started_at or now()
         self._state = JobState(claim)
         self._load: Load | None = None
@@ -149,7 +147,7 @@ class JobRun:
             start=self._state.checkpoint,
             limit=ConcurrencyLimit(self._concurrency, min(START_CONCURRENCY, self._concurrency)),
             pause_after=self._throttle.pause_after,
-            retry_policy=self._retry_policy,
+            retry_policy=RETRY_POLICY,
             stop_grace_s=STOP_GRACE_S,
             stop_on_error=stops,
             on_stop=self._state.meter.stop,
@@ -167,12 +165,9 @@ class JobRun:
             try:
                 return self._target.batch_size
             except Unavailable:
-                if tried > self._retry_policy.attempts:
+                if tried > RETRY_POLICY.attempts:
                     raise
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._retry_policy.pause_s(tried, None)):
-                    await self._stopping.wait()
-            if self._stopping.is_set():
+            if await wait_until_set(self._stopping, RETRY_POLICY.pause_s(tried, None)):
                 return None
         return None
 
@@ -230,24 +225,17 @@ class JobRun:
             except JobsUnavailable:
                 if self._closing.is_set():
                     return False  # it resumes from the last checkpoint
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CANCEL_POLL_S):
-                    await self._closing.wait()
+            await wait_until_set(self._closing, CANCEL_POLL_S)
 
     async def _save_outcome(self, outcome: Outcome) -> bool:
-        assert outcome.status is not None, "another process has ended it"  # noqa: S101
-        if outcome.status == "queued":
-            saved = await self._store.save(self.id, self._progress(), status="queued")
-        else:
+        total_s, end = None, {}
+        if outcome.status != "queued":
             finished_at = now()
-            progress = self._progress((finished_at - self._started_at).total_seconds())
-            saved = await self._store.save(
-                self.id,
-                progress,
-                status=outcome.status,
-                detail=outcome.detail,
-                finished_at=finished_at,
-            )
+            total_s = (finished_at - self._started_at).total_seconds()
+            end = {"detail": outcome.detail, "finished_at": finished_at}
+        saved = await self._store.save(
+            self.id, self._progress(total_s), status=outcome.status, **end
+        )
         if saved:
             self._publish(saved.job)
         return saved is not None and saved.job.ended

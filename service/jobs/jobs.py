@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from service.errors import InvalidField, InvalidRequest, NotFound
 from service.ingest.target import Target
 from service.jobs.async_spool import check_space, create_file, lock_file, remove_file, run_on_disk
-from service.jobs.job import Job, JobPage, Plan, Status, is_id, new_id, now
-from service.jobs.opener import OpenStore, StoreOpener
+from service.jobs.job import Job, JobPage, Plan, Status, is_id, new_id
+from service.jobs.opener import StoreOpener
 from service.jobs.spool import Spool, SpoolFile, Usage
 from service.jobs.throttle import Throttle
 from service.jobs.upload import Upload
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from service.jobs.job_run import JobRun
     from service.jobs.store import Claim
     from service.jobs.worker import Worker
-
-__all__ = ["Jobs", "Upload"]
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +98,7 @@ class Jobs:
         id = new_id()
 
         async def add_job(size: int) -> Job:
-            job = _new_job(id, plan, size)
+            job = Job(id, plan, "queued", size)
             await opened.store.add(job, opened.node)
             if self._worker:
                 self._worker.wake()
@@ -138,7 +136,19 @@ class Jobs:
         job = await opened.store.cancel(id)
         if job is None:
             raise NotFound(NO_SUCH)
-        return await self._cancel(opened, job)
+        async with lock_file(self._spool, id) as file:
+            if file is not None:  # no process runs it
+                await opened.store.end(id, "cancelled", None)
+                await remove_file(file)
+            elif self._worker and not job.ended:
+                self._worker.cancel(id)
+        job = await self.get(id)
+        self._watchers.publish(job)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_WAIT_S), self.watch(id) as moments:
+                async for job in moments:  # noqa: B007 - the last one is the answer
+                    pass
+        return job
 
     def watch(
         self, id: str, after: int | None = None, *, beat_s: float | None = None
@@ -154,22 +164,6 @@ class Jobs:
     async def _by_ids(self, ids: Sequence[str]) -> Sequence[Job]:
         known = [id for id in ids if is_id(id)]
         return await (await self._opener.get()).store.some(known) if known else []
-
-    async def _cancel(self, opened: OpenStore, job: Job) -> Job:
-        """End a job that no process runs; wait for the process that runs it."""
-        async with lock_file(self._spool, job.id) as file:
-            if file is not None:
-                await opened.store.end(job.id, "cancelled", None)
-                await remove_file(file)
-            elif self._worker and not job.ended:
-                self._worker.cancel(job.id)
-        job = await self.get(job.id)
-        self._watchers.publish(job)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CANCEL_WAIT_S), self.watch(job.id) as moments:
-                async for job in moments:  # noqa: B007 - the last one is the answer
-                    pass
-        return job
 
     async def _run(self) -> None:
         """Open the store, then run the worker and the cleanup."""
@@ -205,24 +199,3 @@ class Jobs:
         self._watchers.end_all()
         if self._worker:
             self._worker.stop()
-
-
-def _new_job(id: str, plan: Plan, size: int) -> Job:
-    return Job(
-        id=id,
-        plan=plan,
-        status="queued",
-        bytes=size,
-        bytes_read=0,
-        written=0,
-        failed=0,
-        retries=0,
-        errors=(),
-        detail=None,
-        revision=1,
-        created_at=now(),
-        started_at=None,
-        finished_at=None,
-        rate=0.0,
-        eta_s=None,
-    )

@@ -6,13 +6,13 @@ The service starts without it; a caller that needs the store waits for the first
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.backoff import Backoff
+from service.concurrency import wait_until_set
 from service.errors import JobsUnavailable
 from service.jobs.spool import Spool
 
@@ -48,9 +48,7 @@ class StoreOpener:
     async def get(self) -> OpenStore:
         """The store; `JobsUnavailable` while it can't be opened."""
         if self._opened is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(WAIT_S):
-                    await self._attempted.wait()
+            await wait_until_set(self._attempted, WAIT_S)
         if self._opened is None:
             raise JobsUnavailable(self._reason, retry_after=BACKOFF.first_s * 10)
         return self._opened

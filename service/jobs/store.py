@@ -52,7 +52,7 @@ class Store:
         self._database = database
 
     async def add(self, job: Job, node: str) -> None:
-        await self._database.run(lambda c: c.execute(imports.insert().values(**row_of(job, node))))
+        await self._execute(imports.insert().values(**row_of(job, node)))
 
     async def get(self, id: str) -> Job | None:
         return next(iter(await self.some([id])), None)
@@ -101,20 +101,16 @@ class Store:
     async def to_cancel(self, id: str) -> bool | None:
         """Whether a client has canceled it; None if the job is not running any more."""
         query = sa.select(COLUMNS.to_cancel).where(COLUMNS.id == id, COLUMNS.status == "running")
-        rows = await self._database.run(lambda c: c.execute(query))
-        return rows.scalar_one_or_none()
+        return (await self._execute(query)).scalar_one_or_none()
 
     async def cancel(self, id: str) -> Job | None:
         """Cancel a queued job; ask the process that runs a running one to cancel it."""
 
         async def work(connection: AsyncConnection) -> None:
             waits = imports.update().where(COLUMNS.id == id, COLUMNS.status == "queued")
+            revision = COLUMNS.revision + 1
             await connection.execute(
-                waits.values(
-                    status="cancelled",
-                    finished_at=now(),
-                    revision=COLUMNS.revision + 1,
-                )
+                waits.values(status="cancelled", finished_at=now(), revision=revision)
             )
             runs = imports.update().where(COLUMNS.id == id, COLUMNS.status == "running")
             await connection.execute(runs.values(to_cancel=True))
@@ -125,33 +121,27 @@ class Store:
     async def touch(self, node: str) -> None:
         """Record that the node is alive."""
         mine = COLUMNS.status.in_(UNENDED) & (COLUMNS.node == node)
-        await self._database.run(
-            lambda c: c.execute(imports.update().where(mine).values(seen_at=now()))
-        )
+        await self._execute(imports.update().where(mine).values(seen_at=now()))
 
     async def unended(self, node: str) -> list[str]:
         """The ids of the node's queued and running jobs."""
         query = sa.select(COLUMNS.id).where(COLUMNS.status.in_(UNENDED), COLUMNS.node == node)
-        rows = await self._database.run(lambda c: c.execute(query))
-        return list(rows.scalars())
+        return list((await self._execute(query)).scalars())
 
     async def lost(self, since: datetime) -> list[str]:
         """The ids of queued and running jobs of nodes that were not alive since."""
         query = sa.select(COLUMNS.id).where(COLUMNS.status.in_(UNENDED), COLUMNS.seen_at < since)
-        rows = await self._database.run(lambda c: c.execute(query))
-        return list(rows.scalars())
+        return list((await self._execute(query)).scalars())
 
     async def delete_ended(self, before: datetime) -> None:
         """Delete the jobs that ended before that time."""
-        await self._database.run(
-            lambda c: c.execute(imports.delete().where(COLUMNS.finished_at < before))
-        )
+        await self._execute(imports.delete().where(COLUMNS.finished_at < before))
+
+    async def _execute(self, statement: sa.Executable) -> sa.CursorResult[Any]:
+        return await self._database.run(lambda c: c.execute(statement))
 
     async def _jobs(self, query: sa.Select[Any]) -> list[Job]:
-        async def work(connection: AsyncConnection) -> list[Job]:
-            return [job_of(row) for row in (await connection.execute(query)).mappings()]
-
-        return await self._database.run(work)
+        return [job_of(row) for row in (await self._execute(query)).mappings()]
 
     async def _change(self, id: str, statuses: Sequence[Status], **values: Any) -> Claim | None:
         change = (
@@ -160,15 +150,9 @@ class Store:
             .values(revision=COLUMNS.revision + 1, seen_at=now(), **values)
             .returning(imports)
         )
-
-        async def work(connection: AsyncConnection) -> Claim | None:
-            row = (await connection.execute(change)).mappings().first()
-            return row and _claim_of(row)
-
-        return await self._database.run(work)
-
-
-def _claim_of(row: Any) -> Claim:
-    after = Position(row["after_lines"], row["after_offset"])
-    checkpoint = Checkpoint(0, row["written"], row["failed"], after)
-    return Claim(job_of(row), checkpoint, row["to_cancel"])
+        row = (await self._execute(change)).mappings().first()
+        if row is None:
+            return None
+        after = Position(row["after_lines"], row["after_offset"])
+        checkpoint = Checkpoint(0, row["written"], row["failed"], after)
+        return Claim(job_of(row), checkpoint, row["to_cancel"])

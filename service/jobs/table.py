@@ -6,7 +6,6 @@ Text from files is stored as JSON in ASCII, because a database may not accept ev
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.jobs.job import Job, LineError, Plan
+
+MAX_TEXT = 2000
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -45,9 +46,7 @@ imports = sa.Table(
     sa.Column("rate", sa.Double),
     sa.Column("eta_s", sa.Double),
     sa.Column("revision", sa.BigInteger),
-    sa.Column(
-        "to_cancel", sa.Boolean
-    ),  # a client has canceled it; the process that runs it polls this
+    sa.Column("to_cancel", sa.Boolean),  # a client has canceled it; the process that runs it polls
     sa.Column("created_at", UtcDateTime),
     sa.Column("started_at", UtcDateTime),
     sa.Column("finished_at", UtcDateTime),
@@ -55,30 +54,14 @@ imports = sa.Table(
 )
 
 
-def job_of(row: Mapping[str, Any]) -> Job:
-    return Job(
-        id=row["id"],
-        plan=_plan(json.loads(row["plan"])),
-        status=row["status"],
-        bytes=row["bytes"],
-        bytes_read=row["bytes_read"],
-        written=row["written"],
-        failed=row["failed"],
-        retries=row["retries"],
-        errors=tuple(LineError(*each) for each in json.loads(row["errors"])),
-        detail=row["detail"],
-        revision=row["revision"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        rate=row["rate"],
-        eta_s=row["eta_s"],
-    )
-
-
-def _plan(given: Mapping[str, Any]) -> Plan:
-    """Unknown members are dropped: a newer version may have written them."""
-    return Plan(**{name: given[name] for name in Plan.__dataclass_fields__ if name in given})
+def job_of(row: sa.RowMapping) -> Job:
+    """The job of a row. A newer version may have written a plan with more members."""
+    values = {name: row[name] for name in Job.__dataclass_fields__}
+    plan = json.loads(row["plan"])
+    known = plan.keys() & Plan.__dataclass_fields__.keys()
+    values["plan"] = Plan(**{name: plan[name] for name in known})
+    values["errors"] = tuple(LineError(*each) for each in json.loads(row["errors"]))
+    return Job(**values)
 
 
 def row_of(job: Job, node: str) -> dict[str, Any]:
@@ -95,8 +78,8 @@ def row_of(job: Job, node: str) -> dict[str, Any]:
     }
 
 
-def clean(sentence: str | None, longest: int = 2000) -> str | None:
-    """A text that every database accepts."""
+def clean(sentence: str | None) -> str | None:
+    """A text that every database accepts, cut to MAX_TEXT characters."""
     if sentence is None:
         return None
-    return sentence[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()
+    return sentence[:MAX_TEXT].replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from itertools import islice
 
+from service.concurrency import wait_until_set
 from service.errors import JobsUnavailable, NotFound, TooSlow
 from service.jobs.job import Job
 
@@ -128,7 +129,7 @@ class Watchers:
                     return
             elif channel.is_deleted:
                 return
-            elif not await _is_set_within(changed, beat_s):
+            elif not await wait_until_set(changed, beat_s):
                 yield channel.jobs[-1]
 
     def _start_polling(self) -> None:
@@ -164,10 +165,3 @@ class Watchers:
         for id, channel in list(self._channels.items()):
             if not channel.watchers and channel.last_watched_at < before:
                 del self._channels[id]
-
-
-async def _is_set_within(changed: asyncio.Event, within_s: float | None) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            return await changed.wait()
-    return False

@@ -1,16 +1,16 @@
 """`Worker`: claims the jobs whose uploads are on this disk, oldest first, and runs one at a time.
 
 The folder of uploads is the queue. A process that locks a file owns its job; when the process dies
-the lock ends, and the job can be claim again.
+the lock ends, and the job can be claimed again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
+from service.concurrency import wait_until_set
 from service.errors import JobsUnavailable
 from service.jobs.async_spool import lock_file, remove_file
 from service.jobs.job_run import JobRun
@@ -24,7 +24,7 @@ ERROR_PAUSE_S = 2.0
 
 
 class Worker:
-    """`start_run` creates the run of a claim job."""
+    """`start_run` creates the run of a claimed job."""
 
     def __init__(
         self, spool: Spool, store: Store, start_run: Callable[[Claim, SpoolFile], JobRun]
@@ -66,9 +66,7 @@ class Worker:
             except Exception:
                 logger.exception("the worker of imports failed")
                 pause = ERROR_PAUSE_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
+            await wait_until_set(self._wake, pause)
 
     async def _run_next(self) -> bool:
         """Run the first job that no process runs. Returns whether there was one."""
