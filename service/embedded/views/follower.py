@@ -47,6 +47,7 @@ class Follower:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._opened = False
+        self._searchable = False
         self._retrying = False
         self._start_seq = self._end_seq = 0  # of the changes that were missed before the start
         self._requested_seq = 0  # has to become visible, without waiting for the next save
@@ -62,7 +63,7 @@ class Follower:
     @property
     def is_complete(self) -> bool:
         """Whether the view can be searched: it may lag behind, but is not being rebuilt."""
-        return self._opened and self.rebuilt_fraction is None
+        return self._searchable and self.rebuilt_fraction is None
 
     @property
     def progress(self) -> float | None:
@@ -172,7 +173,7 @@ class Follower:
         else:
             self.rebuilt_fraction = None
         self.applied_seq = self.saved_seq = seq
-        self._opened = True
+        self._opened = self._searchable = True
 
     def _rebuild(self) -> None:
         """Rebuild the view from a snapshot with stored vectors: no text is embedded again."""
@@ -243,9 +244,12 @@ class Follower:
         return self._backoff.pause_s(self._failure_count)
 
     def _discard_state(self) -> None:
-        """Drop the state in memory, which may be half updated; the saved state is intact."""
-        self._opened, self._unsaved_changes, self._unsaved_since = False, 0, None
-        self._close_view()
+        """Have the view opened again: the state in memory may be half updated.
+
+        The saved state is intact. Where searches see only that, they go on.
+        """
+        self._opened, self._searchable = False, self._searchable and self.view.visible_on_save
+        self._unsaved_changes, self._unsaved_since = 0, None
 
     def _close_view(self) -> None:
         try:

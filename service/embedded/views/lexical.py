@@ -31,11 +31,23 @@ class LexicalView(View):
         return self._index
 
     def open(self) -> int | None:
+        """After an error, searches see the last commit until the index is open again."""
+        searched = self._index
+        if searched is not None:
+            searched.close()  # unlocks the folder
+            if not searched.committed_seq:
+                searched = None
         try:
-            self._index = self._open_index()
+            opened = self._open_index()
         except CorruptIndex:
-            self.reset()
-        return self.index.committed_seq or None
+            if searched is None:
+                self.reset()
+            return None
+        if searched is not None and not opened.committed_seq:  # the folder was deleted
+            opened.close()
+            return None
+        self._index = opened
+        return opened.committed_seq or None
 
     def reset(self) -> None:
         self.close()

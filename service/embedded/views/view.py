@@ -33,7 +33,10 @@ class View(ABC):
 
     @abstractmethod
     def open(self) -> int | None:
-        """Load the last saved state. Returns its sequence number, None if nothing is saved."""
+        """Load the last saved state. Returns its sequence number, None if nothing is saved.
+
+        After an error, this replaces the state in memory, which may be half updated.
+        """
 
     @abstractmethod
     def reset(self) -> None:

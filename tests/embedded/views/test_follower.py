@@ -45,10 +45,12 @@ class DictView(View):
         self.opened = self.closed = self.resets = self.saves = self.tries = 0
         self.failing: dict[str, Exception] = {}
         self.batches = 0
+        self.before_open: Callable[[], None] = lambda: None
         self.before_apply: Callable[[], None] = lambda: None
         self.before_save: Callable[[], None] = lambda: None
 
     def open(self) -> int | None:
+        self.before_open()
         self.opened += 1
         self._fail("open")
         self.content = dict(self.disk.content)
@@ -369,6 +371,34 @@ def test_view_that_fails_to_save_stays_searchable(
     view.failing.clear()
     wait_until(lambda: follower.failure is None)
     wait_until(lambda: view.disk.seq == store.last_seq())
+
+
+@pytest.mark.parametrize(
+    ("at", "visible_on_save"), [("apply", True), ("save", True), ("apply", False)]
+)
+def test_failed_view_is_searchable_while_reopened_if_searches_see_saved_state(
+    store: FollowedStore, at: str, visible_on_save: bool
+) -> None:
+    fill(store, 20)
+    view = DictView(Saved(), visible_on_save=visible_on_save)
+    follower = follow(store, view)
+    wait_until(lambda: follower.saved_seq == 20)
+    saved = dict(view.searched)
+    searchable: list[dict[int, dict[str, Any]] | None] = []
+    reopened = threading.Event()
+
+    def look() -> None:
+        searchable.append(view.searched if follower.is_complete else None)
+        view.failing.clear()
+        reopened.set()
+
+    view.before_open = look
+    view.failing[at] = OSError("no space left")
+    seq = fill(store, 5, start=20)
+    assert reopened.wait(LONG)
+    assert searchable == [saved if visible_on_save else None]
+    wait_until(lambda: follower.wait(seq, LONG, visible=True))
+    assert view.searched == stored_fields(store)
 
 
 def test_writes_do_not_shorten_retry_pause(store: FollowedStore) -> None:
