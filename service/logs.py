@@ -17,6 +17,7 @@ import orjson
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 REDACTED = "[secret]"
+MAX_LOGGED_CHARS = 200  # of what a client has chosen
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -32,6 +33,12 @@ def configure_logging(
     # At INFO these log every call that they make; the access log has every request.
     for name in ("pinecone", "httpx", "httpcore", "hypercorn", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def one_line(text: str) -> str:
+    """Text from a client as it is safe to log: bounded, control characters as escapes."""
+    cut = text if len(text) <= MAX_LOGGED_CHARS else f"{text[:MAX_LOGGED_CHARS]}…"
+    return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
 
 
 class _RedactingFormatter(logging.Formatter):

@@ -12,6 +12,7 @@ interface; its version is pinned, and a test covers each of them (docs/decisions
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from typing import cast
@@ -27,6 +28,8 @@ from hypercorn.typing import H11SendableEvent
 
 from service.server.slow_clients import SlowClientPolicy, WriteMonitor
 from service.server.websocket import WebSocketStream
+
+logger = logging.getLogger("service.access")
 
 SWITCHING = 101
 BAD_REQUEST = 400
@@ -165,6 +168,14 @@ class StrictH11(H11Protocol):
 
     async def _send_error(self, status_code: int, code: str, detail: str) -> None:
         request_id = uuid.uuid4().hex
+        if status_code < INTERNAL_ERROR:
+            fields = {
+                "status": status_code,
+                "code": code,
+                "client": self.client[0] if self.client else None,
+                "request_id": request_id,
+            }
+            logger.info("malformed request %s %s", status_code, code, extra=fields)
         body = orjson.dumps({"detail": detail, "code": code, "request_id": request_id})
         headers = [
             (b"content-type", b"application/json"),

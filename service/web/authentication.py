@@ -50,6 +50,7 @@ def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIM
                 keys = [await _receive_hello(hello_timeout_s)]
             g.tenant = policy.authenticate(keys)
         except (KeyMissing, KeyRejected) as error:
+            g.code = error.code  # for the access log
             await websocket.close(POLICY_VIOLATION, error.detail)
             return Response(status=error.status)
         return None

@@ -12,7 +12,7 @@ from quart import Quart, Response, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
 from service.lifecycle import Lifecycle
-from service.logs import request_id_var
+from service.logs import one_line, request_id_var
 from service.retrieval.receipt import Receipt, StageReceipt
 from service.web.asgi import header_value
 
@@ -112,15 +112,19 @@ def _stage_timing(stage: StageReceipt) -> str:
 def _log_request(
     connection: BaseRequestWebsocket, status: int, seconds: float, timing: str
 ) -> None:
-    method, path = connection.method, connection.path
+    path = connection.path
     level = logging.DEBUG if path in PROBES else logging.INFO
     if logger.isEnabledFor(level):
+        method, path = one_line(connection.method), one_line(path)
+        code = g.get("code")
         fields = {
             "method": method,
             "path": path,
             "status": status,
+            "code": code,
             "ms": round(seconds * 1000, 3),
             "client": connection.remote_addr,
             "timing": timing,
         }
-        logger.log(level, "%s %s %s", method, path, status, extra=fields)
+        outcome = f"{status} {code}" if code else status
+        logger.log(level, "%s %s %s", method, path, outcome, extra=fields)

@@ -20,9 +20,14 @@ Address = tuple[str, int]
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with Upstream() as upstream, serving(upstream) as (_, address):
-        yield address
+def running() -> Iterator[tuple[Process, str]]:
+    with Upstream() as upstream, serving(upstream) as (process, address):
+        yield process, address
+
+
+@pytest.fixture(scope="module")
+def address(running: tuple[Process, str]) -> str:
+    return running[1]
 
 
 def exchange(address: str, raw: bytes) -> bytes:
@@ -51,13 +56,17 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("raw", "status", "code"), MALFORMED)
-def test_malformed_request_gets_json_error(
-    address: str, raw: bytes, status: int, code: str
+def test_malformed_request_gets_json_error_and_a_log_line(
+    running: tuple[Process, str], raw: bytes, status: int, code: str
 ) -> None:
+    process, address = running
     head, _, body = exchange(address, raw).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d" % status), head
     error = json.loads(body)
     assert error["code"] == code
+    (line,) = [line for line in process.log().splitlines() if error["request_id"] in line]
+    logged = json.loads(line)
+    assert (logged["status"], logged["code"], logged["client"]) == (status, code, "127.0.0.1")
     assert error.keys() == {"detail", "code", "request_id"}
     assert f"x-request-id: {error['request_id']}".encode() in head.lower()
 

@@ -85,6 +85,33 @@ async def test_access_log_has_one_line_per_request_without_query(
     assert "wish" not in str(vars(line))
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "logged"),
+    [
+        ("GET", "/nowhere", "GET /nowhere 404 not_found"),
+        ("PUT", "/api/records", "PUT /api/records 405 method_not_allowed"),
+        ("GET", "/api/semantic-search?text_query=", "GET /api/semantic-search 422 empty_query"),
+        (
+            "GET",
+            "/api/semantic-search?text_query=wish&top_k=0",
+            "GET /api/semantic-search 422 invalid_request",
+        ),
+        ("POST", "/api/semantic-search", "POST /api/semantic-search 415 unsupported_media_type"),
+        ("GET", "/a%0A12:00:00%20GET%1B[31m", "GET /a\\n12:00:00 GET\\x1b[31m 404 not_found"),
+        ("GET", "/" + "x" * 9_000, "GET /" + "x" * 199 + "… 404 not_found"),
+    ],
+)
+async def test_access_log_of_client_error_has_its_code(
+    client: Client, caplog: pytest.LogCaptureFixture, method: str, path: str, logged: str
+) -> None:
+    with caplog.at_level(logging.INFO, "service.access"):
+        response = await getattr(client, method.lower())(path)
+    (line,) = [record for record in caplog.records if record.name == "service.access"]
+    assert line.getMessage() == logged
+    assert vars(line)["code"] == (await response.get_json())["code"]
+    assert "wish" not in str(vars(line))
+
+
 async def test_rejected_upstream_key_is_not_logged(
     client: Client, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:

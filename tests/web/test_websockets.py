@@ -287,7 +287,7 @@ async def test_access_log_has_one_line_per_websocket(
                     await search_socket.receive_all()
             await rejected_handshake(app, Origin="https://evil.example")
     lines = [record.getMessage() for record in caplog.records if record.name == "service.access"]
-    assert lines == [f"GET {PATH} 101", f"GET {PATH} 403"]
+    assert lines == [f"GET {PATH} 101", f"GET {PATH} 403 origin_refused"]
 
 
 async def test_websocket_in_mounted_app(make_settings: MakeSettings) -> None:
