@@ -25,7 +25,7 @@ from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.jobs.jobs import Jobs
 from service.lifecycle import Lifecycle
-from service.records.import_target import ImportTarget
+from service.records.records import ImportTarget
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings

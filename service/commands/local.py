@@ -15,7 +15,7 @@ from service.caching.answer_cache import AnswerCache
 from service.commands.interrupt import Interrupt
 from service.errors import CommandFailed, StartupFailed
 from service.ingest.target import WriteResult
-from service.records.import_target import ImportTarget
+from service.records.records import ImportTarget
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode, StageEvent
 from service.retrieval.receipt import Receipt, Stopwatch

@@ -17,7 +17,8 @@ MAX_ERRORS = 1_000  # bounds the memory for a file without a valid record
 class Batch:
     """Records to write in one call, with the location of each.
 
-    `end` counts the items up to the end of this batch, `after` is the position there.
+    `end` counts the items up to the end of this batch, `after` is the position there. `written`
+    and `is_done` are set when it was written; then `errors` has the refused records, too.
     """
 
     end: int = 0
@@ -27,6 +28,8 @@ class Batch:
     errors: list[RecordError] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     size: int = 0
+    written: int = 0
+    is_done: bool = False
 
 
 def batches(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from service.ingest.cells import parse_cell
@@ -22,19 +21,20 @@ def is_delimiter(value: str) -> bool:
     return len(value) == 1 and value.isascii() and value not in '"\r\n'
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """The delimiter, and whether every cell is a string."""
-
-    delimiter: str = ","
-    strings: bool = False
-
-
 def parse(
-    stream: BinaryIO, name: str, rules: RecordMapping, dialect: Dialect, after: Position = START
+    stream: BinaryIO,
+    name: str,
+    rules: RecordMapping,
+    after: Position = START,
+    *,
+    delimiter: str = ",",
+    strings: bool = False,
 ) -> Iterator[Item]:
-    """The items of a file that follow the position `after`. The header is always read."""
-    rows = _Rows(stream, dialect.delimiter, START)
+    """The items of a file that follow the position `after`. The header is always read.
+
+    With `strings`, every cell is a string.
+    """
+    rows = _Rows(stream, delimiter, START)
     line, row = next(iter(rows), (0, None))
     if row is None:
         return
@@ -44,7 +44,7 @@ def parse(
     assert isinstance(row, list), "a header with an error was reported"  # noqa: S101
     header, texts = row, _texts(rules)
     if after.offset > rows.after.offset:
-        rows = _Rows(stream, dialect.delimiter, after)
+        rows = _Rows(stream, delimiter, after)
     for line, row in rows:
         where, end = f"{name} line {line}", rows.after
         if isinstance(row, str):
@@ -54,7 +54,7 @@ def parse(
             yield RecordError(where, sentence, line, end)
         else:
             keep = (
-                (column, cell if dialect.strings or column in texts else parse_cell(cell))
+                (column, cell if strings or column in texts else parse_cell(cell))
                 for column, cell in zip(header, row, strict=True)
                 if cell
             )

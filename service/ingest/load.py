@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service.concurrency import finish
 from service.errors import CommandFailed
@@ -17,7 +17,6 @@ from service.ingest.batch_writer import BatchWriter, RetryPolicy
 from service.ingest.batches import Batch
 from service.ingest.checkpoint import Checkpoint, CheckpointStore
 from service.ingest.concurrency_limit import ConcurrencyLimit
-from service.ingest.reading import START, Position
 from service.ingest.record import RecordError
 from service.ingest.target import Failure, Target, WriteResult
 
@@ -32,18 +31,6 @@ class Counts:
     written: int = 0
     failed: int = 0
     seen: int = 0
-
-
-@dataclass(slots=True)
-class _PendingBatch:
-    """A batch that is written, in the order of the file, and what it adds to the checkpoint."""
-
-    end: int
-    after: Position = START
-    written: int = 0
-    failed: int = 0
-    errors: list[RecordError] = field(default_factory=list)
-    is_done: bool = False
 
 
 class Load:
@@ -88,7 +75,7 @@ class Load:
         )
         self._failure: Exception | None = None
         self._refused = 0
-        self._pending: deque[_PendingBatch] = deque()
+        self._pending: deque[Batch] = deque()  # in the order of the file
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
 
     @property
@@ -153,21 +140,18 @@ class Load:
         )
 
     def _start(self, batch: Batch) -> None:
-        pending = _PendingBatch(
-            batch.end, batch.after, failed=len(batch.errors), errors=batch.errors
-        )
-        self._pending.append(pending)
-        task = asyncio.create_task(self._write(batch, pending))
+        self._pending.append(batch)
+        task = asyncio.create_task(self._write(batch))
         self._in_flight[task] = batch
         task.add_done_callback(self._in_flight.pop)
 
-    async def _write(self, batch: Batch, pending: _PendingBatch) -> None:
+    async def _write(self, batch: Batch) -> None:
         try:
             result = await self._writer.write(batch.records) if batch.records else WriteResult(0)
-            for failure in result.failures:
-                pending.errors.append(self._record_error(batch, failure))
-            pending.written, pending.is_done = result.written, True
-            pending.failed += len(result.failures)
+            batch.errors += [self._record_error(batch, failure) for failure in result.failures]
+            batch.written, batch.is_done = result.written, True
+            for kept in (batch.records, batch.locations, batch.ids):
+                kept.clear()  # an earlier batch may keep this one waiting for long
             self.counts.written += result.written
             self._refused += len(result.failures)
             self._advance_checkpoint()
@@ -184,7 +168,7 @@ class Load:
         while self._pending and self._pending[0].is_done:
             batch = self._pending.popleft()
             written = self._checkpoint.written + batch.written
-            failed = self._checkpoint.failed + batch.failed
+            failed = self._checkpoint.failed + len(batch.errors)
             self._checkpoint = Checkpoint(batch.end, written, failed, batch.after)
             errors += batch.errors
         if self._checkpoints and self._checkpoint is not before:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from service.ingest import delimited, jsonl, text_files
-from service.ingest.delimited import Dialect
 from service.ingest.inputs import FoundInputs, Input
 from service.ingest.reading import START, Position, ReadMeter, open_input
 from service.ingest.record import Item, RecordError, RecordMapping
@@ -42,8 +41,9 @@ def parse_input(
     if input.format == "jsonl":
         return jsonl.parse(stream, input.name, options.rules, after)
     if input.format in {"csv", "tsv"}:
-        usual = "\t" if input.format == "tsv" else ","
-        dialect = Dialect(options.delimiter or usual, options.strings)
-        return delimited.parse(stream, input.name, options.rules, dialect, after)
+        delimiter = options.delimiter or ("\t" if input.format == "tsv" else ",")
+        return delimited.parse(
+            stream, input.name, options.rules, after, delimiter=delimiter, strings=options.strings
+        )
     markdown = input.format == "markdown"
     return text_files.parse(stream, input.name, input.source, options.rules, markdown=markdown)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One record that was not written. `index` is its position in the batch."""
+    """One record that was not written: its id if it has one, its position in the batch, and why."""
 
     id: str | None
     index: int
@@ -19,7 +19,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """The number of records that were written, and the failures."""
+    """The number of records that were written, and the failures, in the order of the batch."""
 
     written: int
     failures: Sequence[Failure] = ()

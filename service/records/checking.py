@@ -6,8 +6,7 @@ its size is limited, and the embedded engine stores exactly these bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -16,46 +15,33 @@ from service.errors import InvalidRequest
 from service.indexes.filters import shown
 from service.indexes.limits import MAX_FIELDS_BYTES, MAX_ID_LENGTH, is_valid_id
 from service.indexes.records import EncodedRecord
+from service.ingest.target import Failure
 
 MAX_LISTED = 10  # positions of records with the same id
 MIN_INT, END_INT = -(2**63), 2**63
 
 
-@dataclass(frozen=True, slots=True)
-class RecordFailure:
-    """A record that was not written: its position in the request, its id if it has one, and why."""
-
-    position: int
-    id: str | None
-    code: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedRecord:
-    """A valid record with its position in the request."""
-
-    position: int
-    record: EncodedRecord
-
-    @property
-    def id(self) -> str:
-        return self.record.id
-
-
 def check(
     records: Sequence[Any], text_field: str
-) -> tuple[list[CheckedRecord], list[RecordFailure]]:
-    """The valid records, and a failure for each of the others."""
-    checked: list[CheckedRecord] = []
-    failures: list[RecordFailure] = []
+) -> tuple[dict[int, EncodedRecord], list[Failure]]:
+    """The valid records by their position, and a failure for each of the others."""
+    checked: dict[int, EncodedRecord] = {}
+    failures: list[Failure] = []
+    positions: dict[str, list[int]] = {}
     for position, record in enumerate(records):
         try:
-            checked.append(CheckedRecord(position, _encode(record, text_field)))
+            checked[position] = encoded = _encode(record, text_field)
+            positions.setdefault(encoded.id, []).append(position)
         except ValueError as exc:
-            failures.append(_failure(position, _id_of(record), str(exc)))
-    unique = _without_duplicates(checked, failures)
-    return unique, sorted(failures, key=lambda failure: failure.position)
+            failures.append(Failure(_id_of(record), position, InvalidRequest.code, str(exc)))
+    for id, same in positions.items():
+        if len(same) > 1:  # which of them is meant is unknown
+            listed = ", ".join(map(str, same[:MAX_LISTED]))
+            sentence = f"_id: several records of this request have it ({listed}, from 0)"
+            for position in same:
+                del checked[position]
+                failures.append(Failure(id, position, InvalidRequest.code, sentence))
+    return checked, sorted(failures, key=lambda failure: failure.index)
 
 
 def _encode(given: Any, text_field: str) -> EncodedRecord:
@@ -106,25 +92,6 @@ def _check_field(name: str, value: Any) -> None:
             f"{shown(name)}: must be a text, a number, true, false or a list of texts; "
             "an object can't be nested"
         )
-
-
-def _without_duplicates(
-    checked: Iterable[CheckedRecord], failures: list[RecordFailure]
-) -> list[CheckedRecord]:
-    """Reject all records that share an id: which of them is meant is unknown."""
-    by_id: dict[str, list[CheckedRecord]] = {}
-    for each in checked:
-        by_id.setdefault(each.id, []).append(each)
-    for id, same in by_id.items():
-        if len(same) > 1:
-            positions = ", ".join(str(each.position) for each in same[:MAX_LISTED])
-            sentence = f"_id: several records of this request have it ({positions}, from 0)"
-            failures += [_failure(each.position, id, sentence) for each in same]
-    return [same[0] for same in by_id.values() if len(same) == 1]
-
-
-def _failure(position: int, id: str | None, sentence: str) -> RecordFailure:
-    return RecordFailure(position, id, InvalidRequest.code, sentence)
 
 
 def _id_of(given: Any) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from service.concurrency import DetachedTasks
@@ -20,14 +19,15 @@ from service.errors import (
     RequestError,
     Unavailable,
     UpstreamRefused,
+    UpstreamTooLarge,
 )
 from service.indexes.index import Index, IndexStats
 from service.indexes.records import IdPage, Record, Selection
-from service.records.checking import RecordFailure, check
+from service.ingest.target import WriteResult
+from service.records.checking import check
 from service.records.delete import delete
-from service.records.outcomes import first_error, nothing_written, record_failure
 from service.records.scan import Scan
-from service.records.upsert import MAX_ATTEMPTS, Upsert
+from service.records.upsert import MAX_ATTEMPTS, Upsert, nothing_written, record_failure
 from service.retrieval.deadline import Deadline
 
 logger = logging.getLogger(__name__)
@@ -38,14 +38,6 @@ CANCEL_GRACE_S = 0.5
 WaitUntilVisible = Callable[[], Awaitable[None]]
 OnWrite = Callable[[str], Awaitable[None]]
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class UpsertResult:
-    """The number of records that every index took, and the failures of the others."""
-
-    written: int
-    failures: list[RecordFailure]
 
 
 class Records:
@@ -80,10 +72,10 @@ class Records:
 
     async def upsert(
         self, namespace: str, records: Sequence[Any], deadline: Deadline, *, visible: bool = False
-    ) -> UpsertResult:
+    ) -> WriteResult:
         """Write the valid records. Raises an error if not one record was written."""
 
-        async def write() -> UpsertResult:
+        async def write() -> WriteResult:
             result, error = await self._upsert(namespace, records, deadline)
             if not result.written:
                 raise nothing_written(result.failures, error)
@@ -95,14 +87,17 @@ class Records:
 
     async def upsert_once(
         self, namespace: str, records: Sequence[Any], deadline: Deadline
-    ) -> tuple[UpsertResult, RequestError | None]:
+    ) -> WriteResult:
         """Write the valid records with one attempt, for a caller with a retry policy of its own.
 
-        The error is an index's, if it kept every record from being written.
+        Raises an index's error if not one record was written and the error is not of the records.
         """
-        return await self._run(
+        result, error = await self._run(
             namespace, self._upsert(namespace, records, deadline, max_attempts=1)
         )
+        if error is not None and not isinstance(error, UpstreamRefused | UpstreamTooLarge):
+            raise error
+        return result
 
     async def delete(
         self, namespace: str, selection: Selection, deadline: Deadline, *, visible: bool = False
@@ -189,16 +184,22 @@ class Records:
         records: Sequence[Any],
         deadline: Deadline,
         max_attempts: int = MAX_ATTEMPTS,
-    ) -> tuple[UpsertResult, RequestError | None]:
+    ) -> tuple[WriteResult, RequestError | None]:
         checked, failures = await asyncio.to_thread(check, records, self._text_field)
         upsert = Upsert(namespace, deadline, self._slots, max_attempts)
-        errors = await asyncio.gather(*(upsert.to(index, checked) for index in self._indexes))
+        valid = list(checked.values())
+        errors = await asyncio.gather(*(upsert.to(index, valid) for index in self._indexes))
         by_index = dict(zip((index.name for index in self._indexes), errors, strict=True))
-        failed = {position for each in errors for position in each}
-        failures += [record_failure(each, by_index) for each in checked if each.position in failed]
-        failures.sort(key=lambda failure: failure.position)
+        failed = {id for each in errors for id in each}
+        failures += [
+            record_failure(position, each.id, by_index)
+            for position, each in checked.items()
+            if each.id in failed
+        ]
+        failures.sort(key=lambda failure: failure.index)
         written = len(checked) - len(failed)
-        return UpsertResult(written, failures), None if written else first_error(errors)
+        first_error = next((error for each in errors for error in each.values()), None)
+        return WriteResult(written, failures), None if written else first_error
 
     async def _make_visible(self, deadline: Deadline) -> None:
         """Wait until searches see the write. If that fails, the write stands."""
@@ -211,6 +212,25 @@ class Records:
             raise DeadlineExceeded("It is written, but searches did not see it in time") from None
         except Exception as exc:
             raise Unavailable("It is written, but searches can't see it just now") from exc
+
+
+class ImportTarget:
+    """The records as the target of an import, which has a retry policy of its own.
+
+    `records` returns the open records, and raises an error while they are closed.
+    """
+
+    def __init__(self, records: Callable[[], Records], text_field: str, timeout_s: float) -> None:
+        self.text_field = text_field
+        self._records = records
+        self._timeout_s = timeout_s
+
+    @property
+    def batch_size(self) -> int:
+        return self._records().max_batch
+
+    async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> WriteResult:
+        return await self._records().upsert_once(namespace, records, Deadline(self._timeout_s))
 
 
 def _log_unexpected(error: BaseException) -> None:

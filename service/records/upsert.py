@@ -6,11 +6,13 @@ Writing a record twice has the same effect as writing it once, so transient erro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from service.backoff import Backoff
 from service.errors import (
     DeadlineExceeded,
+    InvalidField,
+    InvalidRequest,
     RequestError,
     UpstreamRateLimited,
     UpstreamRefused,
@@ -20,7 +22,8 @@ from service.errors import (
 )
 from service.indexes.index import Index
 from service.indexes.limits import MAX_UPSERT_BYTES
-from service.records.checking import CheckedRecord
+from service.indexes.records import EncodedRecord
+from service.ingest.target import Failure
 from service.retrieval.deadline import Deadline
 
 MAX_ATTEMPTS = 4
@@ -30,8 +33,10 @@ MAX_SPLITS = 64  # of refused batches in one upsert, to find the records that ar
 
 NET_S = 1.0  # the deadline ends a call; its own timeout is only a net beneath
 
-Errors = dict[int, RequestError]
-"""The errors of records, by their position in the request."""
+MAX_LISTED = 20  # invalid records in the error of a whole upsert
+
+Errors = dict[str, RequestError]
+"""The errors of records, by their ids."""
 
 
 class Upsert:
@@ -50,12 +55,12 @@ class Upsert:
         self._max_attempts = max_attempts
         self._splits_left = MAX_SPLITS
 
-    async def to(self, index: Index, records: Sequence[CheckedRecord]) -> Errors:
+    async def to(self, index: Index, records: Sequence[EncodedRecord]) -> Errors:
         """Write the records to one index; returns the errors of those that it did not take."""
         batches = cut_batches(records, index.max_records, MAX_UPSERT_BYTES)
         return _merge(await asyncio.gather(*(self._write(index, batch) for batch in batches)))
 
-    async def _write(self, index: Index, batch: list[CheckedRecord]) -> Errors:
+    async def _write(self, index: Index, batch: list[EncodedRecord]) -> Errors:
         """Write a batch; one that is refused is split in halves, down to the refused records."""
         try:
             await self._attempt(index, batch)
@@ -70,9 +75,8 @@ class Upsert:
             return _for_all(batch, exc)
         return {}
 
-    async def _attempt(self, index: Index, batch: list[CheckedRecord]) -> None:
+    async def _attempt(self, index: Index, batch: list[EncodedRecord]) -> None:
         """Write a batch, retrying transient errors until the deadline."""
-        records = [each.record for each in batch]
         last: RequestError = DeadlineExceeded(
             f"The {index.name} index did not confirm the write in time; send it again"
         )
@@ -81,7 +85,7 @@ class Upsert:
                 for attempt in range(1, self._max_attempts + 1):
                     try:
                         return await index.upsert(
-                            self._namespace, records, self._deadline.remaining() + NET_S
+                            self._namespace, batch, self._deadline.remaining() + NET_S
                         )
                     except TRANSIENT as exc:
                         last = exc
@@ -95,24 +99,44 @@ class Upsert:
 
 
 def cut_batches(
-    records: Iterable[CheckedRecord], max_records: int, max_bytes: int
-) -> list[list[CheckedRecord]]:
+    records: Iterable[EncodedRecord], max_records: int, max_bytes: int
+) -> list[list[EncodedRecord]]:
     """Batches in the given order, each of at most so many records and bytes.
 
     A record that is too large by itself is a batch of its own, for the index to refuse.
     """
-    batches: list[list[CheckedRecord]] = []
+    batches: list[list[EncodedRecord]] = []
     size = 0
     for record in records:
-        full = batches and (
-            len(batches[-1]) == max_records or size + record.record.size > max_bytes
-        )
+        full = batches and (len(batches[-1]) == max_records or size + record.size > max_bytes)
         if full or not batches:
             batches.append([])
             size = 0
         batches[-1].append(record)
-        size += record.record.size
+        size += record.size
     return batches
+
+
+def record_failure(position: int, id: str, errors_by_index: Mapping[str, Errors]) -> Failure:
+    """The errors of one record from each index, and whether another index took it."""
+    errors = {name: each[id] for name, each in errors_by_index.items() if id in each}
+    details = list(dict.fromkeys(error.detail for error in errors.values()))
+    if took := [name for name in errors_by_index if name not in errors]:
+        details.append(f"the {took[0]} index took it, so some searches find it; send it again")
+    first = next(iter(errors.values()))
+    return Failure(id, position, first.code, "; ".join(details))
+
+
+def nothing_written(failures: Sequence[Failure], error: RequestError | None) -> RequestError:
+    """The error of an upsert that wrote no record: the index's, or that no record is valid."""
+    invalid = [InvalidField((each.index,), each.detail) for each in failures[:MAX_LISTED]]
+    if not invalid:
+        return InvalidRequest("There is no record in this request")
+    if error is None:
+        sentence = f"No record was written. Record {invalid[0].loc[0]}: {invalid[0].msg}"
+        return InvalidRequest(sentence, invalid_fields=invalid)
+    detail = f"No record was written. {error.detail}"
+    return type(error)(detail, invalid_fields=invalid, retry_after=error.retry_after)
 
 
 def _refusal(exc: RequestError, index: Index, count: int) -> RequestError:
@@ -123,9 +147,9 @@ def _refusal(exc: RequestError, index: Index, count: int) -> RequestError:
     return type(exc)(f"the {index.name} index refuses {which}: {why}")
 
 
-def _for_all(batch: Sequence[CheckedRecord], error: RequestError) -> Errors:
-    return {each.position: error for each in batch}
+def _for_all(batch: Sequence[EncodedRecord], error: RequestError) -> Errors:
+    return {each.id: error for each in batch}
 
 
 def _merge(parts: Sequence[Errors]) -> Errors:
-    return {position: error for part in parts for position, error in part.items()}
+    return {id: error for part in parts for id, error in part.items()}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.ingest.cells import parse_cell
-from service.ingest.delimited import Dialect, parse
+from service.ingest.delimited import parse
 from service.ingest.reading import MAX_LINE
 from service.ingest.record import Record, RecordMapping
 from tests.ingest.parsing import error_messages, parse_files, records, write_file
@@ -84,7 +84,7 @@ def test_invalid_row_is_reported_with_its_first_line(tmp_path: Path) -> None:
 def test_unclosed_quote_is_read_in_bounded_memory() -> None:
     rows = b'chunk_text\ngood\n"never closed\n' + b"x" * 999 + b"\n"
     stream = io.BytesIO(rows + (b"y" * 999 + b"\n") * (3 * MAX_LINE // 1000))
-    items = list(parse(stream, "a.csv", RecordMapping("chunk_text"), Dialect()))
+    items = list(parse(stream, "a.csv", RecordMapping("chunk_text")))
     assert isinstance(items[0], Record)
     assert str(items[1]).startswith("a.csv line 3: is longer than")
     assert len(items) > 2  # it goes on after that
@@ -119,7 +119,7 @@ def test_csv_writer_output_round_trips(rows: list[tuple[str, str]]) -> None:
     written = io.StringIO()
     csv.writer(written).writerows([("chunk_text", "other"), *rows])
     rules = RecordMapping("chunk_text", id_column=None)
-    items = list(parse(io.BytesIO(written.getvalue().encode()), "a", rules, Dialect(strings=True)))
+    items = list(parse(io.BytesIO(written.getvalue().encode()), "a", rules, strings=True))
     assert len(items) == len(rows)
     for item, (text, other) in zip(items, rows, strict=True):
         if isinstance(item, Record):

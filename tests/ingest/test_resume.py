@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from service.ingest import delimited, jsonl
 from service.ingest.batches import batches
-from service.ingest.delimited import Dialect
 from service.ingest.reading import MAX_LINE, START, Position, ReadMeter, open_input
 from service.ingest.record import Item, RecordMapping
 
@@ -43,7 +42,7 @@ def json_lines(stream: BinaryIO, after: Position) -> list[Item]:
 
 
 def table(stream: BinaryIO, after: Position) -> list[Item]:
-    return list(delimited.parse(stream, "f", RULES, Dialect(), after))
+    return list(delimited.parse(stream, "f", RULES, after))
 
 
 def agree(parse: Parse, data: bytes) -> None:

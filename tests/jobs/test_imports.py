@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.app import create_app
 from service.errors import Unavailable
-from service.records.import_target import ImportTarget
+from service.records.records import ImportTarget
 from tests.conftest import MakeSettings
 from tests.jobs.fixtures import RunningJobs, ndjson, running_jobs
 from tests.upstream import Flaky, Status, Upstream

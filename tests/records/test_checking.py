@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.indexes.records import EncodedRecord
-from service.records.checking import CheckedRecord, check
+from service.records.checking import check
 from service.records.upsert import cut_batches
 
 GOOD: list[dict[str, Any]] = [
@@ -57,42 +57,41 @@ BAD: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize("record", GOOD)
 def test_valid_record_keeps_id_and_fields(record: dict[str, Any]) -> None:
-    (checked,), failures = check([record], "chunk_text")
+    valid, failures = check([record], "chunk_text")
     assert failures == []
+    (checked,) = valid.values()
     assert checked.id == record.get("_id", record.get("id"))
-    fields = checked.record.fields
+    fields = checked.fields
     assert "id" not in fields
     assert {**record, "_id": None, "id": None} == {**fields, "_id": None, "id": None}
-    assert json.loads(checked.record.json) == fields
+    assert json.loads(checked.json) == fields
 
 
 @pytest.mark.parametrize(("record", "hint"), BAD)
 def test_invalid_record_is_rejected_with_reason(record: Any, hint: str) -> None:
     checked, (failure,) = check([record], "chunk_text")
-    assert checked == []
+    assert checked == {}
     assert hint in failure.detail
     assert len(failure.detail) < 200
-    assert (failure.position, failure.code) == (0, "invalid_request")
+    assert (failure.index, failure.code) == (0, "invalid_request")
 
 
 def test_duplicate_ids_are_both_rejected_with_positions() -> None:
     ids = ["a", "b", "a", "c"]
     checked, failures = check([{"_id": id, "chunk_text": "x"} for id in ids], "chunk_text")
-    assert [each.id for each in checked] == ["b", "c"]
-    assert [failure.position for failure in failures] == [0, 2]
+    assert [each.id for each in checked.values()] == ["b", "c"]
+    assert [failure.index for failure in failures] == [0, 2]
     assert all("(0, 2, from 0)" in failure.detail for failure in failures)
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 7), st.integers(1, 200))
 def test_batches_keep_order_and_limits(sizes: list[int], max_records: int, max_bytes: int) -> None:
-    records = [
-        CheckedRecord(i, EncodedRecord(str(i), {}, b"x" * size)) for i, size in enumerate(sizes)
-    ]
+    records = [EncodedRecord(str(i), {}, b"x" * size) for i, size in enumerate(sizes)]
     batches = cut_batches(records, max_records, max_bytes)
     assert [each for batch in batches for each in batch] == records
     for batch in batches:
         assert 0 < len(batch) <= max_records
-        assert len(batch) == 1 or sum(each.record.size for each in batch) <= max_bytes
+        assert len(batch) == 1 or sum(each.size for each in batch) <= max_bytes
     for batch, following in itertools.pairwise(batches):
         full = len(batch) == max_records
-        assert full or sum(each.record.size for each in [*batch, following[0]]) > max_bytes
+        assert full or sum(each.size for each in [*batch, following[0]]) > max_bytes

@@ -35,7 +35,7 @@ def read(body: bytes, format: str) -> list[dict[str, Any]]:
     """Parses an export as an import does."""
     stream = io.BytesIO(body)
     if format == "csv":
-        items = list(delimited.parse(stream, "a", RULES, delimited.Dialect()))
+        items = list(delimited.parse(stream, "a", RULES))
     else:
         items = list(jsonl.parse(stream, "a", RULES))
     assert all(isinstance(item, Record) for item in items), items

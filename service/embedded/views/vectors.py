@@ -37,11 +37,6 @@ class VectorView(View, Generic[IndexT]):
         self._skip_zeros = skip_zeros
         self.index = new_index(folder)
 
-    @property
-    def save_after_changes(self) -> int:
-        """Grows with the index, as each save writes all of it."""
-        return max(SAVE_AFTER_CHANGES, len(self.index) // 5)
-
     def open(self) -> int | None:
         self.index = self._new_index(self._folder)
         return self.index.saved_seq if self.index.load() else None
@@ -56,6 +51,8 @@ class VectorView(View, Generic[IndexT]):
             [(docno, vector) for docno, vector in vectors if self._is_searchable(vector)],
             [each.docno for each in removed],
         )
+        # Grows with the index, as each save writes all of it.
+        self.save_after_changes = max(SAVE_AFTER_CHANGES, len(self.index) // 5)
 
     def save(self, seq: int) -> None:
         self.index.save(seq)

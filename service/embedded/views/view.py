@@ -23,13 +23,10 @@ class View(ABC):
     """The field whose vectors `apply` needs."""
     save_after_s = SAVE_AFTER_S
     """The longest time between a change and the next save."""
+    save_after_changes = SAVE_AFTER_CHANGES
+    """The number of changes after which the view is saved."""
     visible_on_save = False
     """Whether searches see a change only after `save`, not already after `apply`."""
-
-    @property
-    def save_after_changes(self) -> int:
-        """The number of changes after which the view is saved."""
-        return SAVE_AFTER_CHANGES
 
     @abstractmethod
     def open(self) -> int | None:

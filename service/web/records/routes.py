@@ -20,7 +20,7 @@ from service.backends.search_backend import SearchBackend
 from service.indexes.index import IndexStats
 from service.indexes.limits import MAX_PAGE
 from service.indexes.records import Selection
-from service.records.records import UpsertResult
+from service.ingest.target import WriteResult
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.authentication import authorize_writes
@@ -171,11 +171,11 @@ def _checked_id(id: str) -> str:
         raise invalid_field("_id", str(exc)) from None
 
 
-def _upsert_body(written: UpsertResult) -> dict[str, Any]:
+def _upsert_body(written: WriteResult) -> dict[str, Any]:
     return {
         "written": written.written,
         "failed": [
-            {"index": each.position, "_id": each.id, "code": each.code, "detail": each.detail}
+            {"index": each.index, "_id": each.id, "code": each.code, "detail": each.detail}
             for each in written.failures
         ],
     }

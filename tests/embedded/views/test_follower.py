@@ -31,13 +31,12 @@ class DictView(View):
     """A view that keeps documents in a dict and fails when the test says so."""
 
     vector_field: str | None = "v"
-    save_after_changes = 1_000
 
     def __init__(
         self, saved: Saved, *, visible_on_save: bool = False, save_after_s: float = 0.05
     ) -> None:
         self.name = "the view of the test"
-        self.save_after_s = save_after_s
+        self.save_after_changes, self.save_after_s = 1_000, save_after_s
         self.visible_on_save = visible_on_save
         self.disk = saved
         self.content: dict[int, dict[str, Any]] = {}
