@@ -12,8 +12,8 @@ Mode = Literal["semantic", "lexical", "cascading"]
 RerankMode = Literal["union", "per-leg", "none"]
 Fusion = Literal["z-score", "min-max", "rrf"]
 StageName = Literal["leg", "fused", "reranked", "done"]
-Highlighter = Callable[[str, str], list[tuple[int, int]]]
-"""Maps a query and a text to the (start, end) spans of the query's words in the text."""
+Highlighter = Callable[[str, str, bool], list[tuple[int, int]]]
+"""Maps a query, a text and whether typos match to the (start, end) spans of the query's words."""
 
 ALL_FIELDS = ("*",)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from pinecone.errors import ApiError, ServiceError
+from tantivy import Document, Index, SchemaBuilder, TextAnalyzerBuilder, Tokenizer
 
 from service.embedded.client import EmbeddedAsyncIndex, opened_client
 from service.embedded.schema import Schema, TextField
@@ -86,6 +87,31 @@ async def test_search_is_not_crowded_by_old_versions(tmp_path: Path) -> None:
         assert set(await search(index, "embed", "the door", top_k=4)) == everything
         await index.embedded.wait_until_visible()
         assert set(await search(index, "text", "code", top_k=4)) == {"e18", "e81"}
+
+
+async def test_lexical_view_of_an_older_analysis_is_rebuilt(tmp_path: Path) -> None:
+    """It lacks the identifiers, so its searches would miss them."""
+    async with opened(tmp_path) as index:
+        await index.documents.upsert(namespace=NS, documents=RECORDS)
+    folder = tmp_path / "records" / "lexical"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    schema = SchemaBuilder()
+    schema.add_integer_field("docno", indexed=True, fast=True)
+    schema.add_integer_field("applied", fast=True)
+    schema.add_text_field("text0", tokenizer_name='[2, "english", "chunk_text"]')
+    older = Index(schema.build(), str(folder))
+    words = TextAnalyzerBuilder(Tokenizer.simple()).build()
+    older.register_tokenizer('[2, "english", "chunk_text"]', words)
+    writer = older.writer(15_000_000, 1)
+    marker = Document()
+    marker.add_integer("docno", 0)
+    marker.add_integer("applied", len(RECORDS))
+    writer.add_document(marker)
+    writer.commit()
+    writer.wait_merging_threads()
+    async with opened(tmp_path) as index:
+        await words_find(index, "e18", ["e18"])
 
 
 @pytest.mark.parametrize("lost", ["dense", "lexical", "both", "damaged"])

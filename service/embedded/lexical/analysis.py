@@ -5,18 +5,26 @@ A change to the tokens is a change to the index files: raise `ANALYSIS` with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from unicodedata import combining, is_normalized, normalize
 
+from rapidfuzz.distance import OSA
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
-ANALYSIS = 2  # version of the analysis; an index of another version is rebuilt
+ANALYSIS = 3  # version of the analysis; an index of another version is rebuilt
 MAX_TOKEN_BYTES = 120
 
 # Scripts without spaces between words: each character is a token.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_WORD = rf"[{_UNSPACED}]|[[\p{{L}}\p{{N}}]--[{_UNSPACED}]][[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]*"
+_SPACED_WORD = rf"[[\p{{L}}\p{{N}}]--[{_UNSPACED}]][[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]*"
+_WORD = rf"[{_UNSPACED}]|{_SPACED_WORD}"
+# Words that are joined as in NO_PROXY, dw-e11, v10.2.0, me@example.org or std::vector.
+_IDENTIFIER = rf"{_SPACED_WORD}(?:(?:_*(?:[-.@]|::)_*|_+){_SPACED_WORD})+"
+# Letters with hyphens, and single letters with dots.
+_PROSE = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|[^\W\d_](?:\.[^\W\d_])*")
+_JOINED = re.compile(r"\S[-_.@:]+\S")  # is in every identifier
 
 _ENGLISH_STOP_WORDS = """
     a about above after again against all am an and any are as at be because been before being
@@ -30,6 +38,7 @@ _ENGLISH_STOP_WORDS = """
 """
 
 Tokens = list[tuple[int, str]]  # with their positions
+NO_TYPOS: Mapping[str, int] = {}
 
 
 class Analysis:
@@ -39,11 +48,22 @@ class Analysis:
         self.indexed = _analyzer(language, stop_words=True)
         self._content_analyzer = _analyzer(language, stop_words=False)
         self._unstemmed_analyzer = _analyzer(None, stop_words=True)
+        self.identifiers_indexed = _analyzer(None, stop_words=True, pattern=_IDENTIFIER)
 
     def query_terms(self, text: str) -> list[str]:
         """Return the terms of a query: without stop words, unless it has no others."""
         text = normalized(text)
         return self._content_analyzer.analyze(text) or self.indexed.analyze(text)
+
+    def identifiers(self, query: str) -> list[str]:
+        """Return the joined words of a query that are searched for as a whole, too.
+
+        Those that occur in prose, such as `well-known` and `e.g.`, only if they are all of it.
+        """
+        joined = joined_words(normalized(query))
+        found = self.identifiers_indexed.analyze(joined) if joined else []
+        is_alone = len(query.split()) == 1
+        return [each for each in found if is_alone or not _PROSE.fullmatch(each)]
 
     def tokens(self, text: str) -> Tokens:
         """Return all tokens, stop words included."""
@@ -57,18 +77,24 @@ class Analysis:
         """Return the tokens with their endings, for the search by prefix."""
         return self._unstemmed_analyzer.analyze(normalized(text))
 
-    def highlights(self, text: str, document: str) -> list[tuple[int, int]]:
-        """Return the start and end, in characters, of each word of `text` in `document`."""
-        wanted = set(self.query_terms(text))
+    def highlights(
+        self, text: str, document: str, typos: Mapping[str, int] = NO_TYPOS
+    ) -> list[tuple[int, int]]:
+        """Return the start and end, in characters, of each word of `text` in `document`.
+
+        `typos` has the terms that also match within an edit distance.
+        """
         folded, starts, ends = _with_origins(encodable(document))
-        spans: list[tuple[int, int]] = []
-        for token in self.indexed.pre_tokenize(folded).tokens:
-            if token.text in wanted:
-                start, end = starts[token.char_offset_from], ends[token.char_offset_to - 1]
-                if spans and start < spans[-1][1]:  # one character, such as ½, can be two tokens
-                    start, _ = spans.pop()
-                spans.append((start, end))
-        return spans
+        tokens = self.indexed.pre_tokenize(folded).tokens
+        found = set(self.query_terms(text))
+        found |= {each for each in {token.text for token in tokens} if _is_close(each, typos)}
+        matches = [token for token in tokens if token.text in found]
+        if identifiers := self.identifiers(text):
+            wholes = self.identifiers_indexed.pre_tokenize(folded).tokens
+            matches += [token for token in wholes if token.text in identifiers]
+        return _merged(
+            (starts[match.char_offset_from], ends[match.char_offset_to - 1]) for match in matches
+        )
 
 
 def encodable(text: str) -> str:
@@ -76,13 +102,20 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
+def joined_words(text: str) -> str:
+    """Return the part of a normalized text that can have identifiers: to analyze less is faster."""
+    if _JOINED.search(text) is None:
+        return ""
+    return " ".join(word for word in text.split() if _JOINED.search(word))
+
+
 def normalized(text: str) -> str:
     """Return the text in the form that is analyzed."""
     return normalize("NFKC", encodable(text))
 
 
-def _analyzer(language: str | None, *, stop_words: bool) -> TextAnalyzer:
-    builder = TextAnalyzerBuilder(Tokenizer.regex(_WORD))
+def _analyzer(language: str | None, *, stop_words: bool, pattern: str = _WORD) -> TextAnalyzer:
+    builder = TextAnalyzerBuilder(Tokenizer.regex(pattern))
     builder = builder.filter(Filter.remove_long(MAX_TOKEN_BYTES)).filter(Filter.lowercase())
     if not stop_words and language is not None:
         with suppress(ValueError):  # some languages with a stemmer have no stop word list
@@ -98,6 +131,24 @@ def _analyzer(language: str | None, *, stop_words: bool) -> TextAnalyzer:
 def _tokens(analyzer: TextAnalyzer, text: str) -> Tokens:
     tokens = analyzer.pre_tokenize(normalized(text)).tokens
     return [(token.position, token.text) for token in tokens]
+
+
+def _is_close(word: str, typos: Mapping[str, int]) -> bool:
+    return any(
+        OSA.distance(word, term, score_cutoff=distance) <= distance
+        for term, distance in typos.items()
+    )
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Merge overlaps: identifiers have words, and one character, such as ½, can be two tokens."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _with_origins(text: str) -> tuple[str, Sequence[int], Sequence[int]]:

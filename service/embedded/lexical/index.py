@@ -1,7 +1,8 @@
 """The lexical index: full-text search, ranked by BM25.
 
 It knows documents by number, with a text per field, and stores the sequence number of its last
-commit. All words are indexed with their positions, stop words included. A query drops its stop
+commit. All words are indexed with their positions, stop words included. Joined words, such as
+`NO_PROXY`, are indexed a second time as a whole, in a field of their own. A query drops its stop
 words unless it has no others. So "to be or not to be" has results, phrases match exactly, and the
 list of stop words can change without a rebuild.
 """
@@ -19,7 +20,7 @@ from typing import TypeAlias
 from pyroaring import BitMap, BitMap64
 from tantivy import Document, FieldType, Index, IndexWriter, Order, Query, SchemaBuilder, Searcher
 
-from service.embedded.lexical.analysis import ANALYSIS, Analysis, normalized
+from service.embedded.lexical.analysis import ANALYSIS, NO_TYPOS, Analysis, joined_words, normalized
 from service.embedded.lexical.files import CorruptIndex, IndexInUse, check_files, translate_errors
 from service.embedded.lexical.queries import (
     MARKER,
@@ -45,6 +46,7 @@ __all__ = [
 Hit: TypeAlias = tuple[int, float]  # document number and score
 
 DEFAULT_LANGUAGE = "english"
+IDENTIFIERS = "identifiers"  # the name of their tokenizer
 HEAP_BYTES = 15_000_000
 SPARE = 32  # hits fetched beyond k, to complete a tie at the end
 FETCH_GROWTH = 4
@@ -63,7 +65,7 @@ class LexicalIndex:
         analyses = {language: Analysis(language) for language in used}
         self._default_analysis = analyses[languages[fields[0]] if fields else DEFAULT_LANGUAGE]
         self._fields = {
-            name: IndexedField(name, f"text{at}", analyses[language])
+            name: IndexedField(name, f"text{at}", f"identifiers{at}", analyses[language])
             for at, (name, language) in enumerate(languages.items())
         }
         builder = SchemaBuilder()
@@ -77,6 +79,9 @@ class LexicalIndex:
         }
         for each in self._fields.values():
             builder.add_text_field(each.stored_name, tokenizer_name=tokenizers[each.name])
+            builder.add_text_field(
+                each.identifiers_name, tokenizer_name=IDENTIFIERS, index_option="basic"
+            )
         self._schema = builder.build()
         self._writing = Lock()
         self._failure: BaseException | None = None
@@ -85,6 +90,8 @@ class LexicalIndex:
             self._index = Index(self._schema, str(folder))
             for each in self._fields.values():
                 self._index.register_tokenizer(tokenizers[each.name], each.analysis.indexed)
+            whole = self._default_analysis.identifiers_indexed  # the same in every language
+            self._index.register_tokenizer(IDENTIFIERS, whole)
             self._index.config_reader("manual")
             self._writer: IndexWriter | None = self._index.writer(HEAP_BYTES, 1)
             try:  # this is now the only writer
@@ -172,10 +179,17 @@ class LexicalIndex:
             query = queries.matching(resolved, operator, text)
             return BitMap() if query is None else self._all_matches(queries.searcher, query)
 
-    def highlights(self, text: str, document: str, field: str = "") -> list[tuple[int, int]]:
+    def highlights(
+        self, text: str, document: str, field: str = "", *, typos: bool = False
+    ) -> list[tuple[int, int]]:
         """Return the start and end, in characters, of each word of `text` in `document`."""
-        analysis = self._fields[field].analysis if field in self._fields else self._default_analysis
-        return analysis.highlights(text, document)
+        indexed = self._fields.get(field)
+        analysis = indexed.analysis if indexed else self._default_analysis
+        allowed = NO_TYPOS
+        if typos and indexed:
+            with translate_errors():
+                allowed = self._queries().typos(indexed, text)
+        return analysis.highlights(text, document, allowed)
 
     def _queries(self) -> QueryBuilder:
         with translate_errors():  # a searcher sees one commit only
@@ -188,7 +202,10 @@ class LexicalIndex:
             if name not in self._fields:
                 raise ValueError(f"there is no text field {name!r}")
             if text:
-                document.add_text(self._fields[name].stored_name, normalized(text))
+                analyzed = normalized(text)
+                document.add_text(self._fields[name].stored_name, analyzed)
+                if joined := joined_words(analyzed):
+                    document.add_text(self._fields[name].identifiers_name, joined)
         return document if document.num_fields > 1 else None
 
     @contextmanager

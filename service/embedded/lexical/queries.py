@@ -16,6 +16,7 @@ MAX_TERMS = 1_024  # of one search, counted per field: the rarest
 MAX_FUZZY_TERMS = 16  # of one search: the rarest; the others must match exactly
 MIN_LENGTH_ONE_TYPO, MIN_LENGTH_TWO_TYPOS = 3, 8  # characters
 OPERATORS = ("$match_phrase", "$match_all", "$match_any")
+MAX_TERM_SCORE = 2.2  # of BM25, times the rarity: k1 + 1
 FUZZY_WEIGHT = 0.5  # of the weight of an equally rare term in a document of average length
 
 
@@ -31,10 +32,11 @@ class TextClause:
 
 @dataclass(frozen=True, slots=True)
 class IndexedField:
-    """A full-text field: its name, its name in the index files, and its analysis."""
+    """A full-text field: its name, its names in the index files, and its analysis."""
 
     name: str
     stored_name: str
+    identifiers_name: str
     analysis: Analysis
 
 
@@ -59,8 +61,12 @@ class QueryBuilder:
     def plain(self, clauses: Sequence[TextClause]) -> list[Query]:
         """Build the queries of plain clauses, of which one has to match; their scores add up."""
         exact, fuzzy = Counter[tuple[IndexedField, str]](), Counter[tuple[IndexedField, str]]()
+        identifiers = Counter[tuple[IndexedField, str]]()
         for clause in clauses:
             for field in self.fields(clause.fields):
+                identifiers.update(
+                    (field, each) for each in field.analysis.identifiers(clause.query)
+                )
                 counts = Counter((field, word) for word in field.analysis.query_terms(clause.query))
                 exact += counts
                 fuzzy += counts if clause.typos else Counter()
@@ -68,10 +74,26 @@ class QueryBuilder:
         rarest = sorted(exact, key=lambda each: frequency[each])
         known = [each for each in rarest if frequency[each]][:MAX_TERMS]
         queries = [Query.boost_query(self.term(*each), float(exact[each])) for each in known]
+        for (field, whole), count in [*identifiers.items()][:MAX_TERMS]:
+            queries += self.identifier(field, whole, count)
         limit = MAX_FUZZY_TERMS * len({field for field, _ in fuzzy})
         for field, word in [each for each in rarest if each in fuzzy][:limit]:
             queries += self.tolerant(field, word, fuzzy[field, word])
         return queries
+
+    def identifier(self, field: IndexedField, whole: str, count: int) -> Iterator[Query]:
+        """Build the query of an identifier, whose words are searched for beside it.
+
+        Its score is the most that BM25 gives for all of these words, so a document that has the
+        words apart ranks below one that has the identifier.
+        """
+        if self.searcher.doc_freq(field.identifiers_name, whole):
+            query = Query.term_query(self._schema, field.identifiers_name, whole, "basic")
+            words = [word for _, word in field.analysis.tokens(whole)]
+            rarity = sum(
+                self._rarity(self.searcher.doc_freq(field.stored_name, word)) for word in words
+            )
+            yield Query.const_score_query(query, MAX_TERM_SCORE * count * rarity)
 
     def required(self, term: str, fields: Sequence[IndexedField]) -> list[Query]:
         """Build a query for each word of `term`, which matches if any field has the word."""
@@ -128,9 +150,15 @@ class QueryBuilder:
 
     def tolerant(self, field: IndexedField, word: str, count: int) -> Iterator[Query]:
         """Build the fuzzy query of a word; an exact match adds this score to its BM25 score."""
-        if len(word) >= MIN_LENGTH_ONE_TYPO:
-            distance = 2 if len(word) >= MIN_LENGTH_TWO_TYPOS else 1
+        if distance := _typos_allowed(word):
             yield self.fuzzy(field, word, distance, count)
+
+    def typos(self, field: IndexedField, text: str) -> dict[str, int]:
+        """Return the terms of a text that match with typos, and the edit distance of each."""
+        words = dict.fromkeys(field.analysis.query_terms(text))
+        rarest = sorted(words, key=lambda word: self.searcher.doc_freq(field.stored_name, word))
+        distances = {word: _typos_allowed(word) for word in rarest[:MAX_FUZZY_TERMS]}
+        return {word: distance for word, distance in distances.items() if distance}
 
     def fuzzy(self, field: IndexedField, word: str, distance: int, count: int = 1) -> Query:
         """Build a query for terms within an edit distance of `word`, itself included."""
@@ -145,8 +173,17 @@ class QueryBuilder:
 
     def _weighted_by_rarity(self, query: Query, count: int = 1) -> Query:
         matches = self.searcher.search(query, 1).count  # type: ignore[attr-defined]  # not in the stubs
-        rarity = math.log1p((self.searcher.num_docs - matches + 0.5) / (matches + 0.5))
-        return Query.const_score_query(query, FUZZY_WEIGHT * count * rarity)
+        return Query.const_score_query(query, FUZZY_WEIGHT * count * self._rarity(matches))
+
+    def _rarity(self, matches: int) -> float:
+        """The inverse document frequency of BM25."""
+        return math.log1p((max(self.searcher.num_docs - matches, 0) + 0.5) / (matches + 0.5))
+
+
+def _typos_allowed(word: str) -> int:
+    if len(word) < MIN_LENGTH_ONE_TYPO:
+        return 0
+    return 1 if len(word) < MIN_LENGTH_TWO_TYPOS else 2
 
 
 def any_of(queries: Sequence[Query]) -> Query:

@@ -30,7 +30,9 @@ class AnswerRenderer:
         if query.highlight and (highlighter := self._backend.highlighter) is not None:
             for body, result in zip(bodies, results, strict=True):
                 text = result.fields.get(self._text_field)
-                body["highlights"] = highlighter(query.text, text) if isinstance(text, str) else []
+                body["highlights"] = (
+                    highlighter(query.text, text, query.typos) if isinstance(text, str) else []
+                )
         return bodies
 
     def payload(

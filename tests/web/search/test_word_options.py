@@ -105,7 +105,7 @@ async def test_disabled_word_options_are_always_accepted(client: Client) -> None
     assert response.status_code == 200
 
 
-def find_words(query: str, text: str) -> list[tuple[int, int]]:
+def find_words(query: str, text: str, _: bool) -> list[tuple[int, int]]:
     pattern = "|".join(re.escape(word) for word in query.split())
     return [match.span() for match in re.finditer(pattern, text)]
 
