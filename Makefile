@@ -35,6 +35,9 @@ check-generated: $(VENV)/.dev ## fail if a generated file is stale
 	@$(RUN) -m tools.generate_sync_client --check
 	@$(RUN) -m tools.generate_docs --check
 
+check-clients: $(VENV)/.serve .clients/.made ## generate clients from the OpenAPI document, and search with one
+	@.clients/bin/python tools/check_clients.py $(RUN)
+
 format: $(VENV)/.dev ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -96,7 +99,7 @@ lock: $(VENV)/.dev ## resolve requirements*.txt from pyproject.toml, to the newe
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .clients .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 $(VENV)/.serve: requirements.txt | $(VENV)/.made
 	@echo "setting up: installing requirements.txt into $(VENV)" >&2
@@ -123,6 +126,12 @@ $(VENV)/.docs: requirements-docs.txt | $(VENV)/.made
 	@echo "setting up: installing $< into .bench-pinecone6" >&2
 	@$(RUN) -m venv .bench-pinecone6
 	@.bench-pinecone6/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
+.clients/.made: tools/clients/requirements.txt | $(VENV)/.made
+	@echo "setting up: installing $< into .clients" >&2
+	@$(RUN) -m venv .clients
+	@.clients/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
 $(VENV)/.made:

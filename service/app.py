@@ -105,7 +105,7 @@ def create_app(
     app = _create_quart(settings, lifecycle)
     app.extensions["cascade"] = backend
     app.extensions["cascade.admission"] = admission
-    openapi.install(app)
+    openapi.install(app, requires_key=policy.requires_key)
     request_context.install(app, lifecycle)
     errors.install(app)
     authentication.install(app, policy)

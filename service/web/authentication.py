@@ -19,6 +19,7 @@ PUBLIC_ENDPOINTS = {
     "openapi",
     "operations.docs",
     "operations.healthz",
+    "operations.openapi",
     "operations.readyz",
     "operations.root",
 }

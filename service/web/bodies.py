@@ -18,9 +18,9 @@ from service.errors import (
     InvalidRequest,
     UnsupportedMediaType,
 )
+from service.web.responses import NDJSON
 from service.web.validation import uncapitalize
 
-NDJSON = "application/x-ndjson"
 MIN_BYTES_PER_S = 1_000  # below what any usable connection delivers
 DRAIN_TIMEOUT_S = 2.0
 DRAIN_IDLE_S = 0.2  # after this silence the client is not in the middle of sending

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from quart import Quart, Response, g, has_websocket_context
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import WebsocketMismatch
@@ -34,6 +34,12 @@ INTERNAL = "An unexpected error occurred; the service's log has the details unde
 ERROR_CODES = sorted(errors.RequestError.codes())
 
 
+class ErrorCode(RootModel[str]):
+    """A stable error code."""
+
+    model_config = ConfigDict(json_schema_extra={"enum": [*ERROR_CODES]})
+
+
 class FieldError(BaseModel):
     """An invalid field."""
 
@@ -45,7 +51,7 @@ class ErrorResponse(BaseModel):
     """The body of every error response."""
 
     detail: str = Field(description="A human-readable explanation of the error.")
-    code: str = Field(description=f"A stable error code. One of: {', '.join(ERROR_CODES)}.")
+    code: ErrorCode
     request_id: str = Field(
         description="The id of the request, as in the `X-Request-Id` header and in the logs."
     )

@@ -1,119 +1,302 @@
-"""The OpenAPI document, built once per process."""
+"""The OpenAPI document: what the views say of themselves, and pydantic's schemas of their models.
+
+`documented` stores an `Operation` on a view. The document is built from the URL map before the
+service listens: the first schema of each model takes time, and would hold up other requests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any, TypeVar
+import gzip
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel
-from quart import Quart, Response
-from quart_schema import (
-    Info,
-    OpenAPIProvider,
-    QuartSchema,
-    Tag,
-    document_response,
-    hide,
-    operation_id,
-    tag,
-)
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from quart import Quart, Response, request
+from werkzeug.routing import Rule
 
+from service.errors import RequestError
 from service.version import VERSION
 from service.web.errors import ErrorResponse
+from service.web.responses import JSON
 
-DESCRIPTION = "Semantic, lexical and cascading search over your records."
-TAGS: list[Tag | dict[Any, Any]] = [
-    Tag("search", description="Search records by meaning, by words, or by both at once."),
-    Tag("records", description="Write, read, list, delete, count and export records."),
-    Tag("imports", description="Write many records in the background."),
-    Tag("operations", description="Health checks."),
-]
+DESCRIPTION = """\
+Semantic, lexical and cascading search over your records.
 
+Two interfaces send results before a search is complete: `/api/cascading-retrieval/stream`, as \
+server-sent events, and a WebSocket at `/api/search/ws`, for search as you type. OpenAPI can't \
+describe a WebSocket. Send `{"type": "search", "mode": "cascading", "seq": 1, "text_query": "…"}` \
+with the parameters of a search; `seq` grows with every message. Each answer has the `seq` of its \
+message, and is the results after one stage. A newer message replaces the search before it. If the \
+service has keys and the client can't send headers, the first message is \
+`{"type": "hello", "key": "…"}`."""
+TAGS = {
+    "search": "Search records by meaning, by words, or by both at once.",
+    "records": "Write, read, list, delete, count and export records.",
+    "imports": "Write many records in the background.",
+    "operations": "Health checks.",
+}
+KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of the service."},
+    "header": {"type": "apiKey", "in": "header", "name": "Api-Key", "description": "The same."},
+}
+EXAMPLES = Path(__file__).with_name("examples.json")
+TEXT = {"type": "string"}
+REF = "#/components/schemas/{model}"
+PATH_PARAMETER = re.compile("<(?:[^:>]*:)?([^>]+)>")
+OK, NOT_MODIFIED = 200, 304
+BODY_ERRORS = (408, 413, 415)  # of every operation with a body
+
+Model = type[BaseModel]
+Mode = Literal["validation", "serialization"]
+RECEIVED: Mode = "validation"
+SENT: Mode = "serialization"
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 
-class Provider(OpenAPIProvider):
-    """Documents response headers where OpenAPI has them, and media types other than JSON.
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a view says of itself. A model without fields stands for a response without a body.
 
-    A model sets its media types with a class variable `media_types`.
+    `parameters` are the query string of a GET, and the body of a POST.
     """
 
-    def build_request_body(self, model: Any, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        body, definitions = super().build_request_body(model, source)
-        if media_types := getattr(model, "media_types", None):
-            (content,) = body["content"].values()
-            body["content"] = dict.fromkeys(media_types, content)
-        return body, definitions
+    tag: str
+    name: str
+    responses: Mapping[int, Model]
+    errors: Sequence[int]
+    query: Model | None = None
+    body: Model | None = None
+    parameters: Model | None = None
+    headers: Model | None = None
+    is_public: bool = False
 
-    def build_response_object(
-        self, model: Any, headers_model: Any
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        response, definitions = super().build_response_object(model, headers_model)
-        if headers := response["content"].pop("headers", None):
-            response["headers"] = headers
-        if media_types := getattr(model, "media_types", None):
-            content = response["content"]["application/json"]
-            response["content"] = dict.fromkeys(media_types, content)
-        if not model.model_fields:
-            del response["content"]
-        return response, definitions
-
-
-class CachedSchema(QuartSchema):
-    """Building the document takes 30 ms, and its content never changes."""
-
-    def init_app(self, app: Quart) -> None:
-        make_response = app.make_response
-        super().init_app(app)
-        # Our views return responses; without this, Quart-Schema would try to convert each.
-        app.make_response = make_response  # type: ignore[method-assign]
-
-    @cached_property
-    def _document(self) -> bytes:
-        schema = self.openapi_provider.schema()
-        for path in schema["paths"].values():
-            for operation in path.values():
-                if "requestBody" in operation:
-                    operation["requestBody"]["required"] = True
-        return orjson.dumps(schema, option=orjson.OPT_NON_STR_KEYS)
-
-    @hide
-    async def openapi(self) -> Any:
-        return Response(self._document, content_type="application/json")
+    def by(self, method: str) -> Operation:
+        """The operation of one of the view's methods."""
+        operation = self
+        if self.parameters and method == "GET":
+            operation = replace(self, query=self.parameters)
+        elif self.parameters:
+            bodies = {status: each for status, each in self.responses.items() if each.model_fields}
+            operation = replace(self, body=self.parameters, responses=bodies)
+        if operation.body:
+            operation = replace(operation, errors=(*operation.errors, *BODY_ERRORS))
+        return operation
 
 
 def documented(
-    group: str,
+    tag: str,
     name: str,
-    response: type[BaseModel],
-    errors: Sequence[int],
-    *,
-    status: int = 200,
-    headers: type[BaseModel] | None = None,
+    responses: Model | Mapping[int, Model],
+    errors: Sequence[int] = (),
+    **described: Any,
 ) -> Callable[[ViewT], ViewT]:
-    """Document a view: its tag, its operation id, its response, and the statuses of its errors."""
+    """Document a view as an `Operation`. Its docstring is the summary and the description."""
+    by_status = responses if isinstance(responses, Mapping) else {OK: responses}
 
     def decorate(view: ViewT) -> ViewT:
-        view = tag([group])(operation_id(name)(view))
-        view = document_response(response, status, headers)(view)
-        for error in errors:
-            view = document_response(ErrorResponse, error)(view)
+        view.operation = Operation(tag, name, by_status, errors, **described)  # type: ignore[attr-defined]
         return view
 
     return decorate
 
 
-def install(app: Quart) -> None:
+def install(app: Quart, *, requires_key: bool) -> None:
     """Serve the document at /api/openapi.json. The page that shows it is in `operations`."""
-    CachedSchema(
-        app,
-        info=Info(title="Cascade", version=VERSION, description=DESCRIPTION),
-        tags=TAGS,
-        openapi_path="/api/openapi.json",
-        openapi_provider_class=Provider,
-        redoc_ui_path=None,
-        scalar_ui_path=None,
-        swagger_ui_path=None,
+    document = ServedDocument()
+
+    @app.before_serving
+    async def build() -> None:
+        document.build(app, requires_key=requires_key)
+
+    @app.get("/api/openapi.json", endpoint="openapi")
+    async def openapi() -> Response:
+        if not document.content:  # an app that is called without being served
+            document.build(app, requires_key=requires_key)
+        return document.response()
+
+
+@dataclass(slots=True)
+class ServedDocument:
+    """The document as it is sent."""
+
+    content: dict[str, Any] = field(default_factory=dict)
+    plain: bytes = b""
+    compressed: bytes = b""
+
+    def build(self, app: Quart, *, requires_key: bool) -> None:
+        self.content = build_document(app, requires_key=requires_key)
+        self.plain = orjson.dumps(self.content)
+        self.compressed = gzip.compress(self.plain)
+
+    def response(self) -> Response:
+        response = Response(self.plain, content_type=JSON, headers={"Vary": "Accept-Encoding"})
+        if request.root_path:  # mounted in another application
+            servers = [{"url": request.root_path}]
+            response.set_data(orjson.dumps(self.content | {"servers": servers}))
+        elif request.accept_encodings.quality("gzip"):
+            response.set_data(self.compressed)
+            response.headers["Content-Encoding"] = "gzip"
+        return response
+
+
+def build_document(app: Quart, *, requires_key: bool) -> dict[str, Any]:
+    operations = sorted(_operations(app), key=lambda each: list(TAGS).index(each[2].tag))
+    models: dict[tuple[Model, Mode], None] = {(ErrorResponse, SENT): None}
+    errors: set[int] = set()
+    for *_, operation in operations:
+        errors.update(operation.errors)
+        if operation.body and None in media_types(operation.body).values():
+            models[operation.body, RECEIVED] = None
+        for model in operation.responses.values():
+            if model.model_fields:
+                models[model, SENT] = None
+    refs, definitions = models_json_schema(
+        list(models), ref_template=REF, schema_generator=_WithoutTitles
     )
+    schemas = definitions["$defs"]
+    for name, example in orjson.loads(EXAMPLES.read_bytes()).items():
+        schemas[name]["examples"] = [example]
+    paths: dict[str, dict[str, Any]] = {}
+    for rule, method, operation in operations:
+        path = paths.setdefault(PATH_PARAMETER.sub(r"{\1}", rule.rule), {})
+        doc = inspect.getdoc(app.view_functions[rule.endpoint]) or ""
+        path[method.lower()] = _describe(rule, method, doc, operation, refs)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Cascade", "version": VERSION, "description": DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "security": [{name: []} for name in KEYS] if requires_key else [],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "securitySchemes": KEYS,
+            "responses": {
+                _response_name(status): _error_response(status, refs[ErrorResponse, SENT])
+                for status in sorted(errors)
+            },
+            "schemas": schemas,
+        },
+    }
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """Fields have no titles: they would repeat the names."""
+
+    def field_title_should_be_set(self, _: Any) -> bool:
+        return False
+
+
+def _operations(app: Quart) -> Iterator[tuple[Rule, str, Operation]]:
+    for rule in app.url_map.iter_rules():
+        operation: Operation | None = getattr(app.view_functions[rule.endpoint], "operation", None)
+        if operation:
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield rule, method, operation.by(method)
+
+
+def _describe(
+    rule: Rule, method: str, doc: str, operation: Operation, refs: Mapping[Any, Any]
+) -> dict[str, Any]:
+    summary, _, description = doc.partition("\n")
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in sorted(rule.arguments)
+    ]
+    if operation.query:
+        parameters += _query_parameters(operation.query)
+    described: dict[str, Any] = {
+        "tags": [operation.tag],
+        "operationId": f"{method.lower()}_{operation.name}",
+        "summary": summary,
+        "description": description.strip(),
+        "parameters": parameters,
+    }
+    if operation.is_public:
+        described["security"] = []
+    if operation.body:
+        content = _content(operation.body, refs.get((operation.body, RECEIVED)))
+        described["requestBody"] = {"required": True, "content": content}
+    responses: dict[str, Any] = {}
+    for status, model in operation.responses.items():
+        response: dict[str, Any] = {"description": inspect.getdoc(model)}
+        if operation.headers:
+            response["headers"] = _headers(operation.headers)
+        if model.model_fields:
+            response["content"] = _content(model, refs[model, SENT])
+        responses[str(status)] = response
+    for status in operation.errors:
+        responses[str(status)] = {"$ref": f"#/components/responses/{_response_name(status)}"}
+    return described | {"responses": dict(sorted(responses.items()))}
+
+
+def media_types(model: Model) -> Mapping[str, Any]:
+    """The schema by media type; None stands for the model's own. JSON by default."""
+    return getattr(model, "media_types", {JSON: None})
+
+
+def _content(model: Model, ref: Any) -> dict[str, Any]:
+    return {
+        media_type: {"schema": schema or ref} for media_type, schema in media_types(model).items()
+    }
+
+
+def _query_parameters(model: Model) -> Iterator[dict[str, Any]]:
+    schema = model.model_json_schema(ref_template=REF, schema_generator=_WithoutTitles)
+    for name, described in schema["properties"].items():
+        value = _without_null(described)
+        description = value.pop("description", "")
+        if value.get("type") == "array":
+            description += " Repeat it, or separate several values with commas."
+        if value.get("type") == "object":
+            description += " A URL-encoded JSON object."
+            value = TEXT | {"contentMediaType": JSON}
+        yield {"name": name, "in": "query", "description": description.strip(), "schema": value}
+
+
+def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter is never null: it is left out."""
+    described = {name: value for name, value in schema.items() if name != "anyOf"}
+    if described.get("default", ...) is None:
+        del described["default"]
+    for option in schema.get("anyOf", ()):
+        if option != {"type": "null"}:
+            described |= option
+    return described
+
+
+def _headers(model: Model) -> dict[str, Any]:
+    schema = model.model_json_schema(mode=SENT, schema_generator=_WithoutTitles)
+    return {
+        name: {"description": described["description"], "schema": {"type": described["type"]}}
+        for name, described in schema["properties"].items()
+    }
+
+
+def _response_name(status: int) -> str:
+    return re.sub("[^a-z]", "", HTTPStatus(status).phrase.title(), flags=re.IGNORECASE)
+
+
+def _error_response(status: int, ref: Any) -> dict[str, Any]:
+    codes = ", ".join(f"`{code}`" for code in sorted(_codes(RequestError, status)))
+    response: dict[str, Any] = {
+        "description": f"{HTTPStatus(status).phrase}. The code is one of {codes}.",
+        "content": {JSON: {"schema": ref}},
+    }
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        description = "After how many seconds to try again."
+        response["headers"] = {
+            "Retry-After": {"description": description, "schema": {"type": "integer"}}
+        }
+    return response
+
+
+def _codes(kind: type[RequestError], status: int) -> set[str]:
+    own = {kind.code} if kind.status == status else set()
+    return own.union(*(_codes(child, status) for child in kind.__subclasses__()))

@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 from quart import Blueprint, Response, redirect, url_for
-from quart_schema import document_response, hide, tag
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.backends.search_backend import SearchBackend
 from service.lifecycle import Lifecycle
+from service.web.openapi import documented
 from service.web.responses import json_response
 
 DOCS_PAGE = Path(__file__).parent / "ui" / "docs.html"
@@ -40,16 +40,13 @@ def operations_blueprint(lifecycle: Lifecycle, backend: SearchBackend) -> Bluepr
     blueprint = Blueprint("operations", __name__)
 
     @blueprint.get("/healthz")
-    @tag(["operations"])
-    @document_response(Liveness, 200)
+    @documented("operations", "healthz", Liveness, is_public=True)
     async def healthz() -> Response:
         """Check that the process is running. Does not contact any index."""
         return json_response({"status": "ok"})
 
     @blueprint.get("/readyz")
-    @tag(["operations"])
-    @document_response(Readiness, 200)
-    @document_response(Readiness, 503)
+    @documented("operations", "readyz", {200: Readiness, 503: Readiness}, is_public=True)
     async def readyz() -> Response:
         """Check that every index answers, and that the service is not shutting down."""
         if lifecycle.draining:
@@ -60,12 +57,16 @@ def operations_blueprint(lifecycle: Lifecycle, backend: SearchBackend) -> Bluepr
         return json_response({"status": status, "indexes": indexes}, 200 if is_ready else 503)
 
     @blueprint.get("/")
-    @hide
     async def root() -> AnyResponse:
         return redirect(url_for("operations.docs"))
 
+    blueprint.add_url_rule("/docs", "root")
+
+    @blueprint.get("/openapi.json")
+    async def openapi() -> AnyResponse:
+        return redirect(url_for("openapi"))
+
     @blueprint.get("/api/docs")
-    @hide
     async def docs() -> Response:
         """Serve our own page rather than Swagger UI, which loads its code from a CDN."""
         return Response(

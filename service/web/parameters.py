@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
-from pydantic import AfterValidator, BaseModel, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import from_json
 
 from service.errors import BadRequest
@@ -66,25 +66,6 @@ def convert_parameters(model: type[BaseModel], query_string: bytes) -> dict[str,
         else:
             values[name] = CONVERTERS[kind](name, text) if kind in CONVERTERS else text
     return values
-
-
-def query_model(model: type[BaseModel]) -> type[BaseModel]:
-    """The model as query parameters, for the OpenAPI document: lists and objects are strings."""
-    fields: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        kind = _json_type(field.annotation)
-        if kind in SYNTAX:
-            description = f"{field.description} {SYNTAX[kind]}"
-            fields[name] = (str | None, Field(None, description=description))
-        else:
-            fields[name] = (field.annotation, field)
-    return create_model(f"{model.__name__}Query", **fields)
-
-
-SYNTAX: dict[Any, str] = {
-    list: "Separate several values with commas.",
-    dict: "A URL-encoded JSON object.",
-}
 
 
 def _parse(query_string: bytes) -> list[tuple[str, str]]:

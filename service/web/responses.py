@@ -10,6 +10,8 @@ from quart import Response, request
 
 from service.errors import UpstreamGarbled
 
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT = b": heartbeat\n\n"
 HEARTBEAT_S = 15.0  # proxies close connections that are silent for 30 to 60 s

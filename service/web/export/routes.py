@@ -6,12 +6,11 @@ later error aborts the response (`ResponseAborted`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 from quart import Blueprint, Response, request
-from quart_schema import document_querystring
 from werkzeug.datastructures import Accept
 
 from service.admission.transfer_limit import TransferLimit
@@ -20,9 +19,9 @@ from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
 from service.web.export.formats import MEDIA_TYPES, Format
 from service.web.export.stream import ExportBody, ExportOptions, export_chunks
-from service.web.openapi import documented
-from service.web.parameters import Filter, NamespaceParameters, query_model, read_parameters
-from service.web.records.schemas import Record
+from service.web.openapi import TEXT, documented
+from service.web.parameters import Filter, NamespaceParameters, read_parameters
+from service.web.records.schemas import StoredRecord
 
 PATH = "/api/export"
 ERRORS = (400, 401, 422, 500, 502, 503, 504, 507)
@@ -62,10 +61,10 @@ class ExportRequest(NamespaceParameters):
         return ExportOptions(self.format, fields, text_field, gzip)
 
 
-class ExportedRecord(Record):
+class ExportedRecord(StoredRecord):
     """A line of the export. If not all records can be read, the response ends prematurely."""
 
-    media_types: ClassVar[Sequence[str]] = (MEDIA_TYPES["ndjson"], "text/csv")
+    media_types: ClassVar[Mapping[str, Any]] = {MEDIA_TYPES["ndjson"]: None, "text/csv": TEXT}
 
 
 def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
@@ -73,8 +72,7 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
     exports = TransferLimit("exports", settings.max_transfers)
 
     @blueprint.get(PATH)
-    @documented("records", "export", ExportedRecord, ERRORS)
-    @document_querystring(query_model(ExportRequest))
+    @documented("records", "export", ExportedRecord, ERRORS, query=ExportRequest)
     async def export() -> Response:
         """Export records as NDJSON or CSV.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from quart import Blueprint, Request, Response, request
-from quart_schema import document_querystring, document_request, document_response
 
 from service.access.policy import AccessPolicy
 from service.admission.transfer_limit import TransferLimit
@@ -45,12 +44,11 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
     @documented(
         "imports",
         "import",
-        ImportJob,
-        (*READ_ERRORS, 403, 408, 413, 415, 507),
-        status=ACCEPTED,
+        {ACCEPTED: ImportJob},
+        (*READ_ERRORS, 403, 507),
+        query=ImportParameters,
+        body=ImportBody,
     )
-    @document_querystring(ImportParameters)
-    @document_request(ImportBody)
     async def begin_import() -> Response:
         """Upload records to write in the background.
 
@@ -72,8 +70,7 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
         return response
 
     @blueprint.get(PATH)
-    @documented("imports", "imports", ImportList, READ_ERRORS)
-    @document_querystring(ListImportsParameters)
+    @documented("imports", "imports", ImportList, READ_ERRORS, query=ListImportsParameters)
     async def list_imports() -> Response:
         """List imports, newest first."""
         parameters = read_parameters(ListImportsParameters, request.query_string)
@@ -100,8 +97,9 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
         return json_response(job_body(await jobs.cancel(import_id)))
 
     @blueprint.get(f"{PATH}/<import_id>/events")
-    @documented("imports", "import_events", ImportEvent, (*READ_ERRORS, 404))
-    @document_response(NoMoreEvents, 204)
+    @documented(
+        "imports", "import_events", {200: ImportEvent, 204: NoMoreEvents}, (*READ_ERRORS, 404)
+    )
     async def import_events(import_id: str) -> Response:
         """Watch an import as a stream of server-sent events.
 

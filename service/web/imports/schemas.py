@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, Field, RootModel
+from pydantic import AfterValidator, BaseModel, Field
 
 from service.ingest.delimited import is_delimiter
 from service.jobs.job import Format, Job, OnError, Status
@@ -17,6 +17,7 @@ from service.web.validation import StrictModel
 MAX_NAME_LENGTH = 255
 MAX_COLUMN_LENGTH = 512
 MAX_PAGE = 100
+BINARY = {"type": "string", "format": "binary"}
 
 
 def _check_name(value: str) -> str:
@@ -64,16 +65,17 @@ class ImportParameters(NamespaceParameters):
     )
 
 
-class ImportBody(RootModel[bytes]):
-    """NDJSON, CSV or TSV, optionally compressed with gzip, or a form with one such file."""
+class ImportBody(BaseModel):
+    """A form with one file, or the file itself. Other media types stand for the `format`."""
 
-    media_types: ClassVar[Sequence[str]] = (
-        "application/x-ndjson",
-        "text/csv",
-        "text/tab-separated-values",
-        "application/gzip",
-        "multipart/form-data",
-    )
+    media_types: ClassVar[Mapping[str, Any]] = {
+        "multipart/form-data": {
+            "type": "object",
+            "properties": {"file": BINARY},
+            "required": ["file"],
+        },
+        "application/octet-stream": BINARY,
+    }
 
 
 class ListImportsParameters(StrictModel):
@@ -121,7 +123,7 @@ class ImportJob(BaseModel):
 class ImportEvent(ImportJob):
     """The data of a `progress` or `done` event."""
 
-    media_types: ClassVar[Sequence[str]] = (EVENT_STREAM,)
+    media_types: ClassVar[Mapping[str, Any]] = {EVENT_STREAM: None}
 
 
 class NoMoreEvents(BaseModel):

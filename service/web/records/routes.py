@@ -12,7 +12,6 @@ from typing import Any
 
 from quart import Blueprint, Response, request
 from quart.blueprints import BlueprintSetupState
-from quart_schema import document_querystring, document_request
 from werkzeug.routing import BaseConverter
 
 from service.access.policy import AccessPolicy
@@ -24,7 +23,7 @@ from service.ingest.target import WriteResult
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.authentication import authorize_writes
-from service.web.bodies import NDJSON, parse_records, read_body
+from service.web.bodies import parse_records, read_body
 from service.web.openapi import documented
 from service.web.parameters import NamespaceParameters, read_parameters
 from service.web.records.schemas import (
@@ -32,21 +31,20 @@ from service.web.records.schemas import (
     DeleteRequest,
     DeleteResponse,
     ListParameters,
-    Record,
     RecordIds,
     RecordsBody,
     StatsResponse,
+    StoredRecord,
     UpsertResponse,
     WriteParameters,
     check_id,
 )
-from service.web.responses import encode_records, json_response
+from service.web.responses import NDJSON, encode_records, json_response
 from service.web.validation import invalid_field, validate
 
 PATH = "/api/records"
 READ_ERRORS = (400, 401, 422, 500, 502, 503, 504)
 WRITE_ERRORS = (*READ_ERRORS, 403)
-BODY_ERRORS = (*WRITE_ERRORS, 408, 413, 415)
 
 
 class RecordIdConverter(BaseConverter):
@@ -78,9 +76,9 @@ def records_blueprint(
         return parameters.wait is not None
 
     @blueprint.post(PATH)
-    @documented("records", "records", UpsertResponse, BODY_ERRORS)
-    @document_querystring(WriteParameters)
-    @document_request(RecordsBody)
+    @documented(
+        "records", "records", UpsertResponse, WRITE_ERRORS, query=WriteParameters, body=RecordsBody
+    )
     async def upsert_records() -> Response:
         """Write records. A record with the id of an existing one replaces it."""
         parameters = read_parameters(WriteParameters, request.query_string)
@@ -96,8 +94,7 @@ def records_blueprint(
         return json_response(_upsert_body(written))
 
     @blueprint.get(PATH)
-    @documented("records", "records", RecordIds, READ_ERRORS)
-    @document_querystring(ListParameters)
+    @documented("records", "records", RecordIds, READ_ERRORS, query=ListParameters)
     async def list_records() -> Response:
         """List the ids of the records, page by page."""
         parameters = read_parameters(ListParameters, request.query_string)
@@ -111,8 +108,7 @@ def records_blueprint(
         return json_response({"ids": page.ids, "cursor": page.cursor})
 
     @blueprint.get(f"{PATH}/<id:record_id>")
-    @documented("records", "record", Record, (*READ_ERRORS, 404))
-    @document_querystring(NamespaceParameters)
+    @documented("records", "record", StoredRecord, (*READ_ERRORS, 404), query=NamespaceParameters)
     async def get_record(record_id: str) -> Response:
         """Read a record."""
         parameters = read_parameters(NamespaceParameters, request.query_string)
@@ -121,17 +117,21 @@ def records_blueprint(
         return Response(encode_records({**record}), content_type="application/json")
 
     @blueprint.delete(f"{PATH}/<id:record_id>")
-    @documented("records", "record", DeleteResponse, WRITE_ERRORS)
-    @document_querystring(WriteParameters)
+    @documented("records", "record", DeleteResponse, WRITE_ERRORS, query=WriteParameters)
     async def delete_record(record_id: str) -> Response:
         """Delete a record. Succeeds if there is no such record."""
         parameters = read_parameters(WriteParameters, request.query_string)
         return await delete(parameters, Selection(ids=(_checked_id(record_id),)))
 
     @blueprint.delete(PATH)
-    @documented("records", "records", DeleteResponse, BODY_ERRORS)
-    @document_querystring(WriteParameters)
-    @document_request(DeleteRequest)
+    @documented(
+        "records",
+        "records",
+        DeleteResponse,
+        WRITE_ERRORS,
+        query=WriteParameters,
+        body=DeleteRequest,
+    )
     async def delete_records() -> Response:
         """Delete records by their ids, by a filter, or all of a namespace."""
         parameters = read_parameters(WriteParameters, request.query_string)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, mo
 from service.indexes.filters import check_filter
 from service.indexes.limits import MAX_ID_LENGTH, MAX_PAGE, is_valid_id
 from service.indexes.records import Selection
+from service.web.errors import ErrorCode
 from service.web.parameters import NamespaceParameters
 from service.web.validation import StrictModel
 
@@ -63,7 +64,7 @@ class ListParameters(NamespaceParameters):
     )
 
 
-class Record(BaseModel):
+class StoredRecord(BaseModel):
     """A record: an id, a text, and any other fields."""
 
     model_config = ConfigDict(extra="allow")
@@ -80,7 +81,7 @@ class Record(BaseModel):
     )
 
 
-class RecordsBody(RootModel[list[Record]]):
+class RecordsBody(RootModel[list[StoredRecord]]):
     """The records to write: an array, a single object, or NDJSON with one record per line."""
 
 
@@ -89,7 +90,7 @@ class FailedRecord(BaseModel):
 
     index: int = Field(description="The position in the request, from 0; with NDJSON, of the line.")
     id: str | None = Field(alias="_id", description="The id of the record, if it has one.")
-    code: str = Field(description="A stable error code.")
+    code: ErrorCode
     detail: str = Field(description="A human-readable explanation of the error.")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -128,7 +128,7 @@ class SearchEvent(BaseModel):
     after the first event, the last event is `error`, with the data of an error response.
     """
 
-    media_types: ClassVar[Sequence[str]] = (EVENT_STREAM,)
+    media_types: ClassVar[Mapping[str, Any]] = {EVENT_STREAM: None}
 
     stage: Literal["leg", "fused", "reranked", "done"] = Field(description="The event's name.")
     leg: str | None = Field(None, description="The leg that has answered. With `leg` only.")

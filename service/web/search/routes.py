@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from pydantic import BaseModel
 from quart import Blueprint, Request, Response, g, request
-from quart_schema import document_querystring, document_request, document_response
 
 from service.caching.answer_cache import payload_tag
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode
 from service.retrieval.receipt import Stopwatch
-from service.web.errors import ErrorResponse
 from service.web.openapi import documented
-from service.web.parameters import query_model
 from service.web.request_context import unwrap
 from service.web.search.caching import cache_directives, search_response
 from service.web.search.parsing import ParsedSearch, RequestParser, receive_search
@@ -37,7 +33,6 @@ SUMMARIES: dict[Mode, str] = {
     "cascading": "Search by meaning and by words, fuse the results and rerank them.",
 }
 ERRORS = (400, 401, 410, 422, 500, 502, 503, 504)
-BODY_ERRORS = (408, 413, 415)
 
 View = Callable[[], Awaitable[Response]]
 
@@ -46,39 +41,26 @@ def search_blueprint(parser: RequestParser, service: SearchService) -> Blueprint
     blueprint = Blueprint("search", __name__)
     for mode, path in PATHS.items():
         document = documented(
-            "search", f"{mode}_search", SearchResponse, ERRORS, headers=SearchHeaders
+            "search",
+            f"{mode}_search",
+            {200: SearchResponse, 304: NotModified},
+            ERRORS,
+            parameters=SearchRequest,
+            headers=SearchHeaders,
         )
-        respond = SearchView(mode, parser, service).respond
-        get, post = get_and_post(respond, SUMMARIES[mode], SearchRequest, document)
-        get = document_response(NotModified, 304, SearchHeaders)(get)
-        blueprint.get(path, endpoint=f"{mode}_get")(get)
-        blueprint.post(path, endpoint=f"{mode}_post")(post)
+        view = make_view(SearchView(mode, parser, service).respond, SUMMARIES[mode])
+        blueprint.route(path, methods=["GET", "POST"], endpoint=mode)(document(view))
     return blueprint
 
 
-def get_and_post(
-    respond: Callable[[Request, str], Awaitable[Response]],
-    summary: str,
-    schema: type[BaseModel],
-    document: Callable[[View], View],
-) -> tuple[View, View]:
-    """A view for each method. They are two functions, as Quart-Schema stores documentation on them.
+def make_view(respond: Callable[[Request, str], Awaitable[Response]], summary: str) -> View:
+    """A view of `respond`, which takes the request and its tenant."""
 
-    `respond` takes the request and its tenant; `schema` has the parameters.
-    """
+    async def view() -> Response:
+        return await respond(unwrap(request), g.get("tenant", ""))
 
-    def make_view() -> View:
-        async def view() -> Response:
-            return await respond(unwrap(request), g.get("tenant", ""))
-
-        view.__doc__ = summary
-        return document(view)
-
-    get = document_querystring(query_model(schema))(make_view())
-    post = document_request(schema)(make_view())
-    for status in BODY_ERRORS:
-        post = document_response(ErrorResponse, status)(post)
-    return get, post
+    view.__doc__ = summary
+    return view
 
 
 class SearchView:

@@ -26,7 +26,7 @@ from service.web.search.parsing import RequestParser, receive_search
 from service.web.search.progress import ProgressEncoder
 from service.web.search.request_schemas import SearchParameters
 from service.web.search.response_schemas import SearchEvent
-from service.web.search.routes import ERRORS, PATHS, get_and_post
+from service.web.search.routes import ERRORS, PATHS, make_view
 from service.web.search.service import SearchService
 from service.web.validation import invalid_field
 
@@ -37,11 +37,11 @@ SUMMARY = "Cascading retrieval as a stream of server-sent events, one for each s
 def stream_blueprint(parser: RequestParser, service: SearchService) -> Blueprint:
     blueprint = Blueprint("stream", __name__)
     errors = [status for status in ERRORS if status != CursorExpired.status]
-    document = documented("search", "cascading_stream", SearchEvent, errors)
-    respond = StreamView(parser, service).respond
-    get, post = get_and_post(respond, SUMMARY, SearchParameters, document)
-    blueprint.get(PATH, endpoint="get")(get)
-    blueprint.post(PATH, endpoint="post")(post)
+    document = documented(
+        "search", "cascading_stream", SearchEvent, errors, parameters=SearchParameters
+    )
+    view = make_view(StreamView(parser, service).respond, SUMMARY)
+    blueprint.route(PATH, methods=["GET", "POST"], endpoint="cascading")(document(view))
     return blueprint
 
 

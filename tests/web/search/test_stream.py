@@ -367,5 +367,7 @@ async def test_openapi_documents_stream(local: httpx.AsyncClient) -> None:
     for method in ("get", "post"):
         operation = document["paths"][PATH][method]
         assert operation["responses"]["200"]["content"].keys() == {"text/event-stream"}
-        assert operation["responses"]["422"]["content"].keys() == {"application/json"}
+        error = operation["responses"]["422"]["$ref"].split("/")[-1]
+        content = document["components"]["responses"][error]["content"]
+        assert content.keys() == {"application/json"}
         assert operation["tags"] == ["search"]
