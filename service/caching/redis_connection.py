@@ -57,7 +57,12 @@ class PipelinedConnection:
     Raises `ValueError` or `TypeError` if the URL is invalid or has an unknown option.
     """
 
-    def __init__(self, url: str, on_connect: Callable[[RunBatch], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        on_connect: Callable[[RunBatch], Awaitable[None]],
+        batch_timeout_s: float = BATCH_TIMEOUT_S,
+    ) -> None:
         options: dict[str, Any] = {
             "connection_class": Connection,
             **parse_url(url),
@@ -68,6 +73,7 @@ class PipelinedConnection:
         )
         self._new_connection()
         self._on_connect = on_connect
+        self._batch_timeout_s = batch_timeout_s
         self._is_connected = False
         self._has_warned = False
         self._queue: deque[_Request] = deque()
@@ -117,7 +123,7 @@ class PipelinedConnection:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await connection.connect()  # type: ignore[no-untyped-call]  # not yet typed
-                await self._on_connect(partial(_run_batch, connection))
+                await self._on_connect(partial(self._run_batch, connection))
                 self._mark_connected()
                 await self._serve(connection)
             except Exception as exc:
@@ -125,7 +131,7 @@ class PipelinedConnection:
             finally:
                 self._mark_disconnected()
                 with contextlib.suppress(Exception):
-                    async with asyncio.timeout(BATCH_TIMEOUT_S):
+                    async with asyncio.timeout(self._batch_timeout_s):
                         await connection.disconnect()
             await asyncio.sleep(RECONNECT_DELAY_S)
 
@@ -136,7 +142,7 @@ class PipelinedConnection:
                     await self._has_requests.wait()
             batch = self._next_batch()
             commands = [command for request in batch for command in request.commands]
-            replies = iter(await _run_batch(connection, commands or [("PING",)]))
+            replies = iter(await self._run_batch(connection, commands or [("PING",)]))
             for request in batch:
                 self._queue.popleft()
                 self._queued_bytes -= request.size
@@ -145,6 +151,16 @@ class PipelinedConnection:
                     request.reply.set_result(own_replies)
             if not self._queue:
                 self._has_requests.clear()
+
+    async def _run_batch(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one write, and return one reply for each.
+
+        Raises on an error reply and at the deadline. The connection is unusable then, because more
+        replies may be on their way.
+        """
+        async with asyncio.timeout(self._batch_timeout_s):
+            await connection.send_packed_command(connection.pack_commands(commands))
+            return [await connection.read_response() for _ in commands]
 
     def _next_batch(self) -> list[_Request]:
         """The requests to send next; they stay queued until Redis has replied."""
@@ -182,14 +198,3 @@ class PipelinedConnection:
                 exc,
             )
         self._has_warned = True
-
-
-async def _run_batch(connection: Connection, commands: Sequence[Command]) -> list[Any]:
-    """Send commands in one write, and return one reply for each.
-
-    Raises on an error reply and at the deadline. The connection is unusable then, because more
-    replies may be on their way.
-    """
-    async with asyncio.timeout(BATCH_TIMEOUT_S):
-        await connection.send_packed_command(connection.pack_commands(commands))
-        return [await connection.read_response() for _ in commands]

@@ -13,7 +13,12 @@ import time
 from hashlib import blake2b
 from itertools import islice
 
-from service.caching.redis_connection import Command, PipelinedConnection, RunBatch
+from service.caching.redis_connection import (
+    BATCH_TIMEOUT_S,
+    Command,
+    PipelinedConnection,
+    RunBatch,
+)
 from service.caching.store import CacheLookup
 
 GENERATION_TTL_MS = 3_600_000
@@ -27,11 +32,12 @@ _HEADER = struct.Struct(f">{_GENERATION_CHARS}sd")  # the generation, and the ti
 class RedisStore:
     """`settle_s` is the time after a write in which a search may return what was there before.
 
-    Raises `ValueError` or `TypeError` if the URL is invalid or has an unknown option.
+    A batch of commands that takes longer than `timeout_s` is a failure of Redis. Raises
+    `ValueError` or `TypeError` if the URL is invalid or has an unknown option.
     """
 
-    def __init__(self, url: str, settle_s: float) -> None:
-        self._connection = PipelinedConnection(url, self._on_connect)
+    def __init__(self, url: str, settle_s: float, timeout_s: float = BATCH_TIMEOUT_S) -> None:
+        self._connection = PipelinedConnection(url, self._on_connect, timeout_s)
         self._prefix = "cascade:"
         self._settle_ms = max(round(settle_s * 1000), 1)
         self._writes = 0

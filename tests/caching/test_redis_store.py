@@ -17,6 +17,7 @@ from tests.redis_server import RedisServer, redis_server, wait_until
 
 SETTLE_S = 0.001  # shorter than a round trip to Redis
 LONG_S = 3600.0
+TIMEOUT_S = 2.0  # longer than the service waits: a busy machine may stall Redis
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def redis() -> Iterator[RedisServer]:
 async def open_store(
     redis: RedisServer, scope: str = "scope", settle_s: float = SETTLE_S
 ) -> AsyncIterator[CacheStore]:
-    store = RedisStore(redis.url, settle_s)
+    store = RedisStore(redis.url, settle_s, TIMEOUT_S)
     await store.open(scope)
     try:
         yield store
@@ -217,7 +218,8 @@ async def test_redis_out_of_memory_disables_store() -> None:
 
 
 async def test_client_options_in_url_are_overridden(redis: RedisServer) -> None:
-    store = RedisStore(f"{redis.url}?decode_responses=true&protocol=3&socket_timeout=9", SETTLE_S)
+    url = f"{redis.url}?decode_responses=true&protocol=3&socket_timeout=9"
+    store = RedisStore(url, SETTLE_S, TIMEOUT_S)
     await store.open("scope")
     await fill_cache(store)
     assert await value_of(store) == b"value"
