@@ -41,7 +41,7 @@ async def serve(settings: Settings) -> None:
     app = create_app(settings, lifecycle, open_lane=open_stock)
     server = Server(app, lifecycle, settings.drain_timeout_s)
     with listen(settings.host, settings.port) as listener:
-        await server.serve(listener, stop, lambda: None, shared=False)
+        await server.serve(listener, stop, lambda: asyncio.sleep(0), shared=False)
 
 
 def main() -> int:

@@ -23,6 +23,8 @@ COMMANDS = {
     "search": "search, and print a table",
     "doctor": "check what the settings name, and repair it",
 }
+ENV_FILE = Path(".env")
+CLIENT_KEY = "SERVICE_API_KEY"  # of the commands with `--url`; `serve` has SERVICE_API_KEYS
 WORKER = "_worker"  # what `serve` starts with WEB_CONCURRENCY above 1
 BROKEN_PIPE = 141  # the shell's status of a process that SIGPIPE ended
 
@@ -48,13 +50,32 @@ def _run(options: argparse.Namespace) -> int:
     from service.logs import configure_logging
     from service.settings import load_settings
 
-    settings = load_settings(Path(".env"))
+    options_given = ((name, getattr(options, name)) for name in options.settings)
+    overrides = {name: value for name, value in options_given if value is not None}
+    settings = load_settings(ENV_FILE, **overrides)
     # A command that a person watches reports its own errors: they are not logged as well.
     quiet = options.quiet and settings.log_level != "DEBUG"
     level = "ERROR" if quiet else settings.log_level
     configure_logging(level, settings.log_format, settings.secrets)
+    if options.command != WORKER:
+        _warn_of_unknown_variables(options.command, quiet=quiet)
     status: int = options.run(settings, options)
     return status
+
+
+def _warn_of_unknown_variables(command: str, *, quiet: bool) -> None:
+    import logging
+
+    from service.settings import Settings, unknown_variables
+
+    known = {name.upper() for name in Settings.model_fields}
+    if command != "serve":
+        known.add(CLIENT_KEY)
+    for sentence in unknown_variables(known, ENV_FILE):
+        if quiet:
+            print(f"cascade: warning: {sentence}", file=sys.stderr)
+        else:
+            logging.getLogger(__name__).warning("%s", sentence)
 
 
 def _replace_unencodable(stream: TextIO) -> None:
@@ -75,11 +96,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     chosen = next((each for each in arguments if not each.startswith("-")), "")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
-        command.set_defaults(quiet=False)
+        command.set_defaults(command=name, quiet=False, settings=())
         if name == chosen:
             importlib.import_module(f"service.commands.{name}").configure(command)
     if chosen == WORKER:
         from service.commands import serve
 
-        serve.configure_worker(commands.add_parser(WORKER))
+        worker = commands.add_parser(WORKER)
+        worker.set_defaults(command=WORKER, quiet=False, settings=())
+        serve.configure_worker(worker)
     return parser.parse_args(arguments)

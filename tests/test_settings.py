@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartupFailed
-from service.settings import Settings, load_settings
+from service.settings import Settings, load_settings, unknown_variables
 
 WHOLE = {
     "PINECONE_API_KEY": "sk-very-secret",
@@ -118,6 +118,61 @@ def test_settings_read_a_dotenv_file(tmp_path: Path) -> None:
     file.write_text("\n".join([*lines, "SOMEONE_ELSES_KEY=1"]))
     settings = load_settings(file)
     assert settings.pinecone_dense_index_host == "https://dense.example"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfeP\x00O\x00R\x00T\x00", b"HOST=caf\xe9\n"])
+def test_settings_reject_a_dotenv_file_that_is_not_utf8(tmp_path: Path, content: bytes) -> None:
+    """PowerShell writes UTF-16."""
+    file = tmp_path / ".env"
+    file.write_bytes(content)
+    with pytest.raises(StartupFailed, match=r"\.env is not UTF-8; save it as UTF-8$"):
+        load_settings(file)
+
+
+KNOWN = {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("PINECONE_TOPK", "did you mean PINECONE_TOP_K?"),
+        ("pinecone_topk", "did you mean PINECONE_TOP_K?"),
+        ("PINECONE_INDEX_HOST", "did you mean PINECONE_DENSE_INDEX_HOST?"),
+        ("PINECONE_ENVIRONMENT", "docs/settings.md lists them all"),
+        ("SERVICE_API_KEY", "did you mean SERVICE_API_KEYS?"),
+        ("SERVICE_APIKEYS", "did you mean SERVICE_API_KEYS?"),
+        ("SEARCH_TIMEOUT", "did you mean SEARCH_TIMEOUT_MS?"),
+        ("DATADIR", "did you mean DATA_DIR?"),
+        ("LOADSAMPLES", "did you mean LOAD_SAMPLES?"),
+    ],
+)
+def test_unknown_variables_name_the_nearest_setting(tmp_path: Path, name: str, advice: str) -> None:
+    shown = f"{name.upper()} is not a setting, and is ignored; {advice}"
+    assert list(unknown_variables(KNOWN, tmp_path / ".env", {name: "x"})) == [shown]
+    (tmp_path / ".env").write_text(f"{name}=x\n")
+    shown = shown.replace(" is not", " (in .env) is not")
+    assert list(unknown_variables(KNOWN, tmp_path / ".env", {})) == [shown]
+
+
+def test_unknown_variables_leave_out_names_of_other_programs(tmp_path: Path) -> None:
+    others = (
+        "PATH HOME HOSTNAME GHOST PORTS SHELL LANG LC_ALL USER PWD TERM EDITOR VISUAL DISPLAY "
+        "XDG_DATA_DIRS XDG_DATA_HOME PGDATA PGPORT PGHOST HEROKU_APP_NAME DYNO DYNO_RAM "
+        "TEST_DATABASE_URL REDIS_TLS_URL LOGNAME CACHE_DIR KUBERNETES_PORT SSH_CLIENT VIRTUAL_ENV "
+        "DB_PORT DB_HOST APP_HOST HTTP_PORT SERVICE_NAME SERVICE_PORT TEXT LANGUAGE NLS_LANG "
+        "OPENAI_API_KEY COHERE_API_KEY PYTHONPATH PINECONE_DEBUG"
+    )
+    environment = dict.fromkeys([*others.split(), *KNOWN], "x")
+    assert list(unknown_variables(KNOWN, tmp_path / ".env", environment)) == []
+    environment = dict.fromkeys(others.split(), "x")
+    assert list(unknown_variables(KNOWN, tmp_path / ".env", environment)) == []
+
+
+def test_unknown_variables_leave_out_one_beside_the_right_name(tmp_path: Path) -> None:
+    """A program next to this one may use the similar name."""
+    environment = {"LOGLEVEL": "1", "LOG_LEVEL": "INFO"}
+    assert list(unknown_variables(KNOWN, tmp_path / ".env", environment)) == []
+    assert len(list(unknown_variables(KNOWN, tmp_path / ".env", {"LOGLEVEL": "1"}))) == 1
 
 
 def test_settings_repr_hides_the_pinecone_key(environment: pytest.MonkeyPatch) -> None:

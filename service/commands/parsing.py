@@ -52,3 +52,9 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
         help="use the running service at URL, such as http://127.0.0.1:8000, with the key in "
         "SERVICE_API_KEY if it needs one (default: open what the settings name)",
     )
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="directory of the embedded engine (sets DATA_DIR)"
+    )

@@ -19,7 +19,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import uvloop
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -37,6 +37,7 @@ from service.server.connection_protocol import ConnectionProtocol
 from service.server.shedding import LoadShedder
 from service.server.slow_clients import SlowClientPolicy
 from service.settings import CONFIG_DIR, Settings
+from service.startup import log_start
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,17 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. A worker also stops when its supervisor has died."""
+def run(
+    settings: Settings,
+    listener: socket.socket,
+    ready_fd: int | None = None,
+    *,
+    announces: bool = True,
+) -> None:
+    """Serve until SIGTERM or SIGINT. A worker also stops when its supervisor has died.
+
+    With `announces`, a log line says what has started.
+    """
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -75,14 +85,17 @@ def run(settings: Settings, listener: socket.socket, ready_fd: int | None = None
         assert starting is not None, "main runs as a task"  # noqa: S101
         _on_signals(loop, starting.cancel)  # before it serves, there is nothing to drain
 
-        def ready() -> None:
+        async def ready() -> None:
             _on_signals(loop, stop.set)
             if ready_fd is not None:
                 loop.add_reader(PARENT_PIPE, _on_parent_gone, loop, stop)
+            if announces:
+                await log_start(settings, app.extensions["cascade"])
             _tell_ready(listener, ready_fd)
 
         lifecycle = Lifecycle()
-        server = Server(create_app(settings, lifecycle), lifecycle, settings.drain_timeout_s)
+        app = create_app(settings, lifecycle)
+        server = Server(app, lifecycle, settings.drain_timeout_s)
         async with malloc.trim_periodically():
             await server.serve(listener, stop, ready, shared=ready_fd is not None)
 
@@ -116,7 +129,7 @@ class Server:
         self,
         listener: socket.socket,
         stop: asyncio.Event,
-        ready: Callable[[], None],
+        ready: Callable[[], Awaitable[None]],
         *,
         shared: bool,
     ) -> None:
@@ -125,7 +138,7 @@ class Server:
             await stack.enter_async_context(running(self._app))
             self._acceptor.start(listener)
             _tune_garbage_collector()
-            ready()
+            await ready()
             await stop.wait()
 
             logger.info("stopping: %d connections are open", len(self._acceptor.connections))

@@ -2,8 +2,8 @@
 
 The supervisor binds the listening socket and never accepts from it. Each worker is a fresh process
 that inherits the socket and reports over a pipe when it is ready. The first one is started alone,
-so that an error in the settings is reported once. A worker that dies is replaced; when none is left
-and a replacement can't start either, the service ends.
+so that an error in the settings is reported once; it also logs what has started. A worker that dies
+is replaced; when none is left and a replacement can't start either, the service ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 
 from service.backoff import Backoff
 from service.server.process import CANCEL_GRACE_S, CLOSE_GRACE_S, address
@@ -44,9 +45,15 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps `settings.web_concurrency` workers on `listener`."""
+    """Keeps `settings.web_concurrency` workers on `listener`.
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    Each reads the settings from `environment` again.
+    """
+
+    def __init__(
+        self, settings: Settings, listener: socket.socket, environment: Mapping[str, str]
+    ) -> None:
+        self._environment = environment
         self._count = settings.web_concurrency
         self._stop_timeout_s = settings.drain_timeout_s + CANCEL_GRACE_S + CLOSE_GRACE_S
         self._listener = listener
@@ -71,7 +78,7 @@ class Supervisor:
         return 0 if stopped and not self._failed else 1
 
     async def _start_all(self) -> list[Worker]:
-        first = await self._start()
+        first = await self._start("--announce")
         if not await self._until_ready(first):
             await first.process.wait()
             self._failed = not self._stopping.is_set()
@@ -81,12 +88,13 @@ class Supervisor:
         await asyncio.gather(*(self._until_ready(worker) for worker in others))
         return [first, *others]
 
-    async def _start(self) -> Worker:
+    async def _start(self, *options: str) -> Worker:
         read_end, write_end = os.pipe()
         fds = (self._listener.fileno(), write_end)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "service", "_worker", *map(str, fds)),
+            *("-m", "service", "_worker", *map(str, fds), *options),
+            env=self._environment,
             pass_fds=fds,
             stdin=asyncio.subprocess.PIPE,  # EOF there tells the worker that we have died
         )
@@ -144,6 +152,6 @@ class Supervisor:
         return not waiting
 
 
-def supervise(settings: Settings, listener: socket.socket) -> int:
+def supervise(settings: Settings, listener: socket.socket, environment: Mapping[str, str]) -> int:
     """Run the workers; returns 0 after a regular stop."""
-    return asyncio.run(Supervisor(settings, listener).run())
+    return asyncio.run(Supervisor(settings, listener, environment).run())

@@ -254,6 +254,10 @@ def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
         return Settings(_env_file=env_file, **overrides)
     except ValidationError as exc:
         raise StartupFailed("; ".join(_describe(error) for error in exc.errors())) from None
+    except UnicodeDecodeError:
+        raise StartupFailed(f"{env_file} is not UTF-8; save it as UTF-8") from None
+    except OSError as exc:
+        raise StartupFailed(f"{env_file} can't be read: {exc.strerror}") from None
 
 
 def _url_secrets(url: SecretStr | None) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ async def main() -> None:
 
     with listen(settings.host, settings.port) as listener:
 
-        def ready() -> None:
+        async def ready() -> None:
             asyncio.get_running_loop().add_reader(0, report)
             print(address(listener), flush=True)
 

@@ -8,7 +8,7 @@ import re
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ SERVING = re.compile(r"serving on (http://[0-9.:\[\]]+)")
 class Process:
     """One `python -m service serve` in a process group of its own, its log in a file."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], options: Sequence[str] = ()) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         coverage = {name: os.environ[name] for name in os.environ if name.startswith("COVERAGE_")}
         self.popen = start(
             "service",
             "serve",
+            *options,
             env=inherited | coverage | environment,
             stderr=self._log,
             start_new_session=True,
