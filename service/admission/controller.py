@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from service.admission.concurrency_limit import ConcurrencyLimit
 from service.admission.loop_monitor import LoopMonitor, LoopSample
 from service.admission.queue import AdmissionQueue, Ticket
-from service.admission.retry_after import RetryAfterSchedule
 from service.errors import Overloaded
 
 logger = logging.getLogger(__name__)
@@ -23,6 +22,8 @@ logger = logging.getLogger(__name__)
 UNMONITORED_SLOTS = 16  # with at most as many slots in use, the loop is not monitored
 REJECTING_WINDOW_S = 2.0  # after a rejection, more are expected for this long
 LOG_INTERVAL_S = 3.0
+RETRIES_PER_S = 250
+MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 1.0, 30.0
 
 
 class AdmissionController:
@@ -164,3 +165,22 @@ class AdmissionController:
         ):
             logger.warning("overloaded: rejected %d requests", self._unlogged_rejections)
             self._logged_at, self._unlogged_rejections = self._clock(), 0
+
+
+class RetryAfterSchedule:
+    """Chooses the `Retry-After` of rejected requests, so that they do not all return at once.
+
+    Each rejection reserves the next free slot in a schedule of `RETRIES_PER_S`. The more requests
+    are rejected, the later they are asked to return, which bounds the cost of rejecting them again.
+    """
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def reserve(self, now: float) -> int:
+        """Reserve a point in time; returns the whole seconds until then."""
+        self._next = max(self._next + 1 / RETRIES_PER_S, now + MIN_RETRY_AFTER_S)
+        self._next = min(self._next, now + MAX_RETRY_AFTER_S)
+        return math.ceil(round(self._next - now, 6))

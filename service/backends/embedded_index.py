@@ -15,11 +15,10 @@ from typing import Any
 from service.embedded.errors import EngineError, engine_errors
 from service.embedded.filters.validation import check_selector
 from service.embedded.index import EmbeddedIndex
-from service.embedded.lexical.index import TextClause
-from service.embedded.paging import cut_page, decode_token, encode_token
+from service.embedded.lexical.queries import TextClause
 from service.embedded.pending_documents import PendingDocument
 from service.embedded.queries import LexicalQuery, SemanticQuery
-from service.embedded.selection import page_where
+from service.embedded.selection import page_of_ids, page_where
 from service.embedded.storage.store import Document
 from service.errors import RequestError, StorageFull, UpstreamRefused, UpstreamUnavailable
 from service.indexes.index import IndexStats, Kind
@@ -92,20 +91,14 @@ class EmbeddedTextIndex:
         timeout_s: float,
     ) -> RecordPage:
         async with self._operation(timeout_s):
-            after = decode_token(cursor)
-            found, last_id = await page_where(self._index, namespace, filter, after, limit)
-        return RecordPage([_record(each) for each in found], last_id and encode_token(last_id))
+            found, following = await page_where(self._index, namespace, filter, cursor, limit)
+        return RecordPage([_record(each) for each in found], following)
 
     async def list_ids(
         self, namespace: str, prefix: str | None, limit: int, cursor: str | None, timeout_s: float
     ) -> IdPage:
         async with self._operation(timeout_s):
-            after = decode_token(cursor)
-            ids = await self._index.read(
-                lambda store: store.list_ids(namespace, prefix or "", after, limit + 1)
-            )
-        page, last_id = cut_page(ids, limit)
-        return IdPage(list(page), last_id and encode_token(last_id))
+            return IdPage(*await page_of_ids(self._index, namespace, prefix or "", cursor, limit))
 
     async def delete(self, namespace: str, selection: Selection, timeout_s: float) -> int | None:
         async with self._operation(timeout_s):

@@ -18,7 +18,7 @@ from pathlib import Path
 from service.concurrency import finish
 from service.embedded.index import EmbeddedIndex
 from service.embedded.index_metadata import IncompatibleIndex
-from service.embedded.lexical.index import CorruptIndex, IndexInUse
+from service.embedded.lexical.files import CorruptIndex, IndexInUse
 from service.embedded.schema import Schema
 from service.embedded.storage.database import UnsupportedFormat
 from service.errors import StartupFailed

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from service.embedded.lexical.index import CorruptIndex
+from service.embedded.lexical.files import CorruptIndex
 from service.embedded.views.view_set import TemporarilyUnavailable
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.embedded.lexical.index import TextClause
+from service.embedded.lexical.queries import TextClause
 
 Vector = NDArray[np.float32]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.access.keys import ApiKeys
-from service.access.policy import AccessPolicy, Caller, is_loopback
+from service.access.policy import AccessPolicy, ApiKeys, Caller, is_loopback
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 KEY, OTHER = "a-key-of-24-characters-1", "a-key-of-24-characters-2"

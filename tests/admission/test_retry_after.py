@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from service.admission.retry_after import MAX_RETRY_AFTER_S, RETRIES_PER_S, RetryAfterSchedule
+from service.admission.controller import MAX_RETRY_AFTER_S, RETRIES_PER_S, RetryAfterSchedule
 
 NOW = 1000.0
 

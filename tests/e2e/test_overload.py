@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.admission.retry_after import RETRIES_PER_S
+from service.admission.controller import RETRIES_PER_S
 from tests.e2e.process import Process, serving
 from tests.upstream import Gate, Upstream
 

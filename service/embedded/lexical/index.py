@@ -21,10 +21,9 @@ from pyroaring import BitMap, BitMap64
 from tantivy import Document, FieldType, Index, IndexWriter, Order, Query, SchemaBuilder, Searcher
 
 from service.embedded.lexical.analysis import ANALYSIS, NO_TYPOS, Analysis, joined_words, normalized
-from service.embedded.lexical.files import CorruptIndex, IndexInUse, check_files, translate_errors
+from service.embedded.lexical.files import CorruptIndex, check_files, translate_errors
 from service.embedded.lexical.queries import (
     MARKER,
-    MAX_TERMS,
     OPERATORS,
     IndexedField,
     QueryBuilder,
@@ -32,16 +31,7 @@ from service.embedded.lexical.queries import (
     all_of,
     any_of,
 )
-from service.embedded.lexical.syntax import InvalidQueryString, parse_query_string
-
-__all__ = [
-    "MAX_TERMS",
-    "CorruptIndex",
-    "IndexInUse",
-    "InvalidQueryString",
-    "LexicalIndex",
-    "TextClause",
-]
+from service.embedded.lexical.syntax import parse_query_string
 
 Hit: TypeAlias = tuple[int, float]  # document number and score
 
@@ -54,7 +44,7 @@ SLICE = 20_000  # hits fetched at once where all are needed
 
 
 class LexicalIndex:
-    """Ranks documents by BM25. Thread-safe."""
+    """Ranks documents by BM25. Thread-safe. `committed_seq` is the `seq` of the last commit."""
 
     def __init__(
         self, folder: Path, fields: Sequence[str], *, languages: Mapping[str, str] | None = None
@@ -98,15 +88,10 @@ class LexicalIndex:
                 self._writer.garbage_collect_files()
                 check_files(folder)
                 self._index.reload()
-                self._committed_seq = self._read_committed_seq()
+                self.committed_seq = self._read_committed_seq()
             except BaseException:
                 self.close()
                 raise
-
-    @property
-    def committed_seq(self) -> int:
-        """The sequence number of the last commit."""
-        return self._committed_seq
 
     def apply(self, added: Iterable[tuple[int, Mapping[str, str]]], removed: Iterable[int]) -> None:
         """Add changes to the next commit. A document that is both added and removed is removed."""
@@ -130,7 +115,7 @@ class LexicalIndex:
             writer.add_document(marker)
             writer.commit()
             self._index.reload()
-            self._committed_seq = seq
+            self.committed_seq = seq
 
     def close(self) -> None:
         """Wait for merges and unlock the folder, without committing."""

@@ -64,6 +64,11 @@ def read_value(given: Any, shape: type[ShapeT], what: str, *, strict: bool = Tru
         raise ValueError(f"{what}: {exc}") from None
 
 
+def pagination(token: str | None) -> dict[str, Any]:
+    """The `pagination` part of a response; empty on the last page."""
+    return {} if token is None else {"pagination": {"next": token}}
+
+
 def error_body(error: EngineError) -> dict[str, Any]:
     """The body of an error response, with a gRPC code."""
     code = GRPC_CODES.get(error.status, GRPC_INTERNAL)

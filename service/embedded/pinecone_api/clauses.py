@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from service.embedded.index import EmbeddedIndex
-from service.embedded.lexical.index import TextClause
+from service.embedded.lexical.queries import TextClause
 from service.embedded.pinecone_api.bodies import Sparse
 from service.embedded.pinecone_api.similarity import dense_query, sparse_query
 from service.embedded.queries import IndexQuery, LexicalQuery, SemanticQuery

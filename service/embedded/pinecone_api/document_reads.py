@@ -10,9 +10,16 @@ from msgspec import Meta
 
 from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
-from service.embedded.paging import cut_page, decode_token, pagination
 from service.embedded.pinecone_api import similarity
-from service.embedded.pinecone_api.bodies import Filter, Ids, Limit, PageSize, TopK, read
+from service.embedded.pinecone_api.bodies import (
+    Filter,
+    Ids,
+    Limit,
+    PageSize,
+    TopK,
+    pagination,
+    read,
+)
 from service.embedded.pinecone_api.clauses import AnyClause, parse_score_by
 from service.embedded.pinecone_api.validation import (
     check_id,
@@ -21,7 +28,7 @@ from service.embedded.pinecone_api.validation import (
     raw_vectors,
     select_fields,
 )
-from service.embedded.selection import page_where
+from service.embedded.selection import page_of_ids, page_where
 from service.embedded.storage.store import Document
 from service.indexes.limits import MAX_CLAUSES, MAX_PAGE
 
@@ -75,17 +82,14 @@ async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, 
     space = check_namespace(namespace)
     if (request.ids is None) == (request.filter is None):
         raise ValueError("give either ids or a filter to fetch documents")
-    last_id = None
+    following = None
     if request.filter is not None:
         if not request.filter:
             raise ValueError("the filter is empty; give it a condition")
         check_filter_fields(index.schema, request.filter)
-        found, last_id = await page_where(
-            index,
-            space,
-            request.filter,
-            decode_token(request.pagination_token),
-            request.limit or MAX_PAGE,
+        limit = request.limit or MAX_PAGE
+        found, following = await page_where(
+            index, space, request.filter, request.pagination_token, limit
         )
     elif request.pagination_token is not None:
         raise ValueError("a pagination token is valid with a filter only")
@@ -103,21 +107,20 @@ async def fetch(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, 
         },
         "namespace": namespace,
         "usage": USAGE,
-        **pagination(last_id),
+        **pagination(following),
     }
 
 
 async def list_ids(index: EmbeddedIndex, namespace: str, body: bytes) -> dict[str, Any]:
     request = read(body, Listing)
     space, prefix = check_namespace(namespace), check_prefix(request.prefix)
-    limit, after = request.limit or MAX_PAGE, decode_token(request.pagination_token)
-    ids = await index.read(lambda store: store.list_ids(space, prefix, after, limit + 1))
-    page, last_id = cut_page(ids, limit)
+    limit = request.limit or MAX_PAGE
+    page, following = await page_of_ids(index, space, prefix, request.pagination_token, limit)
     return {
         "documents": [{"_id": id} for id in page],
         "namespace": namespace,
         "usage": USAGE,
-        **pagination(last_id),
+        **pagination(following),
     }
 
 

@@ -9,13 +9,13 @@ import msgspec
 
 from service.embedded.errors import EngineError
 from service.embedded.index import EmbeddedIndex
-from service.embedded.paging import cut_page, decode_token, pagination
-from service.embedded.pinecone_api.bodies import PageSize, read, read_parameters
+from service.embedded.pinecone_api.bodies import PageSize, pagination, read, read_parameters
 from service.embedded.pinecone_api.validation import (
     DEFAULT_NAMESPACE,
     check_namespace,
     check_prefix,
 )
+from service.embedded.selection import cut_page, decode_token
 from service.indexes.limits import MAX_PAGE
 
 
@@ -63,11 +63,11 @@ async def list_namespaces(index: EmbeddedIndex, parameters: Mapping[str, Any]) -
         name: count for name, count in (await _counts(index)).items() if name.startswith(prefix)
     }
     following = sorted(name for name in counts if name > after)
-    page, last_id = cut_page(following[: request.limit + 1], request.limit)
+    page, token = cut_page(following, request.limit)
     return {
         "namespaces": [_described(name, counts[name]) for name in page],
         "total_count": len(counts),
-        **pagination(last_id),
+        **pagination(token),
     }
 
 

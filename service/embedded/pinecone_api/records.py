@@ -12,7 +12,7 @@ from msgspec import Meta
 from service.embedded.errors import EngineError
 from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
-from service.embedded.lexical.index import TextClause
+from service.embedded.lexical.queries import TextClause
 from service.embedded.pinecone_api import similarity
 from service.embedded.pinecone_api.bodies import Filter, Sparse, TopK, read, read_value
 from service.embedded.pinecone_api.document_parsing import parse_document

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 
+from service.embedded.filters.columns import is_filterable
 from service.embedded.pinecone_api.bodies import Sparse, read_value
 from service.embedded.queries import Vector
 from service.embedded.schema import Schema
@@ -58,7 +58,7 @@ def check_fields(schema: Schema, fields: Mapping[str, Any], label: str) -> None:
                 raise ValueError(f"{label}: the field {shown(name)} must be a text")
         elif name in schema.dense_fields or name in schema.sparse_fields:
             raise ValueError(f"{label}: the field {shown(name)} takes a vector only")
-        elif not _is_value(value):
+        elif not is_filterable(value):
             raise ValueError(
                 f"{label}: the field {shown(name)} must be a text, a finite number, "
                 "true, false or a list of texts"
@@ -78,14 +78,6 @@ def check_fields(schema: Schema, fields: Mapping[str, Any], label: str) -> None:
 def drop_nulls(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata without nulls, as Pinecone stores it."""
     return {name: value for name, value in metadata.items() if value is not None}
-
-
-def _is_value(value: Any) -> bool:
-    if isinstance(value, str | bool):
-        return True
-    if isinstance(value, int | float):
-        return abs(value) <= sys.float_info.max
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def parse_dense(values: Sequence[float], dimension: int, metric: str) -> Vector:

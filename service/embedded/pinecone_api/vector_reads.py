@@ -9,7 +9,6 @@ import msgspec
 
 from service.embedded.filters.validation import check_filter_fields
 from service.embedded.index import EmbeddedIndex
-from service.embedded.paging import cut_page, decode_token, pagination
 from service.embedded.pinecone_api import similarity
 from service.embedded.pinecone_api.bodies import (
     Filter,
@@ -18,6 +17,7 @@ from service.embedded.pinecone_api.bodies import (
     PageSize,
     Sparse,
     TopK,
+    pagination,
     read,
     read_parameters,
 )
@@ -30,7 +30,7 @@ from service.embedded.pinecone_api.validation import (
     metric_of,
     only_field,
 )
-from service.embedded.selection import page_where
+from service.embedded.selection import page_of_ids, page_where
 from service.embedded.storage.store import Document
 from service.indexes.limits import MAX_PAGE
 
@@ -117,26 +117,24 @@ async def fetch_by_metadata(index: EmbeddedIndex, body: bytes) -> dict[str, Any]
     if not request.filter:
         raise ValueError("the filter is empty; give it a condition")
     check_filter_fields(index.schema, request.filter)
-    found, last_id = await page_where(
-        index, namespace, request.filter, decode_token(request.pagination_token), request.limit
+    found, following = await page_where(
+        index, namespace, request.filter, request.pagination_token, request.limit
     )
     await index.read(lambda store: store.load_vectors(found))
-    return {**_fetch_body(index, request.namespace, found), **pagination(last_id)}
+    return {**_fetch_body(index, request.namespace, found), **pagination(following)}
 
 
 async def list_ids(index: EmbeddedIndex, parameters: Mapping[str, Any]) -> dict[str, Any]:
     request = read_parameters(parameters, Listing)
     namespace, prefix = check_namespace(request.namespace), check_prefix(request.prefix)
-    after = decode_token(request.pagination_token)
-    ids = await index.read(
-        lambda store: store.list_ids(namespace, prefix, after, request.limit + 1)
+    page, following = await page_of_ids(
+        index, namespace, prefix, request.pagination_token, request.limit
     )
-    page, last_id = cut_page(ids, request.limit)
     return {
         "vectors": [{"id": id} for id in page],
         "namespace": request.namespace or "",
         "usage": USAGE,
-        **pagination(last_id),
+        **pagination(following),
     }
 
 

@@ -11,6 +11,7 @@ each other.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import sys
@@ -98,7 +99,7 @@ class Store:
 
         The write still happens if the caller is cancelled.
         """
-        return await self._writer.write(operations)
+        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(operations)))
 
     def submit(self, operations: Sequence[Operation]) -> None:
         """Enqueue a write without waiting for it."""

@@ -6,7 +6,6 @@ acknowledged write survives a kill.
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import sqlite3
 import threading
@@ -33,13 +32,6 @@ class Writer:
         self._connection = connect(path)
         self._thread = threading.Thread(target=self._run, name=f"write {path.name}")
         self._thread.start()
-
-    async def write(self, operations: Sequence[Operation]) -> WriteResult:
-        """Write all operations or none, and return after COMMIT.
-
-        The write still happens if the caller is cancelled.
-        """
-        return await asyncio.shield(asyncio.wrap_future(self.submit(operations)))
 
     def submit(self, operations: Sequence[Operation]) -> Future[WriteResult]:
         """Enqueue a write, from any thread."""

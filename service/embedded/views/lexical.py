@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from service.embedded.lexical.index import CorruptIndex, LexicalIndex
+from service.embedded.lexical.files import CorruptIndex
+from service.embedded.lexical.index import LexicalIndex
 from service.embedded.schema import LANGUAGES, Schema
 from service.embedded.storage.store import Document
 from service.embedded.views.view import VISIBLE_WITHIN_S, View, delete_folder

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from service.embedded.lexical.index import SLICE, CorruptIndex, LexicalIndex, TextClause
+from service.embedded.lexical.files import CorruptIndex
+from service.embedded.lexical.index import SLICE, LexicalIndex
+from service.embedded.lexical.queries import TextClause
 
 EVERYTHING = 1_000_000
 COLOURS = ["red", "green", "blue", "black", "white", "grey"]

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.embedded.lexical.index import LexicalIndex, TextClause
+from service.embedded.lexical.index import LexicalIndex
+from service.embedded.lexical.queries import TextClause
 
 FULL = """
 import resource, sys
 from pathlib import Path
-from service.embedded.lexical.index import LexicalIndex, TextClause
+from service.embedded.lexical.index import LexicalIndex
+from service.embedded.lexical.queries import TextClause
 
 view = LexicalIndex(Path(sys.argv[1]), ["text"])
 view.apply([(1, {"text": "red"})], [])

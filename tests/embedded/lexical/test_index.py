@@ -15,13 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap, BitMap64
 
-from service.embedded.lexical.index import (
-    MAX_TERMS,
-    CorruptIndex,
-    IndexInUse,
-    LexicalIndex,
-    TextClause,
-)
+from service.embedded.lexical.files import CorruptIndex, IndexInUse
+from service.embedded.lexical.index import LexicalIndex
+from service.embedded.lexical.queries import MAX_TERMS, TextClause
 
 EVERYTHING = 1_000_000
 FIELDS = ["text"]

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.embedded.lexical.index import InvalidQueryString, LexicalIndex, TextClause
+from service.embedded.lexical.index import LexicalIndex
+from service.embedded.lexical.queries import TextClause
+from service.embedded.lexical.syntax import InvalidQueryString
 
 ROME = [
     {"title": "Rome", "body": "The old town of the empire"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded.lexical.index import TextClause
+from service.embedded.lexical.queries import TextClause
 from service.embedded.schema import Schema, TextField
 from service.embedded.storage.store import Document
 from service.embedded.views.lexical import LexicalView
