@@ -46,7 +46,7 @@ async def cascade(
         if report.answer is not None:
             found[report.stage.stage] = report.answer.hits
             watch = Stopwatch()
-            results = _fused(found, query, legs, comparable)
+            results = _fuse_found(found, query, legs, comparable)
             fusing_ms = watch.ms
             yield StageEvent("leg", results, receipt, report.stage.stage)
     if not found:
@@ -57,7 +57,9 @@ async def cascade(
         yield StageEvent("fused", results, receipt)
     fused = results
     if query.rerank == "union" and results and reranker is not None:
-        results = await _rerank(query, results, legs[0].text_field, reranker, deadline, receipt)
+        results = await _rerank_union(
+            query, results, legs[0].text_field, reranker, deadline, receipt
+        )
         yield StageEvent("reranked", results, receipt)
     reranked = results if results is not fused else None  # a failed rerank leaves what was fused
     explanations = None
@@ -68,7 +70,7 @@ async def cascade(
             in_order,
             fused,
             reranked,
-            lambda left: _fused(left, query, legs, comparable),
+            lambda left: _fuse_found(left, query, legs, comparable),
         )
     yield StageEvent("done", results, receipt, explanations=explanations)
 
@@ -111,7 +113,7 @@ async def _run(
             yield LegReport(failed_stage(leg.name, watch, error, _others(leg, legs)), error=error)
     finally:
         if pending:
-            await _abandon(pending)
+            await _cancel(pending)
 
 
 def _others(leg: Leg, legs: Sequence[Leg]) -> str | None:
@@ -127,7 +129,7 @@ def _reserved_for(reranker: TimedReranker | None, deadline: Deadline) -> float:
     return min(RESERVE_MARGIN_S + (reranker.latencies.p95 or max_s), max_s)
 
 
-async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
+async def _cancel(tasks: Collection[asyncio.Task[LegReport]]) -> None:
     """Cancel tasks and wait until they end, but only briefly, so as not to delay the answer."""
     for task in tasks:
         task.cancel()
@@ -136,14 +138,14 @@ async def _abandon(tasks: Collection[asyncio.Task[LegReport]]) -> None:
         logger.error("%s did not end after it was cancelled", task.get_name())
 
 
-def _fused(
+def _fuse_found(
     found: HitsByLeg, query: SearchQuery, legs: Sequence[Leg], comparable: bool
 ) -> list[RankedRecord]:
     return fuse(
         {leg.name: found[leg.name] for leg in legs if leg.name in found},
         method="best" if comparable else query.fusion,
         weights=_weights(query, legs),
-        asked=max(leg.hits_to_request(query) for leg in legs),
+        requested=max(leg.hits_to_request(query) for leg in legs),
     )
 
 
@@ -155,7 +157,7 @@ def _weights(query: SearchQuery, legs: Sequence[Leg]) -> dict[str, float]:
     return {leg.name: lexical if leg.name == "lexical" else 1 - lexical for leg in legs}
 
 
-async def _rerank(
+async def _rerank_union(
     query: SearchQuery,
     results: list[RankedRecord],
     text_field: str,

@@ -38,11 +38,11 @@ def fuse(
     *,
     method: Fusion | Literal["best"],
     weights: Mapping[str, float],
-    asked: int,
+    requested: int,
 ) -> list[RankedRecord]:
     """One ranking of every record that any leg found, each record once.
 
-    `asked` is the number of hits that each leg was asked to return. A single leg keeps its
+    `requested` is the number of hits that were requested of each leg. A single leg keeps its
     scores.
     """
     if len(found) == 1:
@@ -53,7 +53,7 @@ def fuse(
     if method == "best":
         scores = _best_scores(found)
     else:
-        scores = _weighted_means(found, hits, SCALES[method], weights, asked)
+        scores = _weighted_means(found, hits, SCALES[method], weights, requested)
     results = [RankedRecord(id, scores[id], hit.fields, found_by[id]) for id, hit in hits.items()]
     results.sort(key=attrgetter("score"), reverse=True)  # stable: a tie keeps `_deduped`'s order
     return results
@@ -71,9 +71,9 @@ def _deduped(found: HitsByLeg, weights: Mapping[str, float]) -> dict[str, Hit]:
 def _found_by(found: HitsByLeg) -> dict[str, tuple[str, ...]]:
     found_by: dict[str, tuple[str, ...]] = {}
     for leg, hits in found.items():
-        by_it = (leg,)
+        own = (leg,)
         for hit in hits:
-            found_by[hit.id] = found_by.get(hit.id, ()) + by_it
+            found_by[hit.id] = found_by.get(hit.id, ()) + own
     return found_by
 
 
@@ -94,14 +94,14 @@ def _weighted_means(
     ids: Collection[str],
     scale: Scale,
     weights: Mapping[str, float],
-    asked: int,
+    requested: int,
 ) -> dict[str, float]:
     total = dict.fromkeys(ids, 0.0)
     share = sum(weights[leg] for leg in found)
     for leg, hits in found.items():
         if hits:
             weight = weights[leg] / share
-            values = scale(hits, len(hits) < asked, ids)
+            values = scale(hits, len(hits) < requested, ids)
             for id, value in zip(ids, values, strict=True):
                 total[id] += weight * value
     return total

@@ -55,7 +55,7 @@ class Leg:
             return LegReport(failed_stage(self.name, watch, exc, fallback), error=exc)
         rerank_failure = None
         if query.rerank == "per-leg" and reranker is not None and not self.index.supports_rerank:
-            answer, rerank_failure = await self._reranked(answer, query, reranker, deadline)
+            answer, rerank_failure = await self._rerank_hits(answer, query, reranker, deadline)
         stage = StageReceipt(
             self.name, "ok", watch.ms, len(answer.hits), answer.usage, attempts=answer.attempts
         )
@@ -70,7 +70,7 @@ class Leg:
             inline = InlineRerank(reranker.model, self.text_field)
         return await self.index.search(index_query, inline, deadline.remaining())
 
-    async def _reranked(
+    async def _rerank_hits(
         self, answer: IndexResponse, query: SearchQuery, reranker: TimedReranker, deadline: Deadline
     ) -> tuple[IndexResponse, StageReceipt | None]:
         """The reranked answer; if that fails, the answer unchanged and the failed stage."""
