@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded.lexical.index import LexicalIndex, TextClause
+from service.embedded.lexical.index import LexicalIndex
+from service.embedded.lexical.queries import TextClause
 
 
 @pytest.fixture
