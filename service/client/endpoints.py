@@ -60,6 +60,7 @@ class SearchOptions(TypedDict, total=False):
     match_terms: Sequence[str] | None  # lexical only: each result contains all of these
     typos: bool
     highlight: bool
+    offsets: Literal["characters", "utf16"] | None  # the unit of highlights
     timeout_ms: int | None  # the deadline by which the service answers with what it has
 
 

@@ -31,7 +31,7 @@ class Result:
     score: float
     fields: Mapping[str, Any]
     found_by: tuple[str, ...] = ()  # cascading retrieval: the names of the legs
-    highlights: tuple[tuple[int, int], ...] = ()  # (begin, end) in the text
+    highlights: tuple[tuple[int, int], ...] = ()  # (begin, end), by which `text` is sliced
     explain: Mapping[str, Any] | None = None
 
     @property

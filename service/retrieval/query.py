@@ -11,6 +11,7 @@ from service.retrieval.receipt import Receipt
 Mode = Literal["semantic", "lexical", "cascading"]
 RerankMode = Literal["union", "per-leg", "none"]
 Fusion = Literal["z-score", "min-max", "rrf"]
+Offsets = Literal["characters", "utf16"]
 StageName = Literal["leg", "fused", "reranked", "done"]
 Highlighter = Callable[[str, str, bool], list[tuple[int, int]]]
 """Maps a query, a text and whether typos match to the (start, end) spans of the query's words."""
@@ -22,7 +23,8 @@ ALL_FIELDS = ("*",)
 class SearchQuery:
     """One search. `fields` of None returns the text only, `("*",)` for every field.
 
-    `match_terms` and `typos` apply to words; a semantic leg ignores them. `fusion` and
+    `match_terms` and `typos` apply to words; a semantic leg ignores them. `offsets` is the unit of
+    highlights. `fusion` and
     `lexical_weight` apply where scores are not comparable; without a weight, each leg uses its own.
     `depth` is the minimum number of records that each leg requests.
     """
@@ -36,6 +38,7 @@ class SearchQuery:
     match_terms: tuple[str, ...] = ()
     typos: bool = False
     highlight: bool = False
+    offsets: Offsets = "characters"
     fusion: Fusion = "z-score"
     lexical_weight: float | None = None
     explain: bool = False

@@ -25,6 +25,11 @@ from service.web.validation import MAX_NAME_LENGTH, StrictModel, invalid_field, 
 
 MAX_PARAMETERS = 64
 NAMESPACE = "The namespace of the records. Defaults to `PINECONE_NAMESPACE`."
+# Python's str(True), the value of a checkbox, and what else people write.
+BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
 INTEGER = re.compile(r"-?[0-9]{1,20}")
 DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
@@ -114,7 +119,7 @@ def _to_float(_: str, text: str) -> Any:
 
 
 def _to_bool(_: str, text: str) -> Any:
-    return text == "true" if text in {"true", "false"} else text
+    return BOOLEANS.get(text.lower(), text)
 
 
 def _to_object(name: str, text: str) -> Any:

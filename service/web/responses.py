@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 from quart import Response, request
 
 from service.errors import UpstreamGarbled
@@ -15,6 +16,10 @@ NDJSON = "application/x-ndjson"
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT = b": heartbeat\n\n"
 HEARTBEAT_S = 15.0  # proxies close connections that are silent for 30 to 60 s
+
+
+class NoMoreEvents(BaseModel):
+    """`Last-Event-ID` is the id of `done`, after which there are no events."""
 
 
 def json_response(body: Any, status: int = 200) -> Response:
@@ -32,9 +37,9 @@ def encode_records(body: Any) -> bytes:
         raise UpstreamGarbled("A record cannot be represented as JSON") from exc
 
 
-def encode_event(name: str, data: bytes, id: int | None = None) -> bytes:
+def encode_event(name: str, data: bytes, id: int | str | None = None) -> bytes:
     """Encode a server-sent event; `data` is JSON in one line."""
-    head = b"" if id is None else b"id: %d\n" % id
+    head = b"" if id is None else f"id: {id}\n".encode()
     return b"%bevent: %b\ndata: %b\n\n" % (head, name.encode(), data)
 
 

@@ -151,7 +151,7 @@ async def test_openapi_documents_routes_and_parameters(client: Client) -> None:
     get = document["paths"]["/api/cascading-retrieval"]["get"]
     assert {parameter["name"] for parameter in get["parameters"]} == {
         "text_query", "top_k", "namespace", "filter", "fields", "rerank", "timeout_ms",
-        "match_terms", "typos", "highlight", "fusion", "lexical_weight", "explain",
+        "match_terms", "typos", "highlight", "offsets", "fusion", "lexical_weight", "explain",
         "depth", "cursor",
     }  # fmt: skip
     post = document["paths"]["/api/cascading-retrieval"]["post"]

@@ -21,13 +21,12 @@ from service.web.imports.schemas import (
     ImportList,
     ImportParameters,
     ListImportsParameters,
-    NoMoreEvents,
     job_body,
 )
 from service.web.imports.uploads import choose_format, receive_upload
 from service.web.openapi import documented
 from service.web.parameters import read_parameters
-from service.web.responses import json_response
+from service.web.responses import NoMoreEvents, json_response
 
 PATH = "/api/imports"
 DEFAULT_PAGE = 20

@@ -126,10 +126,6 @@ class ImportEvent(ImportJob):
     media_types: ClassVar[Mapping[str, Any]] = {EVENT_STREAM: None}
 
 
-class NoMoreEvents(BaseModel):
-    """`Last-Event-ID` is the id of `done`, after which there are no events."""
-
-
 class ImportList(BaseModel):
     """A page of imports, newest first."""
 

@@ -130,14 +130,15 @@ class SearchSession:
         return True
 
     async def _on_search(self, message: Message) -> None:
+        """Replace the current search; an invalid message leaves it running."""
         seq = read_seq(message)
         if seq <= self._last_seq:
             raise invalid_field("seq", f"must be greater than the previous one, {self._last_seq}")
+        search = self._parser.resolve(read_mode(message), read_search(message))
+        self._service.check_support(search)
         self._last_seq = seq
         self._searched_at = asyncio.get_running_loop().time()
         await self._cancel_search()
-        search = self._parser.resolve(read_mode(message), read_search(message))
-        self._service.check_support(search)
         self._search = self._tasks.create_task(self._run_search(seq, search))
 
     async def _on_cancel(self, message: Message) -> None:

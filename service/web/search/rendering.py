@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from service.backends.search_backend import SearchBackend
@@ -13,6 +14,7 @@ from service.web.responses import encode_records
 from service.web.search.cursors import Ranking
 
 SearchAnswer = Answer[Receipt]
+BASIC_PLANE_END = "\uffff"  # characters up to this have one UTF-16 code unit
 
 
 class AnswerRenderer:
@@ -27,12 +29,9 @@ class AnswerRenderer:
     ) -> list[dict[str, Any]]:
         """Results without explanations."""
         bodies = [self._result(mode, query, result) for result in results]
-        if query.highlight and (highlighter := self._backend.highlighter) is not None:
+        if query.highlight:
             for body, result in zip(bodies, results, strict=True):
-                text = result.fields.get(self._text_field)
-                body["highlights"] = (
-                    highlighter(query.text, text, query.typos) if isinstance(text, str) else []
-                )
+                body["highlights"] = self._highlights(query, result.fields.get(self._text_field))
         return bodies
 
     def payload(
@@ -46,6 +45,13 @@ class AnswerRenderer:
         degraded = bool(ranking.missing)
         return encode_records({"results": bodies, "degraded": degraded, "cursor": cursor})
 
+    def _highlights(self, query: SearchQuery, text: Any) -> list[tuple[int, int]]:
+        highlighter = self._backend.highlighter
+        if highlighter is None or not isinstance(text, str):
+            return []
+        spans = highlighter(query.text, text, query.typos)
+        return _utf16_spans(text, spans) if query.offsets == "utf16" else spans
+
     def _result(self, mode: Mode, query: SearchQuery, result: RankedRecord) -> dict[str, Any]:
         body: dict[str, Any] = {"_id": result.id, "score": result.score}
         if query.fields is None:
@@ -57,6 +63,14 @@ class AnswerRenderer:
         if mode == "cascading":
             body["found_by"] = result.found_by
         return body
+
+
+def _utf16_spans(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Convert spans from characters to UTF-16 code units, of which an emoji has two."""
+    if not text or max(text) <= BASIC_PLANE_END:
+        return spans
+    offsets = [0, *accumulate(1 + (character > BASIC_PLANE_END) for character in text)]
+    return [(offsets[start], offsets[end]) for start, end in spans]
 
 
 def add_receipt(payload: bytes, receipt: Mapping[str, Any]) -> bytes:

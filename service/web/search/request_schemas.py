@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from service.indexes.limits import MAX_ID_LENGTH, MAX_TOP_K
-from service.retrieval.query import ALL_FIELDS, Fusion, RerankMode, SearchQuery
+from service.retrieval.query import ALL_FIELDS, Fusion, Offsets, RerankMode, SearchQuery
 from service.settings import Settings
 from service.web.parameters import Filter, Namespace
 from service.web.validation import StrictModel
@@ -91,6 +91,11 @@ class SearchParameters(StrictModel):
         description="Return where the words of the query occur in each text. Lexical and cascading "
         "search on the embedded engine only.",
     )
+    offsets: Offsets = Field(
+        "characters",
+        description="The unit of `highlights`: `characters` (Unicode code points, as in Python) or "
+        "`utf16` (code units, as in JavaScript and Java).",
+    )
     rerank: RerankMode | None = Field(
         None,
         description="Whether to rerank the union of both legs, the results of each leg, or "
@@ -140,6 +145,7 @@ class SearchParameters(StrictModel):
             match_terms=tuple(self.match_terms or ()),
             typos=self.typos,
             highlight=self.highlight,
+            offsets=self.offsets,
             fusion=self.fusion or settings.search_fusion,
             lexical_weight=settings.search_lexical_weight if weight is None else weight,
             explain=self.explain,

@@ -53,7 +53,8 @@ class SearchResult(BaseModel):
     )
     highlights: list[list[int]] | None = Field(
         None,
-        description="Start and end of each match in the text, in characters. With `highlight`.",
+        description="Start and end of each match in the text, in the unit `offsets`. With "
+        "`highlight`.",
     )
     explain: ResultExplanation | None = Field(None, description="With `explain`.")
 

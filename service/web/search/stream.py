@@ -20,10 +20,11 @@ from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.web.errors import error_body, internal_error
 from service.web.openapi import documented
-from service.web.responses import encode_event, event_response
+from service.web.responses import NoMoreEvents, encode_event, event_response
 from service.web.search.caching import cache_directives
 from service.web.search.parsing import RequestParser, receive_search
 from service.web.search.progress import ProgressEncoder
+from service.web.search.rendering import SearchAnswer
 from service.web.search.request_schemas import SearchParameters
 from service.web.search.response_schemas import SearchEvent
 from service.web.search.routes import ERRORS, PATHS, make_view
@@ -31,6 +32,7 @@ from service.web.search.service import SearchService
 from service.web.validation import invalid_field
 
 PATH = f"{PATHS['cascading']}/stream"
+DONE = "done"
 SUMMARY = "Cascading retrieval as a stream of server-sent events, one for each stage."
 
 
@@ -38,7 +40,11 @@ def stream_blueprint(parser: RequestParser, service: SearchService) -> Blueprint
     blueprint = Blueprint("stream", __name__)
     errors = [status for status in ERRORS if status != CursorExpired.status]
     document = documented(
-        "search", "cascading_stream", SearchEvent, errors, parameters=SearchParameters
+        "search",
+        "cascading_stream",
+        {200: SearchEvent, 204: NoMoreEvents},
+        errors,
+        parameters=SearchParameters,
     )
     view = make_view(StreamView(parser, service).respond, SUMMARY)
     blueprint.route(PATH, methods=["GET", "POST"], endpoint="cascading")(document(view))
@@ -51,6 +57,8 @@ class StreamView:
         self._service = service
 
     async def respond(self, request: Request, tenant: str) -> Response:
+        if request.headers.get("Last-Event-ID") == DONE:
+            return Response(status=204)  # tells an EventSource not to reconnect
         search = self._parser.parse(await receive_search("cascading", request))
         if search.request.cursor:
             raise invalid_field(
@@ -61,7 +69,7 @@ class StreamView:
         subscription = self._service.subscribe(search, tenant, deadline, directives)
         _close_with_request(subscription)
         encoder = ProgressEncoder(self._service.renderer, search)
-        first = encode_event(*encoder.encode(await anext(subscription)))
+        first = _encode(encoder, await anext(subscription), 1)
         return event_response(_events(first, subscription, encoder, g.request_id))
 
 
@@ -72,6 +80,12 @@ def _close_with_request(subscription: AnswerSubscription[StageEvent, Receipt]) -
     task.add_done_callback(lambda _: subscription.close())
 
 
+def _encode(encoder: ProgressEncoder, item: StageEvent | SearchAnswer, number: int) -> bytes:
+    """The id is the number of the event, or `done`, by which a client says that it has that."""
+    stage, data = encoder.encode(item)
+    return encode_event(stage, data, DONE if stage == DONE else number)
+
+
 async def _events(
     first: bytes,
     subscription: AnswerSubscription[StageEvent, Receipt],
@@ -79,9 +93,11 @@ async def _events(
     request_id: str,
 ) -> AsyncGenerator[bytes]:
     yield first
+    number = 1
     try:
         async for item in subscription:
-            yield encode_event(*encoder.encode(item))
+            number += 1
+            yield _encode(encoder, item, number)
     except Exception as exc:
         error = exc if isinstance(exc, RequestError) else internal_error(exc)
         yield encode_event("error", orjson.dumps(error_body(error, request_id)))

@@ -158,7 +158,7 @@ async def test_invalid_upload_is_rejected_and_leaves_no_file(
     assert_error(
         await post(url, content=b"", headers=NDJSON), 422, "invalid_request", "upload is empty"
     )
-    for query in ("format=xml", "on_error=maybe", "flatten=1", "delimiter=ab", "namespace=a/b"):
+    for query in ("format=xml", "on_error=maybe", "flatten=2", "delimiter=ab", "namespace=a/b"):
         assert_error(
             await post(f"{url}?{query}", content=LINES, headers=NDJSON), 422, "invalid_request"
         )

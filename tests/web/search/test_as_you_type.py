@@ -286,15 +286,34 @@ async def test_invalid_message_gets_error_and_connection_stays_open(
     assert len(upstream.searches()) == 2
 
 
-async def test_invalid_search_cancels_older_one(
-    search_socket: SearchSocket, upstream: Upstream
+@pytest.mark.parametrize(
+    "invalid",
+    [SEARCH | {"text_query": ""}, SEARCH | {"mode": "psychic"}, SEARCH | {"typos": True}],
+)
+async def test_invalid_search_keeps_older_one(
+    search_socket: SearchSocket, upstream: Upstream, invalid: dict[str, Any]
 ) -> None:
-    upstream.behave(Hang(), DENSE)
+    gate = Gate()
+    upstream.behave(gate, DENSE)
     await search_socket.search(1, "cat", "semantic")
     await upstream.until(lambda: len(upstream.searches()) == 1)
+    await search_socket.send(invalid)
+    error = await search_socket.receive()
+    assert (error["type"], error["seq"]) == ("error", 5)
+    gate.opened.set()
+    messages = await search_socket.receive_all()
+    assert [(each["seq"], each["stage"]) for each in messages] == [(1, "leg"), (1, "done")]
+    assert not upstream.searches()[0].abandoned
+
+
+async def test_seq_of_invalid_search_may_be_used_again(search_socket: SearchSocket) -> None:
+    await search_socket.search(1, "cat", "semantic")
     await search_socket.search(2, "", "semantic")
-    assert (await search_socket.receive())["code"] == "empty_query"
-    await upstream.until(lambda: upstream.searches()[0].abandoned)
+    await search_socket.search(2, "dog", "semantic")
+    messages = [await search_socket.receive()]
+    while messages[-1].get("stage") != "done" or messages[-1]["seq"] != 2:
+        messages.append(await search_socket.receive())
+    assert [each["code"] for each in messages if each["type"] == "error"] == ["empty_query"]
 
 
 async def test_too_many_invalid_messages_close_with_1008(search_socket: SearchSocket) -> None:

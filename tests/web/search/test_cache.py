@@ -322,6 +322,7 @@ OTHER_PARAMS: dict[str, Any] = {
     "match_terms": ["cat"],
     "typos": True,
     "highlight": True,
+    "offsets": "utf16",
     "rerank": "union",
     "fusion": "rrf",
     "lexical_weight": 0.3,

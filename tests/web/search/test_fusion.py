@@ -104,7 +104,7 @@ CASCADING_ONLY = "is supported only by cascading retrieval"
         (CASCADE, "lexical_weight=1e-1", "must be a number"),
         (CASCADE, "lexical_weight=", "must be a number"),
         (CASCADE, "lexical_weight=0.5&lexical_weight=0.6", "only once"),
-        (CASCADE, "explain=1", "must be true or false"),
+        (CASCADE, "explain=maybe", "must be true or false"),
     ],
 )
 async def test_unsupported_fusion_parameter_is_rejected(

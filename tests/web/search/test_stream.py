@@ -117,6 +117,24 @@ async def test_stream_has_event_for_each_stage(
     assert len(upstream.searches()) == 3
 
 
+async def test_stream_is_not_run_again_after_done(
+    local: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    """An EventSource reconnects at the end of a stream, with the id of the last event."""
+    text = (await local.get(PATH, params=PARAMS)).text
+    ids = [line.partition(": ")[2] for line in text.split("\n") if line.startswith("id: ")]
+    assert ids == ["1", "2", "3", "4", "done"]
+    searches = len(upstream.searches())
+    for response in (
+        await local.get(PATH, params=PARAMS, headers={"Last-Event-ID": ids[-1]}),
+        await local.post(PATH, json=PARAMS, headers={"Last-Event-ID": ids[-1]}),
+    ):
+        assert (response.status_code, response.content) == (204, b"")
+    assert len(upstream.searches()) == searches
+    events = await read_stream(local, "GET", {"Last-Event-ID": ids[-2]}, **PARAMS)
+    assert events[-1].name == "done"
+
+
 async def test_stream_get_and_post_have_same_events(local: httpx.AsyncClient) -> None:
     got, posted = (
         await read_stream(local, "GET", **PARAMS),

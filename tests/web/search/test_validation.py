@@ -102,6 +102,36 @@ async def test_invalid_body_field_is_422(
     assert hint in body["errors"][0]["msg"]
 
 
+@pytest.mark.parametrize("yes", ["true", "True", "TRUE", "1", "yes", "on"])
+async def test_query_string_accepts_common_spellings_of_true(client: Client, yes: str) -> None:
+    """`True` is what Python's requests sends, `on` a checkbox."""
+    response = await client.get(f"{PATH}?text_query=cat&explain={yes}")
+    assert "explain" in (await response.get_json())["results"][0]
+
+
+@pytest.mark.parametrize("no", ["false", "False", "0", "No", "off"])
+async def test_query_string_accepts_common_spellings_of_false(client: Client, no: str) -> None:
+    response = await client.get(f"{PATH}?text_query=cat&explain={no}")
+    assert "explain" not in (await response.get_json())["results"][0]
+
+
+@pytest.mark.parametrize("explain", ["", "2", "maybe", "truely"])
+async def test_query_string_rejects_other_booleans(client: Client, explain: str) -> None:
+    response = await client.get(f"{PATH}?text_query=cat&explain={explain}")
+    body = await assert_error(response, 422, "invalid_request")
+    assert body["detail"] == "explain: must be true or false"
+
+
+async def test_query_string_may_repeat_fields(client: Client) -> None:
+    """As Python's requests sends a list."""
+    answers = [
+        (await (await client.get(f"{PATH}?text_query=cat&{fields}")).get_json())["results"]
+        for fields in ("fields=kind&fields=length", "fields=kind,length")
+    ]
+    assert {"kind", "length"} <= answers[0][0].keys()
+    assert answers[0] == answers[1]
+
+
 RAW = [
     (b"", 400),
     (b"{", 400),

@@ -84,10 +84,10 @@ async def test_match_terms_become_filter_of_documents_index(
         (LEXICAL, "typos=true", "embedded"),
         (CASCADE, "typos=true", "embedded"),
         ("/api/semantic-search", "typos=true", "lexical and cascading"),
-        (LEXICAL, "typos=yes", "true or false"),
+        (LEXICAL, "typos=perhaps", "true or false"),
         (LEXICAL, "highlight=true", "embedded"),
         ("/api/semantic-search", "highlight=true", "lexical and cascading"),
-        (LEXICAL, "highlight=1", "true or false"),
+        (LEXICAL, "highlight=2", "true or false"),
     ],
 )
 async def test_unsupported_word_option_is_rejected(
@@ -179,6 +179,49 @@ async def test_embedded_typos_match_misspelled_word(
 
     assert await codes() == set()
     assert any(id.startswith("quillmere-dw") for id in await codes(typos=True))
+
+
+async def test_highlights_mark_words_that_typos_found(embedded_client: httpx.AsyncClient) -> None:
+    asked = {"text_query": "dishwaser", "typos": True, "highlight": True}
+    results = (await embedded_client.post(LEXICAL, json=asked)).json()["results"]
+    assert results
+    for result in results:
+        spans = result["highlights"]
+        assert {result["chunk_text"][start:end].lower() for start, end in spans} <= {
+            "dishwasher",
+            "dishwashers",
+        }
+        assert spans
+
+
+@pytest.mark.parametrize("path", [LEXICAL, CASCADE])
+async def test_offsets_of_highlights_can_be_utf16(
+    embedded_client: httpx.AsyncClient, path: str
+) -> None:
+    """As JavaScript slices: an emoji has two code units."""
+    text = "🍞🧈 zwieback, café, 🍓 zwieback"
+    await embedded_client.post(
+        "/api/records?wait=visible", json={"_id": "zwieback", "chunk_text": text}
+    )
+    asked: dict[str, Any] = {"text_query": "zwieback", "highlight": True, "top_k": 1}
+
+    async def words(**options: Any) -> tuple[list[str], list[str]]:
+        response = await embedded_client.get(path, params=asked | options)
+        (result,) = response.json()["results"]
+        spans, encoded = result["highlights"], text.encode("utf-16-le")
+        utf16 = [
+            encoded[2 * start : 2 * end].decode("utf-16-le", "replace") for start, end in spans
+        ]
+        return [text[start:end] for start, end in spans], utf16
+
+    characters, _ = await words()
+    assert characters == ["zwieback", "zwieback"]
+    assert (await words(offsets="characters"))[0] == characters
+    _, utf16 = await words(offsets="utf16")
+    assert utf16 == characters
+    response = await embedded_client.get(path, params=asked | {"offsets": "bytes"})
+    assert response.status_code == 422
+    assert response.json()["detail"] == "offsets: must be 'characters' or 'utf16'"
 
 
 async def test_embedded_highlights_and_match_terms(embedded_client: httpx.AsyncClient) -> None:
