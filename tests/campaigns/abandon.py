@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,6 +112,7 @@ async def campaign(
 ) -> Outcome:
     """Send and abandon `requests` requests; raises AssertionError for any leak."""
     outcome = Outcome()
+    await imports_available(service)  # their database is opened in the background
     await healthy(service)  # opens what is opened on first use
     outcome.before = await settled(service, upstream)
     assert not outcome.before.slots
@@ -125,6 +127,13 @@ async def campaign(
     grown = outcome.after.objects - outcome.before.objects
     assert grown < max(requests, 5000), f"{grown} objects more than before"
     return outcome
+
+
+async def imports_available(service: Service) -> None:
+    """Wait until imports are no longer answered with 503."""
+    async with asyncio.timeout(SETTLED_S), httpx.AsyncClient(timeout=SETTLED_S) as client:
+        while (await client.get(f"{service.address}/api/imports")).status_code != HTTPStatus.OK:
+            await asyncio.sleep(0.05)
 
 
 async def healthy(service: Service) -> None:
