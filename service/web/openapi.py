@@ -26,18 +26,17 @@ from service.version import VERSION
 from service.web.errors import ErrorResponse
 from service.web.responses import JSON
 
-DESCRIPTION = """\
-Semantic, lexical and cascading search over your records.
-
-Two interfaces send results before a search is complete: `/api/cascading-retrieval/stream`, as \
-server-sent events, and a WebSocket at `/api/search/ws`, for search as you type. OpenAPI can't \
-describe a WebSocket. Send `{"type": "search", "mode": "cascading", "seq": 1, "text_query": "…"}` \
-with the parameters of a search; `seq` grows with every message. Each answer has the `seq` of its \
-message, and is the results after one stage. A newer message replaces the search before it. If the \
-service has keys and the client can't send headers, the first message is \
-`{"type": "hello", "key": "…"}`."""
+DESCRIPTION = "Semantic, lexical and cascading search over your records."
+SEARCH = """\
+Search records by meaning, by words, or by both at once. Two interfaces send results before a \
+search is complete: `/api/cascading-retrieval/stream`, as server-sent events, and a WebSocket at \
+`/api/search/ws`, for search as you type. OpenAPI can't describe a WebSocket. Send `{"type": \
+"search", "mode": "cascading", "seq": 1, "text_query": "…"}` with the parameters of a search; \
+`seq` grows with every message. Each answer has the `seq` of its message, and is the results after \
+one stage. A newer message replaces the search before it. If the service has keys and the client \
+can't send headers, the first message is `{"type": "hello", "key": "…"}`."""
 TAGS = {
-    "search": "Search records by meaning, by words, or by both at once.",
+    "search": SEARCH,
     "records": "Write, read, list, delete, count and export records.",
     "imports": "Write many records in the background.",
     "operations": "Health checks.",

@@ -91,7 +91,7 @@ async def test_openapi_media_types_of_streams_and_files(document: Any) -> None:
     }
     exported = by_id["get_export"]["responses"]["200"]["content"]
     assert exported.keys() == {"application/x-ndjson", "text/csv"}
-    assert "/api/search/ws" in document["info"]["description"]
+    assert "/api/search/ws" in document["tags"][0]["description"]
 
 
 async def test_openapi_lists_searches_first(document: Any) -> None:
