@@ -90,6 +90,9 @@ campaign-faults: $(VENV)/.dev ## every combination of faults, and a total outage
 campaign-abandon: $(VENV)/.dev ## clients that disconnect, and what they leave behind (ARGS: --requests)
 	@$(RUN) -m tests.campaigns.abandon $(ARGS)
 
+campaign-table: $(VENV)/.dev ## load and import a table of a million rows (ARGS: --rows)
+	@$(RUN) -m tests.campaigns.table $(ARGS)
+
 lock: $(VENV)/.dev ## resolve requirements*.txt from pyproject.toml, to the newest releases
 	$(PIP) install uv
 	$(VENV)/bin/uv pip compile pyproject.toml $(LOCKED) -o requirements.txt

@@ -46,7 +46,8 @@ class ImportOptions(TypedDict, total=False):
     text_field: str | None  # the column that becomes the text
     id_column: str | None
     flatten: bool | None  # {"a": {"b": 1}} becomes the field a.b
-    delimiter: str | None  # of CSV
+    delimiter: str | None  # of CSV; default: found in the file
+    encoding: str | None  # such as "windows-1252"; default: found in the file
     strings: bool | None  # read every CSV cell as text
 
 

@@ -190,6 +190,7 @@ class Job:
     retries: int = 0
     rate: float | None = None  # records a second
     eta_s: float | None = None
+    notes: tuple[str, ...] = ()  # how the file is read, where that was not certain
     detail: str | None = None  # the reason, if it failed
     revision: int | None = None
     created_at: datetime | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from service.commands.connect import connect
 from service.commands.interrupt import Interrupt, run
+from service.commands.load_report import ErrorLog, Notes
 from service.commands.parsing import add_target_arguments, whole
 from service.commands.remote import check_url
 from service.commands.terminal import columns, printable
@@ -18,12 +19,13 @@ from service.errors import CommandFailed
 from service.ingest.batches import batches
 from service.ingest.checkpoint import Checkpoint, CheckpointFile
 from service.ingest.delimited import is_delimiter
+from service.ingest.encoding import is_encoding
 from service.ingest.inputs import FORMATS, TEXT_FORMATS, FoundInputs, find_inputs
 from service.ingest.load import Load
 from service.ingest.parsing import ParseOptions, parse_inputs
 from service.ingest.progress import Progress, Snapshot, rate, stopwatch
 from service.ingest.reading import ReadMeter
-from service.ingest.record import RecordMapping
+from service.ingest.record import RecordError, RecordMapping
 from service.ingest.target import Target
 from service.settings import Settings
 
@@ -32,9 +34,11 @@ Load records. A record replaces the one with the same id, so a load can be repea
 
 JSON Lines (.jsonl, .ndjson) has one object per line. CSV and TSV have a header. A cell that is the
 JSON form of a number, true, false, a string ("007") or a list of strings (["a", "b"]) is read as
-such; any other cell (007, 1,5, True) is a string. The output of /api/export can be loaded. Text and
-Markdown (.txt, .md) are split into passages of about 120 to 200 words along headings and
-paragraphs, with the fields source, title and position; a folder stands for all such files in it.
+such; any other cell (007, 1,5, True) is a string. The delimiter (, ; tab |) and the encoding are
+found in the file, and reported if they are not the usual ones. The output of /api/export can be
+loaded. Text and Markdown (.txt, .md) are split into passages of about 120 to 200 words along
+headings and paragraphs, with the fields source, title and position; a folder stands for all such
+files in it.
 Every file may be compressed with gzip.
 
 The id is the field _id or id; a record without one gets a hash of its content. The id of a passage
@@ -42,8 +46,8 @@ is the path of the file, # and a number. If a file becomes shorter or is removed
 stay in the index: delete them there, by their source.
 
 Fields are strings, numbers, booleans and lists of strings; nulls and empty cells are left out.
-A record that can't be loaded is reported with its file and line and skipped; the exit status is
-then 1.
+A record that can't be loaded is skipped; the exit status is then 1. The first three are shown, with
+file and line, and all are written to the file of --errors.
 """
 EXAMPLES = """
 examples:
@@ -72,11 +76,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--id-column", metavar="NAME", help="field of the id")
     reading.add_argument("--flatten", action="store_true", help='make {"a": {"b": 1}} a field a.b')
     reading.add_argument(
-        "--delimiter", type=_delimiter, help="separator of CSV: one character, or tab"
+        "--delimiter",
+        type=_delimiter,
+        help="separator of CSV: one character, or tab (default: found in the file)",
+    )
+    reading.add_argument(
+        "--encoding",
+        type=_encoding,
+        metavar="NAME",
+        help="such as windows-1252 or utf-16 (default: found in the file)",
     )
     reading.add_argument("--strings", action="store_true", help="read every CSV cell as a string")
     reading.add_argument(
         "--stop-on-error", action="store_true", help="stop at the first record that can't be loaded"
+    )
+    reading.add_argument(
+        "--errors", metavar="FILE", help="write every error to FILE (default: show the first three)"
     )
     writing = parser.add_argument_group("writing")
     writing.add_argument(
@@ -130,14 +145,17 @@ class _Session:
             ),
             options.delimiter,
             options.strings,
+            options.encoding,
         )
+        self._notes = Notes()
+        self._errors = ErrorLog(options.errors)
         self._journal = _journal(settings, options, found, self._reading)
         self._begin = self._starting_point()
-        self._progress = Progress(sys.stderr, self._snapshot, columns())
+        self._progress = Progress(sys.stderr, self._snapshot, columns(), self._errors.hint)
         self._load = Load(
             target,
             options.namespace or "",
-            report=lambda fault: self._progress.fault(printable(str(fault))),
+            report=self._report_error,
             checkpoints=self._journal,
             start=self._begin,
             concurrency=options.concurrency,
@@ -147,10 +165,13 @@ class _Session:
 
     async def run(self, interrupt: Interrupt) -> int:
         self._seconds = stopwatch()
-        stream = parse_inputs(self._found, self._reading, self._meter)
+        stream = parse_inputs(self._found, self._reading, self._meter, self._notes.add)
         size = self._options.batch_size or self._target.batch_size
         try:
-            with contextlib.closing(batches(stream, size, self._begin.position)) as source:
+            with (
+                self._errors.opened(),
+                contextlib.closing(batches(stream, size, self._begin.position)) as source,
+            ):
                 async with self._progress.shown():
                     with interrupt.on_signal(self._load.stop):
                         await self._load.run(source)
@@ -162,7 +183,10 @@ class _Session:
         if self._journal:
             self._journal.clear()
         if not self._load.counts.seen and not self._begin.position:
-            raise CommandFailed("the files have no records: nothing was loaded")
+            raise CommandFailed(
+                "the files have no records: nothing was loaded; "
+                f"look into them with `head {self._found.inputs[0].name}`"
+            )
         return 1 if self._failed else 0
 
     @property
@@ -179,6 +203,11 @@ class _Session:
             _note("no interrupted load of these files was found; starting from the beginning")
         return mark or Checkpoint()
 
+    def _report_error(self, error: RecordError) -> None:
+        sentence = printable(str(error))
+        self._errors.write(sentence)
+        self._progress.fault(sentence)
+
     def _print_summary(self, interrupted: bool) -> None:
         tally, seconds = self._load.counts, self._seconds()
         done = f"{tally.written:,} record{'' if tally.written == 1 else 's'}"
@@ -192,6 +221,8 @@ class _Session:
         if interrupted:
             parts.append("interrupted" + ("; --resume goes on" if self._journal else ""))
         print(", ".join(parts), flush=True)
+        for sentence in self._notes.sentences():
+            _note(printable(sentence))
 
     def _snapshot(self) -> Snapshot:
         tally = self._load.counts
@@ -258,6 +289,15 @@ def _delimiter(value: str) -> str:
     value = {"tab": "\t", r"\t": "\t"}.get(value, value)
     if not is_delimiter(value):
         raise argparse.ArgumentTypeError("must be one character, or tab")
+    return value
+
+
+def _encoding(value: str) -> str:
+    if not is_encoding(value):
+        raise argparse.ArgumentTypeError(
+            f"{value!r} is no encoding that Python knows; try utf-8, utf-16, windows-1252, "
+            "iso-8859-2, windows-1251, shift_jis or gb18030"
+        )
     return value
 
 

@@ -1,24 +1,82 @@
-"""Parser for CSV and TSV: a header, then one record per row.
+"""Parser for CSV and TSV: a header, then one record per row, as spreadsheets write and read them.
 
 `cells.py` defines the value of a cell: `1.5` is a number, `true` is a boolean, `["a"]` a list;
 `007`, `1,5` and `True` are strings. The text and the id are always strings. Empty cells are left
-out.
+out, a short row has empty cells at its end, and a row of empty cells is none.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
 
 from service.ingest.cells import parse_cell
-from service.ingest.reading import MAX_LINE, NOT_UTF8, START, TOO_LONG, Position, read_lines
+from service.ingest.reading import MAX_LINE, START, TOO_LONG, Position, read_lines
 from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
+from service.ingest.sniffing import (
+    decimal_comma_columns,
+    declared_delimiter,
+    parse_rows,
+    sniff_delimiter,
+    without_empty_end,
+)
+
+UNDECODABLE = "can't be decoded"
+MAX_NAMED = 5  # columns in a sentence
+CSV_ERRORS = {
+    "expected after": 'has a quote in a quoted cell: write it twice ("")',
+    "unexpected end": 'has a quote that is never closed: close it, or write it twice ("")',
+    "new-line character": "has a CR within a cell without quotes: put the cell in quotes",
+}
 
 
 def is_delimiter(value: str) -> bool:
     """Whether this can separate cells."""
     return len(value) == 1 and value.isascii() and value not in '"\r\n'
+
+
+def shown(delimiter: str) -> str:
+    """A delimiter in a sentence."""
+    return "tabs" if delimiter == "\t" else f"`{delimiter}`"
+
+
+def sniff(lines: Sequence[str], rules: RecordMapping, usual: str) -> str:
+    """The delimiter of a file that begins with `lines`."""
+    return sniff_delimiter(lines, usual, _texts(rules))
+
+
+def inspect(
+    lines: Sequence[str], rules: RecordMapping, delimiter: str, *, strings: bool
+) -> tuple[bool, list[str]]:
+    """Whether a space follows each delimiter, and what a user should know of the columns."""
+    if lines and declared_delimiter(lines[0]):
+        lines = lines[1:]
+    table = parse_rows(lines, delimiter)
+    if not table:
+        return False, []
+    header, *rows = table
+    spaced = len(header) > 1 and all(cell.startswith(" ") for cell in header[1:])
+    if spaced:
+        header = [cell.lstrip() for cell in header]
+    names = column_names(header)
+    notes = []
+    for index, (cell, name) in enumerate(zip(header, names, strict=True)):
+        if cell and cell != name:
+            notes.append(f"the column {cell!r} is there again; this one is named {name!r}")
+        elif not cell and any(row[index].strip() for row in rows if len(row) > index):
+            notes.append(f"column {index + 1} has no name, and is named {name!r}")
+    if len(notes) > MAX_NAMED:
+        notes[MAX_NAMED:] = [f"and {len(notes) - MAX_NAMED} more columns are named like that"]
+    found = [] if strings else decimal_comma_columns(names, rows, _texts(rules))
+    if found:
+        many = "1 column looks" if len(found) == 1 else f"{len(found)} columns look"
+        some = ", ".join(found[:MAX_NAMED]) + ", …" * (len(found) > MAX_NAMED)
+        notes.append(
+            f"{many} like numbers with decimal commas ({some}); they stay texts: "
+            "for numbers, write decimal points"
+        )
+    return spaced, notes
 
 
 def parse(
@@ -29,36 +87,58 @@ def parse(
     *,
     delimiter: str = ",",
     strings: bool = False,
+    spaced: bool = False,
+    encoding: str = "utf-8",
 ) -> Iterator[Item]:
     """The items of a file that follow the position `after`. The header is always read.
 
-    With `strings`, every cell is a string.
+    With `strings`, every cell is a string. With `spaced`, a space after a delimiter is none of the
+    cell. `encoding` is the original one, for error messages.
     """
-    rows = _Rows(stream, delimiter, START)
+    rows = _Rows(stream, delimiter, spaced, START)
     line, row = next(iter(rows), (0, None))
+    if isinstance(row, list) and line == 1 and declared_delimiter(delimiter.join(row)):
+        line, row = next(iter(rows), (0, None))
     if row is None:
         return
-    if reason := _header_error(row, rules):
+    header = row if isinstance(row, str) else column_names(row)
+    if reason := _header_error(header, rules, encoding):
         yield RecordError(f"{name} line {line}", reason, line, rows.after)
         return
-    assert isinstance(row, list), "a header with an error was reported"  # noqa: S101
-    header, texts = row, _texts(rules)
+    texts, width = _texts(rules), len(header)
     if after.offset > rows.after.offset:
-        rows = _Rows(stream, delimiter, after)
+        rows = _Rows(stream, delimiter, spaced, after)
     for line, row in rows:
         where, end = f"{name} line {line}", rows.after
         if isinstance(row, str):
-            yield RecordError(where, row, line, end)
-        elif len(row) != len(header):
-            sentence = f"has {len(row)} cells, and the header has {len(header)}"
+            reason = rules.not_valid(encoding) if row == UNDECODABLE else row
+            yield RecordError(where, reason, line, end)
+        elif len(row) > width and (cells := len(without_empty_end(row))) > width:
+            sentence = (
+                f"has {cells} cells, and the header has {width}: "
+                f"put a cell with {shown(delimiter)} in it in double quotes"
+            )
             yield RecordError(where, sentence, line, end)
         else:
             keep = (
                 (column, cell if strings or column in texts else parse_cell(cell))
-                for column, cell in zip(header, row, strict=True)
+                for column, cell in zip(header, row, strict=False)
                 if cell
             )
             yield rules.record(where, dict(keep), line, end)
+
+
+def column_names(header: Sequence[str]) -> list[str]:
+    """Unique names: a column without a name is `column_3`, and a second `a` is `a_2`."""
+    names: list[str] = []
+    for number, cell in enumerate(header, 1):
+        name = base = cell or f"column_{number}"
+        count = 1
+        while name in names or (name != cell and name in header):
+            count += 1
+            name = f"{base}_{count}"
+        names.append(name)
+    return names
 
 
 def _texts(rules: RecordMapping) -> set[str]:
@@ -66,21 +146,19 @@ def _texts(rules: RecordMapping) -> set[str]:
     return {rules.text_field, rules.text_column or "", *(name for name in ids if name)}
 
 
-def _header_error(row: list[str] | str, rules: RecordMapping) -> str | None:
-    if isinstance(row, str):
-        return row
-    if "" in row:
-        return f"is the header, and its column {row.index('') + 1} has no name"
-    if len(set(row)) < len(row):
-        twice = next(column for column in row if row.count(column) > 1)
-        return f"is the header, and has the column {twice!r} twice"
+def _header_error(header: list[str] | str, rules: RecordMapping, encoding: str) -> str | None:
+    if header == UNDECODABLE:
+        return rules.not_valid(encoding)
+    if isinstance(header, str):
+        return header
     for column, option in (
         (rules.text_column or rules.text_field, "text_field"),
         (rules.id_column, "id_column"),
     ):
-        if column and column not in row:
+        if column and column not in header:
             return (
-                f"is the header, and has no column {column!r} but {', '.join(map(repr, row))[:300]}"
+                f"is the header, and has no column {column!r} but "
+                f"{', '.join(map(repr, header))[:300]}"
                 f": give another {rules.named(option)}, or the right {rules.named('delimiter')}"
             )
     return None
@@ -92,13 +170,14 @@ class _Rows:
     `after` is the position after the last row.
     """
 
-    def __init__(self, stream: BinaryIO, delimiter: str, after: Position) -> None:
+    def __init__(self, stream: BinaryIO, delimiter: str, spaced: bool, after: Position) -> None:
         self.after = after
         self._lines = read_lines(stream, after)
         self._held = 0
-        csv.field_size_limit(MAX_LINE)  # the row's own limit comes first
-        self._reader = csv.reader(self._feed(), delimiter=delimiter, strict=True)
         self._delimiter = delimiter
+        self._spaced = spaced
+        csv.field_size_limit(MAX_LINE)  # the row's own limit comes first
+        self._reader = self._new_reader()
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
         while True:
@@ -109,19 +188,31 @@ class _Rows:
                 return
             except InvalidRecord as exc:
                 row = str(exc)
-                self._reader = csv.reader(self._feed(), delimiter=self._delimiter, strict=True)
+                self._reader = self._new_reader()
             except csv.Error as exc:
-                row = f"is not CSV: {exc}"
-            if row:
+                row = f"is not CSV: {_explained(exc)}"
+            if row and any(row):
                 yield start, row
+
+    def _new_reader(self) -> Any:
+        return csv.reader(
+            self._feed(),
+            delimiter=self._delimiter,
+            skipinitialspace=self._spaced,
+            strict=True,
+        )
 
     def _feed(self) -> Iterator[str]:
         for position, raw in self._lines:
             self.after = position
             self._held += len(raw or b"")
             if raw is None or self._held > MAX_LINE:
-                raise InvalidRecord(TOO_LONG)
+                raise InvalidRecord(TOO_LONG + ("" if raw is None else ": is a quote left open?"))
             try:
                 yield raw.decode()
             except UnicodeDecodeError:
-                raise InvalidRecord(NOT_UTF8) from None
+                raise InvalidRecord(UNDECODABLE) from None
+
+
+def _explained(error: csv.Error) -> str:
+    return next((text for part, text in CSV_ERRORS.items() if part in str(error)), str(error))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
-from service.ingest.reading import NOT_UTF8, START, TOO_LONG, Position, read_lines
+from service.ingest.reading import START, TOO_LONG, Position, read_lines
 from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
 
 KINDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
@@ -17,9 +17,16 @@ AN_ARRAY = (
 
 
 def parse(
-    stream: BinaryIO, name: str, rules: RecordMapping, after: Position = START
+    stream: BinaryIO,
+    name: str,
+    rules: RecordMapping,
+    after: Position = START,
+    encoding: str = "utf-8",
 ) -> Iterator[Item]:
-    """The items of a file that follow the position `after`. Blank lines are skipped."""
+    """The items of a file that follow the position `after`. Blank lines are skipped.
+
+    `encoding` is the original one, for error messages.
+    """
     first = after == START
     for position, raw in read_lines(stream, after):
         where, number = f"{name} line {position.lines}", position.lines
@@ -35,6 +42,8 @@ def parse(
         first = False
         try:
             value = _decoded(line)
+        except UnicodeDecodeError:
+            yield RecordError(where, rules.not_valid(encoding), number, position)
         except InvalidRecord as exc:
             yield RecordError(where, str(exc), number, position)
         else:
@@ -45,7 +54,7 @@ def _decoded(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except UnicodeDecodeError:
-        raise InvalidRecord(NOT_UTF8) from None
+        raise
     except json.JSONDecodeError as exc:
         raise InvalidRecord(f"is not JSON: {exc.msg} at character {exc.pos + 1}") from None
     except RecursionError:

@@ -12,7 +12,7 @@ from typing import TextIO
 REDRAW_S = 0.1
 LINE_INTERVAL_S = 10.0
 BAR = 20
-MAX_SHOWN = 20
+MAX_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,18 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Prints the progress of a load, and the first of its faults, on a stream."""
+    """Prints the progress of a load, and the first of its faults, on a stream.
 
-    def __init__(self, stream: TextIO, look: Callable[[], Snapshot], columns: int = 80) -> None:
+    `hint` says where the other faults are.
+    """
+
+    def __init__(
+        self, stream: TextIO, look: Callable[[], Snapshot], columns: int = 80, hint: str = ""
+    ) -> None:
         self._stream = stream
         self._look = look
         self._columns = columns
+        self._hint = hint
         self._drawn = False
         self._faults = 0
         self.live = stream.isatty()
@@ -76,7 +82,7 @@ class Progress:
             await asyncio.gather(showing, return_exceptions=True)
             self._clear_line()
             if self._faults > MAX_SHOWN:
-                self._print(f"and {self._faults - MAX_SHOWN:,} more")
+                self._print(f"and {self._faults - MAX_SHOWN:,} more{self._hint}")
 
     def fault(self, sentence: str) -> None:
         """Print a fault, unless many were printed before."""

@@ -13,6 +13,7 @@ import os
 import select
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_LINE = 2_000_000
 CHUNK = 65_536
+HEAD = 1_048_576  # in which the encoding and the delimiter are found
+UNREADABLE = (OSError, EOFError, zlib.error)
 POLL_S = 0.1  # the longest time until a stop takes effect
 GZIP = b"\x1f\x8b"
 
@@ -56,16 +59,30 @@ class ReadMeter:
 
 
 class InterruptibleFile(io.RawIOBase):
-    """A file descriptor whose reads can be stopped."""
+    """A file descriptor whose reads can be stopped.
+
+    The first read of a pipe ends with a line, if possible: its format is found in it.
+    """
 
     def __init__(self, descriptor: int, meter: ReadMeter) -> None:
         self._descriptor = descriptor
         self._meter = meter
+        self._has_read = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Buffer) -> int:
+        target = memoryview(buffer)
+        count = self._read(target)
+        while not self._has_read and 0 < count < len(target) and b"\n" not in bytes(target[:count]):
+            more = self._read(target[count:])
+            count += more
+            self._has_read = not more
+        self._has_read = True
+        return count
+
+    def _read(self, buffer: memoryview) -> int:
         self._meter.check()
         while not select.select([self._descriptor], [], [], POLL_S)[0]:
             self._meter.check()
@@ -95,6 +112,10 @@ class InterruptibleGzip(gzip.GzipFile):
         self._meter.check()
         return super().readline(size)
 
+    def read1(self, size: int = -1) -> bytes:
+        self._meter.check()
+        return super().read1(size)
+
 
 @contextlib.contextmanager
 def open_input(path: Path | None, meter: ReadMeter) -> Iterator[BinaryIO]:
@@ -112,6 +133,17 @@ def open_input(path: Path | None, meter: ReadMeter) -> Iterator[BinaryIO]:
     finally:
         if not keep:
             os.close(descriptor)
+
+
+def read_head(stream: BinaryIO, path: Path | None) -> bytes:
+    """The first bytes of an input. A file is opened again; of a pipe it is what has arrived."""
+    if path is None or not path.is_file():
+        return cast("io.BufferedReader", stream).peek(HEAD)[:HEAD]
+    head = bytearray()
+    with contextlib.suppress(*UNREADABLE), open_input(path, ReadMeter()) as again:
+        while len(head) < HEAD and (more := cast("io.BufferedReader", again).read1(CHUNK)):
+            head += more
+    return bytes(head[:HEAD])
 
 
 def read_lines(
@@ -139,4 +171,3 @@ def read_lines(
 
 
 TOO_LONG = f"is longer than {MAX_LINE:,} bytes"
-NOT_UTF8 = "is not valid UTF-8"

@@ -65,6 +65,11 @@ class RecordMapping:
     flatten: bool = False
     flags: bool = True
 
+    def not_valid(self, encoding: str) -> str:
+        """The reason for a text that can't be decoded."""
+        example = f"such as {self.named('encoding')}{' ' if self.flags else '='}windows-1251"
+        return f"is not valid {encoding.upper()}: say which encoding it has, {example}"
+
     def named(self, option: str) -> str:
         """The name of an option on the command line, or in the API."""
         return "--" + option.replace("_", "-") if self.flags else option

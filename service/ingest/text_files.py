@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from service.indexes.limits import MAX_ID_LENGTH
 from service.ingest.passages import split
-from service.ingest.reading import NOT_UTF8
 from service.ingest.record import Item, RecordError, RecordMapping
 
 MAX_TEXT_LINE = 1_000_000  # characters; a longer line is split
@@ -25,9 +24,15 @@ PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
 def parse(
-    stream: BinaryIO, name: str, source: str, rules: RecordMapping, *, markdown: bool
+    stream: BinaryIO,
+    name: str,
+    source: str,
+    rules: RecordMapping,
+    *,
+    markdown: bool,
+    encoding: str = "utf-8",
 ) -> Iterator[Item]:
-    """The items of a file."""
+    """The items of a file. `encoding` is the original one, for error messages."""
     # The codec also removes a byte order mark.
     decoded = io.TextIOWrapper(stream, encoding=codecs.lookup("utf-8-sig").name)
     texts = RecordMapping(rules.text_field)
@@ -48,7 +53,7 @@ def parse(
             )
     except UnicodeDecodeError:
         after = f"; what comes after passage {count - 1} is left out" if count else ""
-        yield RecordError(name, NOT_UTF8 + after)
+        yield RecordError(name, rules.not_valid(encoding) + after)
     finally:
         decoded.detach()  # the caller closes the stream
 

@@ -35,6 +35,7 @@ class Plan:
     flatten: bool = False
     delimiter: str | None = None
     strings: bool = False
+    encoding: str | None = None
 
 
 class LineError(NamedTuple):
@@ -69,6 +70,7 @@ class Job:
     finished_at: datetime | None = None
     rate: float = 0.0
     eta_s: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:

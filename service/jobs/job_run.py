@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -22,7 +21,7 @@ from service.ingest.concurrency_limit import ConcurrencyLimit
 from service.ingest.inputs import Input
 from service.ingest.load import Load
 from service.ingest.parsing import ParseOptions, parse_input
-from service.ingest.reading import GZIP, open_input
+from service.ingest.reading import GZIP, UNREADABLE, open_input
 from service.ingest.record import Item, RecordMapping
 from service.ingest.target import Target
 from service.jobs.async_spool import remove_file
@@ -44,8 +43,6 @@ STOP_GRACE_S = 3.0  # for the batches in flight after a stop
 RETRY_POLICY = RetryPolicy(
     attempts=8, first_s=0.5, longest_s=30.0, outage_s=900.0, max_retry_after_s=900.0
 )
-
-UNREADABLE = (OSError, EOFError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +173,16 @@ class JobRun:
         rules = RecordMapping(
             self._target.text_field, plan.text_field, plan.id_column, plan.flatten, flags=False
         )
-        options = ParseOptions(rules, plan.delimiter, plan.strings)
+        options = ParseOptions(rules, plan.delimiter, plan.strings, plan.encoding)
         kind = "jsonl" if plan.format == "ndjson" else plan.format
         path = self._file.path
         with open_input(path, self._state.meter) as stream:
             yield from parse_input(
-                stream, Input("", "", path, kind), options, self._state.checkpoint.after
+                stream,
+                Input("", "", path, kind),
+                options,
+                self._state.checkpoint.after,
+                self._state.report,
             )
 
     async def _save_periodically(self) -> None:

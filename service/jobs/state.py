@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from service.ingest.checkpoint import Checkpoint
+from service.ingest.parsing import Assumptions
 from service.ingest.reading import ReadMeter
 from service.ingest.record import RecordError
 from service.jobs.job import MAX_ERRORS, LineError
@@ -32,13 +33,19 @@ class JobState:
         self._errors = list(job.errors)
         self._retries = job.retries
         self._size, self._read = job.bytes, job.bytes_read
-        self._is_compressed = False
+        self._notes = job.notes
+        self._has_byte_positions = True
         self._rate = RateMeter()
 
     def start(self, *, is_compressed: bool) -> None:
         """Start to measure the rate. Of a compressed file, the bytes that were read count."""
-        self._is_compressed = is_compressed
+        self._has_byte_positions = not is_compressed
         self._measure()
+
+    def report(self, assumed: Assumptions) -> None:
+        """Keep the notes on how the file is read. This is called in the parser's thread."""
+        self._notes = assumed.notes
+        self._has_byte_positions &= not assumed.is_converted
 
     def save(self, checkpoint: Checkpoint, errors: Sequence[RecordError] = ()) -> None:
         self.checkpoint, self.is_dirty = checkpoint, True
@@ -70,8 +77,8 @@ class JobState:
         if not self._errors:
             return "There is no record in the file"
         line, detail = self._errors[0]
-        where = f"line {line}" if line else "the file"
-        return f"No record could be written; {where}: {detail}"
+        where = f"line {line}:" if line else "the file"
+        return f"No record could be written; {where} {detail}"
 
     def progress(self, retries: int, total_s: float | None = None) -> SavedProgress:
         """What is saved. With `total_s`, the job has ended, and the rate is the average."""
@@ -80,10 +87,12 @@ class JobState:
         if total_s is not None:
             rate, eta_s = self.checkpoint.written / total_s if total_s > 0 else 0.0, None
         retries += self._retries
-        return SavedProgress(self.checkpoint, self._read, retries, self._errors, rate, eta_s)
+        return SavedProgress(
+            self.checkpoint, self._read, retries, self._errors, rate, eta_s, self._notes
+        )
 
     def _measure(self) -> None:
-        read = self.meter.read if self._is_compressed else self.checkpoint.after.offset
+        read = self.checkpoint.after.offset if self._has_byte_positions else self.meter.read
         self._read = max(self._read, min(read, self._size))
         self._rate.add(self.checkpoint.written + self.checkpoint.failed, self._read)
 

@@ -43,6 +43,7 @@ class SavedProgress:
     errors: Sequence[LineError]
     rate: float
     eta_s: float | None
+    notes: Sequence[str]
 
 
 class Store:
@@ -87,6 +88,7 @@ class Store:
             failed=checkpoint.failed,
             retries=progress.retries,
             errors=json.dumps([(line, clean(detail)) for line, detail in progress.errors]),
+            notes=json.dumps([clean(note) for note in progress.notes]),
             rate=progress.rate,
             eta_s=progress.eta_s,
             **changes,

@@ -42,6 +42,7 @@ imports = sa.Table(
     sa.Column("failed", sa.BigInteger),
     sa.Column("retries", sa.BigInteger),
     sa.Column("errors", sa.Text),
+    sa.Column("notes", sa.Text),
     sa.Column("detail", sa.Text),
     sa.Column("rate", sa.Double),
     sa.Column("eta_s", sa.Double),
@@ -61,6 +62,7 @@ def job_of(row: sa.RowMapping) -> Job:
     known = plan.keys() & Plan.__dataclass_fields__.keys()
     values["plan"] = Plan(**{name: plan[name] for name in known})
     values["errors"] = tuple(LineError(*each) for each in json.loads(row["errors"]))
+    values["notes"] = tuple(json.loads(row["notes"]))
     return Job(**values)
 
 
@@ -70,6 +72,7 @@ def row_of(job: Job, node: str) -> dict[str, Any]:
         **{name: getattr(job, name) for name in Job.__dataclass_fields__},
         "plan": json.dumps(asdict(job.plan)),
         "errors": json.dumps(job.errors),
+        "notes": json.dumps(job.notes),
         "node": node,
         "after_lines": 0,
         "after_offset": 0,

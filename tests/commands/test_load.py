@@ -30,9 +30,15 @@ def test_load_reports_invalid_records_and_loads_the_others(
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[0] == f"{path} line 2: is not JSON: Expecting value at character 1"
-    assert (len(lines), lines[-1]) == (21, "and 5 more")
+    assert (len(lines), lines[-1]) == (4, "and 22 more; --errors FILE writes all of them")
     assert done.stdout.startswith("loaded 2 records in")
     assert done.stdout.endswith("25 failed\n")
+    every = tmp_path / "errors.txt"
+    logged = command("load", path, "--errors", every, DATA_DIR=tmp_path)
+    assert logged.stderr.splitlines()[-1] == f"and 22 more; all of them are in {every}"
+    assert [line.split()[2] for line in every.read_text().splitlines()] == [
+        f"{number}:" for number in range(2, 27)
+    ]
     stopped = command("load", path, "--stop-on-error", DATA_DIR=tmp_path)
     assert stopped.returncode == 1
     assert stopped.stderr.splitlines()[-1] == (

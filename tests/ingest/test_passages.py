@@ -132,7 +132,10 @@ def test_invalid_utf8_is_reported_and_earlier_passages_are_kept(tmp_path: Path) 
     (error,) = error_messages(items, tmp_path)
     count = len(records(items))
     assert count > 10
-    assert error == f"a.txt: is not valid UTF-8; what comes after passage {count - 1} is left out"
+    assert error == (
+        "a.txt: is not valid UTF-8: say which encoding it has, such as --encoding windows-1251; "
+        f"what comes after passage {count - 1} is left out"
+    )
 
 
 @pytest.mark.parametrize(

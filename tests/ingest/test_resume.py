@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from service.ingest import delimited, jsonl
 from service.ingest.batches import batches
+from service.ingest.inputs import Input
+from service.ingest.parsing import ParseOptions, parse_input
 from service.ingest.reading import MAX_LINE, START, Position, ReadMeter, open_input
 from service.ingest.record import Item, RecordMapping
 
@@ -65,6 +67,30 @@ def test_resume_at_any_position_of_json_lines(lines: list[bytes], end: bytes, bo
 @given(st.lists(ROWS, max_size=8), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
 def test_resume_at_any_position_of_csv_rows(rows: list[bytes], end: bytes, bom: bool) -> None:
     agree(table, BOM * bom + end.join([b"", b"id,chunk_text", *rows]))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "end"),
+    [("utf-16", "\n"), ("utf-16-be", "\r\n"), ("windows-1252", "\n"), ("utf-8", "\r")],
+)
+def test_resume_at_any_position_of_converted_file(
+    tmp_path: Path, encoding: str, end: str, packed: bool
+) -> None:
+    rows = ["id;chunk_text", *(f'{n};"Zoë, {n}{end}{"für " * n * 10}"' for n in range(60)), "a;b;c"]
+    data = end.join(rows).encode(encoding)
+    path = tmp_path / "a.csv"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    options = ParseOptions(RULES)
+
+    def items(after: Position) -> list[Item]:
+        with open_input(path, ReadMeter()) as stream:
+            return list(parse_input(stream, Input("", "", path, "csv"), options, after))
+
+    whole = items(START)
+    assert len(whole) == 61
+    for number, item in enumerate(whole):
+        assert items(item.after) == whole[number + 1 :]
 
 
 @pytest.mark.parametrize("packed", [False, True])

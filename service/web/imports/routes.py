@@ -127,6 +127,7 @@ async def _store_upload(
         "namespace": parameters.namespace or settings.pinecone_namespace,
         "name": name,
         "format": choose_format(parameters.format, name, upload),
+        "encoding": parameters.encoding or upload.charset,
     }
     plan = Plan(**{**parameters.model_dump(), **chosen})
     async with jobs.receive(plan, length or 0) as file:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, Field
 
 from service.ingest.delimited import is_delimiter
+from service.ingest.encoding import is_encoding
 from service.jobs.job import Format, Job, OnError, Status
 from service.web.parameters import NAMESPACE, NamespaceParameters
 from service.web.responses import EVENT_STREAM
@@ -16,6 +17,7 @@ from service.web.validation import StrictModel
 
 MAX_NAME_LENGTH = 255
 MAX_COLUMN_LENGTH = 512
+MAX_ENCODING_LENGTH = 40
 MAX_PAGE = 100
 BINARY = {"type": "string", "format": "binary"}
 
@@ -30,6 +32,12 @@ def _check_delimiter(value: str) -> str:
     value = "\t" if value == "tab" else value
     if not is_delimiter(value):
         raise ValueError("must be one character, or `tab`")
+    return value
+
+
+def _check_encoding(value: str) -> str:
+    if not is_encoding(value):
+        raise ValueError("is not known; `utf-8`, `utf-16`, `windows-1252` or `shift_jis` are")
     return value
 
 
@@ -57,7 +65,17 @@ class ImportParameters(NamespaceParameters):
         False, description='Flatten nested objects: `{"a": {"b": 1}}` becomes a field `a.b`.'
     )
     delimiter: Annotated[str, AfterValidator(_check_delimiter)] | None = Field(
-        None, description="The delimiter of a CSV file: one character, or `tab`."
+        None,
+        description="The delimiter of a CSV file: one character, or `tab`. Defaults to the one of "
+        "`,` `;` tab and `|` that is found in the file.",
+    )
+    encoding: (
+        Annotated[str, Field(max_length=MAX_ENCODING_LENGTH), AfterValidator(_check_encoding)]
+        | None
+    ) = Field(
+        None,
+        description="The encoding, such as `windows-1252` or `utf-16`. Defaults to the charset of "
+        "the Content-Type, or to what is found in the file: UTF-8, UTF-16 or Windows-1252.",
     )
     strings: bool = Field(False, description="Import every cell of a CSV file as a string.")
     name: Annotated[str, Field(max_length=MAX_NAME_LENGTH), AfterValidator(_check_name)] | None = (
@@ -113,6 +131,10 @@ class ImportJob(BaseModel):
     )
     eta_s: float | None = Field(description="The estimated seconds until the end.")
     errors: list[LineError] = Field(description="The first 100 errors.")
+    notes: list[str] = Field(
+        description="How the file is read, where that is not certain: its encoding and delimiter, "
+        "columns that were renamed, numbers with decimal commas."
+    )
     detail: str | None = Field(description="Why the import failed.")
     revision: int = Field(description="Grows with every change. The id of an event.")
     created_at: datetime
@@ -152,6 +174,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "rate": round(job.rate, 1),
         "eta_s": None if job.eta_s is None else round(job.eta_s, 1),
         "errors": [{"line": each.line, "detail": each.detail} for each in job.errors],
+        "notes": list(job.notes),
         "detail": job.detail,
         "revision": job.revision,
         "created_at": _iso_time(job.created_at),

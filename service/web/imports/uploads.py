@@ -7,8 +7,10 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from quart import Request
+from werkzeug.http import parse_options_header
 
 from service.errors import UnsupportedMediaType
+from service.ingest.encoding import is_encoding, is_utf8
 from service.jobs.job import Format
 from service.web.bodies import is_json, read_chunks
 from service.web.imports import multipart
@@ -43,11 +45,12 @@ ACCEPTED = (
 
 
 class ReceivedUpload(NamedTuple):
-    """The content of an upload, and the format and name that its headers give, if any."""
+    """The content of an upload, and the format, name and charset of its headers, if any."""
 
     format: Format | None
     name: str | None
     chunks: AsyncIterator[bytes]
+    charset: str | None = None
 
 
 async def receive_upload(request: Request, patience_s: float) -> ReceivedUpload:
@@ -63,15 +66,15 @@ async def receive_upload(request: Request, patience_s: float) -> ReceivedUpload:
         file = multipart.FormFile(request, body)
         head = await file.read_head()
         name = _clean_name(head.filename)
-        part_type = head.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return ReceivedUpload(
-            MEDIA_TYPES.get(part_type) or _format_by_suffix(name), name, aiter(file)
-        )
+        part_type, parameters = parse_options_header(head.headers.get("Content-Type", ""))
+        format = MEDIA_TYPES.get(part_type.lower()) or _format_by_suffix(name)
+        return ReceivedUpload(format, name, aiter(file), _charset(parameters.get("charset")))
     if is_json(media_type):
         raise UnsupportedMediaType(f"{ACCEPTED}. Send a JSON array of records to /api/records")
     if media_type not in MEDIA_TYPES and media_type not in OPAQUE_TYPES:
         raise UnsupportedMediaType(ACCEPTED)
-    return ReceivedUpload(MEDIA_TYPES.get(media_type), None, body)
+    charset = _charset(request.mimetype_params.get("charset"))
+    return ReceivedUpload(MEDIA_TYPES.get(media_type), None, body, charset)
 
 
 def choose_format(requested: Format | None, name: str | None, upload: ReceivedUpload) -> Format:
@@ -82,6 +85,15 @@ def choose_format(requested: Format | None, name: str | None, upload: ReceivedUp
             "format", "is required, because neither the Content-Type nor the file name gives it"
         )
     return format
+
+
+def _charset(name: str | None) -> str | None:
+    """The charset of a Content-Type. UTF-8 is a guess of many clients, so it is checked instead."""
+    if name is None or (is_encoding(name) and is_utf8(name)):
+        return None
+    if not is_encoding(name):
+        raise UnsupportedMediaType(f"The charset {name!r} of the Content-Type is not known")
+    return name
 
 
 def _clean_name(filename: str) -> str | None:
