@@ -100,16 +100,14 @@ class EmbeddedTextIndex:
         async with self._operation(timeout_s):
             return IdPage(*await page_of_ids(self._index, namespace, prefix or "", cursor, limit))
 
-    async def delete(self, namespace: str, selection: Selection, timeout_s: float) -> int | None:
+    async def delete(self, namespace: str, selection: Selection, timeout_s: float) -> int:
         async with self._operation(timeout_s):
             if selection.filter is not None:
                 check_selector(self._index.schema, selection.filter)
                 return await self._index.delete_where(namespace, selection.filter)
             if selection.all:
-                await self._index.clear_namespace(namespace)
-            else:
-                await self._index.delete(namespace, selection.ids or ())
-        return None
+                return await self._index.clear_namespace(namespace)
+            return await self._index.delete(namespace, selection.ids or ())
 
     async def stats(self, timeout_s: float) -> IndexStats:
         async with self._operation(timeout_s):
@@ -120,6 +118,9 @@ class EmbeddedTextIndex:
     async def ping(self) -> None:
         with self._request_errors():
             await self._index.read(lambda store: store.last_seq())
+
+    def has_records(self, namespace: str) -> bool:
+        return self._index.filters.has(namespace)
 
     def rebuild_progress(self) -> float | None:
         if self.name == "dense":

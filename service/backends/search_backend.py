@@ -98,6 +98,16 @@ class SearchBackend:
         stats = dict(zip(indexes, await self.records.stats(deadline), strict=True))
         return {index.name: stats[index.host] for index in (self._open.dense, self._open.sparse)}
 
+    async def namespaces(self, deadline: Deadline) -> dict[str, int]:
+        """The number of records in each namespace, in order: the larger one of both indexes."""
+        counts = [index.namespaces for index in (await self.stats(deadline)).values()]
+        names = sorted({name for each in counts for name in each})
+        return {name: max(each.get(name, 0) for each in counts) for name in names}
+
+    def is_empty(self, namespace: str) -> bool:
+        """Whether a namespace is known to have no records."""
+        return self._open is not None and self._open.dense.has_records(namespace) is False
+
     def search(
         self, mode: Mode, query: SearchQuery, deadline: Deadline
     ) -> AsyncIterator[StageEvent]:

@@ -25,6 +25,7 @@ from service.client.models import (
     ImportPage,
     Job,
     Mode,
+    NamespaceStats,
     Readiness,
     Record,
     SearchContext,
@@ -149,6 +150,10 @@ def delete(
 
 def stats() -> Call[Stats]:
     return Call("GET", "/api/stats", responses.stats)
+
+
+def namespaces() -> Call[dict[str, NamespaceStats]]:
+    return Call("GET", "/api/namespaces", responses.namespaces)
 
 
 def healthz() -> Call[None]:

@@ -66,6 +66,7 @@ class Receipt:
     stages: tuple[Stage, ...]
     cache: str = "off"
     age_ms: float | None = None
+    note: str | None = None  # such as: the namespace has no records
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class IdPage:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceStats:
-    """The size of one namespace of an index."""
+    """The size of one namespace."""
 
     records: int
 

@@ -19,6 +19,7 @@ from service.client.models import (
     ImportPage,
     Job,
     Move,
+    NamespaceStats,
     Readiness,
     Receipt,
     Record,
@@ -95,6 +96,10 @@ def written(body: Any) -> Written:
 def deleted(body: Any) -> int | None:
     """The number of deleted records, if the service knows it."""
     return _optional(body, "deleted", int)
+
+
+def namespaces(body: Any) -> dict[str, NamespaceStats]:
+    return _member(body, "namespaces", dict[str, NamespaceStats])
 
 
 def record(body: Any) -> Record:

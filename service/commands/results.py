@@ -86,6 +86,8 @@ def receipt(answer: Mapping[str, Any], style: Style) -> str:
     missing = [stage for stage in stages if stage["stage"] in receipt["missing"]]
     parts = [f"{count or 'no'} result{'' if count == 1 else 's'} in {receipt['ms']:.1f} ms"]
     parts += [_stage(stage) for stage in stages if stage not in missing]
+    if note := receipt.get("note"):
+        parts.append(note)
     line = style.faint(" · ".join(parts))
     if not answer["degraded"]:
         return line

@@ -98,6 +98,10 @@ class Index(Protocol):
 
     async def stats(self, timeout_s: float) -> IndexStats: ...
 
+    def has_records(self, namespace: str) -> bool | None:
+        """Whether a namespace has records; None if that would take a call."""
+        ...
+
     async def ping(self) -> None:
         """Check that the index answers. The caller applies a timeout."""
         ...

@@ -44,6 +44,9 @@ class PineconeIndex:
         counts = {name: each.vector_count for name, each in stats.namespaces.items()}
         return IndexStats(stats.total_vector_count, stats.dimension, stats.metric, counts)
 
+    def has_records(self, namespace: str) -> None:
+        """Unknown: it would take a call."""
+
     async def ping(self) -> None:
         await self._pool.call(ping)
 

@@ -44,13 +44,17 @@ class Stopwatch:
 
 
 class Receipt:
-    """The stages so far. One that is not ok makes the answer degraded."""
+    """The stages so far. One that is not ok makes the answer degraded.
 
-    __slots__ = ("_watch", "stages")
+    `note` says what a person should know about an answer that is not degraded.
+    """
+
+    __slots__ = ("_watch", "note", "stages")
 
     def __init__(self) -> None:
         self._watch = Stopwatch()
         self.stages: list[StageReceipt] = []
+        self.note: str | None = None
 
     def add(self, stage: StageReceipt) -> None:
         self.stages.append(stage)

@@ -22,7 +22,7 @@ from tests.conftest import open_client
 PATH = "/api/openapi.json"
 BUILT_INS = {"Array", "Date", "Error", "Event", "Map", "Object", "Omit", "Partial", "Pick"}
 BUILT_INS |= {"Promise", "Readonly", "Record", "Request", "Required", "Response", "Set", "String"}
-VOLATILE = {"score", "deleted", "ms", "cursor", "request_id", "candidates"}
+VOLATILE = {"score", "ms", "cursor", "request_id", "candidates"}
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from service.client.models import (
     ImportPage,
     Job,
     Mode,
+    NamespaceStats,
     Readiness,
     Record,
     SearchEvent,
@@ -159,6 +160,10 @@ class AsyncSearchClient:
     async def stats(self) -> Stats:
         """The number of records in each index and namespace."""
         return await self._transport.request(endpoints.stats())
+
+    async def namespaces(self) -> dict[str, NamespaceStats]:
+        """The number of records in each namespace."""
+        return await self._transport.request(endpoints.namespaces())
 
     # Imports
 

@@ -25,6 +25,7 @@ from service.client.models import (
     ImportPage,
     Job,
     Mode,
+    NamespaceStats,
     Readiness,
     Record,
     SearchEvent,
@@ -158,6 +159,10 @@ class SearchClient:
     def stats(self) -> Stats:
         """The number of records in each index and namespace."""
         return self._transport.request(endpoints.stats())
+
+    def namespaces(self) -> dict[str, NamespaceStats]:
+        """The number of records in each namespace."""
+        return self._transport.request(endpoints.namespaces())
 
     # Imports
 

@@ -57,6 +57,10 @@ class FilterIndex:
         """Return whether no other namespace has documents. Needs no lock."""
         return self._namespaces.keys() <= {namespace}
 
+    def has(self, namespace: str) -> bool:
+        """Return whether a namespace has documents. Needs no lock."""
+        return namespace in self._namespaces
+
     def select(
         self, namespace: str, filter: Mapping[str, Any] | None, match: Match | None = None
     ) -> BitMap:

@@ -52,6 +52,10 @@ class FilterView(View):
         """
         return self._index.has_only(namespace)
 
+    def has(self, namespace: str) -> bool:
+        """Return whether a namespace has documents. Takes no lock, either."""
+        return self._index.has(namespace)
+
     def select(
         self, namespace: str, filter: Mapping[str, Any] | None, match: Match | None
     ) -> BitMap:

@@ -1,1 +1,1 @@
-"""`/api/records` and `/api/stats`."""
+"""`/api/records`, `/api/stats` and `/api/namespaces`."""

@@ -8,6 +8,7 @@ backend.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from quart import Blueprint, Response, request
@@ -31,6 +32,7 @@ from service.web.records.schemas import (
     DeleteRequest,
     DeleteResponse,
     ListParameters,
+    Namespaces,
     RecordIds,
     RecordsBody,
     StatsResponse,
@@ -157,6 +159,12 @@ def records_blueprint(
             }
         )
 
+    @blueprint.get("/api/namespaces")
+    @documented("records", "namespaces", Namespaces, READ_ERRORS)
+    async def namespaces() -> Response:
+        """List the namespaces, with the number of their records."""
+        return json_response({"namespaces": _sizes(await backend.namespaces(deadline()))})
+
     return blueprint
 
 
@@ -186,5 +194,9 @@ def _stats_body(stats: IndexStats) -> dict[str, Any]:
         "records": stats.records,
         "dimension": stats.dimension,
         "metric": stats.metric,
-        "namespaces": {name: {"records": count} for name, count in stats.namespaces.items()},
+        "namespaces": _sizes(stats.namespaces),
     }
+
+
+def _sizes(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    return {name: {"records": count} for name, count in counts.items()}

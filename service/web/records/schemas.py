@@ -1,4 +1,4 @@
-"""The schemas of /api/records and /api/stats: they validate, and they document."""
+"""The schemas of /api/records, /api/stats and /api/namespaces: they validate, and they document."""
 
 from __future__ import annotations
 
@@ -141,6 +141,12 @@ class DeleteResponse(BaseModel):
 
 class NamespaceStats(BaseModel):
     records: int
+
+
+class Namespaces(BaseModel):
+    """The namespaces and their sizes. The numbers of Pinecone are eventually consistent."""
+
+    namespaces: dict[str, NamespaceStats]
 
 
 class IndexStats(BaseModel):

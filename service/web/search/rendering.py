@@ -83,9 +83,11 @@ def answer_receipt(answer: SearchAnswer, watch: Stopwatch) -> dict[str, Any]:
     if answer.receipt is None:
         return cached_receipt(watch.ms, answer.source, age_ms=answer.age_s * 1000)
     receipt = answer.receipt
+    note = {} if receipt.note is None else {"note": receipt.note}
     return {
         "ms": round(receipt.ms, 3),
         "cache": answer.source,
+        **note,
         "missing": receipt.missing,
         "stages": [
             {

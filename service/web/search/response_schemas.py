@@ -84,6 +84,10 @@ class SearchReceipt(BaseModel):
     age_ms: float | None = Field(
         None, description="The age of a cached answer in milliseconds. With `hit` only."
     )
+    note: str | None = Field(
+        None,
+        description="Says that the namespace has no records. Embedded engine only.",
+    )
     missing: list[str] = Field(description="The stages that failed or were late.")
     stages: list[Stage]
 

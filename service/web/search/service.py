@@ -27,6 +27,8 @@ from service.web.search.parsing import ParsedSearch
 from service.web.search.rendering import AnswerRenderer, SearchAnswer
 from service.web.validation import invalid_field
 
+NO_RECORDS = "namespace {namespace} has no records; /api/namespaces lists those that have some"
+
 
 class SearchService:
     def __init__(
@@ -95,9 +97,12 @@ class SearchService:
                     publish(event)
             first, rest = event.results[: query.top_k], event.results[query.top_k :]
             ranking = Ranking(query, event.receipt.missing, rest, event.explanations)
+            if not event.results and self._backend.is_empty(query.namespace):
+                event.receipt.note = NO_RECORDS.format(namespace=query.namespace)
             cursor = self._cursors.store(mode, tenant, ranking)
             payload = self.renderer.payload(mode, ranking, first, cursor)
-            is_cacheable = directives.may_store and not ranking.missing
+            is_complete = not ranking.missing and event.receipt.note is None
+            is_cacheable = directives.may_store and is_complete
             return ComputedAnswer(payload, is_cacheable, event.receipt)
 
         return compute
