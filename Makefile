@@ -103,10 +103,13 @@ LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-a
 
 clean: ## remove what the other targets have made
 	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .clients .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	@if [ -e var ]; then echo "left: var/, which has your records and imports"; fi
+	@if [ -e .env ]; then echo "left: .env, which has your settings"; fi
 
 $(VENV)/.serve: requirements.txt | $(VENV)/.made
 	@echo "setting up: installing requirements.txt into $(VENV)" >&2
 	@$(PIP) install --requirement requirements.txt
+	@$(PIP) install --no-deps --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.serve

@@ -24,6 +24,7 @@ from service.web.asgi import Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 ENV_FILE = Path(".env")
+STARTUP_FAILED = "lifespan.startup.failed"
 
 
 class LazyApp:
@@ -56,7 +57,11 @@ class LazyApp:
             settings = _configure()
             self._app = app = create_app(settings)
         except StartupFailed as exc:
-            await send_and_log({"type": "lifespan.startup.failed", "message": exc.detail})
+            await send_and_log({"type": STARTUP_FAILED, "message": exc.detail})
+            return
+        except Exception as exc:  # servers would go on without the lifespan
+            logger.exception("the service can't start")
+            await send_and_log({"type": STARTUP_FAILED, "message": repr(exc)})
             return
         await app(scope, receive, send_and_log)
 

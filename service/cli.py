@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -22,23 +22,33 @@ COMMANDS = {
     "load": "load JSON Lines, CSV, text and Markdown",
     "search": "search, and print a table",
     "doctor": "check what the settings name, and repair it",
+    "completion": "print a script that completes commands in a shell",
 }
+COMPLETION = "completion"  # the one command that reads no settings
 ENV_FILE = Path(".env")
 CLIENT_KEY = "SERVICE_API_KEY"  # of the commands with `--url`; `serve` has SERVICE_API_KEYS
 WORKER = "_worker"  # what `serve` starts with WEB_CONCURRENCY above 1
+MISSING = (
+    "the package {} is missing in {}; run `make serve` once and use .venv/bin/cascade, or install "
+    "Cascade with `pip install .`"
+)
 BROKEN_PIPE = 141  # the shell's status of a process that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a `CascadeError` is one line on stderr."""
-    options = _parse(list(sys.argv[1:] if arguments is None else arguments))
     for stream in (sys.stdout, sys.stderr):
         _replace_unencodable(stream)
     try:
-        status = _run(options)
+        status = _run(_parse(list(sys.argv[1:] if arguments is None else arguments)))
         sys.stdout.flush()
     except CascadeError as exc:
         print(f"cascade: {exc.detail}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] == "service":
+            raise
+        print(f"cascade: {MISSING.format(exc.name, sys.executable)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,6 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.command == COMPLETION:
+        from service.commands.completion import script
+
+        print(script(_parser(COMMANDS), options.shell))
+        return 0
+
     from service.logs import configure_logging
     from service.settings import load_settings
 
@@ -86,6 +102,12 @@ def _replace_unencodable(stream: TextIO) -> None:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
+    chosen = next((each for each in arguments if not each.startswith("-")), "")
+    return _parser([chosen]).parse_args(arguments)
+
+
+def _parser(chosen: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of the command line, with the options of the chosen commands."""
     parser = argparse.ArgumentParser(
         prog="cascade",
         description="Cascade: an async search service over Pinecone, or with no account.",
@@ -93,16 +115,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"cascade {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    chosen = next((each for each in arguments if not each.startswith("-")), "")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
         command.set_defaults(command=name, quiet=False, settings=())
-        if name == chosen:
+        if name in chosen:
             importlib.import_module(f"service.commands.{name}").configure(command)
-    if chosen == WORKER:
+    if WORKER in chosen:
         from service.commands import serve
 
         worker = commands.add_parser(WORKER)
         worker.set_defaults(command=WORKER, quiet=False, settings=())
         serve.configure_worker(worker)
-    return parser.parse_args(arguments)
+    return parser

@@ -42,6 +42,77 @@ def test_version_option_imports_no_dependency() -> None:
     assert not imported & {"quart", "pydantic", "httpx", "pinecone", "numpy", "orjson"}
 
 
+@pytest.mark.parametrize("command", ["serve", "load x", "search x", "doctor"])
+def test_command_without_dependencies_says_what_to_do(command: str) -> None:
+    """With `-S`, Python does not see the installed packages."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "service", *command.split()],
+        check=False, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("cascade: the package ")
+    assert done.stderr.endswith(
+        f" is missing in {sys.executable}; run `make serve` once and use .venv/bin/cascade, or "
+        "install Cascade with `pip install .`\n"
+    )
+
+
+COMPLETE = """
+complete() { function_name=$4; }
+source /dev/stdin
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+$function_name
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def bash_completion() -> str:
+    command = [sys.executable, "-m", "service", "completion", "bash"]
+    return subprocess.check_output(command, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("cascade ", {"serve", "load", "search", "doctor", "completion"}),
+        ("cascade se", {"serve", "search"}),
+        ("cascade serve --", {"--help", "--host", "--port", "--workers", "--data-dir"}),
+        ("cascade search --hi", {"--highlight"}),
+        ("cascade search --mode ", {"semantic", "lexical", "cascading"}),
+        ("cascade load pyproj", {"pyproject.toml"}),
+        ("cascade doctor --data-dir ben", {"bench"}),
+        ("cascade completion ", {"bash", "zsh", "fish"}),
+    ],
+)
+def test_completion_in_bash(bash_completion: str, words: str, offered: set[str]) -> None:
+    done = subprocess.run(
+        ["/bin/bash", "-c", COMPLETE, "bash", *words.split(" ")],
+        input=bash_completion, check=True, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert offered <= set(done.stdout.split())
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_script_has_every_option(shell: str) -> None:
+    command = [sys.executable, "-m", "service", "completion", shell]
+    script = subprocess.check_output(command, text=True, cwd=ROOT)
+    for name in ("match-terms", "workers", "resume", "reembed"):
+        assert name in script
+    assert "_worker" not in script.replace("_workers", "")
+
+
+def test_completion_reads_no_settings(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=x\nPINECONE_TOPK=1\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "completion", "bash"],
+        check=True, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
 def test_public_surface_is_small() -> None:
     assert sorted(service.__all__) == ["__version__", "create_app", "running"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.backends import choose_backend
 from service.commands.interrupt import run
+from service.commands.parsing import add_data_dir
 from service.commands.terminal import Style
 from service.errors import RequestError
 from service.indexes.index import Index
@@ -36,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="rebuild the index with the current EMBEDDER, fields and language",
     )
-    parser.set_defaults(run=_doctor, quiet=True)
+    add_data_dir(parser)
+    parser.set_defaults(run=_doctor, quiet=True, settings=("data_dir",))
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:

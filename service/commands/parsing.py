@@ -52,6 +52,8 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
         help="use the running service at URL, such as http://127.0.0.1:8000, with the key in "
         "SERVICE_API_KEY if it needs one (default: open what the settings name)",
     )
+    add_data_dir(parser)
+    parser.set_defaults(settings=("data_dir",))
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from service.commands.terminal import Style, printable, shortened, wrapped
+from service.commands.terminal import Style, marked, printable, shortened, wrapped
 
 TEXT_LINES = 3
 INDENT = 4
@@ -43,20 +43,25 @@ def _result(
     yield f"{rank:>3} {result['score']:>9.4f}  {style.strong(id.ljust(longest))}  {found_by}"
     room = columns - INDENT
     for name, value in result.items():
-        if name in NOT_FIELDS or value is None or _is_explanation(name, value):
+        if name in NOT_FIELDS or value is None or _is_added(name, value):
             continue
         shown = value if isinstance(value, str) else orjson.dumps(value).decode()
-        if name not in text_names:
-            shown = f"{name}: {shown}"
-        for line in wrapped(shown, room, TEXT_LINES):
-            yield " " * INDENT + line
-    if _is_explanation("explain", result.get("explain")):
+        if name in text_names and _is_added("highlights", result.get("highlights")):
+            shown = marked(shown, result["highlights"])
+            lines = style.marks(wrapped(shown, room, TEXT_LINES))
+        else:
+            shown = shown if name in text_names else f"{name}: {shown}"
+            lines = iter(wrapped(shown, room, TEXT_LINES))
+        yield from (" " * INDENT + line for line in lines)
+    if _is_added("explain", result.get("explain")):
         for line in wrapped(_explained(result["explain"]), room, TEXT_LINES):
             yield " " * INDENT + style.faint(line)
 
 
-def _is_explanation(name: str, value: Any) -> bool:
-    """A record may have a field `explain`, too, but its value is never an object."""
+def _is_added(name: str, value: Any) -> bool:
+    """Whether the API has added this, which no field of a record can be: an object, or ranges."""
+    if name == "highlights":
+        return isinstance(value, list) and all(isinstance(each, list) for each in value)
     return name == "explain" and isinstance(value, dict)
 
 

@@ -25,6 +25,7 @@ EXAMPLES = """
 examples:
   cascade search "how do I keep bread fresh"
   cascade search "E61" --mode lexical --top-k 3 --fields title,year
+  cascade search "diswasher" --typos --highlight
   cascade search "oven F3E" --lexical-weight 0.8 --explain
   cascade search "stains" --filter '{"rating": {"$gte": 4}}' --json
 """
@@ -80,6 +81,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="show the rank and score of each result at each stage (- for none), and its rank "
         "without the stage",
     )
+    parser.add_argument(
+        "--match-terms",
+        type=_names,
+        metavar="A,B",
+        help="words that every result must contain (with --mode lexical)",
+    )
+    parser.add_argument(
+        "--typos",
+        action="store_true",
+        default=None,
+        help="find words that are misspelled by a letter or two, too (embedded engine)",
+    )
+    parser.add_argument(
+        "--highlight",
+        action="store_true",
+        default=None,
+        help="mark the words of the query in the results (embedded engine)",
+    )
     add_target_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the JSON of the API")
     parser.set_defaults(run=_search, quiet=True)
@@ -129,6 +148,9 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
         "rerank": options.rerank,
         "fusion": options.fusion,
         "lexical_weight": options.lexical_weight,
+        "match_terms": options.match_terms,
+        "typos": options.typos,
+        "highlight": options.highlight,
         "explain": options.explain,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -17,6 +17,7 @@ MIN_COLUMNS = 40
 UNPRINTABLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 JOINERS = {"\u200c", "\u200d"}  # zero-width (non-)joiners, in some scripts and in emoji
 ELLIPSIS = "…"
+MARK, MARK_END = "⟦", "⟧"  # around a word to emphasize, until the text is wrapped
 
 
 def columns() -> int:
@@ -45,6 +46,15 @@ class Style:
     def warning(self, text: str) -> str:
         return f"\x1b[33m{text}\x1b[0m" if self.on else text
 
+    def marks(self, lines: Sequence[str]) -> Iterator[str]:
+        """Lines with what `marked` has marked in bold, or in brackets."""
+        begin, end = ("\x1b[1m", "\x1b[0m") if self.on else ("[", "]")
+        is_open = False  # a word may go on in the next line
+        for line in lines:
+            text = f"{MARK * is_open}{line}"
+            is_open = text.rfind(MARK) > text.rfind(MARK_END)
+            yield f"{text}{MARK_END * is_open}".replace(MARK, begin).replace(MARK_END, end)
+
 
 def printable(text: str) -> str:
     """The text on one line, without control characters."""
@@ -53,6 +63,20 @@ def printable(text: str) -> str:
         for each in text
     )
     return " ".join("".join(safe).split())
+
+
+def marked(text: str, ranges: Sequence[Sequence[int]]) -> str:
+    """The text with marks around the ranges, for `Style.marks`."""
+    parts = []
+    done = 0
+    for begin, end in ranges:
+        parts += [_unmarked(text[done:begin]), MARK, _unmarked(text[begin:end]), MARK_END]
+        done = end
+    return "".join([*parts, _unmarked(text[done:])])
+
+
+def _unmarked(text: str) -> str:
+    return text.replace(MARK, "[").replace(MARK_END, "]")
 
 
 def width(text: str) -> int:

@@ -145,6 +145,44 @@ def test_search_over_http_sends_fusion_and_explain(command: Command) -> None:
     assert body == {"text_query": "x", "explain": True, "fusion": "rrf", "lexical_weight": 0}
 
 
+def test_search_over_http_sends_match_terms_typos_and_highlight(command: Command) -> None:
+    with fake_service() as service:
+        done = command(
+            "search", "x", "--url", service.address, "--mode", "lexical", "--match-terms", "a, b",
+            "--typos", "--highlight",
+        )  # fmt: skip
+    assert done.returncode == 0
+    (body,) = [body for _, _, body in service.requests]
+    assert body == {"text_query": "x", "match_terms": ["a", "b"], "typos": True, "highlight": True}
+
+
+def test_search_highlight_marks_words_in_brackets(command: Command, data_dir: Path) -> None:
+    done = command(
+        "search", "lof", "--typos", "--highlight", "--mode", "lexical", "--data-dir", str(data_dir)
+    )
+    assert "[loaf]" in done.stdout
+    assert "highlights" not in done.stdout
+    without = command("search", "loaf", "--mode", "lexical", DATA_DIR=data_dir)
+    assert "[loaf]" not in without.stdout
+
+
+def test_search_highlight_keeps_a_field_of_that_name(command: Command) -> None:
+    result = {"_id": "a", "score": 1.0, "chunk_text": "x", "highlights": ["of the year"]}
+    answer = {"results": [result], "degraded": False, "receipt": EXPLAINED["receipt"]}
+    with fake_service(ScriptedResponse(200, answer)) as service:
+        done = command("search", "x", "--url", service.address)
+    assert '    highlights: ["of the year"]' in done.stdout.splitlines()
+
+
+def test_search_warns_of_a_misspelled_setting(command: Command, data_dir: Path) -> None:
+    done = command("search", "loaf", "--json", DATA_DIR=data_dir, PINECONE_TOPK="1")
+    assert done.stderr == (
+        "cascade: warning: PINECONE_TOPK is not a setting, and is ignored; "
+        "did you mean PINECONE_TOP_K?\n"
+    )
+    assert len(json.loads(done.stdout)["results"]) > 1
+
+
 EXPLAINED = {
     "results": [
         {
