@@ -19,6 +19,7 @@ import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from quart import Quart, Response, request
+from werkzeug.http import HTTP_STATUS_CODES  # http.HTTPStatus renames some in Python 3.13
 from werkzeug.routing import Rule
 
 from service.errors import RequestError
@@ -279,13 +280,13 @@ def _headers(model: Model) -> dict[str, Any]:
 
 
 def _response_name(status: int) -> str:
-    return re.sub("[^a-z]", "", HTTPStatus(status).phrase.title(), flags=re.IGNORECASE)
+    return re.sub("[^a-z]", "", HTTP_STATUS_CODES[status].title(), flags=re.IGNORECASE)
 
 
 def _error_response(status: int, ref: Any) -> dict[str, Any]:
     codes = ", ".join(f"`{code}`" for code in sorted(_codes(RequestError, status)))
     response: dict[str, Any] = {
-        "description": f"{HTTPStatus(status).phrase}. The code is one of {codes}.",
+        "description": f"{HTTP_STATUS_CODES[status]}. The code is one of {codes}.",
         "content": {JSON: {"schema": ref}},
     }
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
