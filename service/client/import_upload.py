@@ -43,9 +43,12 @@ class ImportOptions(TypedDict, total=False):
     namespace: str | None
     name: str | None  # a label for the job; default: the file's name
     on_error: Literal["skip", "stop"] | None
-    text_field: str | None  # the column that becomes the text
-    id_column: str | None
-    flatten: bool | None  # {"a": {"b": 1}} becomes the field a.b
+    text_field: str | None  # the field that is the text, or several to join: "title,body"
+    text_template: str | None  # such as "{title}. {body}"
+    id_field: str | None
+    id_column: str | None  # the former name of id_field
+    flatten: bool | None  # {"a": {"b": 1}} becomes the field a.b; default: True
+    split: bool | None  # split long texts into passages
     delimiter: str | None  # of CSV; default: found in the file
     encoding: str | None  # such as "windows-1252"; default: found in the file
     strings: bool | None  # read every CSV cell as text

@@ -27,6 +27,7 @@ from service.ingest.progress import Progress, Snapshot, rate, stopwatch
 from service.ingest.reading import ReadMeter
 from service.ingest.record import RecordError, RecordMapping
 from service.ingest.target import Target
+from service.ingest.text_source import parse_template
 from service.settings import Settings
 
 DESCRIPTION = """\
@@ -52,7 +53,8 @@ file and line, and all are written to the file of --errors.
 EXAMPLES = """
 examples:
   cascade load articles.jsonl
-  cascade load people.csv --text-field bio --id-column email --namespace people
+  cascade load people.csv --text-field bio --id-field email --namespace people
+  cascade load books.json --text-template "{title}. {summary}"
   cascade load docs/ --url http://127.0.0.1:8000
   zcat dump.gz | jq -c '.items[]' | cascade load -
 """
@@ -70,11 +72,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     reading.add_argument(
         "--format", choices=FORMATS, help="format of the files (by default, by their names)"
     )
-    reading.add_argument(
-        "--text-field", metavar="NAME", help="field of the text (default: PINECONE_TEXT_FIELD)"
+    text = reading.add_mutually_exclusive_group()
+    text.add_argument(
+        "--text-field",
+        metavar="NAMES",
+        help="field of the text, or several to join: title,body (default: PINECONE_TEXT_FIELD)",
     )
-    reading.add_argument("--id-column", metavar="NAME", help="field of the id")
-    reading.add_argument("--flatten", action="store_true", help='make {"a": {"b": 1}} a field a.b')
+    text.add_argument(
+        "--text-template",
+        type=_template,
+        metavar="TEXT",
+        help="the text, with fields in braces: '{title}. {body}'",
+    )
+    reading.add_argument(
+        "--id-field", "--id-column", dest="id_column", metavar="NAME", help="field of the id"
+    )
+    reading.add_argument(
+        "--flatten",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='make {"a": {"b": 1}} a field a.b, and a list of anything but texts JSON; '
+        "otherwise such records fail (default: --flatten)",
+    )
+    reading.add_argument(
+        "--split", action="store_true", help="split each text into passages: id#0, id#1, ..."
+    )
     reading.add_argument(
         "--delimiter",
         type=_delimiter,
@@ -141,7 +163,12 @@ class _Session:
         self._meter = ReadMeter()
         self._reading = ParseOptions(
             RecordMapping(
-                target.text_field, options.text_field, options.id_column, options.flatten
+                target.text_field,
+                options.text_field,
+                options.id_column,
+                options.flatten,
+                text_template=options.text_template,
+                split=options.split,
             ),
             options.delimiter,
             options.strings,
@@ -240,9 +267,9 @@ def _check(found: FoundInputs, options: argparse.Namespace) -> None:
     if options.resume and any(each.changed is None for each in found.inputs):
         raise CommandFailed("--resume needs files: a pipe can't be read again")
     texts = [each.name for each in found.inputs if each.format in TEXT_FORMATS]
-    if texts and (options.text_field or options.id_column):
+    if texts and (options.text_field or options.text_template or options.id_column):
         raise CommandFailed(
-            f"{texts[0]}: text files have no columns for --text-field or --id-column"
+            f"{texts[0]}: text files have no fields for --text-field, --text-template or --id-field"
         )
 
 
@@ -283,6 +310,14 @@ def _identity(
         ],
         "namespace": options.namespace or settings.pinecone_namespace,
     }
+
+
+def _template(value: str) -> str:
+    try:
+        parse_template(value)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+    return value
 
 
 def _delimiter(value: str) -> str:

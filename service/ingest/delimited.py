@@ -43,7 +43,8 @@ def shown(delimiter: str) -> str:
 
 def sniff(lines: Sequence[str], rules: RecordMapping, usual: str) -> str:
     """The delimiter of a file that begins with `lines`."""
-    return sniff_delimiter(lines, usual, _texts(rules))
+    wanted = {rules.text_column or "", *rules.text_columns(()), *_texts(rules, ())}
+    return sniff_delimiter(lines, usual, wanted)
 
 
 def inspect(
@@ -68,7 +69,7 @@ def inspect(
             notes.append(f"column {index + 1} has no name, and is named {name!r}")
     if len(notes) > MAX_NAMED:
         notes[MAX_NAMED:] = [f"and {len(notes) - MAX_NAMED} more columns are named like that"]
-    found = [] if strings else decimal_comma_columns(names, rows, _texts(rules))
+    found = [] if strings else decimal_comma_columns(names, rows, _texts(rules, names))
     if found:
         many = "1 column looks" if len(found) == 1 else f"{len(found)} columns look"
         some = ", ".join(found[:MAX_NAMED]) + ", …" * (len(found) > MAX_NAMED)
@@ -105,7 +106,7 @@ def parse(
     if reason := _header_error(header, rules, encoding):
         yield RecordError(f"{name} line {line}", reason, line, rows.after)
         return
-    texts, width = _texts(rules), len(header)
+    texts, width = _texts(rules, header), len(header)
     if after.offset > rows.after.offset:
         rows = _Rows(stream, delimiter, spaced, after)
     for line, row in rows:
@@ -141,9 +142,10 @@ def column_names(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _texts(rules: RecordMapping) -> set[str]:
+def _texts(rules: RecordMapping, header: Sequence[str]) -> set[str]:
     ids = {rules.id_column} if rules.id_column else {"_id", "id"}
-    return {rules.text_field, rules.text_column or "", *(name for name in ids if name)}
+    columns = rules.text_columns(header)
+    return {rules.text_field, *ids, *(columns if len(columns) == 1 else ())}
 
 
 def _header_error(header: list[str] | str, rules: RecordMapping, encoding: str) -> str | None:
@@ -151,9 +153,10 @@ def _header_error(header: list[str] | str, rules: RecordMapping, encoding: str) 
         return rules.not_valid(encoding)
     if isinstance(header, str):
         return header
+    texts = "text_template" if rules.text_template else "text_field"
     for column, option in (
-        (rules.text_column or rules.text_field, "text_field"),
-        (rules.id_column, "id_column"),
+        *((name, texts) for name in rules.text_columns(header)),
+        (rules.id_column, "id_field"),
     ):
         if column and column not in header:
             return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from service.ingest import delimited, jsonl, text_files
@@ -14,7 +15,7 @@ from service.ingest.encoding import (
     is_utf8,
     open_as_utf8,
 )
-from service.ingest.inputs import FoundInputs, Input
+from service.ingest.inputs import TEXT_FORMATS, FoundInputs, Input
 from service.ingest.reading import (
     HEAD,
     START,
@@ -25,6 +26,7 @@ from service.ingest.reading import (
     read_head,
 )
 from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
+from service.ingest.splitting import split_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def parse_input(
     after: Position = START,
     report: Callable[[Assumptions], None] = lambda _: None,
 ) -> Iterator[Item]:
-    """The items of one file. Only formats with lines can start at a position.
+    """The items of one file that follow the position `after`.
 
     `report` is called before the first item.
     """
@@ -96,6 +98,19 @@ def parse_input(
     report(assumed)
     if assumed.is_converted:
         stream = open_as_utf8(stream, assumed.encoding, replace_cr=assumed.replace_cr)
+    items = _items(stream, input, options, assumed, after.line_start)
+    if options.rules.split and input.format not in TEXT_FORMATS:
+        items = split_records(items, options.rules.text_field, after.line_start)
+    yield from islice(items, after.items, None)
+
+
+def _items(
+    stream: BinaryIO,
+    input: Input,
+    options: ParseOptions,
+    assumed: Assumptions,
+    after: Position,
+) -> Iterator[Item]:
     name, rules, encoding = input.name, options.rules, assumed.encoding
     if input.format == "jsonl":
         yield from jsonl.parse(stream, name, rules, after, encoding)

@@ -30,10 +30,18 @@ GZIP = b"\x1f\x8b"
 
 
 class Position(NamedTuple):
-    """A position between two lines: the lines and uncompressed bytes before it."""
+    """A position in a file: the lines and uncompressed bytes before it.
+
+    If the next line has several items, or the file has no lines, `items` counts those before it.
+    """
 
     lines: int = 0
     offset: int = 0
+    items: int = 0
+
+    @property
+    def line_start(self) -> Position:
+        return Position(self.lines, self.offset)
 
 
 START = Position()
@@ -153,7 +161,7 @@ def read_lines(
 
     `after` must be a position that an earlier call yielded for the same bytes.
     """
-    number, offset = after
+    number, offset, _ = after
     if offset:
         stream.seek(offset)
     while raw := stream.readline(MAX_LINE + 1):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.indexes.limits import MAX_ID_LENGTH
+from service.indexes.limits import MAX_FIELDS_BYTES, MAX_ID_LENGTH
 from service.ingest.reading import START, Position
+from service.ingest.text_source import fill_template, join, split_names, template_names
 
 MAX_WHOLE = 2**63
 PUNCTUATION = 4  # bytes around a name or a text in JSON
@@ -57,13 +58,25 @@ class InvalidRecord(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RecordMapping:
-    """How the columns of a file become a record. `flags`: name options as the command line does."""
+    """How the columns of a file become a record. `flags`: name options as the command line does.
+
+    With `flatten`, a nested object becomes fields with dotted names, and a list of anything but
+    texts becomes its JSON. With `split`, a record is split into passages later.
+    """
 
     text_field: str
-    text_column: str | None = None  # the column that becomes `text_field`
+    text_column: str | None = None  # the column that becomes `text_field`, or several: `a,b`
     id_column: str | None = None
-    flatten: bool = False
+    flatten: bool = True
     flags: bool = True
+    text_template: str | None = None  # the text, with columns in braces
+    split: bool = False
+
+    def text_columns(self, columns: Collection[str]) -> tuple[str, ...]:
+        """The columns that the text is made of; `columns` are those that there are."""
+        if self.text_template:
+            return template_names(self.text_template)
+        return split_names(self.text_column or self.text_field, columns)
 
     def not_valid(self, encoding: str) -> str:
         """The reason for a text that can't be decoded."""
@@ -91,28 +104,52 @@ class RecordMapping:
         return Record(where, fields, estimated_size(fields), line, after)
 
     def _fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        fields = dict(self._flat(given))
-        if self.text_column and self.text_column != self.text_field:
-            if self.text_field in fields and self.text_column in fields:
-                raise InvalidRecord(
-                    f"has both {self.text_column!r} and {self.text_field!r}: which one is the text?"
-                )
-            if self.text_column in fields:
-                fields[self.text_field] = fields.pop(self.text_column)
+        fields: dict[str, Any] = {}
+        for name, value in self._flat(given):
+            if name in fields:
+                raise InvalidRecord(f"has the field {name!r} twice: as it is, and nested")
+            fields[name] = value
+        self._set_text(fields)
         id = self._take_id(fields)
         for name, value in fields.items():
-            _check(name, value)
-        text = fields.get(self.text_field)
-        if not isinstance(text, str) or not text.strip():
-            name = self.text_column or self.text_field
-            raise InvalidRecord(
-                f"has no text: {name!r} must be a text "
-                f"({self.named('text_field')} names another field)"
-            )
+            _check(name, value, self.named("flatten"))
+        self._check_text_length(fields[self.text_field])
         return {"_id": content_id(fields) if id is None else id, **fields}
 
+    def _set_text(self, fields: dict[str, Any]) -> None:
+        """Rename the field that is the text, or make the text of several fields."""
+        names = self.text_columns(fields)
+        if self.text_field in fields and self.text_field not in names:
+            present = next((name for name in names if name in fields), None)
+            if present is not None:
+                raise InvalidRecord(
+                    f"has both {present!r} and {self.text_field!r}: which one is the text?"
+                )
+        if self.text_template:
+            fields[self.text_field] = fill_template(self.text_template, fields)
+        elif len(names) > 1:
+            fields[self.text_field] = join(names, fields)
+        elif names[0] in fields:
+            fields[self.text_field] = fields.pop(names[0])
+        text = fields.get(self.text_field)
+        if not isinstance(text, str) or not text.strip():
+            shown = " or ".join(map(repr, names))
+            raise InvalidRecord(
+                f"has no text: {shown} must be a text "
+                f"({self.named('text_field')} names another field)"
+            )
+
+    def _check_text_length(self, text: str) -> None:
+        if self.split or len(text) * 4 <= MAX_FIELDS_BYTES:
+            return
+        if (length := len(text.encode())) > MAX_FIELDS_BYTES:
+            raise InvalidRecord(
+                f"has a text of {length:,} bytes, and a record has at most {MAX_FIELDS_BYTES:,}: "
+                f"{self.named('split')} splits it into passages"
+            )
+
     def _flat(self, given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """The fields without nulls; with `flatten`, nested objects become dotted names."""
+        """The fields without nulls, and with `flatten` without objects."""
         for name, value in given.items():
             if isinstance(value, Mapping):
                 if not self.flatten:
@@ -121,6 +158,8 @@ class RecordMapping:
                         f"{self.named('flatten')} makes fields with dotted names"
                     )
                 yield from self._flat(value, f"{prefix}{name}.")
+            elif self.flatten and _is_other_list(value):
+                yield prefix + name, _json(prefix + name, value)
             elif value is not None:
                 yield prefix + name, value
 
@@ -132,7 +171,7 @@ class RecordMapping:
         ids = {name: _id(name, fields.pop(name)) for name in ("_id", "id") if name in fields}
         if len(set(ids.values())) > 1:
             raise InvalidRecord(
-                f"has an _id and an id that differ: {self.named('id_column')} says which one it is"
+                f"has an _id and an id that differ: {self.named('id_field')} says which one it is"
             )
         return next(iter(ids.values()), None)
 
@@ -170,7 +209,18 @@ def _id(name: str, value: Any) -> str:
     return value
 
 
-def _check(name: str, value: Any) -> None:
+def _json(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        raise InvalidRecord(f"{name}: holds a number that is too large") from None
+
+
+def _is_other_list(value: Any) -> bool:
+    return isinstance(value, list) and not all(isinstance(each, str) for each in value)
+
+
+def _check(name: str, value: Any, flatten: str) -> None:
     if not name:
         raise InvalidRecord("has a field without a name")
     _check_text("a field's name", name)
@@ -189,6 +239,11 @@ def _check(name: str, value: Any) -> None:
     elif isinstance(value, list) and all(isinstance(each, str) for each in value):
         for each in value:
             _check_text(name, each)
+    elif isinstance(value, list):
+        raise InvalidRecord(
+            f"{name}: must be a text, a number, true, false or a list of texts; "
+            f"{flatten} keeps any other list as JSON"
+        )
     else:
         raise InvalidRecord(f"{name}: must be a text, a number, true, false or a list of texts")
 

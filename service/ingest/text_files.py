@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from service.indexes.limits import MAX_ID_LENGTH
 from service.ingest.passages import split
+from service.ingest.reading import Position
 from service.ingest.record import Item, RecordError, RecordMapping
 
 MAX_TEXT_LINE = 1_000_000  # characters; a longer line is split
@@ -50,6 +51,7 @@ def parse(
                     rules.text_field: passage.text,
                     "_id": f"{prefix}#{count - 1}",
                 },
+                after=Position(items=count),
             )
     except UnicodeDecodeError:
         after = f"; what comes after passage {count - 1} is left out" if count else ""

@@ -30,9 +30,11 @@ class Plan:
     name: str | None
     format: Format
     on_error: OnError = "skip"
-    text_field: str | None = None  # the column that becomes the text
+    text_field: str | None = None  # the column that becomes the text, or several
+    text_template: str | None = None
     id_column: str | None = None
-    flatten: bool = False
+    flatten: bool = True
+    split: bool = False
     delimiter: str | None = None
     strings: bool = False
     encoding: str | None = None

@@ -171,7 +171,13 @@ class JobRun:
     def _items(self) -> Iterator[Item]:
         plan = self._plan
         rules = RecordMapping(
-            self._target.text_field, plan.text_field, plan.id_column, plan.flatten, flags=False
+            self._target.text_field,
+            plan.text_field,
+            plan.id_column,
+            plan.flatten,
+            flags=False,
+            text_template=plan.text_template,
+            split=plan.split,
         )
         options = ParseOptions(rules, plan.delimiter, plan.strings, plan.encoding)
         kind = "jsonl" if plan.format == "ndjson" else plan.format

@@ -84,6 +84,7 @@ class Store:
             bytes_read=progress.bytes_read,
             after_lines=checkpoint.after.lines,
             after_offset=checkpoint.after.offset,
+            after_items=checkpoint.after.items,
             written=checkpoint.written,
             failed=checkpoint.failed,
             retries=progress.retries,
@@ -155,6 +156,6 @@ class Store:
         row = (await self._execute(change)).mappings().first()
         if row is None:
             return None
-        after = Position(row["after_lines"], row["after_offset"])
+        after = Position(row["after_lines"], row["after_offset"], row["after_items"])
         checkpoint = Checkpoint(0, row["written"], row["failed"], after)
         return Claim(job_of(row), checkpoint, row["to_cancel"])

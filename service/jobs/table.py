@@ -36,8 +36,9 @@ imports = sa.Table(
     sa.Column("plan", sa.Text),
     sa.Column("bytes", sa.BigInteger),
     sa.Column("bytes_read", sa.BigInteger),
-    sa.Column("after_lines", sa.BigInteger),  # this and the next: the checkpoint
+    sa.Column("after_lines", sa.BigInteger),  # this and the next two: the checkpoint
     sa.Column("after_offset", sa.BigInteger),
+    sa.Column("after_items", sa.BigInteger),
     sa.Column("written", sa.BigInteger),
     sa.Column("failed", sa.BigInteger),
     sa.Column("retries", sa.BigInteger),
@@ -76,6 +77,7 @@ def row_of(job: Job, node: str) -> dict[str, Any]:
         "node": node,
         "after_lines": 0,
         "after_offset": 0,
+        "after_items": 0,
         "to_cancel": False,
         "seen_at": job.created_at,
     }

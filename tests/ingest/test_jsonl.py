@@ -77,7 +77,7 @@ def test_invalid_line_is_reported_and_others_are_loaded(
 ) -> None:
     good = b'{"chunk_text": "good"}\n'
     path = write_file(tmp_path / "a.jsonl", good + line + b"\n" + good)
-    items = parse_files(path)
+    items = parse_files(path, flatten=False)
     (error,) = error_messages(items, tmp_path)
     assert error.startswith("a.jsonl line 2: ")
     assert sentence in error
@@ -86,12 +86,39 @@ def test_invalid_line_is_reported_and_others_are_loaded(
 
 def test_flatten_turns_nested_objects_into_dotted_fields(tmp_path: Path) -> None:
     path = write_file(tmp_path / "a.jsonl", '{"id": "1", "chunk_text": "x", "a": {"b": {"c": 1}}}')
-    assert records(parse_files(path, flatten=True)) == [{"_id": "1", "chunk_text": "x", "a.b.c": 1}]
+    assert records(parse_files(path)) == [{"_id": "1", "chunk_text": "x", "a.b.c": 1}]
     deep = '{"a": ' * 900 + "1" + "}" * 900
-    (error,) = error_messages(
-        parse_files(write_file(tmp_path / "b.jsonl", deep), flatten=True), tmp_path
-    )
+    (error,) = error_messages(parse_files(write_file(tmp_path / "b.jsonl", deep)), tmp_path)
     assert "b.jsonl line 1: " in error
+
+
+def test_flatten_keeps_other_lists_as_json_and_dates_as_text(tmp_path: Path) -> None:
+    path = write_file(
+        tmp_path / "a.jsonl",
+        '{"id": "1", "chunk_text": "x", "at": "2024-05-01", "sizes": [1, 2.5],'
+        ' "parts": [{"é": null}], "tags": ["a", 1], "none": {}}',
+    )
+    assert records(parse_files(path)) == [
+        {"_id": "1", "chunk_text": "x", "at": "2024-05-01", "sizes": "[1,2.5]"}
+        | {"parts": '[{"é":null}]', "tags": '["a",1]'}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        ('"a": {"b": 1}, "a.b": 2', "has the field 'a.b' twice: as it is, and nested"),
+        ('"a": [1e999]', "a: holds a number that is too large"),
+        ('"a": [' + "[" * 5000 + "]" * 5000 + "]", "is nested too deeply"),
+        ('"a": [{"b": "\\ud800"}]', "half of a surrogate pair"),
+    ],
+)
+def test_flatten_never_replaces_or_invents_a_value(
+    tmp_path: Path, members: str, sentence: str
+) -> None:
+    path = write_file(tmp_path / "a.jsonl", '{"chunk_text": "x", ' + members + "}")
+    (error,) = error_messages(parse_files(path), tmp_path)
+    assert sentence in error
 
 
 def test_text_and_id_fields_are_configurable(tmp_path: Path) -> None:
@@ -162,7 +189,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["_id", "id", "chunk_text", "a", ""]), VALUES))
 def test_any_accepted_record_has_id_and_text(given: dict[str, Any]) -> None:
-    item = RecordMapping("chunk_text", flatten=True).record("here", given)
+    item = RecordMapping("chunk_text").record("here", given)
     if isinstance(item, RecordError):
         assert item.reason
     else:

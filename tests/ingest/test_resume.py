@@ -123,6 +123,6 @@ def test_batches_until_error_include_records_before_it() -> None:
 
 def test_mapping_error_names_option_of_cli_or_api() -> None:
     given = {"chunk_text": "x", "_id": "1", "id": "2"}
-    for flags, name in ((True, "--id-column"), (False, "id_column")):
+    for flags, name in ((True, "--id-field"), (False, "id_field")):
         item = RecordMapping("chunk_text", flags=flags).record("here", given)
         assert f"differ: {name} says" in str(item)

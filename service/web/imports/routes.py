@@ -21,6 +21,7 @@ from service.web.imports.schemas import (
     ImportList,
     ImportParameters,
     ListImportsParameters,
+    check_alternatives,
     job_body,
 )
 from service.web.imports.uploads import choose_format, receive_upload
@@ -56,6 +57,7 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
         written.
         """
         parameters = read_parameters(ImportParameters, request.query_string)
+        check_alternatives(parameters)
         try:
             convert_to_transfer(request.scope, uploads)  # an upload may take hours
             job = await _store_upload(request, parameters, settings, jobs)
@@ -129,7 +131,8 @@ async def _store_upload(
         "format": choose_format(parameters.format, name, upload),
         "encoding": parameters.encoding or upload.charset,
     }
-    plan = Plan(**{**parameters.model_dump(), **chosen})
+    given = parameters.model_dump(exclude={"id_field"})
+    plan = Plan(**{**given, **chosen, "id_column": parameters.id_field or given["id_column"]})
     async with jobs.receive(plan, length or 0) as file:
         size = 0
         async for chunk in upload.chunks:

@@ -10,14 +10,17 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from service.ingest.delimited import is_delimiter
 from service.ingest.encoding import is_encoding
+from service.ingest.text_source import parse_template
 from service.jobs.job import Format, Job, OnError, Status
 from service.web.parameters import NAMESPACE, NamespaceParameters
 from service.web.responses import EVENT_STREAM
-from service.web.validation import StrictModel
+from service.web.validation import StrictModel, invalid_field
 
 MAX_NAME_LENGTH = 255
 MAX_COLUMN_LENGTH = 512
 MAX_ENCODING_LENGTH = 40
+MAX_TEXT_FIELD_LENGTH = 2048
+MAX_TEMPLATE_LENGTH = 4096
 MAX_PAGE = 100
 BINARY = {"type": "string", "format": "binary"}
 
@@ -41,6 +44,11 @@ def _check_encoding(value: str) -> str:
     return value
 
 
+def _check_template(value: str) -> str:
+    parse_template(value)
+    return value
+
+
 class ImportParameters(NamespaceParameters):
     format: Format | None = Field(
         None, description="The format. Defaults to that of the Content-Type or of the file name."
@@ -51,18 +59,44 @@ class ImportParameters(NamespaceParameters):
     text_field: str | None = Field(
         None,
         min_length=1,
-        max_length=MAX_COLUMN_LENGTH,
-        description="The field with the text. Defaults to `PINECONE_TEXT_FIELD`.",
+        max_length=MAX_TEXT_FIELD_LENGTH,
+        description="The field with the text, or several, separated by commas: they are joined "
+        "with blank lines. Defaults to `PINECONE_TEXT_FIELD`.",
     )
-    id_column: str | None = Field(
+    text_template: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=MAX_TEMPLATE_LENGTH),
+            AfterValidator(_check_template),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="The text, with fields in braces: `{title}. {body}`. Not with `text_field`.",
+    )
+    id_field: str | None = Field(
         None,
         min_length=1,
         max_length=MAX_COLUMN_LENGTH,
         description="The field with the id. Defaults to `_id` or `id`. A record without an id gets "
         "one that is derived from its content.",
     )
+    id_column: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_COLUMN_LENGTH,
+        json_schema_extra={"deprecated": True},
+        description="The former name of `id_field`.",
+    )
     flatten: bool = Field(
-        False, description='Flatten nested objects: `{"a": {"b": 1}}` becomes a field `a.b`.'
+        True,
+        description='Flatten nested objects: `{"a": {"b": 1}}` becomes a field `a.b`, and keep '
+        "lists of anything but texts as JSON. Otherwise such records fail.",
+    )
+    split: bool = Field(
+        False,
+        description="Split each text into passages, which become records with the ids `id#0`, "
+        "`id#1` and so on, and the fields `document_id` and `position`.",
     )
     delimiter: Annotated[str, AfterValidator(_check_delimiter)] | None = Field(
         None,
@@ -81,6 +115,14 @@ class ImportParameters(NamespaceParameters):
     name: Annotated[str, Field(max_length=MAX_NAME_LENGTH), AfterValidator(_check_name)] | None = (
         Field(None, description="A name for the import. Defaults to the name of the file.")
     )
+
+
+def check_alternatives(parameters: ImportParameters) -> None:
+    """Raise an error if two parameters are given that mean the same."""
+    if parameters.text_field and parameters.text_template:
+        raise invalid_field("text_template", "can't be given with text_field; give one of the two")
+    if parameters.id_field and parameters.id_column:
+        raise invalid_field("id_column", "is the former name of id_field; give one of the two")
 
 
 class ImportBody(BaseModel):
