@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
+
 from service import client
 from service.client.endpoints import SEARCH_PATHS
 from service.errors import (
@@ -120,8 +122,12 @@ async def open_remote(settings: Settings, url: str) -> AsyncIterator[Remote]:
 
 
 def key_from_environment() -> str | None:
-    """The key is no argument, because every process on the machine can read those."""
-    return os.environ.get(KEY_VARIABLE, "").strip() or None
+    """The key, from the environment or `.env` as the settings are.
+
+    It is no argument, because every process on the machine can read those.
+    """
+    given = os.environ.get(KEY_VARIABLE) or dotenv_values(".env").get(KEY_VARIABLE)
+    return (given or "").strip() or None
 
 
 def check_url(url: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from service.cli import main
 from tests.conftest import Command
 from tests.fake_service import KEY, SEARCH_RESPONSE, ScriptedResponse, fake_service
 
+ROOT = Path(__file__).parent.parent.parent
 BREAD = {"_id": "bread", "chunk_text": "Keep a loaf of bread in a cloth bag. " * 12, "year": 2020}
 WILD = {"_id": "wild\x1b[31m", "chunk_text": "bread \x1b]0;owned\x07 \u202e \r\n\u0000 日本語" * 3}
 
@@ -172,6 +175,17 @@ def test_search_highlight_keeps_a_field_of_that_name(command: Command) -> None:
     with fake_service(ScriptedResponse(200, answer)) as service:
         done = command("search", "x", "--url", service.address)
     assert '    highlights: ["of the year"]' in done.stdout.splitlines()
+
+
+def test_search_over_http_reads_the_key_from_dotenv(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"SERVICE_API_KEY={KEY}\n")
+    with fake_service(key=KEY) as service:
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "search", "x", "--url", service.address],
+            check=False, capture_output=True, text=True, cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_search_warns_of_a_misspelled_setting(command: Command, data_dir: Path) -> None:
