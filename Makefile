@@ -81,6 +81,9 @@ campaign-index: $(VENV)/.dev ## the embedded index against a dictionary (ARGS: -
 campaign-kill: $(VENV)/.dev ## kill a process that writes, and check what is durable (ARGS: --kills)
 	@$(RUN) -m tests.campaigns.kill $(ARGS)
 
+campaign-backup: $(VENV)/.dev ## back up a service that writes, kill it, and restore (ARGS: --rounds)
+	@$(RUN) -m tests.campaigns.backup $(ARGS)
+
 campaign-imports: $(VENV)/.dev ## kill a process during an import (ARGS: --kills, --database postgres)
 	@$(RUN) -m tests.campaigns.imports $(ARGS)
 

@@ -21,6 +21,8 @@ COMMANDS = {
     "serve": "serve the API",
     "load": "load JSON Lines, CSV, text and Markdown",
     "search": "search, and print a table",
+    "backup": "copy the records to one file, also of a running service",
+    "restore": "fill an empty data directory with a backup",
     "doctor": "check what the settings name, and repair it",
     "completion": "print a script that completes commands in a shell",
 }

@@ -6,7 +6,8 @@ import argparse
 import re
 from collections.abc import Callable
 
-from service.settings import check_namespace
+from service.errors import CommandFailed
+from service.settings import Settings, check_namespace
 
 
 def whole(minimum: int, maximum: int) -> Callable[[str], int]:
@@ -60,3 +61,12 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir", metavar="DIR", help="directory of the embedded engine (sets DATA_DIR)"
     )
+
+
+def check_embedded(settings: Settings, command: str) -> None:
+    """Raise `CommandFailed` for a command that Pinecone's indexes have no use for."""
+    if settings.backend == "pinecone":
+        raise CommandFailed(
+            f"{command} is for the embedded engine, and the settings name Pinecone's indexes: use "
+            "/api/export for the records, or Pinecone's own backups for the indexes"
+        )

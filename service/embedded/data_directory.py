@@ -24,6 +24,8 @@ from service.embedded.storage.database import UnsupportedFormat
 from service.errors import StartupFailed
 from service.inference.embedder import Embedder
 
+OWNER = "owner"  # the file that is locked
+
 
 @contextlib.asynccontextmanager
 async def opened_index(
@@ -57,7 +59,7 @@ def owned(data_dir: Path) -> Iterator[None]:
     """Own the data directory until the end of the block."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "owner").open("a+")
+        lock = (data_dir / OWNER).open("a+")
     except OSError as exc:
         raise StartupFailed(f"DATA_DIR: {data_dir} can't be used: {exc.strerror}") from exc
     with lock:

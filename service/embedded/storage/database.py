@@ -46,6 +46,11 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open a connection that never writes to the file, also beside a process that does."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
 def create_tables(connection: sqlite3.Connection) -> None:
     """Create the tables of a new file, and check the format of an existing one."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()
