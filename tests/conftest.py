@@ -143,13 +143,24 @@ class CompletedCommand:
 Command = Callable[..., CompletedCommand]
 
 
+@contextlib.contextmanager
+def unchanged_logging() -> Iterator[None]:
+    """Undo what a command in this process does to the logging of the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Command]:
     """Runs commands in this process, in a temporary folder, with environment variables."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: Any, **variables: Any) -> CompletedCommand:
@@ -162,10 +173,8 @@ def command(
             status = int(exc.code or 0)
         return CompletedCommand(status, *capsys.readouterr())
 
-    yield run
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with unchanged_logging():
+        yield run
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
-from tests.conftest import Command
+from tests.conftest import Command, unchanged_logging
 from tests.fake_service import KEY, SEARCH_RESPONSE, ScriptedResponse, fake_service
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,7 +23,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("var")
     path = folder / "records.jsonl"
     path.write_text("\n".join(json.dumps(record) for record in (BREAD, WILD)))
-    with pytest.MonkeyPatch.context() as environment:
+    with pytest.MonkeyPatch.context() as environment, unchanged_logging():
         environment.setenv("DATA_DIR", str(folder))
         assert main(["load", str(path)]) == 0
         # A load as short as this ends before the engine's views are saved; a search has them made.
