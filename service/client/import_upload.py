@@ -25,6 +25,7 @@ PIECE_BYTES = 64 * 1024
 FORMATS_BY_SUFFIX: dict[str, Format] = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
+    ".json": "ndjson",  # an array or lines
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",

@@ -33,22 +33,22 @@ from service.settings import Settings
 DESCRIPTION = """\
 Load records. A record replaces the one with the same id, so a load can be repeated.
 
-JSON Lines (.jsonl, .ndjson) has one object per line. CSV and TSV have a header. A cell that is the
-JSON form of a number, true, false, a string ("007") or a list of strings (["a", "b"]) is read as
-such; any other cell (007, 1,5, True) is a string. The delimiter (, ; tab |) and the encoding are
-found in the file, and reported if they are not the usual ones. The output of /api/export can be
-loaded. Text and Markdown (.txt, .md) are split into passages of about 120 to 200 words along
-headings and paragraphs, with the fields source, title and position; a folder stands for all such
-files in it.
-Every file may be compressed with gzip.
+JSON Lines (.jsonl, .ndjson) has one object per line, JSON (.json) may be one array of objects. CSV
+and TSV have a header. A cell that is the JSON form of a number, true, false, a string ("007") or a
+list of strings (["a", "b"]) is read as such; any other cell (007, 1,5, True) is a string. The
+delimiter (, ; tab |) and the encoding are found in the file, and reported if they are not the usual
+ones. The output of /api/export can be loaded. Text and Markdown (.txt, .md) are split into passages
+of about 120 to 200 words along headings and paragraphs, with the fields source, title and position;
+a folder stands for all such files in it. Every file may be compressed with gzip.
 
 The id is the field _id or id; a record without one gets a hash of its content. The id of a passage
-is the path of the file, # and a number. If a file becomes shorter or is removed, its old passages
-stay in the index: delete them there, by their source.
+is the folder's name, the path of the file in it, # and a number. If a file becomes shorter or is
+removed, its old passages stay in the index: delete them there, by their source.
 
-Fields are strings, numbers, booleans and lists of strings; nulls and empty cells are left out.
-A record that can't be loaded is skipped; the exit status is then 1. The first three are shown, with
-file and line, and all are written to the file of --errors.
+Fields are strings, numbers, booleans and lists of strings; nulls and empty cells are left out. A
+nested object becomes fields with dotted names, and any other list is kept as JSON. A record that
+can't be loaded is skipped; the exit status is then 1. The first three are shown, with file and
+line, and all are written to the file of --errors.
 """
 EXAMPLES = """
 examples:
@@ -86,6 +86,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     reading.add_argument(
         "--id-field", "--id-column", dest="id_column", metavar="NAME", help="field of the id"
+    )
+    reading.add_argument(
+        "--prefix",
+        metavar="NAME",
+        help="what the ids of passages begin with (default: the name of the folder)",
     )
     reading.add_argument(
         "--flatten",
@@ -142,7 +147,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _load(settings: Settings, options: argparse.Namespace) -> int:
     async def command(interrupt: Interrupt) -> int:
-        found = find_inputs(options.files, options.format)
+        found = find_inputs(options.files, options.format, options.prefix)
         _check(found, options)
         empty = settings.model_copy(update={"load_samples": False})
         async with connect(empty, options.url, interrupt) as target:

@@ -62,8 +62,14 @@ class FoundInputs:
         return sum(known) if len(known) == len(sizes) else None
 
 
-def find_inputs(arguments: Sequence[str], format: Format | None) -> FoundInputs:
-    """Find the files; a folder stands for the texts in it."""
+def find_inputs(
+    arguments: Sequence[str], format: Format | None, prefix: str | None = None
+) -> FoundInputs:
+    """Find the files; a folder stands for the texts in it.
+
+    The source of a text is its path from the folder that was given, or that it is in, with the name
+    of this folder, or `prefix`. So it does not depend on how the path is written.
+    """
     found = FoundInputs()
     for argument in arguments:
         if argument == STDIN:
@@ -79,9 +85,10 @@ def find_inputs(arguments: Sequence[str], format: Format | None) -> FoundInputs:
         if stat.S_ISDIR(status.st_mode):
             if format is not None and format not in TEXT_FORMATS:
                 raise CommandFailed(f"{argument}: is a folder; --format {format} takes files")
-            _folder(path, format, found)
+            _folder(path, format, _start(path, prefix), found)
         elif kind := format or _format_of(path.name):
-            found.inputs.append(_input(path, argument, path.name, kind, status))
+            source = _start(path.parent, prefix) + path.name
+            found.inputs.append(_input(path, argument, source, kind, status))
         else:
             raise CommandFailed(
                 f"{argument}: what it is can't be told from its name; "
@@ -91,14 +98,21 @@ def find_inputs(arguments: Sequence[str], format: Format | None) -> FoundInputs:
     return found
 
 
-def _folder(root: Path, format: Format | None, found: FoundInputs) -> None:
+def _start(folder: Path, prefix: str | None) -> str:
+    """What the sources of the texts in a folder begin with."""
+    name = folder.resolve().name if prefix is None else prefix
+    return f"{name}/" if name else ""
+
+
+def _folder(root: Path, format: Format | None, start: str, found: FoundInputs) -> None:
     texts = 0
     data: list[str] = []
     for path in _files(root, found):
         kind = _format_of(path.name)
         if kind in TEXT_FORMATS:
             texts += 1
-            _text(root, path, format or kind, found)
+            source = start + path.relative_to(root).as_posix()
+            _text(path, source, format or kind, found)
         elif kind:
             data.append(str(path))
         else:
@@ -132,7 +146,7 @@ def _files(root: Path, found: FoundInputs) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _text(root: Path, path: Path, kind: Format, found: FoundInputs) -> None:
+def _text(path: Path, source: str, kind: Format, found: FoundInputs) -> None:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -146,7 +160,6 @@ def _text(root: Path, path: Path, kind: Format, found: FoundInputs) -> None:
     if b"\0" in head and path.suffix != ".gz":
         found.skipped["binary"] += 1
         return
-    source = path.relative_to(root).as_posix()
     found.inputs.append(_input(path, str(path), source, kind, status))
 
 
@@ -170,7 +183,7 @@ def _no_two_alike(inputs: Sequence[Input]) -> None:
             if each.source in seen:
                 raise CommandFailed(
                     f"{seen[each.source]} and {each.name} would both get the ids {each.source}#…: "
-                    "load the folder that holds both, or one at a time in namespaces of their own"
+                    "load one at a time, each with a --prefix of its own"
                 )
             seen[each.source] = each.name
 

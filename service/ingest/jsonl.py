@@ -1,4 +1,4 @@
-"""Parser for JSON Lines: one object per line."""
+"""Parser for JSON: one object per line, or an array of objects."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
+from service.ingest.json_array import InvalidArray, read_elements
 from service.ingest.reading import START, TOO_LONG, Position, read_lines
 from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
 
 KINDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-AN_ARRAY = (
-    "starts with `[`: it is one JSON array, and what is loaded is an object a line; "
-    "`jq -c '.[]'` turns one into the other"
-)
+GOES_ON = "; if the object goes on in the next line, `jq -c .` writes each in one line"
 
 
 def parse(
@@ -27,7 +25,6 @@ def parse(
 
     `encoding` is the original one, for error messages.
     """
-    first = after == START
     for position, raw in read_lines(stream, after):
         where, number = f"{name} line {position.lines}", position.lines
         if raw is None:
@@ -36,18 +33,37 @@ def parse(
         line = raw.strip()
         if not line:
             continue
-        if first and line.startswith(b"["):
-            yield RecordError(where, AN_ARRAY, number, position)
-            return
-        first = False
-        try:
-            value = _decoded(line)
-        except UnicodeDecodeError:
-            yield RecordError(where, rules.not_valid(encoding), number, position)
-        except InvalidRecord as exc:
-            yield RecordError(where, str(exc), number, position)
-        else:
-            yield rules.record(where, value, number, position)
+        yield _item(line, where, rules, position, encoding)
+
+
+def parse_array(
+    stream: BinaryIO,
+    name: str,
+    rules: RecordMapping,
+    after: Position = START,
+    encoding: str = "utf-8",
+) -> Iterator[Item]:
+    """The items of an array that follow the position `after`, numbered in the place of lines."""
+    position = after
+    try:
+        for position, raw in read_elements(stream, after):
+            where = f"{name} record {position.lines}"
+            if raw is None:
+                yield RecordError(where, TOO_LONG, position.lines, position)
+            else:
+                yield _item(raw, where, rules, position, encoding)
+    except InvalidArray as exc:
+        yield RecordError(name, f"{exc} (after record {position.lines})", None, position)
+
+
+def _item(raw: bytes, where: str, rules: RecordMapping, position: Position, encoding: str) -> Item:
+    try:
+        value = _decoded(raw)
+    except UnicodeDecodeError:
+        return RecordError(where, rules.not_valid(encoding), position.lines, position)
+    except InvalidRecord as exc:
+        return RecordError(where, str(exc), position.lines, position)
+    return rules.record(where, value, position.lines, position)
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
@@ -56,7 +72,8 @@ def _decoded(raw: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise
     except json.JSONDecodeError as exc:
-        raise InvalidRecord(f"is not JSON: {exc.msg} at character {exc.pos + 1}") from None
+        way_out = GOES_ON if raw.startswith(b"{") and exc.pos >= len(exc.doc) else ""
+        raise InvalidRecord(f"is not JSON: {exc.msg} at character {exc.pos + 1}{way_out}") from None
     except RecursionError:
         raise InvalidRecord("is nested too deeply") from None
     except InvalidRecord:

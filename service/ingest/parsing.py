@@ -16,6 +16,7 @@ from service.ingest.encoding import (
     open_as_utf8,
 )
 from service.ingest.inputs import TEXT_FORMATS, FoundInputs, Input
+from service.ingest.json_array import is_array
 from service.ingest.reading import (
     HEAD,
     START,
@@ -52,6 +53,7 @@ class Assumptions:
     delimiter: str = ","
     spaced: bool = False
     notes: tuple[str, ...] = ()
+    is_array: bool = False
 
 
 def parse_inputs(
@@ -113,7 +115,8 @@ def _items(
 ) -> Iterator[Item]:
     name, rules, encoding = input.name, options.rules, assumed.encoding
     if input.format == "jsonl":
-        yield from jsonl.parse(stream, name, rules, after, encoding)
+        parse = jsonl.parse_array if assumed.is_array else jsonl.parse
+        yield from parse(stream, name, rules, after, encoding)
     elif input.format in {"csv", "tsv"}:
         yield from delimited.parse(
             stream,
@@ -157,7 +160,9 @@ def _assume(head: bytes, input: Input, options: ParseOptions) -> Assumptions:
         wrong = f"if that is wrong, set {' and '.join(named)}"
         notes.insert(0, f"read {' and '.join(read_as)}; {wrong}")
     is_converted = replace_cr or not is_utf8(encoding)
-    return Assumptions(encoding, is_converted, replace_cr, delimiter, spaced, tuple(notes))
+    return Assumptions(
+        encoding, is_converted, replace_cr, delimiter, spaced, tuple(notes), is_array(text)
+    )
 
 
 def _whole_lines(text: str, *, is_all: bool) -> list[str]:

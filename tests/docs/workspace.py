@@ -96,6 +96,7 @@ class Workspace:
         self._servers: dict[int, Server] = {}  # by the port that the page names
         self._state = folder.parent / f"{folder.name}.env"
         self._write_commands(folder / ".venv")
+        (folder / "examples").symlink_to(ROOT / "examples")
         inherited = {name: value for name, value in os.environ.items() if name.startswith("COV")}
         self._environment = inherited | {
             "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",

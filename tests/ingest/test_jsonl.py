@@ -151,10 +151,12 @@ def test_overlong_line_is_skipped_in_bounded_memory(tmp_path: Path) -> None:
     assert peak < 5 * MAX_LINE
 
 
-def test_json_array_is_reported_as_unsupported(tmp_path: Path) -> None:
-    path = write_file(tmp_path / "a.json", '[\n{"chunk_text": "x"},\n{"chunk_text": "y"}\n]')
-    (error,) = error_messages(parse_files(path), tmp_path)
-    assert "one JSON array" in error
+def test_object_over_several_lines_names_the_way_out(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "a.json", '{\n"chunk_text": "x"\n}\n')
+    assert error_messages(parse_files(path), tmp_path)[0] == (
+        "a.json line 1: is not JSON: Expecting property name enclosed in double quotes at character"
+        " 2; if the object goes on in the next line, `jq -c .` writes each in one line"
+    )
 
 
 def test_gzip_is_detected_by_content(tmp_path: Path) -> None:

@@ -108,10 +108,11 @@ def test_folder_is_expanded_to_its_texts(tmp_path: Path) -> None:
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     (tmp_path / "self.txt").symlink_to("self.txt")
     items = parse_files(tmp_path)
+    shallow, deep = f"{tmp_path.name}/b.md", f"{tmp_path.name}/a/deep.txt.gz"
     assert records(items) == [
-        {"_id": "b.md#0", "source": "b.md", "title": "Title", "position": 0}
+        {"_id": f"{shallow}#0", "source": shallow, "title": "Title", "position": 0}
         | {"chunk_text": "Title\n\nText."},
-        {"_id": "a/deep.txt.gz#0", "source": "a/deep.txt.gz", "position": 0, "chunk_text": "Deep."},
+        {"_id": f"{deep}#0", "source": deep, "position": 0, "chunk_text": "Deep."},
     ]
     (error,) = error_messages(items, tmp_path)
     assert error.startswith("self.txt: can't be read")
@@ -156,9 +157,32 @@ def test_folder_without_texts_is_rejected(
 
 
 def test_files_with_equal_ids_are_rejected(tmp_path: Path) -> None:
-    one, two = (write_file(tmp_path / name / "a.md", "x") for name in "ab")
-    with pytest.raises(CommandFailed, match=r"would both get the ids a\.md#"):
-        find_inputs([str(one), str(two)], None)
+    one, two = (write_file(tmp_path / name / "docs" / "a.md", "x") for name in "ab")
+    for paths in ([one, two], [one.parent, two.parent]):
+        with pytest.raises(CommandFailed, match=r"get the ids docs/a\.md#.* a --prefix of its own"):
+            find_inputs(list(map(str, paths)), None)
+
+
+def test_source_has_name_of_folder_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(tmp_path / "p1" / "index.md", "x")
+    write_file(tmp_path / "p2" / "index.md", "x")
+
+    def source(argument: str, prefix: str | None = None) -> str:
+        (input,) = find_inputs([argument], None, prefix).inputs
+        return input.source
+
+    monkeypatch.chdir(tmp_path)
+    for argument in ("p1", "p1/", "./p1", "p2/../p1", str(tmp_path / "p1"), "p1/index.md"):
+        assert source(argument) == "p1/index.md"
+    assert source("p2") == "p2/index.md"
+    assert (
+        source("p1", "notes/2024") == source("p1/index.md", "notes/2024") == "notes/2024/index.md"
+    )
+    assert source("p1", "") == "index.md"
+    monkeypatch.chdir(tmp_path / "p1")
+    assert source(".") == source("index.md") == source("../p1") == "p1/index.md"
 
 
 @pytest.mark.parametrize("path", ["a b.md", "é.md", "%C3%A9.md", "a\udcff", "é" * 300, "é" * 301])

@@ -12,7 +12,7 @@ from werkzeug.http import parse_options_header
 from service.errors import UnsupportedMediaType
 from service.ingest.encoding import is_encoding, is_utf8
 from service.jobs.job import Format
-from service.web.bodies import is_json, read_chunks
+from service.web.bodies import read_chunks
 from service.web.imports import multipart
 from service.web.imports.schemas import MAX_NAME_LENGTH
 from service.web.validation import invalid_field
@@ -24,6 +24,7 @@ MEDIA_TYPES: dict[str, Format] = {
     "application/x-jsonl": "ndjson",
     "application/jsonlines": "ndjson",
     "application/x-jsonlines": "ndjson",
+    "application/json": "ndjson",  # an array is recognized from the content
     "text/csv": "csv",
     "application/csv": "csv",
     "text/tab-separated-values": "tsv",
@@ -31,6 +32,7 @@ MEDIA_TYPES: dict[str, Format] = {
 SUFFIXES: dict[str, Format] = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
+    ".json": "ndjson",
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
@@ -39,8 +41,9 @@ SUFFIXES: dict[str, Format] = {
 OPAQUE_TYPES = {"", "application/gzip", "application/x-gzip", "application/octet-stream"}
 GZIP_ENCODINGS = {"gzip", "x-gzip"}  # gzip is recognized from the content
 ACCEPTED = (
-    "Send NDJSON (Content-Type: application/x-ndjson), CSV (text/csv) or TSV "
-    "(text/tab-separated-values), optionally compressed with gzip, or a form with one such file"
+    "Send NDJSON (Content-Type: application/x-ndjson), a JSON array (application/json), CSV "
+    "(text/csv) or TSV (text/tab-separated-values), optionally compressed with gzip, or a form "
+    "with one such file"
 )
 
 
@@ -69,8 +72,6 @@ async def receive_upload(request: Request, patience_s: float) -> ReceivedUpload:
         part_type, parameters = parse_options_header(head.headers.get("Content-Type", ""))
         format = MEDIA_TYPES.get(part_type.lower()) or _format_by_suffix(name)
         return ReceivedUpload(format, name, aiter(file), _charset(parameters.get("charset")))
-    if is_json(media_type):
-        raise UnsupportedMediaType(f"{ACCEPTED}. Send a JSON array of records to /api/records")
     if media_type not in MEDIA_TYPES and media_type not in OPAQUE_TYPES:
         raise UnsupportedMediaType(ACCEPTED)
     charset = _charset(request.mimetype_params.get("charset"))

@@ -12,6 +12,7 @@ from tests.web.imports.test_imports import NDJSON, api, assert_error, wait_until
 
 __all__ = ["api"]
 
+JSON = {"Content-Type": "application/json"}
 BOOK = {"key": "b1", "title": "Tea", "body": "Boil water.", "about": {"year": 2024, "in": [1, 2]}}
 
 
@@ -63,6 +64,21 @@ async def test_import_splits_long_texts(api: httpx.AsyncClient) -> None:
     assert last["document_id"] == "long"
     assert last["year"] == 2024
     assert last["chunk_text"].split()[-1] == "words"
+
+
+async def test_import_reads_json_arrays(api: httpx.AsyncClient) -> None:
+    content = json.dumps([{"_id": "a", "chunk_text": "x"}, 7, BOOK], indent=2).encode()
+    answers = [
+        await api.post(
+            "/api/imports", content=content, headers={"Content-Type": "application/json"}
+        ),
+        await api.post("/api/imports", files={"file": ("books.json", content)}),
+    ]
+    for answer in answers:
+        job = await wait_until_ended(api, answer.json())
+        assert (job["format"], job["status"], job["written"]) == ("ndjson", "succeeded", 1)
+        assert [error["line"] for error in job["errors"]] == [2, 3]
+        assert job["progress"] == 1.0
 
 
 @pytest.mark.parametrize(
