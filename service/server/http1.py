@@ -13,7 +13,6 @@ interface; its version is pinned, and a test covers each of them (docs/decisions
 from __future__ import annotations
 
 import logging
-import re
 import uuid
 from typing import cast
 
@@ -26,6 +25,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import H11SendableEvent
 
+from service.server import request_rules
 from service.server.slow_clients import SlowClientPolicy, WriteMonitor
 from service.server.websocket import WebSocketStream
 
@@ -50,9 +50,6 @@ _SENTENCES = {
 _NO_HANDSHAKE = ("malformed_request", "The WebSocket handshake is not valid")
 _EVENT_STREAM = b"text/event-stream"
 _BODY = {b"content-length", b"transfer-encoding"}
-
-# A request target in origin, asterisk or absolute form (RFC 9112, 3.2).
-_TARGET = re.compile(rb"/.*|\*|https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?/.*", re.DOTALL)
 
 
 class StrictH11(H11Protocol):
@@ -79,10 +76,12 @@ class StrictH11(H11Protocol):
         """Ignore `Upgrade`, as a server may (RFC 9110, 7.8)."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if request.http_version not in {b"1.0", b"1.1"} or not _TARGET.fullmatch(request.target):
+        accepted = request_rules.accept(request)
+        if accepted is None:
             await self._send_error_response(BAD_REQUEST)
             await self.send(Closed())
             return
+        request = accepted
         if not any(name == b"upgrade" for name, _ in request.headers):
             await super()._create_stream(request)
         elif _is_handshake(request):

@@ -8,7 +8,6 @@ wraps the app, it works wherever the app is mounted. Probes and documentation ar
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 
@@ -23,6 +22,7 @@ from service.web.asgi import (
     Receive,
     Scope,
     Send,
+    drain_body,
     encode_headers,
     header_value,
     route_path,
@@ -68,7 +68,7 @@ class AdmissionMiddleware:
                 scope = {**scope, QUEUE_TIME_KEY: time.perf_counter() - arrived}
         except Overloaded as error:
             if has_body:
-                await _drain_body(receive)
+                await drain_body(receive)
             await self._reject(error, scope, send, time.perf_counter() - arrived)
             return
         request = AdmittedRequest(self._admission, receive, send)
@@ -187,14 +187,3 @@ class AdmittedRequest:
         if self._is_lent:
             self._is_lent = False
             self._admission.reclaim(needed=not self._is_released)
-
-
-async def _drain_body(receive: Receive) -> None:
-    """Discard what the client still sends, so that it can read the response."""
-    size = 0
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SLOW_BODY_S):
-            while size < MAX_BUFFERED_BYTES and (message := await receive()).get(
-                "more_body", False
-            ):
-                size += len(message["body"])

@@ -124,7 +124,7 @@ def error_response(error: errors.RequestError, request_id: str) -> Response:
 
 
 def rejection(
-    error: errors.Unavailable, sent_request_id: str, seconds: float, lifecycle: Lifecycle
+    error: errors.RequestError, sent_request_id: str, seconds: float, lifecycle: Lifecycle
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of an error response outside Quart: before a request enters the app.
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.e2e.process import Process, serving
-from tests.upstream import Upstream, Wrong
+from tests.upstream import Gate, Upstream, Wrong
 
 Address = tuple[str, int]
 
@@ -52,6 +52,20 @@ MALFORMED = [
     (b"GET ?a=b HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
     (b"GET http://[/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
     (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 400, "malformed_request"),
+    (b"GET http://[:::]/healthz HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
+    (b"GET http://a@b/healthz HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
+    (b"get /healthz HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
+    (
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\n",
+        400,
+        "malformed_request",
+    ),
+    (
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "malformed_request",
+    ),
 ]
 
 
@@ -94,11 +108,19 @@ def test_head_response_has_no_body(address: str) -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize("host", [b"a b", b"[", b"h:99999", b"..", b"l" * 64, b"", b"a/../b"])
-def test_invalid_host_header_is_accepted(address: str, host: bytes) -> None:
+HOSTS = {
+    200: [b"h:99999", b"..", b"l" * 64, b"", b"a_b.example", b"[::1]:80", b"1.2.3.4"],
+    400: [b"a b", b"[", b"[:::]", b"a/../b", b"a@b", b"h:x", b"h:1:2", b"\xff", b"l" * 400],
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "host"), [(status, host) for status in HOSTS for host in HOSTS[status]]
+)
+def test_host_header_with_invalid_value_is_400(address: str, status: int, host: bytes) -> None:
     request = b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: " + host + b"\r\n\r\n"
     answer = exchange(address, request)
-    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert answer.startswith(b"HTTP/1.1 %d" % status), answer
 
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/nowhere", b"/api/semantic-search"])
@@ -116,6 +138,51 @@ def test_websocket_handshake_on_http_route_is_rejected(address: str, path: bytes
 def test_absolute_url_in_request_line_is_accepted(address: str) -> None:
     raw = b"GET http://h/healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
     assert exchange(address, raw).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"//healthz",
+        b"/%2fhealthz",
+        b"http://h//healthz",
+        b"http://h/healthz;a",
+        b"http://h/healthz%3Fa",
+        b"http://h/healthz%23a",
+    ],
+)
+def test_target_that_is_not_canonical_is_404(address: str, target: bytes) -> None:
+    raw = b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    assert exchange(address, raw).startswith(b"HTTP/1.1 404"), target
+
+
+@pytest.mark.parametrize(
+    "target", [b"/api/semantic-search?text_query=b", b"http://h/api/semantic-search?text_query=b"]
+)
+def test_every_spelling_of_a_search_needs_a_slot(upstream: Upstream, target: bytes) -> None:
+    gate = Gate()
+    upstream.behave(gate, "dense/records/namespaces/__default__/search")
+    first = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: h\r\n\r\n"
+    with serving(upstream, MAX_IN_FLIGHT=1, MAX_WAITING=0) as (_, address):
+        url = urlsplit(address)
+        with socket.create_connection((str(url.hostname), int(url.port or 0)), 60) as busy:
+            busy.sendall(first)
+            end = time.monotonic() + 60
+            while not upstream.searches():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            raw = b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+            assert exchange(address, raw).startswith(b"HTTP/1.1 503")
+            gate.opened.set()
+            assert busy.recv(12) == b"HTTP/1.1 200"
+
+
+def test_host_of_absolute_url_replaces_host_header(address: str) -> None:
+    """The name in the URL is checked as the Host header would be (RFC 9112, 3.2.2)."""
+    raw = b"DELETE http://rebound.example/api/records/a HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    answer = exchange(address, raw + b"Connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"origin_refused" in answer
 
 
 def test_double_slash_is_not_redirected_to_host_header(address: str) -> None:

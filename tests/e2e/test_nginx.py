@@ -9,7 +9,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,6 +105,22 @@ def test_nginx_passes_errors_and_redirects_unchanged(upstream: Upstream, tmp_pat
             assert (empty.status_code, empty.json()["code"]) == (422, "empty_query")
             assert httpx.get(f"{front}/").headers["location"] == "/api/docs"
             assert httpx.get(f"{front}/readyz").json()["status"] == "ready"
+
+
+def test_nginx_passes_no_path_that_is_not_canonical(upstream: Upstream, tmp_path: Path) -> None:
+    """nginx merges slashes where it chooses a location, and passes the path on as it came."""
+    with serving(upstream, TRUSTED_PROXY_HOPS=1) as (_, address):
+        with nginx(address, tmp_path) as front:
+            url = urlsplit(front)
+            with closing(HTTPConnection(str(url.hostname), url.port, timeout=60)) as connection:
+                for target in ("//api/stats", "/%2fapi/stats", f"{front}//api/stats"):
+                    connection.request("GET", target)
+                    answer = connection.getresponse()
+                    assert (answer.status, json.load(answer)["code"]) == (404, "not_found"), target
+                connection.request("POST", "//api/imports")
+                assert connection.getresponse().read().count(b"not_found") == 1
+                connection.request("GET", f"{front}/api/stats")
+                assert connection.getresponse().status == 200
 
 
 async def test_shutdown_behind_nginx_causes_only_502(upstream: Upstream, tmp_path: Path) -> None:
