@@ -24,7 +24,7 @@ _WORD = rf"[{_UNSPACED}]|{_SPACED_WORD}"
 _IDENTIFIER = rf"{_SPACED_WORD}(?:(?:_*(?:[-.@]|::)_*|_+){_SPACED_WORD})+"
 # Letters with hyphens, and single letters with dots.
 _PROSE = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|[^\W\d_](?:\.[^\W\d_])*")
-_JOINED = re.compile(r"\S[-_.@:]+\S")  # is in every identifier
+_JOINED = re.compile(r"[-_.@:]\w")  # is in every identifier
 
 _ENGLISH_STOP_WORDS = """
     a about above after again against all am an and any are as at be because been before being
@@ -61,7 +61,9 @@ class Analysis:
         Those that occur in prose, such as `well-known` and `e.g.`, only if they are all of it.
         """
         joined = joined_words(normalized(query))
-        found = self.identifiers_indexed.analyze(joined) if joined else []
+        if not joined:
+            return []
+        found = self.identifiers_indexed.analyze(joined)
         is_alone = len(query.split()) == 1
         return [each for each in found if is_alone or not _PROSE.fullmatch(each)]
 

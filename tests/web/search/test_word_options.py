@@ -233,3 +233,27 @@ async def test_embedded_highlights_and_match_terms(embedded_client: httpx.AsyncC
         marked = {text[start:end].lower() for start, end in result["highlights"]}
         assert any(word.startswith("dishwasher") for word in marked)
         assert all(word.startswith(("dishwasher", "door")) for word in marked)
+
+
+IDENTIFIERS = [
+    ("NO_PROXY", "NO_PROXY lists the hosts that are reached directly.", "No proxy, a proxy: no."),
+    ("E61", "The display shows E61 when the float has risen.", "Code 61 of the series E"),
+    ("dw-e11", "Manual of the dw-e11, a dishwasher.", "dw e11 dw e11: the dw and the e11"),
+    ("v10.2.0", "Fixed in v10.2.0 of the client.", "v10 has 2 parts and 0 faults: v10 2 0"),
+    ("foo.bar()", "It calls foo.bar() in a loop.", "foo bar foo bar"),
+]
+
+
+@pytest.mark.parametrize("path", [LEXICAL, CASCADE])
+async def test_identifiers_are_found_as_a_whole(
+    embedded_client: httpx.AsyncClient, path: str
+) -> None:
+    records = [
+        {"_id": f"{identifier}, {name}", "chunk_text": text}
+        for identifier, whole, apart in IDENTIFIERS
+        for name, text in (("whole", whole), ("apart", apart))
+    ]
+    await embedded_client.post("/api/records?wait=visible", json=records)
+    for identifier, _, _ in IDENTIFIERS:
+        answer = await embedded_client.get(path, params={"text_query": identifier})
+        assert answer.json()["results"][0]["_id"] == f"{identifier}, whole"
