@@ -40,6 +40,7 @@ from service.web.proxy_headers import trust_proxies
 from service.web.records import routes as records
 from service.web.search.as_you_type import websocket_blueprint
 from service.web.search.cursors import Cursors
+from service.web.search.highlighting import ResultHighlighter
 from service.web.search.parsing import RequestParser
 from service.web.search.rendering import AnswerRenderer
 from service.web.search.routes import search_blueprint
@@ -100,8 +101,9 @@ def create_app(
     cursor_ttl_s = settings.cursor_ttl + settings.cache_ttl  # a cached answer has a cursor, too
     cursors = Cursors(store, cursor_ttl_s, enabled=caches)
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
-    renderer = AnswerRenderer(settings.pinecone_text_field, backend)
-    service = SearchService(backend, renderer, answers, cursors)
+    renderer = AnswerRenderer(settings.pinecone_text_field)
+    highlighter = ResultHighlighter(settings.pinecone_text_field, backend)
+    service = SearchService(backend, renderer, highlighter, answers, cursors)
 
     app = _create_quart(settings, lifecycle)
     app.extensions["cascade"] = backend

@@ -79,9 +79,7 @@ def _open_backend(index: EmbeddedIndex, field: str, reranker: Reranker | None) -
         lexical_weight=LEXICAL_WEIGHT,
         candidates=CANDIDATES,
         candidates_alone=CANDIDATES_ALONE,
-        highlighter=lambda query, text, typos: lexical.index.highlights(
-            query, text, field, typos=typos
-        ),
+        highlighter=lambda query, typos: lexical.index.highlighter(query, field, typos=typos),
         wait_until_visible=index.wait_until_visible,
     )
 

@@ -22,6 +22,7 @@ from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
 from service.web.search.caching import CacheDirectives
 from service.web.search.cursors import Cursors
+from service.web.search.highlighting import ResultHighlighter
 from service.web.search.parsing import RequestParser, require_text
 from service.web.search.rendering import AnswerRenderer, add_receipt, answer_receipt
 from service.web.search.request_schemas import SearchRequest
@@ -66,7 +67,8 @@ async def open_local(settings: Settings, interrupt: Interrupt) -> AsyncIterator[
     """Open the backend, and close it. Writes invalidate what a shared Redis has cached."""
     store = choose_store(settings)
     backend = SearchBackend(choose_backend(settings), settings.upserts_at_once, store.invalidate)
-    renderer = AnswerRenderer(settings.pinecone_text_field, backend)
+    renderer = AnswerRenderer(settings.pinecone_text_field)
+    highlighter = ResultHighlighter(settings.pinecone_text_field, backend)
     cursors = Cursors(store, settings.cursor_ttl, enabled=False)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
@@ -75,7 +77,7 @@ async def open_local(settings: Settings, interrupt: Interrupt) -> AsyncIterator[
             await store.open(backend.location)
         answers: AnswerCache[StageEvent, Receipt] = AnswerCache(store, 0)
         stack.push_async_callback(answers.close)
-        service = SearchService(backend, renderer, answers, cursors)
+        service = SearchService(backend, renderer, highlighter, answers, cursors)
         yield Local(settings, backend, service)
 
 

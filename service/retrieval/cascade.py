@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from service.errors import DeadlineExceeded, NoLegAnswered, RequestError
 from service.indexes.queries import Hit
@@ -17,7 +17,7 @@ from service.retrieval.deadline import Deadline
 from service.retrieval.explain import explain
 from service.retrieval.fusion import HitsByLeg, fuse
 from service.retrieval.legs import Leg, LegReport
-from service.retrieval.query import RankedRecord, SearchQuery, StageEvent
+from service.retrieval.query import Explanations, RankedRecord, SearchQuery, StageEvent
 from service.retrieval.receipt import FUSED, Receipt, StageReceipt, Stopwatch, failed_stage
 from service.retrieval.rerank import TimedReranker
 
@@ -65,12 +65,16 @@ async def cascade(
     explanations = None
     if query.explain:
         in_order = {leg.name: found[leg.name] for leg in legs if leg.name in found}
-        explanations = explain(
-            results,
-            in_order,
-            fused,
-            reranked,
-            lambda left: _fuse_found(left, query, legs, comparable),
+        explanations = await _explain(
+            lambda: explain(
+                results,
+                in_order,
+                fused,
+                reranked,
+                lambda left: _fuse_found(left, query, legs, comparable),
+            ),
+            deadline,
+            receipt,
         )
     yield StageEvent("done", results, receipt, explanations=explanations)
 
@@ -181,6 +185,19 @@ async def _rerank_union(
     candidates = min(len(results), reranker.max_documents)
     receipt.add(StageReceipt("rerank", "ok", watch.ms, candidates, usage, attempts=ranking.tries))
     return reranked
+
+
+async def _explain(
+    explained: Callable[[], Explanations], deadline: Deadline, receipt: Receipt
+) -> Explanations | None:
+    """The explanations from a thread, since ten thousand take long; None if they are late."""
+    watch = Stopwatch()
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            return await asyncio.to_thread(explained)
+    except TimeoutError:
+        receipt.add(failed_stage("explain", watch, _late(deadline), fallback=None))
+        return None
 
 
 def _no_answer(reports: Sequence[LegReport], deadline: Deadline) -> RequestError:

@@ -13,8 +13,12 @@ RerankMode = Literal["union", "per-leg", "none"]
 Fusion = Literal["z-score", "min-max", "rrf"]
 Offsets = Literal["characters", "utf16"]
 StageName = Literal["leg", "fused", "reranked", "done"]
-Highlighter = Callable[[str, str, bool], list[tuple[int, int]]]
-"""Maps a query, a text and whether typos match to the (start, end) spans of the query's words."""
+Spans = list[tuple[int, int]]
+"""Ranges of a text, as (start, end)."""
+Highlight = Callable[[str], Spans]
+"""Maps a text to the spans of a query's words."""
+Highlighter = Callable[[str, bool], Highlight]
+"""Analyzes a query, once for all texts; the second argument is whether typos match."""
 
 ALL_FIELDS = ("*",)
 

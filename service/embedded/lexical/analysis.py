@@ -6,7 +6,7 @@ A change to the tokens is a change to the index files: raise `ANALYSIS` with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from unicodedata import combining, is_normalized, normalize
 
@@ -79,24 +79,33 @@ class Analysis:
         """Return the tokens with their endings, for the search by prefix."""
         return self._unstemmed_analyzer.analyze(normalized(text))
 
-    def highlights(
-        self, text: str, document: str, typos: Mapping[str, int] = NO_TYPOS
-    ) -> list[tuple[int, int]]:
-        """Return the start and end, in characters, of each word of `text` in `document`.
+    def highlighter(
+        self, text: str, typos: Mapping[str, int] = NO_TYPOS
+    ) -> Callable[[str], list[tuple[int, int]]]:
+        """Return a function that finds the words of `text` in a document.
 
-        `typos` has the terms that also match within an edit distance.
+        It returns the start and end of each of them, in characters. `typos` has the terms that
+        also match within an edit distance.
         """
-        folded, starts, ends = _with_origins(encodable(document))
-        tokens = self.indexed.pre_tokenize(folded).tokens
-        found = set(self.query_terms(text))
-        found |= {each for each in {token.text for token in tokens} if _is_close(each, typos)}
-        matches = [token for token in tokens if token.text in found]
-        if identifiers := self.identifiers(text):
-            wholes = self.identifiers_indexed.pre_tokenize(folded).tokens
-            matches += [token for token in wholes if token.text in identifiers]
-        return _merged(
-            (starts[match.char_offset_from], ends[match.char_offset_to - 1]) for match in matches
-        )
+        terms, identifiers = set(self.query_terms(text)), set(self.identifiers(text))
+
+        def find(document: str) -> list[tuple[int, int]]:
+            folded, starts, ends = _with_origins(encodable(document))
+            tokens = self.indexed.pre_tokenize(folded).tokens
+            found = terms
+            if typos:
+                words = {token.text for token in tokens}
+                found = terms | {each for each in words if _is_close(each, typos)}
+            matches = [token for token in tokens if token.text in found]
+            if identifiers:
+                wholes = self.identifiers_indexed.pre_tokenize(folded).tokens
+                matches += [token for token in wholes if token.text in identifiers]
+            return _merged(
+                (starts[match.char_offset_from], ends[match.char_offset_to - 1])
+                for match in matches
+            )
+
+        return find
 
 
 def encodable(text: str) -> str:

@@ -10,7 +10,7 @@ list of stop words can change without a rebuild.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import EIO
 from pathlib import Path
@@ -164,17 +164,20 @@ class LexicalIndex:
             query = queries.matching(resolved, operator, text)
             return BitMap() if query is None else self._all_matches(queries.searcher, query)
 
-    def highlights(
-        self, text: str, document: str, field: str = "", *, typos: bool = False
-    ) -> list[tuple[int, int]]:
-        """Return the start and end, in characters, of each word of `text` in `document`."""
+    def highlighter(
+        self, text: str, field: str = "", *, typos: bool = False
+    ) -> Callable[[str], list[tuple[int, int]]]:
+        """Return a function that finds the words of `text` in a document.
+
+        It returns the start and end of each of them, in characters.
+        """
         indexed = self._fields.get(field)
         analysis = indexed.analysis if indexed else self._default_analysis
         allowed = NO_TYPOS
         if typos and indexed:
             with translate_errors():
                 allowed = self._queries().typos(indexed, text)
-        return analysis.highlights(text, document, allowed)
+        return analysis.highlighter(text, allowed)
 
     def _queries(self) -> QueryBuilder:
         with translate_errors():  # a searcher sees one commit only

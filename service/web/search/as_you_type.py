@@ -163,16 +163,16 @@ class SearchSession:
         """Search after the pause, and send the results of each stage."""
         await asyncio.sleep(self._pause_s)
         deadline = Deadline(search.timeout_ms / 1000)
-        encoder = ProgressEncoder(self._service.renderer, search)
+        encoder = ProgressEncoder(self._service, search, deadline)
         try:
             with closing(
                 self._service.subscribe(search, self._tenant, deadline, DEFAULT_DIRECTIVES)
             ) as subscription:
                 async with self._admission.slot():  # until the first results, like a request
                     first = await anext(subscription)
-                await self._send(results_message(seq, encoder.encode(first)[1]))
+                await self._send(results_message(seq, (await encoder.encode(first))[1]))
                 async for item in subscription:
-                    await self._send(results_message(seq, encoder.encode(item)[1]))
+                    await self._send(results_message(seq, (await encoder.encode(item))[1]))
         except RequestError as error:
             await self._send(error_message(error, {"seq": seq}))
 

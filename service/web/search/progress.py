@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 
 from service.caching.answer_cache import Answer
+from service.retrieval.deadline import Deadline
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Stopwatch
 from service.web.responses import encode_records
 from service.web.search.parsing import ParsedSearch
-from service.web.search.rendering import AnswerRenderer, SearchAnswer, answer_receipt
+from service.web.search.rendering import SearchAnswer, answer_receipt
+from service.web.search.service import SearchService
 
 
 class _Result(msgspec.Struct):
@@ -29,23 +31,22 @@ _PAYLOAD = msgspec.json.Decoder(_Payload)
 class ProgressEncoder:
     """Encodes the events of one search for one client, which starts with no results."""
 
-    def __init__(self, renderer: AnswerRenderer, search: ParsedSearch) -> None:
-        self._renderer = renderer
+    def __init__(self, service: SearchService, search: ParsedSearch, deadline: Deadline) -> None:
+        self._service = service
         self._search = search
+        self._deadline = deadline
         self._watch = Stopwatch()
         self._ranks: dict[str, int] = {}
 
-    def encode(self, item: StageEvent | SearchAnswer) -> tuple[str, bytes]:
+    async def encode(self, item: StageEvent | SearchAnswer) -> tuple[str, bytes]:
         """Return the name of the stage, and its data as JSON in the shape of `SearchEvent`."""
         if isinstance(item, Answer):
             return "done", self._encode_answer(item)
-        query = self._search.query
-        results = item.results[: query.top_k]
         body: dict[str, Any] = {"stage": item.stage}
         if item.leg is not None:
             body["leg"] = item.leg
-        body["results"] = self._renderer.results(self._search.mode, query, results)
-        body["moved"] = self._rank_changes([result.id for result in results])
+        body["results"] = await self._service.progress(self._search, item, self._deadline)
+        body["moved"] = self._rank_changes([result["_id"] for result in body["results"]])
         return item.stage, encode_records(body)
 
     def _encode_answer(self, answer: SearchAnswer) -> bytes:

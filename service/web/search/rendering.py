@@ -3,54 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
-from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import Answer
-from service.retrieval.query import Mode, RankedRecord, SearchQuery
+from service.retrieval.query import Mode, RankedRecord, SearchQuery, Spans
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.web.responses import encode_records
 from service.web.search.cursors import Ranking
 
 SearchAnswer = Answer[Receipt]
-BASIC_PLANE_END = "\uffff"  # characters up to this have one UTF-16 code unit
 
 
 class AnswerRenderer:
     """Renders results in the shape of `SearchResult`."""
 
-    def __init__(self, text_field: str, backend: SearchBackend) -> None:
+    def __init__(self, text_field: str) -> None:
         self._text_field = text_field
-        self._backend = backend
 
     def results(
-        self, mode: Mode, query: SearchQuery, results: Sequence[RankedRecord]
+        self,
+        mode: Mode,
+        query: SearchQuery,
+        results: Sequence[RankedRecord],
+        highlights: Sequence[Spans] | None,
     ) -> list[dict[str, Any]]:
-        """Results without explanations."""
+        """Results without explanations. `highlights` has an item for each, or is None."""
         bodies = [self._result(mode, query, result) for result in results]
-        if query.highlight:
-            for body, result in zip(bodies, results, strict=True):
-                body["highlights"] = self._highlights(query, result.fields.get(self._text_field))
+        if highlights is not None:
+            for body, spans in zip(bodies, highlights, strict=True):
+                body["highlights"] = spans
         return bodies
 
     def payload(
-        self, mode: Mode, ranking: Ranking, results: Sequence[RankedRecord], cursor: str | None
+        self,
+        mode: Mode,
+        ranking: Ranking,
+        results: Sequence[RankedRecord],
+        cursor: str | None,
+        highlights: Sequence[Spans] | None,
     ) -> bytes:
         """A page of a ranking without a receipt: the part that can be cached and shared."""
-        bodies = self.results(mode, ranking.query, results)
+        bodies = self.results(mode, ranking.query, results, highlights)
         if ranking.explanations is not None:
             for body, result in zip(bodies, results, strict=True):
                 body["explain"] = ranking.explanations[result.id]
-        degraded = bool(ranking.missing)
+        is_late = ranking.query.highlight and highlights is None
+        degraded = bool(ranking.missing) or is_late
         return encode_records({"results": bodies, "degraded": degraded, "cursor": cursor})
-
-    def _highlights(self, query: SearchQuery, text: Any) -> list[tuple[int, int]]:
-        highlighter = self._backend.highlighter
-        if highlighter is None or not isinstance(text, str):
-            return []
-        spans = highlighter(query.text, text, query.typos)
-        return _utf16_spans(text, spans) if query.offsets == "utf16" else spans
 
     def _result(self, mode: Mode, query: SearchQuery, result: RankedRecord) -> dict[str, Any]:
         body: dict[str, Any] = {"_id": result.id, "score": result.score}
@@ -63,14 +62,6 @@ class AnswerRenderer:
         if mode == "cascading":
             body["found_by"] = result.found_by
         return body
-
-
-def _utf16_spans(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Convert spans from characters to UTF-16 code units, of which an emoji has two."""
-    if not text or max(text) <= BASIC_PLANE_END:
-        return spans
-    offsets = [0, *accumulate(1 + (character > BASIC_PLANE_END) for character in text)]
-    return [(offsets[start], offsets[end]) for start, end in spans]
 
 
 def add_receipt(payload: bytes, receipt: Mapping[str, Any]) -> bytes:

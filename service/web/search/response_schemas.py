@@ -54,15 +54,20 @@ class SearchResult(BaseModel):
     highlights: list[list[int]] | None = Field(
         None,
         description="Start and end of each match in the text, in the unit `offsets`. With "
-        "`highlight`.",
+        "`highlight`. Absent if the receipt says that `highlight` is missing.",
     )
-    explain: ResultExplanation | None = Field(None, description="With `explain`.")
+    explain: ResultExplanation | None = Field(
+        None, description="With `explain`. Absent if the receipt says that it is missing."
+    )
 
 
 class Stage(BaseModel):
     """The outcome of one stage."""
 
-    stage: str = Field(description="`semantic`, `lexical`, `fuse` or `rerank`.")
+    stage: str = Field(
+        description="`semantic`, `lexical`, `fuse` or `rerank`; `highlight` or "
+        "`explain` if it is late."
+    )
     status: Status
     ms: float = Field(description="The duration in milliseconds.")
     candidates: int = Field(description="How many records the stage found or ordered.")

@@ -74,9 +74,9 @@ class SearchView:
     async def respond(self, request: Request, tenant: str) -> Response:
         watch = Stopwatch()
         search = self._parser.parse(await receive_search(self.mode, request))
-        if search.request.cursor:
-            return await self._later_page(request, search, tenant, watch)
         deadline = Deadline(search.timeout_ms / 1000, spent=g.queue_s)
+        if search.request.cursor:
+            return await self._later_page(request, search, tenant, deadline, watch)
         answer = await self._service.search(search, tenant, deadline, cache_directives(request))
         if answer.receipt is not None:
             g.receipt = answer.receipt  # for Server-Timing
@@ -84,8 +84,13 @@ class SearchView:
         return search_response(request, tenant, answer.payload, answer.tag, receipt)
 
     async def _later_page(
-        self, request: Request, search: ParsedSearch, tenant: str, watch: Stopwatch
+        self,
+        request: Request,
+        search: ParsedSearch,
+        tenant: str,
+        deadline: Deadline,
+        watch: Stopwatch,
     ) -> Response:
-        payload, missing = await self._service.later_page(search, tenant)
+        payload, missing = await self._service.later_page(search, tenant, deadline)
         receipt = cached_receipt(watch.ms, "frozen", missing=missing)
         return search_response(request, tenant, payload, payload_tag(payload), receipt)

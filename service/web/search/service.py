@@ -8,7 +8,9 @@ the same results in the same words:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import (
@@ -18,11 +20,13 @@ from service.caching.answer_cache import (
     ComputedAnswer,
 )
 from service.caching.single_flight import Publish
+from service.errors import DeadlineExceeded
 from service.retrieval.deadline import Deadline
-from service.retrieval.query import Mode, SearchQuery, StageEvent
-from service.retrieval.receipt import Receipt
+from service.retrieval.query import Mode, RankedRecord, SearchQuery, Spans, StageEvent
+from service.retrieval.receipt import Receipt, StageReceipt, Stopwatch, failed_stage
 from service.web.search.caching import CacheDirectives
 from service.web.search.cursors import Cursors, Ranking
+from service.web.search.highlighting import STAGE, ResultHighlighter
 from service.web.search.parsing import ParsedSearch
 from service.web.search.rendering import AnswerRenderer, SearchAnswer
 from service.web.validation import invalid_field
@@ -35,10 +39,12 @@ class SearchService:
         self,
         backend: SearchBackend,
         renderer: AnswerRenderer,
+        highlighter: ResultHighlighter,
         answers: AnswerCache[StageEvent, Receipt],
         cursors: Cursors,
     ) -> None:
-        self.renderer = renderer
+        self._renderer = renderer
+        self._highlighter = highlighter
         self._backend = backend
         self._answers = answers
         self._cursors = cursors
@@ -61,10 +67,12 @@ class SearchService:
         key = search.cache_key + tenant
         return self._answers.subscribe(search.query.namespace, key, compute, fresh=directives.fresh)
 
-    async def later_page(self, search: ParsedSearch, tenant: str) -> tuple[bytes, list[str]]:
+    async def later_page(
+        self, search: ParsedSearch, tenant: str, deadline: Deadline
+    ) -> tuple[bytes, list[str]]:
         """Return the page at the cursor of the request, from a stored ranking.
 
-        The second value has the stages that were missing from its search.
+        The second value has the stages that are missing from it.
         """
         request, mode = search.request, search.mode
         page = await self._cursors.load(mode, tenant, request.cursor or "")
@@ -77,8 +85,17 @@ class SearchService:
             )
         top_k = request.top_k or query.top_k
         results, cursor = page.results(top_k), page.next_cursor(top_k)
-        payload = self.renderer.payload(mode, ranking, results, cursor)
-        return payload, ranking.missing
+        highlights, late = await self._highlight(query, results, deadline)
+        payload = self._renderer.payload(mode, ranking, results, cursor, highlights)
+        return payload, [*ranking.missing, *([late.stage] if late else [])]
+
+    async def progress(
+        self, search: ParsedSearch, event: StageEvent, deadline: Deadline
+    ) -> list[dict[str, Any]]:
+        """Render the first page of an event; without highlights if they are late."""
+        query, results = search.query, event.results[: search.query.top_k]
+        highlights, _ = await self._highlight(query, results, deadline)
+        return self._renderer.results(search.mode, query, results, highlights)
 
     def check_support(self, search: ParsedSearch) -> None:
         """Raise `InvalidRequest` for an option that the mode or the backend does not support."""
@@ -100,12 +117,27 @@ class SearchService:
             if not event.results and self._backend.is_empty(query.namespace):
                 event.receipt.note = NO_RECORDS.format(namespace=query.namespace)
             cursor = self._cursors.store(mode, tenant, ranking)
-            payload = self.renderer.payload(mode, ranking, first, cursor)
-            is_complete = not ranking.missing and event.receipt.note is None
+            highlights, late = await self._highlight(query, first, deadline)
+            if late is not None:
+                event.receipt.add(late)
+            payload = self._renderer.payload(mode, ranking, first, cursor, highlights)
+            is_complete = not event.receipt.missing and event.receipt.note is None
             is_cacheable = directives.may_store and is_complete
             return ComputedAnswer(payload, is_cacheable, event.receipt)
 
         return compute
+
+    async def _highlight(
+        self, query: SearchQuery, results: Sequence[RankedRecord], deadline: Deadline
+    ) -> tuple[list[Spans] | None, StageReceipt | None]:
+        """The highlights if the query requests them, or the receipt of a stage that is late."""
+        if not query.highlight:
+            return None, None
+        watch = Stopwatch()
+        try:
+            return await self._highlighter.highlight(query, results, deadline), None
+        except DeadlineExceeded as exc:
+            return None, failed_stage(STAGE, watch, exc, fallback=None)
 
     def _check_rerank(self, query: SearchQuery) -> None:
         if query.rerank == "none":

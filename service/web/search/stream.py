@@ -68,8 +68,8 @@ class StreamView:
         directives = cache_directives(request)
         subscription = self._service.subscribe(search, tenant, deadline, directives)
         _close_with_request(subscription)
-        encoder = ProgressEncoder(self._service.renderer, search)
-        first = _encode(encoder, await anext(subscription), 1)
+        encoder = ProgressEncoder(self._service, search, deadline)
+        first = await _encode(encoder, await anext(subscription), 1)
         return event_response(_events(first, subscription, encoder, g.request_id))
 
 
@@ -80,9 +80,9 @@ def _close_with_request(subscription: AnswerSubscription[StageEvent, Receipt]) -
     task.add_done_callback(lambda _: subscription.close())
 
 
-def _encode(encoder: ProgressEncoder, item: StageEvent | SearchAnswer, number: int) -> bytes:
+async def _encode(encoder: ProgressEncoder, item: StageEvent | SearchAnswer, number: int) -> bytes:
     """The id is the number of the event, or `done`, by which a client says that it has that."""
-    stage, data = encoder.encode(item)
+    stage, data = await encoder.encode(item)
     return encode_event(stage, data, DONE if stage == DONE else number)
 
 
@@ -97,7 +97,7 @@ async def _events(
     try:
         async for item in subscription:
             number += 1
-            yield _encode(encoder, item, number)
+            yield await _encode(encoder, item, number)
     except Exception as exc:
         error = exc if isinstance(exc, RequestError) else internal_error(exc)
         yield encode_event("error", orjson.dumps(error_body(error, request_id)))

@@ -84,7 +84,7 @@ def test_index_accepts_any_field_name(tmp_path: Path) -> None:
     for docno, name in enumerate(NAMES, 1):
         assert numbers(again.search([TextClause("red", (name,))], 99)) == [docno]
         assert again.match(name, "$match_all", "red") == BitMap([docno])
-        assert again.highlights("red", "a red", name) == [(2, 5)]
+        assert again.highlighter("red", name)("a red") == [(2, 5)]
     again.close()
 
 
@@ -94,7 +94,7 @@ def test_index_without_fields_commits_and_finds_nothing(tmp_path: Path) -> None:
     view.commit(3)
     assert view.committed_seq == 3
     assert view.search([TextClause("red", ())], 9) == []
-    assert view.highlights("red", "red") == [(0, 3)]
+    assert view.highlighter("red")("red") == [(0, 3)]
     view.close()
 
 
@@ -117,8 +117,8 @@ def test_index_analyzes_each_field_in_its_language(tmp_path: Path) -> None:
         2,
     ]  # a stop word in one
     assert numbers(view.search([TextClause("haus", ())], 9, match_all=["haus die"])) == [1]
-    assert view.highlights("haus", "Häuser", "de") == [(0, 6)]
-    assert view.highlights("haus", "Häuser", "en") == []
+    assert view.highlighter("haus", "de")("Häuser") == [(0, 6)]
+    assert view.highlighter("haus", "en")("Häuser") == []
     view.close()
     with pytest.raises(CorruptIndex):
         LexicalIndex(tmp_path, ["de", "en"], languages={"de": "german", "en": "german"})

@@ -28,7 +28,7 @@ def find(view: LexicalIndex, text: str, *, typos: bool = False) -> list[int]:
 
 
 def marked(view: LexicalIndex, text: str, document: str, *, typos: bool = False) -> list[str]:
-    spans = view.highlights(text, document, "text", typos=typos)
+    spans = view.highlighter(text, "text", typos=typos)(document)
     return [document[start:end] for start, end in spans]
 
 

@@ -56,7 +56,7 @@ def numbers(found: Iterable[tuple[int, float]]) -> list[int]:
 
 
 def marked(view: LexicalIndex, text: str, document: str) -> list[str]:
-    return [document[start:end] for start, end in view.highlights(text, document)]
+    return [document[start:end] for start, end in view.highlighter(text)(document)]
 
 
 # Commits
@@ -512,7 +512,7 @@ def test_search_accepts_any_text(crowd: LexicalIndex, text: str) -> None:
 def test_highlights_accept_any_characters(crowd: LexicalIndex, text: str, document: str) -> None:
     find(crowd, text, 3, match_all=[text], typos=True)
     end = 0
-    for start, stop in crowd.highlights(text, document):
+    for start, stop in crowd.highlighter(text)(document):
         assert 0 <= start < stop <= len(document)
         assert start >= end
         end = stop

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +22,12 @@ from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import AnswerCache
 from service.caching.memory_store import MemoryStore
 from service.lifecycle import Lifecycle
-from service.retrieval.query import StageEvent
+from service.retrieval.query import Highlight, Highlighter, StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.web import errors, request_context
 from service.web.search.cursors import Cursors
+from service.web.search.highlighting import ResultHighlighter
 from service.web.search.parsing import RequestParser
 from service.web.search.rendering import AnswerRenderer
 from service.web.search.routes import search_blueprint
@@ -105,15 +108,16 @@ async def test_disabled_word_options_are_always_accepted(client: Client) -> None
     assert response.status_code == 200
 
 
-def find_words(query: str, text: str, _: bool) -> list[tuple[int, int]]:
+def find_words(query: str, _: bool) -> Highlight:
     pattern = "|".join(re.escape(word) for word in query.split())
-    return [match.span() for match in re.finditer(pattern, text)]
+    return lambda text: [match.span() for match in re.finditer(pattern, text)]
 
 
 class HighlightingSources:
     """A backend with a highlighter."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, highlighter: Highlighter) -> None:
+        self._highlighter = highlighter
         self.max_reranked = backend.max_reranked
         self.reranks_by_default = backend.reranks_by_default
         self._backend = backend
@@ -121,20 +125,22 @@ class HighlightingSources:
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[OpenBackend]:
         async with self._backend.opened() as opened:
-            yield replace(opened, highlighter=find_words)
+            yield replace(opened, highlighter=self._highlighter)
 
 
-def create_highlighting_app(settings: Settings) -> Quart:
+def create_highlighting_app(settings: Settings, highlighter: Highlighter = find_words) -> Quart:
     """An app with the searches of such a backend."""
     answers: AnswerCache[StageEvent, Receipt] = AnswerCache(store := MemoryStore(2**20, 0), 0)
-    backend = SearchBackend(HighlightingSources(choose_backend(settings)), 1, store.invalidate)
+    sources = HighlightingSources(choose_backend(settings), highlighter)
+    backend = SearchBackend(sources, 1, store.invalidate)
     app = Quart("service", static_folder=None)
     request_context.install(app, Lifecycle())
     errors.install(app)
     cursors = Cursors(store, 60, enabled=True)
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
-    renderer = AnswerRenderer(settings.pinecone_text_field, backend)
-    service = SearchService(backend, renderer, answers, cursors)
+    renderer = AnswerRenderer(settings.pinecone_text_field)
+    results = ResultHighlighter(settings.pinecone_text_field, backend)
+    service = SearchService(backend, renderer, results, answers, cursors)
     app.register_blueprint(search_blueprint(parser, service))
     stack = contextlib.AsyncExitStack()
 
@@ -158,6 +164,51 @@ async def test_highlights_are_character_ranges_of_matches(
     text = "The cat sleeps on the warm windowsill all afternoon"
     assert [text[start:end] for start, end in result["highlights"]] == ["cat", "warm"]
     assert ("chunk_text" in result) == (fields != ["kind"])
+
+
+async def test_highlights_leave_event_loop_free(make_settings: MakeSettings) -> None:
+    """And the query is analyzed once, however many results there are."""
+    queries: list[str] = []
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def wait(query: str, _: bool) -> Highlight:
+        queries.append(query)
+        has_begun.set()
+        assert may_end.wait(10)
+        return lambda _: [(0, 3)]
+
+    async with open_client(create_highlighting_app(make_settings(), wait)) as client:
+        parameters = {"text_query": "the", "highlight": True, "top_k": 3, "timeout_ms": 10_000}
+        search = asyncio.create_task(client.post(LEXICAL, json=parameters))
+        assert await asyncio.to_thread(has_begun.wait, 10)
+        assert (await client.post(LEXICAL, json={"text_query": "dog"})).status_code == 200
+        may_end.set()
+        results = (await search).json()["results"]
+    assert [result["highlights"] for result in results] == [[[0, 3]]] * len(results)
+    assert len(results) > 1
+    assert queries == ["the"]
+
+
+async def test_late_highlights_are_missing_from_answer(
+    make_settings: MakeSettings,
+) -> None:
+    may_end = threading.Event()
+
+    def wait(*_: object) -> Highlight:
+        may_end.wait(10)
+        return lambda _: []
+
+    async with open_client(create_highlighting_app(make_settings(), wait)) as client:
+        parameters = {"text_query": "cat", "highlight": True, "timeout_ms": 300}
+        answer = (await client.post(LEXICAL, json=parameters)).json()
+        may_end.set()
+    assert answer["results"]
+    assert all("highlights" not in result for result in answer["results"])
+    assert answer["degraded"]
+    receipt = answer["receipt"]
+    assert receipt["missing"] == ["highlight"]
+    assert receipt["stages"][-1]["status"] == "late"
+    assert receipt["stages"][-1]["error"] == "deadline_exceeded"
 
 
 @pytest.fixture
