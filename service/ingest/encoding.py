@@ -45,6 +45,7 @@ SIGNATURES = {
 BINARY = f"is a binary file, not a text: {TABLE} or as JSON Lines"
 CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\n\v\f\r\x1b"))
 MOST_CONTROLS, MOST_CONTROLS_OF_UTF8 = 0.02, 0.3
+FEWEST_CHARACTERS = 4  # to recognize UTF-16 without a byte order mark
 MOST_NULS, FEWEST_NULS = 0.05, 0.6  # of the even or odd bytes of UTF-16 in Western languages
 # Sequences that Windows-1252 hardly ever has: bytes without a meaning, ÿ alone, runs of special
 # characters, symbols within words, an accented capital in a word of small letters.
@@ -94,9 +95,17 @@ def detect_encoding(head: bytes) -> str:
     return WINDOWS if _is_like_windows_1252(head) else UTF8
 
 
+def is_binary(head: bytes) -> bool:
+    """Whether a file that begins with `head` is not a text for people, such as a picture."""
+    try:
+        return is_utf8(detect_encoding(head)) and b"\0" in head
+    except InvalidRecord:
+        return True
+
+
 def _utf16_without_mark(head: bytes) -> str | None:
     even, odd = head[::2], head[1::2]
-    if not odd:
+    if len(odd) < FEWEST_CHARACTERS:
         return None
     nuls = even.count(0) / len(even), odd.count(0) / len(odd)
     if nuls[0] <= MOST_NULS and nuls[1] >= FEWEST_NULS:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from service.errors import CommandFailed
+from service.ingest.encoding import is_binary
 from service.ingest.record import RecordError
 
 Format = Literal["jsonl", "csv", "tsv", "text", "markdown"]
@@ -31,7 +32,7 @@ SUFFIXES: dict[str, Format] = {
 }
 TEXT_FORMATS = {"text", "markdown"}
 STDIN = "-"
-HEAD = 8192  # a NUL in the first bytes makes a file binary
+HEAD = 8192  # in which a binary file is recognized
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ def _text(path: Path, source: str, kind: Format, found: FoundInputs) -> None:
     except OSError as exc:
         found.errors.append(RecordError(str(path), f"can't be read: {_reason(exc)}"))
         return
-    if b"\0" in head and path.suffix != ".gz":
+    if path.suffix != ".gz" and is_binary(head):
         found.skipped["binary"] += 1
         return
     found.inputs.append(_input(path, str(path), source, kind, status))

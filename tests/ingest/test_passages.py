@@ -120,6 +120,11 @@ def test_folder_is_expanded_to_its_texts(tmp_path: Path) -> None:
     assert skipped == {"binary": 1, "hidden": 2, "linked folders": 1, "other": 1, "data": 1}
 
 
+def test_text_in_a_folder_may_be_utf16(tmp_path: Path) -> None:
+    write_file(tmp_path / "note.txt", "Zoë keeps bread in a bag.\n".encode("utf-16"))
+    assert records(parse_files(tmp_path))[0]["chunk_text"] == "Zoë keeps bread in a bag."
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     write_file(tmp_path / "a.txt", "x").chmod(0)
