@@ -31,7 +31,14 @@ from service.indexes.queries import (
     with_match_terms,
 )
 from service.indexes.reads import deadline_exceeded
-from service.indexes.records import EncodedRecord, IdPage, Record, RecordPage, Selection
+from service.indexes.records import (
+    EncodedRecord,
+    IdPage,
+    Record,
+    RecordPage,
+    Selection,
+    WriteCounts,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +77,10 @@ class EmbeddedTextIndex:
 
     async def upsert(
         self, namespace: str, records: Sequence[EncodedRecord], timeout_s: float
-    ) -> None:
+    ) -> WriteCounts:
         documents = [PendingDocument(each.id, each.fields, json=each.json) for each in records]
         async with self._operation(timeout_s):
-            await self._index.upsert(namespace, documents)
+            return await self._index.upsert(namespace, documents)
 
     async def fetch(
         self, namespace: str, ids: Sequence[str], timeout_s: float

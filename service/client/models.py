@@ -113,10 +113,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The number of records that were written to every index, and the failures."""
+    """The number of records that were written to every index, and the failures.
+
+    `created`, `replaced` and `unchanged` divide `written`; None if the service does not know.
+    """
 
     written: int
     failures: tuple[Failure, ...]
+    created: int | None = None
+    replaced: int | None = None
+    unchanged: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +203,9 @@ class Job:
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    created: int | None = None  # this and the next two divide `written`, if that is known
+    replaced: int | None = None
+    unchanged: int | None = None
 
     @property
     def ended(self) -> bool:

@@ -90,7 +90,11 @@ def search_event(stage: str, body: Any, context: SearchContext) -> SearchEvent |
 
 def written(body: Any) -> Written:
     failed = _member(body, "failed", list)
-    return Written(_member(body, "written", int), tuple(_failure(each) for each in failed))
+    return Written(
+        _member(body, "written", int),
+        tuple(_failure(each) for each in failed),
+        *(_optional(body, name, int) for name in ("created", "replaced", "unchanged")),
+    )
 
 
 def deleted(body: Any) -> int | None:

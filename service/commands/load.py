@@ -244,6 +244,12 @@ class _Session:
         tally, seconds = self._load.counts, self._seconds()
         done = f"{tally.written:,} record{'' if tally.written == 1 else 's'}"
         parts = [f"loaded {done} in {seconds:.1f} s ({rate(tally.written, seconds):,.0f}/s)"]
+        counts = tally.divided.reported(tally.written)
+        if counts["created"] is not None:
+            parts[0] += (
+                f": {counts['created']:,} new, {counts['replaced']:,} replaced, "
+                f"{counts['unchanged']:,} unchanged"
+            )
         if self._begin.position:
             parts.append(f"after {self._begin.written:,} before")
         if self._failed:

@@ -27,6 +27,7 @@ from service.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
+from service.indexes.records import WriteCounts
 from service.ingest.target import Failure, WriteResult
 from service.retrieval.query import Mode
 from service.settings import Settings
@@ -68,7 +69,8 @@ class Remote:
         ]
         if not all(0 <= failure.index < len(records) for failure in failures):
             raise UpstreamGarbled(f"{self._url} reports failures of records that were not sent")
-        return WriteResult(written.written, failures)
+        counts = WriteCounts(written.created or 0, written.replaced or 0, written.unchanged or 0)
+        return WriteResult(written.written, failures, counts)
 
     async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer as the API sent it."""

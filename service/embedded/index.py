@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 from pyroaring import BitMap
 
 from service.embedded.index_metadata import check_metadata
@@ -27,6 +28,7 @@ from service.embedded.storage.operations import (
     Delete,
     DeleteVersion,
     DropNamespace,
+    Keep,
     Operation,
     Put,
     VersionConflict,
@@ -40,6 +42,7 @@ from service.embedded.views.lexical import LexicalView
 from service.embedded.views.vectors import VectorView
 from service.embedded.views.view import View
 from service.embedded.views.view_set import TemporarilyUnavailable, ViewSet
+from service.indexes.records import WriteCounts
 from service.inference.embedder import Embedder
 
 T = TypeVar("T")
@@ -110,12 +113,45 @@ class EmbeddedIndex:
 
     # --- writing -------------------------------------------------------------------------------
 
-    async def upsert(self, namespace: str, documents: Sequence[PendingDocument]) -> None:
-        """Write documents, replacing those with the same ids."""
+    async def upsert(self, namespace: str, documents: Sequence[PendingDocument]) -> WriteCounts:
+        """Write documents, replacing those with the same ids.
+
+        A document that is stored already, with the same fields, is neither embedded nor written
+        again. All of the batch takes effect at once: if such a document changes before the
+        COMMIT, every document is written.
+        """
+        changed, kept = await _run_in(self._writing, lambda: self._compare(namespace, documents))
+        try:
+            return await self._put(namespace, changed, kept)
+        except VersionConflict:
+            return await self._put(namespace, documents, [])
+
+    async def _put(
+        self, namespace: str, documents: Sequence[PendingDocument], kept: Sequence[Keep]
+    ) -> WriteCounts:
+        if not documents:  # all were there at the moment when they were compared
+            return WriteCounts(unchanged=len(kept))
         puts = await _run_in(
             self._writing, lambda: self._document_embedder.puts(namespace, documents)
         )
-        await self._write(puts)
+        replaced = await self._write([*puts, *kept])
+        return WriteCounts(len(puts) - replaced, replaced, len(kept))
+
+    def _compare(
+        self, namespace: str, documents: Sequence[PendingDocument]
+    ) -> tuple[list[PendingDocument], list[Keep]]:
+        """The documents to write, and the versions that are stored already."""
+        ids = [each.id for each in documents if each.json is not None and not each.vectors]
+        stored = self.store.stored_json(namespace, ids) if ids else {}
+        changed: list[PendingDocument] = []
+        kept: list[Keep] = []
+        for each in documents:
+            docno, json = stored.get(each.id, (0, None))
+            if json is not None and not each.vectors and _is_same(json, each.json):
+                kept.append(Keep(docno))
+            else:
+                changed.append(each)
+        return changed, kept
 
     async def update(
         self, namespace: str, ids: Sequence[str], change: Callable[[Document], PendingDocument]
@@ -257,6 +293,18 @@ class EmbeddedIndex:
         if field not in self.schema.full_text_fields:
             raise ValueError(f"{operator} on {field!r}: it is not a full-text field")
         return self._view_set.require_complete(self.lexical).index.match(field, operator, text)
+
+
+def _is_same(stored: bytes, given: bytes | None) -> bool:
+    """Whether two encodings have the same fields, in whatever order."""
+    if stored == given:
+        return True
+    if given is None or len(stored) != len(given):
+        return False
+    first, second = (
+        orjson.dumps(orjson.loads(each), option=orjson.OPT_SORT_KEYS) for each in (stored, given)
+    )
+    return first == second
 
 
 async def _run_in(executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:

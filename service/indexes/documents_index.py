@@ -21,7 +21,15 @@ from service.indexes.queries import (
     with_attempts,
     with_match_terms,
 )
-from service.indexes.records import EncodedRecord, IdPage, Record, RecordPage, Selection
+from service.indexes.records import (
+    NO_COUNTS,
+    EncodedRecord,
+    IdPage,
+    Record,
+    RecordPage,
+    Selection,
+    WriteCounts,
+)
 
 DenseClause = Literal["embed"]
 SparseClause = Literal["sparse_embed", "text"]
@@ -73,12 +81,13 @@ class DocumentsIndex(PineconeIndex):
 
     async def upsert(
         self, namespace: str, records: Sequence[EncodedRecord], timeout_s: float
-    ) -> None:
+    ) -> WriteCounts:
         documents = [to_document(record) for record in records]
         await self._write(
             lambda client: client.documents.upsert(namespace=namespace, documents=documents),
             timeout_s,
         )
+        return NO_COUNTS
 
     async def fetch(
         self, namespace: str, ids: Sequence[str], timeout_s: float

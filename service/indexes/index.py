@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from service.indexes.queries import IndexQuery, IndexResponse, InlineRerank
-from service.indexes.records import EncodedRecord, IdPage, Record, RecordPage, Selection
+from service.indexes.records import (
+    EncodedRecord,
+    IdPage,
+    Record,
+    RecordPage,
+    Selection,
+    WriteCounts,
+)
 
 Kind = Literal["dense", "sparse"]
 
@@ -62,7 +69,7 @@ class Index(Protocol):
 
     async def upsert(
         self, namespace: str, records: Sequence[EncodedRecord], timeout_s: float
-    ) -> None: ...
+    ) -> WriteCounts: ...
 
     async def fetch(
         self, namespace: str, ids: Sequence[str], timeout_s: float

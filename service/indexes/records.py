@@ -27,6 +27,39 @@ class EncodedRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteCounts:
+    """How many written records are new, replaced another, or were there already.
+
+    All are 0 where the backend does not report it.
+    """
+
+    created: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: WriteCounts) -> WriteCounts:
+        return WriteCounts(
+            self.created + other.created,
+            self.replaced + other.replaced,
+            self.unchanged + other.unchanged,
+        )
+
+    def reported(self, written: int) -> dict[str, int | None]:
+        """The counts by name, each None unless they are known for all `written` records."""
+        counts = {
+            "created": self.created,
+            "replaced": self.replaced,
+            "unchanged": self.unchanged,
+        }
+        if sum(counts.values()) != written:
+            return dict.fromkeys(counts)
+        return dict(counts)
+
+
+NO_COUNTS = WriteCounts()
+
+
+@dataclass(frozen=True, slots=True)
 class IdPage:
     """A page of a namespace's ids, in order, and the cursor of the next page."""
 

@@ -22,7 +22,15 @@ from service.indexes.queries import (
     usage_of,
     with_attempts,
 )
-from service.indexes.records import EncodedRecord, IdPage, Record, RecordPage, Selection
+from service.indexes.records import (
+    NO_COUNTS,
+    EncodedRecord,
+    IdPage,
+    Record,
+    RecordPage,
+    Selection,
+    WriteCounts,
+)
 
 MAX_URL_BYTES = 6_000  # of ids; servers refuse lines of more than 8 kB altogether
 
@@ -55,11 +63,12 @@ class RecordsIndex(PineconeIndex):
 
     async def upsert(
         self, namespace: str, records: Sequence[EncodedRecord], timeout_s: float
-    ) -> None:
+    ) -> WriteCounts:
         documents = [to_document(record) for record in records]
         await self._write(
             lambda client: client.upsert_records(records=documents, namespace=namespace), timeout_s
         )
+        return NO_COUNTS
 
     async def fetch(
         self, namespace: str, ids: Sequence[str], timeout_s: float

@@ -25,6 +25,7 @@ from service.errors import (
     UpstreamRefused,
     UpstreamTooLarge,
 )
+from service.indexes.records import NO_COUNTS
 from service.ingest.concurrency_limit import ConcurrencyLimit
 from service.ingest.target import Failure, Target, WriteResult
 
@@ -78,7 +79,7 @@ class BatchWriter:
 
     async def write(self, records: Sequence[Mapping[str, Any]]) -> WriteResult:
         """Write all records. Raises a transient error that retries did not help."""
-        written, failures = 0, dict[int, Failure]()
+        written, counts, failures = 0, NO_COUNTS, dict[int, Failure]()
         left = list(range(len(records)))
         for attempt in count(1):
             error: RequestError
@@ -87,12 +88,14 @@ class BatchWriter:
             except REFUSED as exc:
                 halves = await self._write_halves([records[i] for i in left], exc)
                 written += halves.written
+                counts += halves.counts
                 failures.update((left[each.index], each) for each in halves.failures)
                 break
             except TRANSIENT as exc:
                 error = exc
             else:
                 written += result.written
+                counts += result.counts
                 transient = [each for each in result.failures if each.code in TRANSIENT_CODES]
                 failures.update(
                     (left[each.index], each) for each in result.failures if each not in transient
@@ -111,7 +114,8 @@ class BatchWriter:
             )
             if await wait_until_set(self._stopping, pause):
                 raise error
-        return WriteResult(written, [replace(each, index=at) for at, each in failures.items()])
+        failed = [replace(each, index=at) for at, each in failures.items()]
+        return WriteResult(written, failed, counts)
 
     async def _call(self, records: Sequence[Mapping[str, Any]], attempt: int) -> WriteResult:
         """One call to the target. A rate limit pauses all calls of the load."""
@@ -145,4 +149,8 @@ class BatchWriter:
         first = await self.write(records[:half])
         second = await self.write(records[half:])
         moved = [replace(failure, index=failure.index + half) for failure in second.failures]
-        return WriteResult(first.written + second.written, [*first.failures, *moved])
+        return WriteResult(
+            first.written + second.written,
+            [*first.failures, *moved],
+            first.counts + second.counts,
+        )

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.indexes.records import NO_COUNTS, WriteCounts
 from service.ingest.reading import START, Position, ReadStopped
 from service.ingest.record import Item, RecordError
 
@@ -17,8 +18,8 @@ MAX_ERRORS = 1_000  # bounds the memory for a file without a valid record
 class Batch:
     """Records to write in one call, with the location of each.
 
-    `end` counts the items up to the end of this batch, `after` is the position there. `written`
-    and `is_done` are set when it was written; then `errors` has the refused records, too.
+    `end` counts the items up to the end of this batch, `after` is the position there. `written`,
+    `counts` and `is_done` are set when it was written; then `errors` has the refused records, too.
     """
 
     end: int = 0
@@ -29,6 +30,7 @@ class Batch:
     ids: set[str] = field(default_factory=set)
     size: int = 0
     written: int = 0
+    counts: WriteCounts = NO_COUNTS
     is_done: bool = False
 
 

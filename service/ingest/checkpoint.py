@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from service.errors import CommandFailed
+from service.indexes.records import NO_COUNTS, WriteCounts
 from service.ingest.reading import START, Position
 from service.ingest.record import RecordError
 
@@ -20,6 +21,8 @@ from service.ingest.record import RecordError
 class Checkpoint:
     """Every item up to number `position` was written, or counted as failed.
 
+    `counts` divides the written ones, if the target reports that.
+
     `after` is the position in the file, if the load has only one.
     """
 
@@ -27,6 +30,7 @@ class Checkpoint:
     written: int = 0
     failed: int = 0
     after: Position = START
+    counts: WriteCounts = NO_COUNTS
 
 
 class CheckpointStore(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from service.concurrency import finish
 from service.errors import CommandFailed
+from service.indexes.records import NO_COUNTS, WriteCounts
 from service.ingest.batch_writer import BatchWriter, RetryPolicy
 from service.ingest.batches import Batch
 from service.ingest.checkpoint import Checkpoint, CheckpointStore
@@ -29,6 +30,7 @@ class Counts:
     """The records of a load so far."""
 
     written: int = 0
+    divided: WriteCounts = NO_COUNTS
     failed: int = 0
     seen: int = 0
 
@@ -149,10 +151,11 @@ class Load:
         try:
             result = await self._writer.write(batch.records) if batch.records else WriteResult(0)
             batch.errors += [self._record_error(batch, failure) for failure in result.failures]
-            batch.written, batch.is_done = result.written, True
+            batch.written, batch.counts, batch.is_done = result.written, result.counts, True
             for kept in (batch.records, batch.locations, batch.ids):
                 kept.clear()  # an earlier batch may keep this one waiting for long
             self.counts.written += result.written
+            self.counts.divided += result.counts
             self._refused += len(result.failures)
             self._advance_checkpoint()
             if self._refused >= MAX_REFUSED_ONLY and not (
@@ -169,7 +172,8 @@ class Load:
             batch = self._pending.popleft()
             written = self._checkpoint.written + batch.written
             failed = self._checkpoint.failed + len(batch.errors)
-            self._checkpoint = Checkpoint(batch.end, written, failed, batch.after)
+            counts = self._checkpoint.counts + batch.counts
+            self._checkpoint = Checkpoint(batch.end, written, failed, batch.after, counts)
             errors += batch.errors
         if self._checkpoints and self._checkpoint is not before:
             self._checkpoints.save(self._checkpoint, errors)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from service.indexes.records import NO_COUNTS, WriteCounts
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -23,6 +25,7 @@ class WriteResult:
 
     written: int
     failures: Sequence[Failure] = ()
+    counts: WriteCounts = NO_COUNTS
 
 
 class Target(Protocol):

@@ -52,8 +52,9 @@ class Job:
     """The state of an import at one revision.
 
     `written`, `failed` and `errors` belong to the last checkpoint, so they are right however often
-    the job was interrupted. `rate` is in records per second: over the last seconds while the job
-    runs, and over the whole run at the end.
+    the job was interrupted. `created`, `replaced` and `unchanged` divide `written`, or are 0 where
+    the backend does not report them. `rate` is in records per second: over the last seconds while
+    the job runs, and over the whole run at the end.
     """
 
     id: str
@@ -73,6 +74,9 @@ class Job:
     rate: float = 0.0
     eta_s: float | None = None
     notes: tuple[str, ...] = ()
+    created: int = 0
+    replaced: int = 0
+    unchanged: int = 0
 
     @property
     def ended(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from service.ingest.checkpoint import Checkpoint
 from service.ingest.parsing import Assumptions
@@ -57,7 +58,7 @@ class JobState:
         error = _line_error(record_error)
         if error not in self._errors:
             before = self.checkpoint
-            self.checkpoint = Checkpoint(0, before.written, before.failed + 1, before.after)
+            self.checkpoint = replace(before, position=0, failed=before.failed + 1)
             self._errors.append(error)
 
     @property

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.indexes.records import WriteCounts
 from service.ingest.checkpoint import Checkpoint
 from service.ingest.reading import Position
 from service.jobs.database import Database
@@ -87,6 +88,7 @@ class Store:
             after_items=checkpoint.after.items,
             written=checkpoint.written,
             failed=checkpoint.failed,
+            **asdict(checkpoint.counts),
             retries=progress.retries,
             errors=json.dumps([(line, clean(detail)) for line, detail in progress.errors]),
             notes=json.dumps([clean(note) for note in progress.notes]),
@@ -157,5 +159,6 @@ class Store:
         if row is None:
             return None
         after = Position(row["after_lines"], row["after_offset"], row["after_items"])
-        checkpoint = Checkpoint(0, row["written"], row["failed"], after)
+        counts = WriteCounts(row["created"], row["replaced"], row["unchanged"])
+        checkpoint = Checkpoint(0, row["written"], row["failed"], after, counts)
         return Claim(job_of(row), checkpoint, row["to_cancel"])

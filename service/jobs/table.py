@@ -40,6 +40,9 @@ imports = sa.Table(
     sa.Column("after_offset", sa.BigInteger),
     sa.Column("after_items", sa.BigInteger),
     sa.Column("written", sa.BigInteger),
+    sa.Column("created", sa.BigInteger),  # this and the next two: of the written ones
+    sa.Column("replaced", sa.BigInteger),
+    sa.Column("unchanged", sa.BigInteger),
     sa.Column("failed", sa.BigInteger),
     sa.Column("retries", sa.BigInteger),
     sa.Column("errors", sa.Text),

@@ -22,7 +22,7 @@ from service.errors import (
     UpstreamTooLarge,
 )
 from service.indexes.index import Index, IndexStats
-from service.indexes.records import IdPage, Record, Selection
+from service.indexes.records import NO_COUNTS, IdPage, Record, Selection
 from service.ingest.target import WriteResult
 from service.records.checking import check
 from service.records.delete import delete
@@ -188,7 +188,8 @@ class Records:
         checked, failures = await asyncio.to_thread(check, records, self._text_field)
         upsert = Upsert(namespace, deadline, self._slots, max_attempts)
         valid = list(checked.values())
-        errors = await asyncio.gather(*(upsert.to(index, valid) for index in self._indexes))
+        results = await asyncio.gather(*(upsert.to(index, valid) for index in self._indexes))
+        errors = [each for each, _ in results]
         by_index = dict(zip((index.name for index in self._indexes), errors, strict=True))
         failed = {id for each in errors for id in each}
         failures += [
@@ -199,7 +200,8 @@ class Records:
         failures.sort(key=lambda failure: failure.index)
         written = len(checked) - len(failed)
         first_error = next((error for each in errors for error in each.values()), None)
-        return WriteResult(written, failures), None if written else first_error
+        counts = sum((each for _, each in results), NO_COUNTS)  # only a single index reports them
+        return WriteResult(written, failures, counts), None if written else first_error
 
     async def _make_visible(self, deadline: Deadline) -> None:
         """Wait until searches see the write. If that fails, the write stands."""

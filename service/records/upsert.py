@@ -22,7 +22,7 @@ from service.errors import (
 )
 from service.indexes.index import Index
 from service.indexes.limits import MAX_UPSERT_BYTES
-from service.indexes.records import EncodedRecord
+from service.indexes.records import NO_COUNTS, EncodedRecord, WriteCounts
 from service.ingest.target import Failure
 from service.retrieval.deadline import Deadline
 
@@ -55,27 +55,28 @@ class Upsert:
         self._max_attempts = max_attempts
         self._splits_left = MAX_SPLITS
 
-    async def to(self, index: Index, records: Sequence[EncodedRecord]) -> Errors:
+    async def to(
+        self, index: Index, records: Sequence[EncodedRecord]
+    ) -> tuple[Errors, WriteCounts]:
         """Write the records to one index; returns the errors of those that it did not take."""
         batches = cut_batches(records, index.max_records, MAX_UPSERT_BYTES)
         return _merge(await asyncio.gather(*(self._write(index, batch) for batch in batches)))
 
-    async def _write(self, index: Index, batch: list[EncodedRecord]) -> Errors:
+    async def _write(self, index: Index, batch: list[EncodedRecord]) -> tuple[Errors, WriteCounts]:
         """Write a batch; one that is refused is split in halves, down to the refused records."""
         try:
-            await self._attempt(index, batch)
+            return {}, await self._attempt(index, batch)
         except (UpstreamRefused, UpstreamTooLarge) as exc:
             if len(batch) > 1 and self._splits_left:
                 self._splits_left -= 1
                 middle = len(batch) // 2
                 halves = (batch[:middle], batch[middle:])
                 return _merge([await self._write(index, half) for half in halves])
-            return _for_all(batch, _refusal(exc, index, len(batch)))
+            return _for_all(batch, _refusal(exc, index, len(batch))), NO_COUNTS
         except RequestError as exc:
-            return _for_all(batch, exc)
-        return {}
+            return _for_all(batch, exc), NO_COUNTS
 
-    async def _attempt(self, index: Index, batch: list[EncodedRecord]) -> None:
+    async def _attempt(self, index: Index, batch: list[EncodedRecord]) -> WriteCounts:
         """Write a batch, retrying transient errors until the deadline."""
         last: RequestError = DeadlineExceeded(
             f"The {index.name} index did not confirm the write in time; send it again"
@@ -151,5 +152,6 @@ def _for_all(batch: Sequence[EncodedRecord], error: RequestError) -> Errors:
     return {each.id: error for each in batch}
 
 
-def _merge(parts: Sequence[Errors]) -> Errors:
-    return {id: error for part in parts for id, error in part.items()}
+def _merge(parts: Sequence[tuple[Errors, WriteCounts]]) -> tuple[Errors, WriteCounts]:
+    errors = {id: error for part, _ in parts for id, error in part.items()}
+    return errors, sum((counts for _, counts in parts), NO_COUNTS)

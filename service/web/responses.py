@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from quart import Response, request
 
 from service.errors import UpstreamGarbled
+from service.indexes.records import WriteCounts
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -20,6 +21,24 @@ HEARTBEAT_S = 15.0  # proxies close connections that are silent for 30 to 60 s
 
 class NoMoreEvents(BaseModel):
     """`Last-Event-ID` is the id of `done`, after which there are no events."""
+
+
+class WrittenRecords(BaseModel):
+    """How many records were written. The other counts are null with Pinecone, which has none."""
+
+    written: int = Field(description="The number of records that every index has written.")
+    created: int | None = Field(description="Of these, those with a new id. Null with Pinecone.")
+    replaced: int | None = Field(
+        description="Of these, those that replaced another record. Null with Pinecone."
+    )
+    unchanged: int | None = Field(
+        description="Of these, those that were there already, all alike. Null with Pinecone."
+    )
+
+
+def written_records(written: int, counts: WriteCounts) -> dict[str, int | None]:
+    """The members of `WrittenRecords`."""
+    return {"written": written, **counts.reported(written)}
 
 
 def json_response(body: Any, status: int = 200) -> Response:

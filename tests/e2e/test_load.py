@@ -36,7 +36,7 @@ def test_loaded_records_are_found(tmp_path: Path) -> None:
     data = tmp_path / "var"
     loaded = run("load", texts, DATA_DIR=data)
     assert (loaded.returncode, loaded.stderr) == (0, "")
-    assert re.fullmatch(r"loaded 1 record in \d+\.\d s \([\d,]+/s\)\n", loaded.stdout)
+    assert re.fullmatch(r"loaded 1 record in \d+\.\d s \([\d,]+/s\): 1 new.*\n", loaded.stdout)
     run("load", table, "--text-field", "bio", "--id-column", "email", DATA_DIR=data)
     run("load", "-", stdin=b'{"chunk_text": "From a pipe"}\n', DATA_DIR=data)
     results = found(data, "violins bread pipe")

@@ -32,6 +32,13 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Fail with `VersionConflict` unless that version of a record is the current one."""
+
+    docno: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete a record, if it exists."""
 
@@ -91,7 +98,7 @@ class TrimLog:
     seq: int
 
 
-RecordOperation = Put | Delete | DeleteVersion | ClearNamespace
+RecordOperation = Put | Keep | Delete | DeleteVersion | ClearNamespace
 Operation = (
     RecordOperation | CreateNamespace | DropNamespace | SetMetadata | ReplaceVector | TrimLog
 )
@@ -121,6 +128,8 @@ def apply_operations(
                 removed += _delete_replaced(connection, operation)
                 _insert(connection, operation)
                 added += 1
+            case Keep(docno):
+                _check_current(connection, docno)
             case Delete(namespace, id):
                 removed += _delete(connection, "namespace = ? AND id = ?", namespace, id)
             case DeleteVersion(docno):
@@ -133,6 +142,12 @@ def apply_operations(
         "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'"
     ).fetchone()
     return WriteResult(seq, added, removed)
+
+
+def _check_current(connection: sqlite3.Connection, docno: int) -> None:
+    found = connection.execute("SELECT 1 FROM documents WHERE docno = ?", (docno,)).fetchone()
+    if found is None:
+        raise VersionConflict(docno)
 
 
 def _delete_replaced(connection: sqlite3.Connection, put: Put) -> int:

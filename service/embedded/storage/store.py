@@ -133,6 +133,15 @@ class Store:
         """Return the records that exist, in no particular order."""
         return self._select("namespace = ? AND id IN " + LIST_PARAMETER, namespace, _json_list(ids))
 
+    def stored_json(self, namespace: str, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+        """Return the docno and the encoded fields of the records that exist, by id."""
+        rows = self._rows(
+            "SELECT id, docno, fields FROM documents WHERE namespace = ? AND id IN "  # noqa: S608
+            + LIST_PARAMETER,
+            *(namespace, _json_list(ids)),
+        )
+        return {id: (docno, fields) for id, docno, fields in rows}
+
     def load_vectors(self, documents: Sequence[Document], field: str | None = None) -> None:
         """Fill in the vectors of one field, or of all fields."""
         condition = "" if field is None else " AND field = ?"

@@ -8,12 +8,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from service.indexes.records import WriteCounts
 from service.ingest.delimited import is_delimiter
 from service.ingest.encoding import is_encoding
 from service.ingest.text_source import parse_template
 from service.jobs.job import Format, Job, OnError, Status
 from service.web.parameters import NAMESPACE, NamespaceParameters
-from service.web.responses import EVENT_STREAM
+from service.web.responses import EVENT_STREAM, WrittenRecords, written_records
 from service.web.validation import StrictModel, invalid_field
 
 MAX_NAME_LENGTH = 255
@@ -153,7 +154,7 @@ class LineError(BaseModel):
     detail: str = Field(description="A human-readable explanation of the error.")
 
 
-class ImportJob(BaseModel):
+class ImportJob(WrittenRecords):
     """The state of an import."""
 
     id: str
@@ -165,7 +166,6 @@ class ImportJob(BaseModel):
     bytes: int = Field(description="The size of the upload.")
     bytes_read: int = Field(description="How many of its bytes have been processed.")
     progress: float | None = Field(description="From 0 to 1.")
-    written: int = Field(description="The number of records that every index has written.")
     failed: int = Field(description="The number of records and lines that failed.")
     retries: int = Field(description="The number of batches that were sent again.")
     rate: float = Field(
@@ -210,7 +210,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "bytes": job.bytes,
         "bytes_read": job.bytes_read,
         "progress": None if job.progress is None else round(job.progress, 4),
-        "written": job.written,
+        **written_records(job.written, WriteCounts(job.created, job.replaced, job.unchanged)),
         "failed": job.failed,
         "retries": job.retries,
         "rate": round(job.rate, 1),

@@ -41,7 +41,7 @@ from service.web.records.schemas import (
     WriteParameters,
     check_id,
 )
-from service.web.responses import NDJSON, encode_records, json_response
+from service.web.responses import NDJSON, encode_records, json_response, written_records
 from service.web.validation import invalid_field, validate
 
 PATH = "/api/records"
@@ -181,7 +181,7 @@ def _checked_id(id: str) -> str:
 
 def _upsert_body(written: WriteResult) -> dict[str, Any]:
     return {
-        "written": written.written,
+        **written_records(written.written, written.counts),
         "failed": [
             {"index": each.index, "_id": each.id, "code": each.code, "detail": each.detail}
             for each in written.failures

@@ -11,6 +11,7 @@ from service.indexes.limits import MAX_ID_LENGTH, MAX_PAGE, is_valid_id
 from service.indexes.records import Selection
 from service.web.errors import ErrorCode
 from service.web.parameters import NamespaceParameters
+from service.web.responses import WrittenRecords
 from service.web.validation import StrictModel
 
 MAX_RECORDS = 10_000
@@ -94,10 +95,9 @@ class FailedRecord(BaseModel):
     detail: str = Field(description="A human-readable explanation of the error.")
 
 
-class UpsertResponse(BaseModel):
+class UpsertResponse(WrittenRecords):
     """The number of records that every index has written, and the records that failed."""
 
-    written: int
     failed: list[FailedRecord]
 
 
