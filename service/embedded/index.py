@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import orjson
 from pyroaring import BitMap
 
+from service.embedded.filters.index import CheckCancelled
 from service.embedded.index_metadata import check_metadata
 from service.embedded.pending_documents import DocumentEmbedder, PendingDocument
 from service.embedded.queries import DenseQuery, IndexQuery, LexicalQuery, SparseQuery
@@ -212,14 +214,14 @@ class EmbeddedIndex:
     async def select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
         """The numbers of the documents that match a filter, including those just written."""
 
-        def found() -> BitMap:
+        def found(check_cancelled: CheckCancelled) -> BitMap:
             seq = self.store.last_seq()
             self._view_set.wait_for(self.filters, seq)
             if self.lexical and filter and "$match_" in json.dumps(filter):
                 self._view_set.wait_for(self.lexical, seq, visible=True)
-            return self._select(namespace, filter)
+            return self._select(namespace, filter, check_cancelled)
 
-        return await _run_in(self._slow, found)
+        return await run_cancellable(self._slow, found)
 
     async def search(
         self,
@@ -233,11 +235,14 @@ class EmbeddedIndex:
             namespace
         )
 
-        def found() -> list[tuple[Document, float]]:
-            candidates = None if unfiltered else self._select(namespace, filter)
+        def found(check_cancelled: CheckCancelled) -> list[tuple[Document, float]]:
+            candidates = None
+            if not unfiltered:
+                candidates = self._select(namespace, filter, check_cancelled)
+                check_cancelled()
             return self._search(namespace, query, top_k, candidates)
 
-        return await _run_in(self._quick if unfiltered else self._slow, found)
+        return await run_cancellable(self._quick if unfiltered else self._slow, found)
 
     async def read(self, read: Callable[[Store], T]) -> T:
         """Run a read of the store in a thread."""
@@ -286,8 +291,14 @@ class EmbeddedIndex:
         corpus = self.corpora[query.field].corpus
         return dense.index.search(self.embedder.embed_query(query.text, corpus), top_k, candidates)
 
-    def _select(self, namespace: str, filter: Mapping[str, Any] | None) -> BitMap:
-        return self._view_set.require_complete(self.filters).select(namespace, filter, self._match)
+    def _select(
+        self,
+        namespace: str,
+        filter: Mapping[str, Any] | None,
+        check_cancelled: CheckCancelled,
+    ) -> BitMap:
+        filters = self._view_set.require_complete(self.filters)
+        return filters.select(namespace, filter, self._match, check_cancelled)
 
     def _match(self, field: str, operator: str, text: str) -> BitMap:
         if field not in self.schema.full_text_fields:
@@ -309,6 +320,21 @@ def _is_same(stored: bytes, given: bytes | None) -> bool:
 
 async def _run_in(executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+async def run_cancellable(executor: ThreadPoolExecutor, call: Callable[[CheckCancelled], T]) -> T:
+    """Run `call` in a thread. Once the caller is cancelled, its argument raises an exception."""
+    is_cancelled = threading.Event()
+
+    def check_cancelled() -> None:
+        if is_cancelled.is_set():
+            raise CancelledError("no caller waits for this any more")
+
+    try:
+        return await _run_in(executor, lambda: call(check_cancelled))
+    except asyncio.CancelledError:
+        is_cancelled.set()
+        raise
 
 
 def _dense_view(

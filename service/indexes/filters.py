@@ -6,7 +6,7 @@ a call is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 COMPARE = frozenset({"$eq", "$ne"})
@@ -17,7 +17,10 @@ LOGIC = frozenset({"$and", "$or"})
 OPERATORS = COMPARE | ORDER | MEMBER | MATCH | {"$exists"}
 
 MAX_DEPTH = 32
-MAX_VALUES = 10_000
+MAX_VALUES = 10_000  # of one $in or $nin, as in Pinecone
+MAX_CONDITIONS = 1_000
+MAX_TEXT_CONDITIONS = 100  # $match_…, each of which searches
+MAX_ALL_VALUES = 50_000
 MAX_SHOWN = 40
 
 
@@ -28,6 +31,39 @@ def check_filter(filter: Any) -> None:
             'a filter is a JSON object, such as {"genre": {"$eq": "drama"}}'
         )
     _check_object(filter, depth=0)
+    _check_cost(filter)
+
+
+def conditions(filter: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """The field, the operator and the operand of each condition of a valid filter."""
+    for name, condition in filter.items():
+        if name in LOGIC:
+            for branch in condition:
+                yield from conditions(branch)
+        elif isinstance(condition, Mapping):
+            for operator, operand in condition.items():
+                yield name, operator, operand
+        else:
+            yield name, "$eq", condition
+
+
+def _check_cost(filter: Mapping[str, Any]) -> None:
+    """A filter within these limits selects in less time than a search has."""
+    count = texts = values = 0
+    for _, operator, operand in conditions(filter):
+        count += 1
+        texts += operator in MATCH
+        values += len(operand) if operator in MEMBER else 1
+    for kind, found, limit in (
+        ("conditions", count, MAX_CONDITIONS),
+        ("$match conditions", texts, MAX_TEXT_CONDITIONS),
+        ("values", values, MAX_ALL_VALUES),
+    ):
+        if found > limit:
+            raise ValueError(
+                f"a filter has at most {limit:,} {kind}, and this one has {found:,}; "
+                "use $in for many values of a field, or split the request"
+            )
 
 
 def _check_object(filter: Mapping[str, Any], depth: int) -> None:

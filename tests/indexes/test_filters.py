@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -72,3 +73,18 @@ def test_check_filter_shortens_long_names_in_its_error() -> None:
     with pytest.raises(ValueError, match="…") as failed:
         check_filter({"x" * 5000: {"$nope": 1}})
     assert len(str(failed.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("filter", "allowed"),
+    [
+        ({"$or": [{"text": {"$match_any": "bread"}}] * 101}, "at most 100 $match conditions"),
+        ({"$and": [{"$or": [{"year": 1}] * 501}] * 2}, "at most 1,000 conditions"),
+        ({"$or": [{"year": {"$in": [1] * 9_000}}] * 6}, "at most 50,000 values"),
+    ],
+)
+def test_filter_that_costs_too_much_is_rejected(filter: Any, allowed: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(allowed)):
+        check_filter(filter)
+    ((logic, branches),) = filter.items()
+    check_filter({logic: branches[1:]})

@@ -17,6 +17,11 @@ from service.embedded.filters.columns import Column, is_filterable
 from service.indexes.filters import MATCH, ORDER, shown
 
 Match = Callable[[str, str, str], BitMap]
+CheckCancelled = Callable[[], None]
+
+
+def never_cancelled() -> None:
+    """Check nothing."""
 
 
 class FilterIndex:
@@ -62,17 +67,22 @@ class FilterIndex:
         return namespace in self._namespaces
 
     def select(
-        self, namespace: str, filter: Mapping[str, Any] | None, match: Match | None = None
+        self,
+        namespace: str,
+        filter: Mapping[str, Any] | None,
+        match: Match | None = None,
+        check_cancelled: CheckCancelled = never_cancelled,
     ) -> BitMap:
         """Return the docnos in a namespace that a filter selects.
 
-        `match(field, operator, text)` returns the matching documents of all namespaces. Raises
+        `match(field, operator, text)` returns the matching documents of all namespaces.
+        `check_cancelled` is called before each condition, and raises to end the work. Raises
         ValueError if the filter compares a field that is not compared.
         """
         found = self._namespaces.get(namespace) or _Namespace(self._not_compared)
         if not filter:
             return found.docnos.copy()
-        return found.docnos & found.select(filter, match)
+        return found.docnos & _Selection(found, match, check_cancelled).select(filter)
 
 
 class _Namespace:
@@ -105,39 +115,7 @@ class _Namespace:
             if not column.present:
                 del self._columns[name]
 
-    def select(self, filter: Mapping[str, Any], match: Match | None) -> BitMap:
-        return self._intersection(self._select(name, part, match) for name, part in filter.items())
-
-    def _select(self, name: str, part: Any, match: Match | None) -> BitMap:
-        if name == "$and":
-            return self._intersection(self.select(branch, match) for branch in part)
-        if name == "$or":
-            return BitMap().union(*(self.select(branch, match) for branch in part))
-        if not isinstance(part, Mapping):
-            return self._condition(name, "$eq", part, match)
-        found = [
-            self._condition(name, operator, operand, match)
-            for operator, operand in part.items()
-            if operator not in ORDER
-        ]
-        order = {operator: part[operator] for operator in part if operator in ORDER}
-        if order:
-            found.append(self._column(name).between(*_bounds(order)))
-        return self._intersection(found)
-
-    def _condition(self, field: str, operator: str, operand: Any, match: Match | None) -> BitMap:
-        if operator in MATCH:
-            if match is None:
-                raise ValueError(f"{operator} on {shown(field)}: no text can be searched here")
-            return match(field, operator, operand)
-        if operator == "$exists":
-            column = self._columns.get(field)
-            present = BitMap() if column is None else column.present
-            return present if operand else self.docnos - present
-        equal = self._column(field).equal(operand if operator in ("$in", "$nin") else [operand])
-        return equal if operator in ("$eq", "$in") else self.docnos - equal
-
-    def _column(self, field: str) -> Column:
+    def column(self, field: str) -> Column:
         if field in self._not_compared:
             raise ValueError(
                 f"{shown(field)} is a text field and can't be compared; "
@@ -145,10 +123,60 @@ class _Namespace:
             )
         return self._columns.get(field) or Column(compared=True)
 
+    def present(self, field: str) -> BitMap:
+        column = self._columns.get(field)
+        return BitMap() if column is None else column.present
+
+
+class _Selection:
+    """The evaluation of a filter on a namespace. Bitmaps that it returns must not be modified."""
+
+    def __init__(
+        self, namespace: _Namespace, match: Match | None, check_cancelled: CheckCancelled
+    ) -> None:
+        self._namespace = namespace
+        self._match = match
+        self._check_cancelled = check_cancelled
+
+    def select(self, filter: Mapping[str, Any]) -> BitMap:
+        return self._intersection(self._select(name, part) for name, part in filter.items())
+
+    def _select(self, name: str, part: Any) -> BitMap:
+        if name == "$and":
+            return self._intersection(self.select(branch) for branch in part)
+        if name == "$or":
+            return BitMap().union(*(self.select(branch) for branch in part))
+        if not isinstance(part, Mapping):
+            return self._condition(name, "$eq", part)
+        found = [
+            self._condition(name, operator, operand)
+            for operator, operand in part.items()
+            if operator not in ORDER
+        ]
+        order = {operator: part[operator] for operator in part if operator in ORDER}
+        if order:
+            self._check_cancelled()
+            found.append(self._namespace.column(name).between(*_bounds(order)))
+        return self._intersection(found)
+
+    def _condition(self, field: str, operator: str, operand: Any) -> BitMap:
+        self._check_cancelled()
+        if operator in MATCH:
+            if self._match is None:
+                raise ValueError(f"{operator} on {shown(field)}: no text can be searched here")
+            return self._match(field, operator, operand)
+        if operator == "$exists":
+            present = self._namespace.present(field)
+            return present if operand else self._namespace.docnos - present
+        equal = self._namespace.column(field).equal(
+            operand if operator in ("$in", "$nin") else [operand]
+        )
+        return equal if operator in ("$eq", "$in") else self._namespace.docnos - equal
+
     def _intersection(self, parts: Iterable[BitMap]) -> BitMap:
-        found = self.docnos
+        found = self._namespace.docnos
         for part in parts:
-            found = part if found is self.docnos else found & part
+            found = part if found is self._namespace.docnos else found & part
         return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from service.embedded.filters.index import FilterIndex, Match
+from service.embedded.filters.index import CheckCancelled, FilterIndex, Match
 from service.embedded.schema import Schema
 from service.embedded.storage.store import Document
 from service.embedded.views.view import VISIBLE_WITHIN_S, View
@@ -57,7 +57,11 @@ class FilterView(View):
         return self._index.has(namespace)
 
     def select(
-        self, namespace: str, filter: Mapping[str, Any] | None, match: Match | None
+        self,
+        namespace: str,
+        filter: Mapping[str, Any] | None,
+        match: Match | None,
+        check_cancelled: CheckCancelled,
     ) -> BitMap:
         with self._lock:
-            return self._index.select(namespace, filter, match)
+            return self._index.select(namespace, filter, match, check_cancelled)
