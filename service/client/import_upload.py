@@ -17,7 +17,7 @@ from service.client.endpoints import check_options, start_import
 from service.client.errors import InvalidArgument
 from service.client.models import Job
 
-Format = Literal["ndjson", "csv", "tsv"]
+Format = Literal["ndjson", "csv", "tsv", "text", "markdown", "html", "pdf"]
 Piece = bytes | Mapping[str, Any]
 Source = str | os.PathLike[str] | IO[bytes] | Iterable[Piece]
 AsyncSource = Source | AsyncIterable[Piece]
@@ -29,11 +29,22 @@ FORMATS_BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
+    ".txt": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
 }
 MEDIA_TYPES: dict[Format, str] = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv",
     "tsv": "text/tab-separated-values",
+    "text": "application/octet-stream",  # text/plain may be anything
+    "markdown": "text/markdown",
+    "html": "text/html",
+    "pdf": "application/pdf",
 }
 
 

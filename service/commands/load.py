@@ -19,8 +19,9 @@ from service.errors import CommandFailed
 from service.ingest.batches import batches
 from service.ingest.checkpoint import Checkpoint, CheckpointFile
 from service.ingest.delimited import is_delimiter
+from service.ingest.documents import EXTRA
 from service.ingest.encoding import is_encoding
-from service.ingest.inputs import FORMATS, TEXT_FORMATS, FoundInputs, find_inputs
+from service.ingest.inputs import DOCUMENTS, FORMATS, TEXT_FORMATS, FoundInputs, find_inputs
 from service.ingest.load import Load
 from service.ingest.parsing import ParseOptions, parse_inputs
 from service.ingest.progress import Progress, Snapshot, rate, stopwatch
@@ -39,7 +40,8 @@ list of strings (["a", "b"]) is read as such; any other cell (007, 1,5, True) is
 delimiter (, ; tab |) and the encoding are found in the file, and reported if they are not the usual
 ones. The output of /api/export can be loaded. Text and Markdown (.txt, .md) are split into passages
 of about 120 to 200 words along headings and paragraphs, with the fields source, title and position;
-a folder stands for all such files in it. Every file may be compressed with gzip.
+a folder stands for all such files in it. So are PDF and HTML, if the extra for them is installed:
+pip install 'cascade-search[documents]'. Every file may be compressed with gzip.
 
 The id is the field _id or id; a record without one gets a hash of its content. The id of a passage
 is the folder's name, the path of the file in it, # and a number. If a file becomes shorter or is
@@ -259,6 +261,8 @@ class _Session:
         if interrupted:
             parts.append("interrupted" + ("; --resume goes on" if self._journal else ""))
         print(", ".join(parts), flush=True)
+        if self._found.skipped[DOCUMENTS]:
+            _note(f"{DOCUMENTS} files were skipped; to load them, {EXTRA}")
         for sentence in self._notes.sentences():
             _note(printable(sentence))
 

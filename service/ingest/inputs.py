@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from service.errors import CommandFailed
+from service.ingest.documents import EXTRA, PARSERS, is_installed
 from service.ingest.encoding import is_binary
 from service.ingest.record import RecordError
 
-Format = Literal["jsonl", "csv", "tsv", "text", "markdown"]
+Format = Literal["jsonl", "csv", "tsv", "text", "markdown", "html", "pdf"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -29,8 +30,14 @@ SUFFIXES: dict[str, Format] = {
     ".txt": "text",
     ".md": "markdown",
     ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
 }
-TEXT_FORMATS = {"text", "markdown"}
+PLAIN_FORMATS = {"text", "markdown"}
+TEXT_FORMATS = {*PLAIN_FORMATS, *PARSERS}  # what is split into passages
+DOCUMENTS = "PDF or HTML"  # in the count of skipped files
 STDIN = "-"
 HEAD = 8192  # in which a binary file is recognized
 
@@ -84,7 +91,7 @@ def find_inputs(
         except (OSError, ValueError) as exc:
             raise CommandFailed(f"{argument}: can't be read: {_reason(exc)}") from None
         if stat.S_ISDIR(status.st_mode):
-            if format is not None and format not in TEXT_FORMATS:
+            if format is not None and format not in PLAIN_FORMATS:
                 raise CommandFailed(f"{argument}: is a folder; --format {format} takes files")
             _folder(path, format, _start(path, prefix), found)
         elif kind := format or _format_of(path.name):
@@ -110,14 +117,22 @@ def _folder(root: Path, format: Format | None, start: str, found: FoundInputs) -
     data: list[str] = []
     for path in _files(root, found):
         kind = _format_of(path.name)
-        if kind in TEXT_FORMATS:
+        source = start + path.relative_to(root).as_posix()
+        if kind in PARSERS:
+            if is_installed(kind):
+                texts += 1
+                _text(path, source, kind, found)
+            else:
+                found.skipped[DOCUMENTS] += 1
+        elif kind in PLAIN_FORMATS:
             texts += 1
-            source = start + path.relative_to(root).as_posix()
             _text(path, source, format or kind, found)
         elif kind:
             data.append(str(path))
         else:
             found.skipped["other"] += 1
+    if found.skipped[DOCUMENTS] and not texts:
+        raise CommandFailed(f"{root}: PDF and HTML need another package: {EXTRA}")
     if data and not texts:
         raise CommandFailed(
             f"{root}: in a folder only texts and Markdown are loaded; name its "
@@ -158,7 +173,7 @@ def _text(path: Path, source: str, kind: Format, found: FoundInputs) -> None:
     except OSError as exc:
         found.errors.append(RecordError(str(path), f"can't be read: {_reason(exc)}"))
         return
-    if path.suffix != ".gz" and is_binary(head):
+    if kind in PLAIN_FORMATS and path.suffix != ".gz" and is_binary(head):
         found.skipped["binary"] += 1
         return
     found.inputs.append(_input(path, str(path), source, kind, status))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import BinaryIO
 
-from service.ingest import delimited, jsonl, text_files
+from service.ingest import delimited, documents, jsonl, text_files
 from service.ingest.encoding import (
     detect_encoding,
     has_carriage_returns_only,
@@ -92,18 +92,32 @@ def parse_input(
 
     `report` is called before the first item.
     """
-    try:
-        assumed = _assume(read_head(stream, input.path), input, options)
-    except InvalidRecord as exc:
-        yield RecordError(input.name, str(exc))
-        return
-    report(assumed)
-    if assumed.is_converted:
-        stream = open_as_utf8(stream, assumed.encoding, replace_cr=assumed.replace_cr)
-    items = _items(stream, input, options, assumed, after.line_start)
-    if options.rules.split and input.format not in TEXT_FORMATS:
-        items = split_records(items, options.rules.text_field, after.line_start)
+    rules = options.rules
+    if input.format in documents.PARSERS:
+        items = documents.parse(
+            stream, input.name, input.source, rules, input.format, options.encoding
+        )
+    else:
+        try:
+            assumed = _assume(read_head(stream, input.path), input, options)
+        except InvalidRecord as exc:
+            yield RecordError(input.name, str(exc))
+            return
+        report(assumed)
+        if assumed.is_converted:
+            stream = open_as_utf8(stream, assumed.encoding, replace_cr=assumed.replace_cr)
+        items = _items(stream, input, options, assumed, after.line_start)
+    if input.format in TEXT_FORMATS:
+        items = _numbered(items)
+    elif rules.split:
+        items = split_records(items, rules.text_field, after.line_start)
     yield from islice(items, after.items, None)
+
+
+def _numbered(items: Iterator[Item]) -> Iterator[Item]:
+    """The items of a file without lines, with their positions."""
+    for number, item in enumerate(items, 1):
+        yield replace(item, after=Position(items=number))
 
 
 def _items(

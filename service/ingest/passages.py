@@ -32,10 +32,11 @@ Kind = Literal["heading", "prose", "code"]
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A part of a text, under the headings that all of it stands under."""
+    """A part of a text, the headings that all of it stands under, and the page it begins on."""
 
     title: tuple[str, ...]
     text: str
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Block:
     kind: Kind
     text: str
     level: int = 0
+    page: int | None = None
 
 
 @dataclass(slots=True)
@@ -53,9 +55,20 @@ class _PassageBuilder:
     size: int = 0
     has_body: bool = False
     titles: list[tuple[str, ...]] = field(default_factory=list)
+    page: int | None = None
 
-    def add(self, text: str, title: tuple[str, ...], *, body: bool, new_block: bool) -> None:
-        if self.parts and new_block:
+    def add(
+        self,
+        text: str,
+        title: tuple[str, ...],
+        *,
+        body: bool,
+        new_block: bool,
+        page: int | None = None,
+    ) -> None:
+        if not self.parts:
+            self.page = page
+        elif new_block:
             self.parts.append("\n\n")
         self.parts.append(text)
         self.size += size(text)
@@ -65,15 +78,20 @@ class _PassageBuilder:
 
     def passage(self, title: tuple[str, ...]) -> Passage:
         shared = _shared(self.titles or [title])
-        return Passage(shared, "".join(self.parts).strip())
+        return Passage(shared, "".join(self.parts).strip(), self.page)
 
 
 def split(lines: Iterator[str], *, markdown: bool) -> Iterator[Passage]:
     """The passages of a text that comes line by line."""
+    return split_blocks(_markdown(lines) if markdown else _plain(lines))
+
+
+def split_blocks(blocks: Iterator[Block]) -> Iterator[Passage]:
+    """The passages of a text that comes block by block."""
     builder = _PassageBuilder()
     trail: list[tuple[int, str]] = []
     title: tuple[str, ...] = ()
-    for block in _markdown(lines) if markdown else _plain(lines):
+    for block in blocks:
         if block.kind == "heading":
             if builder.has_body and builder.size >= SMALL:
                 yield builder.passage(title)
@@ -81,7 +99,7 @@ def split(lines: Iterator[str], *, markdown: bool) -> Iterator[Passage]:
             trail = [each for each in trail if each[0] < block.level]
             trail.append((block.level, block.text))
             title = tuple(text for _, text in trail)
-            builder.add(block.text, title, body=False, new_block=True)
+            builder.add(block.text, title, body=False, new_block=True, page=block.page)
             continue
         words = size(block.text)
         if builder.has_body and builder.size >= LEAST and builder.size + words > MOST:
@@ -91,7 +109,7 @@ def split(lines: Iterator[str], *, markdown: bool) -> Iterator[Passage]:
             if builder.has_body and builder.size + size(unit) > MOST:
                 yield builder.passage(title)
                 builder = _PassageBuilder()
-            builder.add(unit, title, body=True, new_block=number == 0)
+            builder.add(unit, title, body=True, new_block=number == 0, page=block.page)
     if builder.size:
         yield builder.passage(title)
 

@@ -15,8 +15,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from service.indexes.limits import MAX_ID_LENGTH
-from service.ingest.passages import split
-from service.ingest.reading import Position
+from service.ingest.passages import Passage, split
 from service.ingest.record import Item, RecordError, RecordMapping
 
 MAX_TEXT_LINE = 1_000_000  # characters; a longer line is split
@@ -36,28 +35,33 @@ def parse(
     """The items of a file. `encoding` is the original one, for error messages."""
     # The codec also removes a byte order mark.
     decoded = io.TextIOWrapper(stream, encoding=codecs.lookup("utf-8-sig").name)
-    texts = RecordMapping(rules.text_field)
-    prefix, shown = id_prefix(source), source.encode(errors="replace").decode()
     count = 0
     try:
         lines = iter(lambda: decoded.readline(MAX_TEXT_LINE), "")
         for count, passage in enumerate(split(lines, markdown=markdown), 1):
-            yield texts.record(
-                f"{name} passage {count - 1}",
-                {
-                    "source": shown,
-                    "title": " › ".join(passage.title) or None,
-                    "position": count - 1,
-                    rules.text_field: passage.text,
-                    "_id": f"{prefix}#{count - 1}",
-                },
-                after=Position(items=count),
-            )
+            yield passage_record(name, source, count - 1, passage, rules)
     except UnicodeDecodeError:
         after = f"; what comes after passage {count - 1} is left out" if count else ""
         yield RecordError(name, rules.not_valid(encoding) + after)
     finally:
         decoded.detach()  # the caller closes the stream
+
+
+def passage_record(
+    name: str, source: str, number: int, passage: Passage, rules: RecordMapping
+) -> Item:
+    """The record of a passage."""
+    return RecordMapping(rules.text_field).record(
+        f"{name} passage {number}",
+        {
+            "source": source.encode(errors="replace").decode(),
+            "title": " › ".join(passage.title) or None,
+            "position": number,
+            "page": passage.page,
+            rules.text_field: passage.text,
+            "_id": f"{id_prefix(source)}#{number}",
+        },
+    )
 
 
 def id_prefix(source: str) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Format = Literal["ndjson", "csv", "tsv"]
+Format = Literal["ndjson", "csv", "tsv", "text", "markdown", "html", "pdf"]
 OnError = Literal["skip", "stop"]
 
 MAX_ERRORS = 100  # in a job; `failed` counts all

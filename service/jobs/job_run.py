@@ -18,7 +18,7 @@ from service.errors import CascadeError, JobsUnavailable, Unavailable
 from service.ingest.batch_writer import TRANSIENT, RetryPolicy
 from service.ingest.batches import batches
 from service.ingest.concurrency_limit import ConcurrencyLimit
-from service.ingest.inputs import Input
+from service.ingest.inputs import TEXT_FORMATS, Input
 from service.ingest.load import Load
 from service.ingest.parsing import ParseOptions, parse_input
 from service.ingest.reading import GZIP, UNREADABLE, open_input
@@ -149,7 +149,8 @@ class JobRun:
             stop_on_error=stops,
             on_stop=self._state.meter.stop,
         )
-        self._state.start(is_compressed=is_compressed)
+        has_positions = not is_compressed and self._plan.format not in TEXT_FORMATS
+        self._state.start(has_positions=has_positions)
         stream = batches(
             self._items(), min(size, BATCH_RECORDS), max_bytes=BATCH_BYTES, until_error=stops
         )
@@ -185,7 +186,7 @@ class JobRun:
         with open_input(path, self._state.meter) as stream:
             yield from parse_input(
                 stream,
-                Input("", "", path, kind),
+                Input("", plan.name or "", path, kind),
                 options,
                 self._state.checkpoint.after,
                 self._state.report,

@@ -38,9 +38,9 @@ class JobState:
         self._has_byte_positions = True
         self._rate = RateMeter()
 
-    def start(self, *, is_compressed: bool) -> None:
-        """Start to measure the rate. Of a compressed file, the bytes that were read count."""
-        self._has_byte_positions = not is_compressed
+    def start(self, *, has_positions: bool) -> None:
+        """Start to measure the rate. Without positions in the file, the bytes read count."""
+        self._has_byte_positions = has_positions
         self._measure()
 
     def report(self, assumed: Assumptions) -> None:

@@ -173,9 +173,9 @@ def test_gzip_is_detected_by_content(tmp_path: Path) -> None:
     assert "gzip" in error.lower()
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "a.pdf", "\0"])
+@pytest.mark.parametrize("name", ["missing.jsonl", "a.docx", "\0"])
 def test_invalid_file_is_rejected_before_reading(tmp_path: Path, name: str) -> None:
-    if name == "a.pdf":
+    if name == "a.docx":
         write_file(tmp_path / name, b"x")
     with pytest.raises(CommandFailed) as caught:
         find_inputs([str(tmp_path / name)], None)

@@ -75,7 +75,7 @@ async def test_job_stop_on_error_ends_at_rejected_record(folder: Path) -> None:
     [
         (b"", "There is no record in the file"),
         (b"\n\n", "There is no record in the file"),
-        (b"[{}]", "No record could be written; line 1: starts with `[`"),
+        (b"[{}]", "No record could be written; line 1: has no text"),
         (b"{}\n{}\n", "No record could be written; line 1: has no text"),
     ],
 )

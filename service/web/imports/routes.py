@@ -24,7 +24,7 @@ from service.web.imports.schemas import (
     check_alternatives,
     job_body,
 )
-from service.web.imports.uploads import choose_format, receive_upload
+from service.web.imports.uploads import check_text_parameters, choose_format, receive_upload
 from service.web.openapi import documented
 from service.web.parameters import read_parameters
 from service.web.responses import NoMoreEvents, json_response
@@ -52,9 +52,9 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
     async def begin_import() -> Response:
         """Upload records to write in the background.
 
-        The body is NDJSON, CSV or TSV, optionally compressed with gzip, or a form with one such
-        file. The response is sent when the upload is complete and stored; then its records are
-        written.
+        The body is NDJSON, a JSON array, CSV, TSV, Markdown, HTML or PDF, optionally compressed
+        with gzip, or a form with one such file. The response is sent when the upload is complete
+        and stored; then its records are written.
         """
         parameters = read_parameters(ImportParameters, request.query_string)
         check_alternatives(parameters)
@@ -125,10 +125,12 @@ async def _store_upload(
         )
     upload = await receive_upload(request, settings.body_timeout_s)
     name = parameters.name or upload.name
+    format = choose_format(parameters.format, name, upload)
+    check_text_parameters(parameters, format, name)
     chosen = {
         "namespace": parameters.namespace or settings.pinecone_namespace,
         "name": name,
-        "format": choose_format(parameters.format, name, upload),
+        "format": format,
         "encoding": parameters.encoding or upload.charset,
     }
     given = parameters.model_dump(exclude={"id_field"})

@@ -150,7 +150,9 @@ class ListImportsParameters(StrictModel):
 class LineError(BaseModel):
     """An invalid record or line."""
 
-    line: int | None = Field(description="The line on which it starts, from 1.")
+    line: int | None = Field(
+        description="The line on which it starts, or its number in an array, from 1."
+    )
     detail: str = Field(description="A human-readable explanation of the error.")
 
 

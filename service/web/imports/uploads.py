@@ -11,10 +11,11 @@ from werkzeug.http import parse_options_header
 
 from service.errors import UnsupportedMediaType
 from service.ingest.encoding import is_encoding, is_utf8
+from service.ingest.inputs import TEXT_FORMATS
 from service.jobs.job import Format
 from service.web.bodies import read_chunks
 from service.web.imports import multipart
-from service.web.imports.schemas import MAX_NAME_LENGTH
+from service.web.imports.schemas import MAX_NAME_LENGTH, ImportParameters
 from service.web.validation import invalid_field
 
 MEDIA_TYPES: dict[str, Format] = {
@@ -28,6 +29,10 @@ MEDIA_TYPES: dict[str, Format] = {
     "text/csv": "csv",
     "application/csv": "csv",
     "text/tab-separated-values": "tsv",
+    "text/markdown": "markdown",
+    "text/html": "html",
+    "application/xhtml+xml": "html",
+    "application/pdf": "pdf",
 }
 SUFFIXES: dict[str, Format] = {
     ".ndjson": "ndjson",
@@ -36,14 +41,21 @@ SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
+    ".txt": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
 }
 # These say nothing about the format of the records.
 OPAQUE_TYPES = {"", "application/gzip", "application/x-gzip", "application/octet-stream"}
 GZIP_ENCODINGS = {"gzip", "x-gzip"}  # gzip is recognized from the content
 ACCEPTED = (
     "Send NDJSON (Content-Type: application/x-ndjson), a JSON array (application/json), CSV "
-    "(text/csv) or TSV (text/tab-separated-values), optionally compressed with gzip, or a form "
-    "with one such file"
+    "(text/csv), TSV (text/tab-separated-values), Markdown (text/markdown), HTML (text/html) or "
+    "PDF (application/pdf), optionally compressed with gzip, or a form with one such file"
 )
 
 
@@ -86,6 +98,17 @@ def choose_format(requested: Format | None, name: str | None, upload: ReceivedUp
             "format", "is required, because neither the Content-Type nor the file name gives it"
         )
     return format
+
+
+def check_text_parameters(parameters: ImportParameters, format: Format, name: str | None) -> None:
+    """Check the parameters of a file that is split into passages."""
+    if format not in TEXT_FORMATS:
+        return
+    if not name:
+        raise invalid_field("name", f"is required for {format}: ids of passages begin with it")
+    for parameter in ("text_field", "text_template", "id_field", "id_column"):
+        if getattr(parameters, parameter):
+            raise invalid_field(parameter, f"is a field, and {format} has no fields")
 
 
 def _charset(name: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ingest.pdf import make_pdf
 from tests.web.imports.test_imports import NDJSON, api, assert_error, wait_until_ended
 
 __all__ = ["api"]
@@ -79,6 +80,44 @@ async def test_import_reads_json_arrays(api: httpx.AsyncClient) -> None:
         assert (job["format"], job["status"], job["written"]) == ("ndjson", "succeeded", 1)
         assert [error["line"] for error in job["errors"]] == [2, 3]
         assert job["progress"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.pdf", make_pdf(["On a page"]), "On a page"),
+        ("a.html", b"<h1>Tea</h1><p>Boil water.", "Tea\n\nBoil water."),
+        ("a.md", b"# Tea\n\nBoil water.", "Tea\n\nBoil water."),
+        ("a.txt", b"Boil water.", "Boil water."),
+    ],
+)
+async def test_import_splits_documents_into_passages(
+    api: httpx.AsyncClient, name: str, content: bytes, text: str
+) -> None:
+    answer = await api.post("/api/imports", files={"file": (name, content)})
+    job = await wait_until_ended(api, answer.json())
+    assert (job["status"], job["written"], job["errors"]) == ("succeeded", 1, [])
+    record = (await api.get(f"/api/records/{name}%230")).json()
+    assert record["chunk_text"] == text
+    assert record["source"] == name
+
+
+async def test_import_of_broken_document_fails_with_the_reason(api: httpx.AsyncClient) -> None:
+    answer = await api.post("/api/imports", files={"file": ("a.pdf", b"no PDF")})
+    job = await wait_until_ended(api, answer.json())
+    assert job["status"] == "failed"
+    assert "can't be read" in job["detail"]
+
+
+async def test_import_of_text_without_name_or_with_fields_is_rejected(
+    api: httpx.AsyncClient,
+) -> None:
+    headers = {"Content-Type": "text/markdown"}
+    answer = await api.post("/api/imports", content=b"x", headers=headers)
+    assert_error(answer, 422, "invalid_request", "name: is required for markdown")
+    url = "/api/imports?name=a.md&text_field=body"
+    answer = await api.post(url, content=b"x", headers=headers)
+    assert_error(answer, 422, "invalid_request", "text_field: is a field, and markdown has no")
 
 
 @pytest.mark.parametrize(
