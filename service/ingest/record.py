@@ -134,9 +134,9 @@ class RecordMapping:
         text = fields.get(self.text_field)
         if not isinstance(text, str) or not text.strip():
             shown = " or ".join(map(repr, names))
+            option = "text_template" if self.text_template else "text_field"
             raise InvalidRecord(
-                f"has no text: {shown} must be a text "
-                f"({self.named('text_field')} names another field)"
+                f"has no text: {shown} must be a text ({self.named(option)} names another field)"
             )
 
     def _check_text_length(self, text: str) -> None:

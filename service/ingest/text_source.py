@@ -28,7 +28,11 @@ def split_names(value: str, fields: Collection[str]) -> tuple[str, ...]:
 def parse_template(template: str) -> tuple[Part, ...]:
     """The parts of a template such as `{title}. {body}`. Raises `ValueError` for any other."""
     parts: list[Part] = []
-    for literal, name, spec, conversion in string.Formatter().parse(template):
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as exc:
+        raise ValueError(f"must be such as '{{title}}. {{body}}': {exc}") from None
+    for literal, name, spec, conversion in parsed:
         if name is None:
             parts.append((literal, None))
             continue

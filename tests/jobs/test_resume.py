@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,39 @@ async def test_stopped_job_resumes(
     assert target.records.keys() == {str(n) for n in range(COUNT)}
     assert 0 < len(target.calls) - calls <= (COUNT - at[-1]) / 10 + 30
     assert remaining_uploads(folder) == []
+
+
+PASSAGES = "\n\n".join(f"Paragraph {n} " + "some words " * 65 for n in range(COUNT // 2))
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "id"),
+    [
+        (json.dumps([{"_id": "a", "chunk_text": PASSAGES}]), {"split": True}, "a#{}"),
+        (json.dumps({"_id": "a", "chunk_text": PASSAGES}), {"split": True}, "a#{}"),
+        (PASSAGES, {"format": "text", "name": "a.txt"}, "a.txt#{}"),
+        (ndjson(range(COUNT // 2)).decode(), {"split": True}, "{}#0"),
+    ],
+    ids=["array", "record", "text", "records"],
+)
+async def test_stopped_job_resumes_within_a_document(
+    folder: Path, data: str, options: dict[str, Any], id: str
+) -> None:
+    target = FakeTarget()
+    held = target.hold(id.format(700))
+    async with running_jobs(folder, None, target) as running:
+        job = await running.send(data.encode(), **options)
+        async with asyncio.timeout(60):
+            while not any(id.format(700) in ids for ids in target.calls):
+                await asyncio.sleep(0.005)
+        running.lifecycle.drain()
+        held.set()
+    calls = len(target.calls)
+    async with running_jobs(folder, None, target) as running:
+        job = await running.wait_until_ended(job.id)
+    assert (job.status, job.written, job.failed) == ("succeeded", COUNT // 2, 0)
+    assert target.records.keys() == {id.format(n) for n in range(COUNT // 2)}
+    assert 0 < len(target.calls) - calls <= (COUNT // 2 - 600) / 10 + 30
 
 
 async def test_resumed_job_starts_at_checkpoint(folder: Path) -> None:
