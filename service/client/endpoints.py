@@ -68,7 +68,7 @@ class SearchOptions(TypedDict, total=False):
 class ExportOptions(TypedDict, total=False):
     """Options of an export. Without options, it has every record of the default namespace."""
 
-    namespace: str | None
+    namespace: str | None  # "*" for all: each record then has its `_namespace`
     filter: Mapping[str, Any] | None  # Pinecone's filter language
     fields: Sequence[str] | None
 

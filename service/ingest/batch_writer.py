@@ -62,7 +62,6 @@ class BatchWriter:
     def __init__(
         self,
         target: Target,
-        namespace: str,
         limit: ConcurrencyLimit,
         pause_after: Callable[[float], float],
         retry_policy: RetryPolicy,
@@ -70,23 +69,22 @@ class BatchWriter:
     ) -> None:
         self.retries = 0
         self._target = target
-        self._namespace = namespace
         self._limit = limit
         self._pause_after = pause_after
         self._retry_policy = retry_policy
         self._stopping = stopping
         self._accepted_at = time.monotonic()
 
-    async def write(self, records: Sequence[Mapping[str, Any]]) -> WriteResult:
+    async def write(self, records: Sequence[Mapping[str, Any]], namespace: str) -> WriteResult:
         """Write all records. Raises a transient error that retries did not help."""
         written, counts, failures = 0, NO_COUNTS, dict[int, Failure]()
         left = list(range(len(records)))
         for attempt in count(1):
             error: RequestError
             try:
-                result = await self._call([records[i] for i in left], attempt)
+                result = await self._call([records[i] for i in left], namespace, attempt)
             except REFUSED as exc:
-                halves = await self._write_halves([records[i] for i in left], exc)
+                halves = await self._write_halves([records[i] for i in left], namespace, exc)
                 written += halves.written
                 counts += halves.counts
                 failures.update((left[each.index], each) for each in halves.failures)
@@ -117,14 +115,16 @@ class BatchWriter:
         failed = [replace(each, index=at) for at, each in failures.items()]
         return WriteResult(written, failed, counts)
 
-    async def _call(self, records: Sequence[Mapping[str, Any]], attempt: int) -> WriteResult:
+    async def _call(
+        self, records: Sequence[Mapping[str, Any]], namespace: str, attempt: int
+    ) -> WriteResult:
         """One call to the target. A rate limit pauses all calls of the load."""
         round = await self._limit.acquire()
         if round is None:
             raise Unavailable("stopped")
         began = time.monotonic()
         try:
-            written = await self._target.upsert(self._namespace, records)
+            written = await self._target.upsert(namespace, records)
         except UpstreamRateLimited as exc:
             self._limit.on_rate_limit(round, self._retry_policy.pause_s(attempt, exc.retry_after))
             raise
@@ -140,14 +140,14 @@ class BatchWriter:
         return time.monotonic() - self._accepted_at < self._retry_policy.outage_s
 
     async def _write_halves(
-        self, records: Sequence[Mapping[str, Any]], refused: RequestError
+        self, records: Sequence[Mapping[str, Any]], namespace: str, refused: RequestError
     ) -> WriteResult:
         """Write a refused batch by halves: it is too large, or one of its records is invalid."""
         if len(records) == 1:
             return WriteResult(0, [Failure(None, 0, refused.code, refused.detail)])
         half = len(records) // 2
-        first = await self.write(records[:half])
-        second = await self.write(records[half:])
+        first = await self.write(records[:half], namespace)
+        second = await self.write(records[half:], namespace)
         moved = [replace(failure, index=failure.index + half) for failure in second.failures]
         return WriteResult(
             first.written + second.written,

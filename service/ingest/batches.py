@@ -16,7 +16,7 @@ MAX_ERRORS = 1_000  # bounds the memory for a file without a valid record
 
 @dataclass(slots=True)
 class Batch:
-    """Records to write in one call, with the location of each.
+    """Records to write in one call, with the location of each. They have one namespace.
 
     `end` counts the items up to the end of this batch, `after` is the position there. `written`,
     `counts` and `is_done` are set when it was written; then `errors` has the refused records, too.
@@ -28,6 +28,7 @@ class Batch:
     locations: list[tuple[str, int | None]] = field(default_factory=list)
     errors: list[RecordError] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    namespace: str | None = None
     size: int = 0
     written: int = 0
     counts: WriteCounts = NO_COUNTS
@@ -62,9 +63,14 @@ def batches(
                 batch.errors.append(item)
             else:
                 id = item.fields["_id"]
-                if id in batch.ids or (batch.records and batch.size + item.size > max_bytes):
+                if batch.records and (
+                    id in batch.ids
+                    or batch.size + item.size > max_bytes
+                    or batch.namespace != item.namespace
+                ):
                     yield batch
                     batch = Batch()
+                batch.namespace = item.namespace
                 batch.records.append(item.fields)
                 batch.locations.append((item.where, item.line))
                 batch.ids.add(id)

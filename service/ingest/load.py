@@ -59,6 +59,7 @@ class Load:
     ) -> None:
         self.counts = Counts()
         self.stopped_by: RecordError | None = None  # with `stop_on_error`
+        self._namespace = namespace
         self._report = report
         self._checkpoints = checkpoints
         self._checkpoint = start or Checkpoint()
@@ -69,7 +70,6 @@ class Load:
         self._stopping = asyncio.Event()
         self._writer = BatchWriter(
             target,
-            namespace,
             self._limit,
             pause_after,
             retry_policy or RetryPolicy(),
@@ -149,7 +149,7 @@ class Load:
 
     async def _write(self, batch: Batch) -> None:
         try:
-            result = await self._writer.write(batch.records) if batch.records else WriteResult(0)
+            result = await self._write_records(batch)
             batch.errors += [self._record_error(batch, failure) for failure in result.failures]
             batch.written, batch.counts, batch.is_done = result.written, result.counts, True
             for kept in (batch.records, batch.locations, batch.ids):
@@ -164,6 +164,11 @@ class Load:
                 self._fail(CommandFailed(f"the first {self._refused} records were all refused"))
         except Exception as exc:  # any error ends the load
             self._fail(exc)
+
+    async def _write_records(self, batch: Batch) -> WriteResult:
+        if not batch.records:
+            return WriteResult(0)
+        return await self._writer.write(batch.records, batch.namespace or self._namespace)
 
     def _advance_checkpoint(self) -> None:
         before = self._checkpoint

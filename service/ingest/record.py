@@ -16,8 +16,10 @@ from typing import Any
 from service.indexes.limits import MAX_FIELDS_BYTES, MAX_ID_LENGTH
 from service.ingest.reading import START, Position
 from service.ingest.text_source import fill_template, join, split_names, template_names
+from service.settings import check_namespace
 
 MAX_WHOLE = 2**63
+NAMESPACE_FIELD = "_namespace"  # in the lines of an export of all namespaces
 PUNCTUATION = 4  # bytes around a name or a text in JSON
 NUMBER_SIZE = 8
 
@@ -26,7 +28,8 @@ NUMBER_SIZE = 8
 class Record:
     """A record to write, its location, and its approximate size as JSON.
 
-    In a format with lines, `line` is its first line, and `after` the position after it.
+    In a format with lines, `line` is its first line, and `after` the position after it. It may name
+    the namespace that it belongs to, as an export of all namespaces does.
     """
 
     where: str
@@ -34,6 +37,7 @@ class Record:
     size: int
     line: int | None = None
     after: Position = START
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +100,16 @@ class RecordMapping:
     ) -> Item:
         """The record, or the error that makes it invalid."""
         try:
+            namespace = None
+            if NAMESPACE_FIELD in given:
+                namespace = _namespace(given[NAMESPACE_FIELD])
+                given = {name: each for name, each in given.items() if name != NAMESPACE_FIELD}
             fields = self._fields(given)
         except InvalidRecord as exc:
             return RecordError(where, str(exc), line, after)
         except RecursionError:
             return RecordError(where, "is nested too deeply", line, after)
-        return Record(where, fields, estimated_size(fields), line, after)
+        return Record(where, fields, estimated_size(fields), line, after, namespace)
 
     def _fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {}
@@ -196,6 +204,17 @@ def content_id(fields: Mapping[str, Any]) -> str:
     """An id that is a hash of the record: the same record always has the same id."""
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _namespace(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidRecord(f"{NAMESPACE_FIELD}: must be a text, the name of a namespace")
+    try:
+        return check_namespace(value)
+    except ValueError as exc:
+        raise InvalidRecord(f"{NAMESPACE_FIELD}: {exc}") from None
 
 
 def _id(name: str, value: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 from service.indexes.limits import MAX_ID_LENGTH
 from service.ingest.passages import MOST, size, split
@@ -48,7 +49,7 @@ def _passages(record: Record, text_field: str, before: Position) -> Iterator[Ite
         after = Position(before.lines, before.offset, number + 1)
         if number == len(passages) - 1:
             after = record.after
-        yield Record(record.where, fields, estimated_size(fields), record.line, after)
+        yield replace(record, fields=fields, size=estimated_size(fields), after=after)
 
 
 def _is_in_text(value: object, text: str) -> bool:

@@ -6,6 +6,7 @@ A write that has started runs to its end even if its caller is cancelled; `close
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from service.errors import (
 )
 from service.indexes.index import Index, IndexStats
 from service.indexes.records import NO_COUNTS, IdPage, Record, Selection
+from service.ingest.record import NAMESPACE_FIELD
 from service.ingest.target import WriteResult
 from service.records.checking import check
 from service.records.delete import delete
@@ -149,6 +151,15 @@ class Records:
         `timeout_s` is for each call to the index.
         """
         return Scan(self._indexes[0], namespace, timeout_s).pages(filter)
+
+    async def scan_all(
+        self, namespaces: Sequence[str], filter: Mapping[str, Any] | None, timeout_s: float
+    ) -> AsyncGenerator[Sequence[Record]]:
+        """The records of several namespaces, one after the other; each names its own."""
+        for namespace in namespaces:
+            async with contextlib.aclosing(self.scan(namespace, filter, timeout_s)) as pages:
+                async for page in pages:
+                    yield [{**each, NAMESPACE_FIELD: namespace} for each in page]
 
     async def stats(self, deadline: Deadline) -> list[IndexStats]:
         """The statistics of each index, in the order of the indexes."""

@@ -36,7 +36,7 @@ DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def _check_namespace(value: str) -> str:
+def check_namespace_parameter(value: str) -> str:
     return check_namespace(value) if value else value
 
 
@@ -45,7 +45,7 @@ def _check_filter(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Namespace = Annotated[str, AfterValidator(_check_namespace)]
+Namespace = Annotated[str, AfterValidator(check_namespace_parameter)]
 Filter = Annotated[dict[str, Any], AfterValidator(_check_filter)]
 
 

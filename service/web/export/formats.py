@@ -17,6 +17,7 @@ import orjson
 from service.errors import StorageFull, UpstreamGarbled
 from service.indexes.records import Record
 from service.ingest.cells import format_cell
+from service.ingest.record import NAMESPACE_FIELD
 from service.web.responses import encode_records
 from service.web.validation import invalid_field
 
@@ -31,10 +32,11 @@ Encoder = Callable[[Sequence[Record]], bytes]
 
 
 def ndjson_encoder(fields: Sequence[str] | None) -> Encoder:
-    """Encodes a record per line, `_id` first."""
+    """Encodes a record per line: `_id`, `_namespace` if it is given, and the fields."""
+    given = None if fields is None else [NAMESPACE_FIELD, *fields]
 
     def encode(records: Sequence[Record]) -> bytes:
-        return b"".join(encode_records(_select(record, fields)) + b"\n" for record in records)
+        return b"".join(encode_records(_select(record, given)) + b"\n" for record in records)
 
     return encode
 

@@ -15,17 +15,21 @@ from werkzeug.datastructures import Accept
 
 from service.admission.transfer_limit import TransferLimit
 from service.backends.search_backend import SearchBackend
+from service.indexes.limits import MAX_ID_LENGTH
+from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
 from service.web.export.formats import MEDIA_TYPES, Format
 from service.web.export.stream import ExportBody, ExportOptions, export_chunks
 from service.web.openapi import TEXT, documented
-from service.web.parameters import Filter, NamespaceParameters, read_parameters
+from service.web.parameters import Filter, check_namespace_parameter, read_parameters
 from service.web.records.schemas import StoredRecord
+from service.web.validation import StrictModel, invalid_field
 
 PATH = "/api/export"
 ERRORS = (400, 401, 422, 500, 502, 503, 504, 507)
 MAX_FIELDS = 100
+ALL = "*"
 MAX_NAME_LENGTH = 512
 
 
@@ -38,7 +42,17 @@ def _check_fields(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-class ExportRequest(NamespaceParameters):
+def _check_namespace(value: str) -> str:
+    return value if value == ALL else check_namespace_parameter(value)
+
+
+class ExportRequest(StrictModel):
+    namespace: Annotated[str, AfterValidator(_check_namespace)] | None = Field(
+        None,
+        max_length=MAX_ID_LENGTH,
+        description="The namespace to export. Defaults to `PINECONE_NAMESPACE`. `*` exports all, "
+        "as NDJSON: each line has its `_namespace`, to which an import of it writes.",
+    )
     format: Format = Field(
         "ndjson",
         description="NDJSON, or CSV with a header. Both can be imported again.",
@@ -81,6 +95,8 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
         """
         parameters = read_parameters(ExportRequest, request.query_string)
         namespace = parameters.namespace or settings.pinecone_namespace
+        if namespace == ALL and parameters.format != "ndjson":
+            raise invalid_field("format", "must be ndjson to export all namespaces")
         options = parameters.options(
             settings.pinecone_text_field, gzip=accepts_gzip(request.accept_encodings)
         )
@@ -88,7 +104,11 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
             return _response(b"", namespace, options)
         convert_to_transfer(request.scope, exports)
         timeout_s = settings.records_timeout_ms / 1000
-        pages = backend.records.scan(namespace, parameters.filter, timeout_s)
+        if namespace == ALL:
+            names = list(await backend.namespaces(Deadline(timeout_s)))
+            pages = backend.records.scan_all(names, parameters.filter, timeout_s)
+        else:
+            pages = backend.records.scan(namespace, parameters.filter, timeout_s)
         body = await ExportBody.start(export_chunks(pages, options))
         return _response(body, namespace, options)
 
@@ -103,11 +123,12 @@ def accepts_gzip(accepted: Accept) -> bool:
 
 
 def _response(body: bytes | ExportBody, namespace: str, options: ExportOptions) -> Response:
+    name = "all" if namespace == ALL else namespace
     response = Response(
         body,
         content_type=MEDIA_TYPES[options.format],
         headers={
-            "Content-Disposition": f'attachment; filename="{namespace}.{options.format}"',
+            "Content-Disposition": f'attachment; filename="{name}.{options.format}"',
             "Cache-Control": "no-store",
             "Vary": "Accept-Encoding",
         },
