@@ -101,7 +101,7 @@ def create_app(
     cursor_ttl_s = settings.cursor_ttl + settings.cache_ttl  # a cached answer has a cursor, too
     cursors = Cursors(store, cursor_ttl_s, enabled=caches)
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
-    renderer = AnswerRenderer(settings.pinecone_text_field)
+    renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
     highlighter = ResultHighlighter(settings.pinecone_text_field, backend)
     service = SearchService(backend, renderer, highlighter, answers, cursors)
 

@@ -18,6 +18,7 @@ is raised.
          ├─ BodyTimeout
          ├─ CursorExpired
          ├─ BodyTooLarge
+         ├─ AnswerTooLarge
          ├─ UnsupportedMediaType
          ├─ InvalidRequest
          │   └─ EmptyQuery
@@ -144,6 +145,10 @@ class CursorExpired(RequestError, status=410, code="cursor_expired"):
 
 class BodyTooLarge(RequestError, status=413, code="body_too_large"):
     """The request body is larger than the limit of its route."""
+
+
+class AnswerTooLarge(RequestError, status=413, code="answer_too_large"):
+    """The results of the search are larger than `MAX_ANSWER_BYTES`."""
 
 
 class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_type"):

@@ -169,6 +169,7 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "empty_query": Invalid,
     "upstream_refused": Invalid,
     "body_too_large": TooLarge,
+    "answer_too_large": TooLarge,
     "key_missing": Unauthorized,
     "key_rejected": Unauthorized,
     "not_found": NotFound,

@@ -67,7 +67,7 @@ async def open_local(settings: Settings, interrupt: Interrupt) -> AsyncIterator[
     """Open the backend, and close it. Writes invalidate what a shared Redis has cached."""
     store = choose_store(settings)
     backend = SearchBackend(choose_backend(settings), settings.upserts_at_once, store.invalidate)
-    renderer = AnswerRenderer(settings.pinecone_text_field)
+    renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
     highlighter = ResultHighlighter(settings.pinecone_text_field, backend)
     cursors = Cursors(store, settings.cursor_ttl, enabled=False)
     async with contextlib.AsyncExitStack() as stack:

@@ -14,7 +14,7 @@ from typing import cast
 from hypercorn.config import Config
 
 from service.server.shedding import LoadShedder, Rejection, RequestHeaders
-from service.server.slow_clients import SlowClientPolicy, WriteMonitor
+from service.server.slow_clients import SlowClientPolicy, UnreadResponses, WriteMonitor
 
 MAX_HOLD_S = 5.0
 
@@ -33,9 +33,11 @@ class ConnectionProtocol(asyncio.StreamReaderProtocol):
         shedder: LoadShedder,
         held: set[ConnectionProtocol],
         slow_clients: SlowClientPolicy,
+        unread: UnreadResponses,
     ) -> None:
         super().__init__(reader)
         self.slow_clients = slow_clients
+        self._unread = unread
         self.is_idle: Callable[[int], bool] = _is_untouched
         self.rejected_at = 0.0
         self._passed_on = 0  # bytes
@@ -55,10 +57,12 @@ class ConnectionProtocol(asyncio.StreamReaderProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.writes.start()
+        self._unread.add(self._transport)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self.writes.stop()
+        self._unread.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         if self.is_idle(self._passed_on) and not self._transport.get_write_buffer_size():
@@ -76,6 +80,7 @@ class ConnectionProtocol(asyncio.StreamReaderProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._take_held()
         self.writes.stop()
+        self._unread.discard(self._transport)
         super().connection_lost(_as_connection_error(exc))
 
     def resume(self) -> None:

@@ -35,7 +35,7 @@ from service.server.acceptor import Acceptor
 from service.server.connection import ServerConnection
 from service.server.connection_protocol import ConnectionProtocol
 from service.server.shedding import LoadShedder
-from service.server.slow_clients import SlowClientPolicy
+from service.server.slow_clients import SlowClientPolicy, UnreadResponses
 from service.settings import CONFIG_DIR, Settings
 from service.startup import log_start
 
@@ -118,6 +118,7 @@ class Server:
         self._lifecycle = lifecycle
         self._drain_timeout_s = drain_timeout_s
         self._slow_clients = slow_clients
+        self._unread = UnreadResponses(slow_clients.max_unread_bytes)
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
@@ -153,7 +154,7 @@ class Server:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         protocol = ConnectionProtocol(
-            reader, self._config, self._shedder, self._held, self._slow_clients
+            reader, self._config, self._shedder, self._held, self._slow_clients, self._unread
         )
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
 
+CHECKS_PER_STALL = 10  # the kernel still takes some at first, which is no reading
 SMALL_BUFFER_BYTES = 16_384  # in our buffer, and requested of the kernel, which doubles it
 
 
@@ -27,10 +28,38 @@ class SlowClientPolicy:
 
     `ping_interval_s`: a WebSocket client is pinged after as long a silence, and disconnected after
     another one.
+
+    `max_unread_bytes`: what all clients together may leave unread in our buffers. Beyond it, those
+    that have stalled for the longest time are disconnected.
     """
 
     write_stall_s: float = 20.0
     ping_interval_s: float = 20.0
+    max_unread_bytes: int = 134_217_728
+
+
+class UnreadResponses:
+    """The connections whose write buffers are full, those of all clients together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._transports: dict[asyncio.Transport, None] = {}  # in the order in which they stalled
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Add a connection; disconnect those that have stalled the longest, if it is too much."""
+        self._transports[transport] = None
+        sizes = [(each, each.get_write_buffer_size()) for each in self._transports]
+        total = sum(size for _, size in sizes)
+        for each, size in sizes:
+            if total <= self._max_bytes:
+                return
+            logger.warning("disconnected a client: %d bytes are unread by all clients", total)
+            self.discard(each)
+            each.abort()
+            total -= size
+
+    def discard(self, transport: asyncio.Transport) -> None:
+        self._transports.pop(transport, None)
 
 
 class WriteMonitor:
@@ -40,13 +69,16 @@ class WriteMonitor:
         self._transport = transport
         self._write_stall_s = write_stall_s
         self._unread_bytes = 0
+        self._stalled_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._default_buffer_bytes = 0
 
     def start(self) -> None:
         """Start to watch, because the write buffer is above its high-water mark."""
         self._unread_bytes = self._count_unread()
-        self._timer = asyncio.get_running_loop().call_later(self._write_stall_s, self._check)
+        loop = asyncio.get_running_loop()
+        self._stalled_at = loop.time() + self._write_stall_s
+        self._timer = loop.call_later(self._write_stall_s / CHECKS_PER_STALL, self._check)
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -56,6 +88,10 @@ class WriteMonitor:
     def _check(self) -> None:
         if self._count_unread() < self._unread_bytes:
             self.start()  # it reads, if slowly
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._stalled_at:
+            self._timer = loop.call_later(self._write_stall_s / CHECKS_PER_STALL, self._check)
             return
         logger.info("disconnected a client that read nothing for %g s", self._write_stall_s)
         self._transport.abort()

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     """Largest request body of a search, in bytes."""
     max_records_body_bytes: int = Field(ge=1024, le=2**30)
     """Largest request body of a record write, in bytes."""
+    max_answer_bytes: int = Field(ge=65_536, le=2**30)
+    """Largest answer of a search, in bytes; a larger one is an error that names `top_k` and
+    `fields`."""
     body_timeout_s: float = Field(gt=0, le=600)
     """Seconds in which a request body must arrive; an upload may take longer while it brings at
     least 1 kB per second."""

@@ -16,7 +16,7 @@ from service.lifecycle import Lifecycle
 from service.server.connection_protocol import ConnectionProtocol
 from service.server.process import listen
 from service.server.shedding import LoadShedder
-from service.server.slow_clients import SlowClientPolicy
+from service.server.slow_clients import SlowClientPolicy, UnreadResponses
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -28,7 +28,12 @@ def make_protocol(
     reader: asyncio.StreamReader, admission: AdmissionController
 ) -> ConnectionProtocol:
     return ConnectionProtocol(
-        reader, Config(), LoadShedder(admission, Lifecycle()), set(), SlowClientPolicy()
+        reader,
+        Config(),
+        LoadShedder(admission, Lifecycle()),
+        set(),
+        SlowClientPolicy(),
+        UnreadResponses(2**27),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.server.process import listen
-from service.server.slow_clients import SMALL_BUFFER_BYTES, WriteMonitor
+from service.server.slow_clients import SMALL_BUFFER_BYTES, UnreadResponses, WriteMonitor
 
 
 class WriterProtocol(asyncio.Protocol):
@@ -100,6 +100,27 @@ async def test_stall_timeout_restarts_when_client_reads(
         await asyncio.sleep(0.005)
     assert not writer.lost.is_set()
     await writer.lost.wait()  # the client reads no more
+
+
+async def test_longest_stalled_connection_is_closed_when_unread_bytes_are_too_many(
+    connection_pair: ConnectionPair,
+) -> None:
+    transport, writer, _ = connection_pair
+    transport.write(bytes(8_000_000))
+    unread = UnreadResponses(transport.get_write_buffer_size())
+    unread.add(transport)
+    assert not transport.is_closing()
+    with listen("127.0.0.1", 0) as listener, socket.socket() as client:
+        client.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        loop = asyncio.get_running_loop()
+        other, closed = await loop.connect_accepted_socket(WriterProtocol, accepted)
+        other.write(bytes(8_000_000))
+        unread.add(other)
+        await writer.lost.wait()
+        assert not other.is_closing()
+        other.abort()
+        await closed.lost.wait()
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")

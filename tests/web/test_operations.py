@@ -160,6 +160,7 @@ async def test_openapi_documents_routes_and_parameters(client: Client) -> None:
     assert set(get["responses"]) >= {"200", "304", "410", "422", "503", "504"}
     assert "content" not in get["responses"]["304"]
     assert set(get["responses"]["200"]["headers"]) == {"ETag", "Cache-Control", "X-Cache", "Age"}
-    assert set(post["responses"]) - set(get["responses"]) == {"408", "413", "415"}
+    assert set(post["responses"]) - set(get["responses"]) == {"408", "415"}
+    assert "413" in get["responses"]  # an answer may be too large, too
     assert set(get["responses"]) - set(post["responses"]) == {"304"}
     assert get["responses"]["422"] == {"$ref": "#/components/responses/UnprocessableEntity"}

@@ -47,7 +47,7 @@ class ProgressEncoder:
             body["leg"] = item.leg
         body["results"] = await self._service.progress(self._search, item, self._deadline)
         body["moved"] = self._rank_changes([result["_id"] for result in body["results"]])
-        return item.stage, encode_records(body)
+        return item.stage, self._service.renderer.encode(body)
 
     def _encode_answer(self, answer: SearchAnswer) -> bytes:
         """Splice the payload in, so that its bytes are the same as in a JSON response."""

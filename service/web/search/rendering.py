@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.caching.answer_cache import Answer
+from service.errors import AnswerTooLarge
 from service.retrieval.query import Mode, RankedRecord, SearchQuery, Spans
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.web.responses import encode_records
@@ -17,8 +18,9 @@ SearchAnswer = Answer[Receipt]
 class AnswerRenderer:
     """Renders results in the shape of `SearchResult`."""
 
-    def __init__(self, text_field: str) -> None:
+    def __init__(self, text_field: str, max_bytes: int) -> None:
         self._text_field = text_field
+        self._max_bytes = max_bytes
 
     def results(
         self,
@@ -49,7 +51,21 @@ class AnswerRenderer:
                 body["explain"] = ranking.explanations[result.id]
         is_late = ranking.query.highlight and highlights is None
         degraded = bool(ranking.missing) or is_late
-        return encode_records({"results": bodies, "degraded": degraded, "cursor": cursor})
+        return self.encode({"results": bodies, "degraded": degraded, "cursor": cursor})
+
+    def encode(self, body: Mapping[str, Any]) -> bytes:
+        """Encode a body with `results`; raises `AnswerTooLarge`, before that costs memory."""
+        size = sum(
+            len(value) for each in body["results"] for value in each.values() if type(value) is str
+        )
+        if size <= self._max_bytes:
+            encoded = encode_records(body)
+            if len(encoded) <= self._max_bytes:
+                return encoded
+        raise AnswerTooLarge(
+            f"The results have more than {self._max_bytes} bytes; "
+            "lower top_k, or ask for fewer or shorter fields with fields"
+        )
 
     def _result(self, mode: Mode, query: SearchQuery, result: RankedRecord) -> dict[str, Any]:
         body: dict[str, Any] = {"_id": result.id, "score": result.score}

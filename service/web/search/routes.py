@@ -32,7 +32,7 @@ SUMMARIES: dict[Mode, str] = {
     "lexical": "Search by words, in the sparse index.",
     "cascading": "Search by meaning and by words, fuse the results and rerank them.",
 }
-ERRORS = (400, 401, 410, 422, 500, 502, 503, 504)
+ERRORS = (400, 401, 410, 413, 422, 500, 502, 503, 504)
 
 View = Callable[[], Awaitable[Response]]
 

@@ -43,7 +43,7 @@ class SearchService:
         answers: AnswerCache[StageEvent, Receipt],
         cursors: Cursors,
     ) -> None:
-        self._renderer = renderer
+        self.renderer = renderer
         self._highlighter = highlighter
         self._backend = backend
         self._answers = answers
@@ -86,7 +86,7 @@ class SearchService:
         top_k = request.top_k or query.top_k
         results, cursor = page.results(top_k), page.next_cursor(top_k)
         highlights, late = await self._highlight(query, results, deadline)
-        payload = self._renderer.payload(mode, ranking, results, cursor, highlights)
+        payload = self.renderer.payload(mode, ranking, results, cursor, highlights)
         return payload, [*ranking.missing, *([late.stage] if late else [])]
 
     async def progress(
@@ -95,7 +95,7 @@ class SearchService:
         """Render the first page of an event; without highlights if they are late."""
         query, results = search.query, event.results[: search.query.top_k]
         highlights, _ = await self._highlight(query, results, deadline)
-        return self._renderer.results(search.mode, query, results, highlights)
+        return self.renderer.results(search.mode, query, results, highlights)
 
     def check_support(self, search: ParsedSearch) -> None:
         """Raise `InvalidRequest` for an option that the mode or the backend does not support."""
@@ -120,7 +120,7 @@ class SearchService:
             highlights, late = await self._highlight(query, first, deadline)
             if late is not None:
                 event.receipt.add(late)
-            payload = self._renderer.payload(mode, ranking, first, cursor, highlights)
+            payload = self.renderer.payload(mode, ranking, first, cursor, highlights)
             is_complete = not event.receipt.missing and event.receipt.note is None
             is_cacheable = directives.may_store and is_complete
             return ComputedAnswer(payload, is_cacheable, event.receipt)

@@ -138,7 +138,7 @@ def create_highlighting_app(settings: Settings, highlighter: Highlighter = find_
     errors.install(app)
     cursors = Cursors(store, 60, enabled=True)
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
-    renderer = AnswerRenderer(settings.pinecone_text_field)
+    renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
     results = ResultHighlighter(settings.pinecone_text_field, backend)
     service = SearchService(backend, renderer, results, answers, cursors)
     app.register_blueprint(search_blueprint(parser, service))
