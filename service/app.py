@@ -90,7 +90,11 @@ def create_app(
     )
     admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
     policy = AccessPolicy(
-        settings.service_keys, settings.host, settings.trusted_proxy_hops, settings.origins
+        settings.service_keys,
+        settings.host,
+        settings.trusted_proxy_hops,
+        settings.origins,
+        settings.hosts,
     )
     jobs = _create_jobs(settings, backend, admission, lifecycle)
     # Several processes can cache only what all of them see, and learn of each other's writes.

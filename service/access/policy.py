@@ -3,8 +3,8 @@
 With API keys, every caller needs one. Without, everybody may search and nobody may write, with one
 exception for development: a service that listens on loopback accepts writes from the same machine.
 A web page that is open there could send requests too, so the Host and Origin headers, which a
-browser sets itself, have to be those of the service. This prevents cross-site request forgery and
-DNS rebinding.
+browser sets itself, have to be those of the service, for reads as for writes. This prevents
+cross-site request forgery and DNS rebinding.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class AccessPolicy:
     """The access rules of a service that is bound to the address `listens_on`.
 
     `proxies` is the number of trusted proxies in front of it. `origins` are those of the foreign
-    web pages that may open WebSockets.
+    web pages that may open WebSockets, and read without keys. `hosts` are the names under which the
+    service is reached, besides those of loopback; without any, every name is accepted, unless the
+    service has no keys and listens on loopback.
     """
 
     def __init__(
@@ -64,9 +66,11 @@ class AccessPolicy:
         listens_on: str,
         proxies: int,
         origins: Collection[str] = (),
+        hosts: Collection[str] = (),
     ) -> None:
         self._keys = ApiKeys(keys)
         self._origins = frozenset(origins)
+        self._hosts = frozenset(hosts)
         self._is_local = is_loopback(listens_on) and not proxies
 
     @property
@@ -96,10 +100,43 @@ class AccessPolicy:
                 "Web pages of this origin may not open WebSockets; ALLOWED_ORIGINS lists those "
                 "that may"
             )
-        if self._is_local and not self._keys and not is_loopback(_host_name(caller.host)):
+        self._check_host(caller)
+
+    @property
+    def checks_reads(self) -> bool:
+        """Whether `authorize_read` may refuse a caller."""
+        return bool(self._hosts) or self._is_open_to_pages
+
+    def authorize_read(self, caller: Caller) -> None:
+        """Raise `OriginRefused` if the request may be that of a foreign web page.
+
+        A page can make its own name resolve to this machine (DNS rebinding). Its browser then takes
+        the service for the page's own server, and lets the page read the responses.
+        """
+        self._check_host(caller)
+        if self._is_open_to_pages and caller.origin not in {
+            None,
+            caller.same_origin,
+            *self._origins,
+        }:
             raise OriginRefused(
-                "Without API keys, WebSockets are accepted only from this machine; connect to "
-                "127.0.0.1 or localhost"
+                "Without API keys, web pages of other origins may not read; ALLOWED_ORIGINS lists "
+                "those that may"
+            )
+
+    @property
+    def _is_open_to_pages(self) -> bool:
+        """Whether only its address protects the service from the web pages of this machine."""
+        return self._is_local and not self._keys
+
+    def _check_host(self, caller: Caller) -> None:
+        if not self.checks_reads:
+            return
+        name = _host_name(caller.host)
+        if name.lower() not in self._hosts and not is_loopback(name):
+            raise OriginRefused(
+                "This service does not accept the host name of the request; connect to 127.0.0.1 "
+                "or localhost, or add the name to ALLOWED_HOSTS"
             )
 
     def authorize_write(self, caller: Caller) -> None:
@@ -110,11 +147,7 @@ class AccessPolicy:
             raise WritesClosed(
                 "Writes require an API key, and this service has none; set SERVICE_API_KEYS"
             )
-        if not is_loopback(_host_name(caller.host)):
-            raise OriginRefused(
-                "Without API keys, writes are accepted only from this machine; connect to "
-                "127.0.0.1 or localhost"
-            )
+        self._check_host(caller)
         if caller.origin not in {None, caller.same_origin}:
             raise OriginRefused("Without API keys, web pages of other origins may not write")
 

@@ -16,6 +16,7 @@ MIN_KEY_LENGTH = 16
 
 HOST = re.compile(r"(https?://)?([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?(/[^\s?#]*)?")
 ORIGIN = re.compile(r"https?://([\w.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
+HOST_NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:]+\]")
 NAMESPACE = re.compile(r"[A-Za-z0-9_.:@#=+~-]{1,512}")
 HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
@@ -79,6 +80,17 @@ def _origins(value: str) -> str:
     return ",".join(origins)
 
 
+def _host_names(value: str) -> str:
+    names = [name.strip().lower() for name in value.split(",") if name.strip()]
+    for name in names:
+        if not HOST_NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is not a host name without scheme and port, such as "
+                "search.example.org; several are separated by commas"
+            )
+    return ",".join(names)
+
+
 def _split(url: str) -> SplitResult:
     """The parts of a URL; all of them empty if it has no valid host and port."""
     try:
@@ -113,6 +125,7 @@ def _database_url(value: str) -> str:
 Text = Annotated[str | None, _text(str)]
 Host = Annotated[str | None, _text(_host)]
 Origins = Annotated[str | None, _text(_origins)]
+HostNames = Annotated[str | None, _text(_host_names)]
 Key = Annotated[SecretStr | None, _secret(_key)]
 Keys = Annotated[SecretStr | None, _secret(_keys)]
 RedisUrl = Annotated[SecretStr | None, _secret(_redis_url)]

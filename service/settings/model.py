@@ -22,6 +22,7 @@ from service.errors import StartupFailed
 from service.settings.fields import (
     DatabaseUrl,
     Host,
+    HostNames,
     Key,
     Keys,
     Namespace,
@@ -78,7 +79,12 @@ class Settings(BaseSettings):
     any, writes are accepted only over loopback."""
     allowed_origins: Origins = None
     """Further web origins that may open the WebSocket, separated by commas, such as
-    `https://shop.example.org`."""
+    `https://shop.example.org`; without API keys, the only foreign ones that may send requests to a
+    service that listens on loopback."""
+    allowed_hosts: HostNames = None
+    """Host names under which the service is reached, separated by commas, such as
+    `search.example.org`; requests under others are refused, except those of loopback. Without it,
+    every name is accepted if there are API keys or `HOST` is not loopback."""
 
     # Pinecone
     pinecone_api_key: Key = None
@@ -193,6 +199,11 @@ class Settings(BaseSettings):
     def origins(self) -> frozenset[str]:
         """The origins of ALLOWED_ORIGINS."""
         return frozenset((self.allowed_origins or "").split(",")) - {""}
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names of ALLOWED_HOSTS, in lower case."""
+        return frozenset((self.allowed_hosts or "").split(",")) - {""}
 
     @property
     def service_keys(self) -> tuple[str, ...]:

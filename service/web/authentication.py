@@ -37,6 +37,8 @@ def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIM
     @app.before_request
     async def authenticate_request() -> None:
         if request.endpoint is not None and request.endpoint not in PUBLIC_ENDPOINTS:
+            if policy.checks_reads:
+                policy.authorize_read(_caller(request))
             g.tenant = policy.authenticate(_sent_keys(request) if policy.requires_key else ())
 
     @app.before_websocket

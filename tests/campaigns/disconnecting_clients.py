@@ -25,7 +25,7 @@ class RawRequest:
 
 
 def get(target: str) -> RawRequest:
-    return RawRequest(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    return RawRequest(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
 
 def send(method: str, path: str, content: Any) -> RawRequest:

@@ -38,7 +38,7 @@ class RawReader:
     def __init__(self, address: str, more: str = "") -> None:
         url = urlsplit(address)
         self._wire = socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=60)
-        self._wire.sendall(f"GET {PATH} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
+        self._wire.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode())
         self.got = b""
 
     def until(self, enough: int) -> None:
@@ -120,7 +120,7 @@ def test_upstream_failure_resets_http_1_0_export(
     with socket.create_connection(
         (str(url.hostname), int(url.port or 0)), timeout=60
     ) as connection:
-        connection.sendall(f"GET {PATH} HTTP/1.0\r\nHost: h\r\n\r\n".encode())
+        connection.sendall(f"GET {PATH} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         with pytest.raises(ConnectionResetError):
             b"".join(iter(lambda: connection.recv(65536), b""))
     assert "Traceback" not in process.log()

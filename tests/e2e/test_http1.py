@@ -41,20 +41,32 @@ def exchange(address: str, raw: bytes) -> bytes:
 MALFORMED = [
     (b"garbage\r\n\r\n", 400, "malformed_request"),
     (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed_request"),  # no Host
-    (b"GET / HTTP/1.1\r\nHost: h\r\nBad Header: x\r\n\r\n", 400, "malformed_request"),
-    (b"GET / HTTP/1.1\r\nHost: h\r\nX: a\x00b\r\n\r\n", 400, "malformed_request"),
-    (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
-    (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: ten\r\n\r\n", 400, "malformed_request"),
-    (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"a" * 400_000 + b"\r\n\r\n", 431, "headers_too_large"),
-    (b"GET /healthz HTTP/3.7\r\nHost: h\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nBad Header: x\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n", 400, "malformed_request"),
+    (b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
+    (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ten\r\n\r\n",
+        400,
+        "malformed_request",
+    ),
+    (
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 400_000 + b"\r\n\r\n",
+        431,
+        "headers_too_large",
+    ),
+    (b"GET /healthz HTTP/3.7\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "malformed_request"),
-    (b"GET ? HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
-    (b"GET ?a=b HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
-    (b"GET http://[/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
-    (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 400, "malformed_request"),
-    (b"GET http://[:::]/healthz HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
-    (b"GET http://a@b/healthz HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
-    (b"get /healthz HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_request"),
+    (b"GET ? HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
+    (b"GET ?a=b HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
+    (b"GET http://[/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
+    (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+        400,
+        "malformed_request",
+    ),
+    (b"GET http://[:::]/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
+    (b"GET http://a@b/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
+    (b"get /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
     (
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"0\r\n\r\n",
@@ -97,13 +109,15 @@ def test_upgrade_to_cleartext_http_2_is_ignored(address: str) -> None:
 
 
 def test_pipelined_requests_are_answered(address: str) -> None:
-    request = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
-    last = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert exchange(address, request * 2 + last).count(b'{"status":"ok"}') == 3
 
 
 def test_head_response_has_no_body(address: str) -> None:
-    answer = exchange(address, b"HEAD /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    answer = exchange(
+        address, b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"\r\n\r\n")
 
@@ -126,7 +140,7 @@ def test_host_header_with_invalid_value_is_400(address: str, status: int, host: 
 @pytest.mark.parametrize("path", [b"/healthz", b"/nowhere", b"/api/semantic-search"])
 def test_websocket_handshake_on_http_route_is_rejected(address: str, path: bytes) -> None:
     raw = (
-        b"GET " + path + b" HTTP/1.1\r\nHost: h\r\nConnection: close, Upgrade\r\n"
+        b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close, Upgrade\r\n"
         b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
@@ -136,7 +150,7 @@ def test_websocket_handshake_on_http_route_is_rejected(address: str, path: bytes
 
 
 def test_absolute_url_in_request_line_is_accepted(address: str) -> None:
-    raw = b"GET http://h/healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    raw = b"GET http://h/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert exchange(address, raw).startswith(b"HTTP/1.1 200")
 
 
@@ -152,17 +166,18 @@ def test_absolute_url_in_request_line_is_accepted(address: str) -> None:
     ],
 )
 def test_target_that_is_not_canonical_is_404(address: str, target: bytes) -> None:
-    raw = b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    raw = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert exchange(address, raw).startswith(b"HTTP/1.1 404"), target
 
 
 @pytest.mark.parametrize(
-    "target", [b"/api/semantic-search?text_query=b", b"http://h/api/semantic-search?text_query=b"]
+    "target",
+    [b"/api/semantic-search?text_query=b", b"http://localhost/api/semantic-search?text_query=b"],
 )
 def test_every_spelling_of_a_search_needs_a_slot(upstream: Upstream, target: bytes) -> None:
     gate = Gate()
     upstream.behave(gate, "dense/records/namespaces/__default__/search")
-    first = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: h\r\n\r\n"
+    first = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with serving(upstream, MAX_IN_FLIGHT=1, MAX_WAITING=0) as (_, address):
         url = urlsplit(address)
         with socket.create_connection((str(url.hostname), int(url.port or 0)), 60) as busy:
@@ -171,7 +186,7 @@ def test_every_spelling_of_a_search_needs_a_slot(upstream: Upstream, target: byt
             while not upstream.searches():
                 assert time.monotonic() < end
                 time.sleep(0.01)
-            raw = b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+            raw = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             assert exchange(address, raw).startswith(b"HTTP/1.1 503")
             gate.opened.set()
             assert busy.recv(12) == b"HTTP/1.1 200"
@@ -222,12 +237,12 @@ def wait_until_closed(process: Process, sockets_before: int) -> None:
 
 def test_disconnect_closes_socket(upstream: Upstream) -> None:
     """Also before a request, in the middle of one, and while it is answered."""
-    request = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: h\r\n\r\n"
+    request = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with serving(upstream, PINECONE_LANE_CALLS=1) as (process, address):
         url = urlsplit(address)
         httpx.get(address + "/api/semantic-search?text_query=a")
         before = count_sockets(process)
-        for sent in (b"", b"GET", request, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"):
+        for sent in (b"", b"GET", request, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
             for _ in range(40):
                 with socket.create_connection((str(url.hostname), int(url.port or 0))) as sock:
                     sock.sendall(sent)
@@ -239,7 +254,7 @@ def test_client_that_does_not_read_is_disconnected(upstream: Upstream) -> None:
     huge = {"chunk_text": "x" * 8_000_000}
     hits = [{"_id": "a", "_score": 1.0, "fields": huge}]
     upstream.behave(Wrong({"result": {"hits": hits}, "usage": {"read_units": 1}}), "dense")
-    request = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: h\r\n\r\n"
+    request = b"GET /api/semantic-search?text_query=a HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with serving(upstream, BODY_TIMEOUT_S=0.5) as (process, address):
         url = urlsplit(address)
         before = count_sockets(process)

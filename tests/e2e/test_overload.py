@@ -19,10 +19,10 @@ from tests.upstream import Gate, Upstream
 
 SEARCH = "/api/semantic-search"
 SEARCH_CALL = "dense/records/namespaces/__default__/search"
-GET = f"GET {SEARCH}?text_query=cat HTTP/1.1\r\nHost: h\r\n%s\r\n"
+GET = f"GET {SEARCH}?text_query=cat HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
 BODY = '{"text_query": "cat"}'
 POST = (
-    f"POST {SEARCH} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+    f"POST {SEARCH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     f"Content-Length: {len(BODY)}\r\n\r\n"
 )
 
@@ -124,7 +124,8 @@ REQUESTS = [
     GET.replace("Host: h", "Host:h") % "Content-Length: 0\r\n",
     GET % "Expect: 100-continue\r\n",
     POST + BODY,
-    f"POST {SEARCH} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n0\r\n\r\n",
+    f"POST {SEARCH} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    "1\r\n{\r\n0\r\n\r\n",
 ]
 
 
@@ -166,7 +167,9 @@ def test_rejected_connection_is_served_when_slot_is_free(overloaded: OverloadedS
             assert client.send(POST + BODY).receive().status == 503
         overloaded.release_slot()
         assert client.send(GET % "").receive().json["results"][0]["_id"] == "cat"
-        assert client.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").receive().status == 200
+        assert (
+            client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").receive().status == 200
+        )
 
 
 def reject_many(overloaded: OverloadedService) -> None:
@@ -195,7 +198,9 @@ def test_held_back_request_does_not_delay_other_connections(overloaded: Overload
         for client in (early, other):
             assert client.send(GET % "").receive().status == 503
         early.send(GET % "")
-        assert other.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").receive().status == 200
+        assert (
+            other.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").receive().status == 200
+        )
         overloaded.release_slot()
         assert other.send(GET % "").receive().status == 200
         assert not early.has_response()
@@ -226,13 +231,13 @@ def test_held_back_request_is_served_at_shutdown(overloaded: OverloadedService) 
 def test_request_inside_body_is_not_parsed(overloaded: OverloadedService) -> None:
     """The body is a whole request, and arrives in a packet of its own."""
     inner = GET % ""
-    outer = f"POST {SEARCH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(inner)}\r\n\r\n"
+    outer = f"POST {SEARCH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(inner)}\r\n\r\n"
     with overloaded.client() as client:
         client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.send(outer)
         client.send(inner)
         assert client.receive().status == 503
-        client.send("GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert client.receive().body == b'{"status":"ok"}'
         assert client.sock.recv(1) == b""
 
@@ -241,7 +246,7 @@ def test_pipelined_requests_are_answered_in_order_while_overloaded(
     overloaded: OverloadedService,
 ) -> None:
     with overloaded.client() as client:
-        client.send(GET % "" + "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n" + GET % "")
+        client.send(GET % "" + "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + GET % "")
         assert [client.receive().status for _ in range(3)] == [503, 200, 503]
 
 

@@ -48,7 +48,7 @@ class ASGIRequest:
         self.reads.set()
         self._messages: asyncio.Queue[Any] = asyncio.Queue()
         path, _, query = path.partition("?")
-        named = {"host": "h", "content-type": "application/json"} | headers
+        named = {"host": "localhost", "content-type": "application/json"} | headers
         lines = [(name.encode(), value.encode()) for name, value in named.items()]
         scope: Any = {
             "type": "http",

@@ -140,8 +140,55 @@ async def test_write_without_keys_requires_loopback_and_same_origin(
             else:
                 assert_error(response, 403, error)
         assert (upstream.upserts() == []) == (error is not None)
-        assert (await client.get("/api/records")).status_code == 200
-        assert (await client.get(SEARCH)).status_code == 200
+        for path in ("/api/records", "/api/stats", SEARCH):
+            response = await client.get(path)
+            if error == "origin_refused":
+                assert_error(response, 403, error)
+            else:
+                assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "origin", "refused"),
+    [
+        ({}, "rebound.example.org", None, True),
+        ({}, "rebound.example.org", "http://rebound.example.org", True),
+        ({}, "127.0.0.1:8000", "https://example.org", True),
+        ({}, "127.0.0.1:8000", "null", True),
+        ({}, "localhost:8000", "http://localhost:8000", False),
+        ({"allowed_origins": "https://example.org"}, "localhost", "https://example.org", False),
+        ({"allowed_hosts": "a.example, B.example"}, "b.EXAMPLE:80", "http://b.EXAMPLE:80", False),
+        ({"allowed_hosts": "a.example"}, "b.example", None, True),
+        ({"allowed_hosts": "a.example"}, "127.0.0.1", None, False),
+        ({"host": "0.0.0.0"}, "search.example", "https://example.org", False),
+        ({"host": "0.0.0.0", "allowed_hosts": "a.example"}, "search.example", None, True),
+        ({"trusted_proxy_hops": 1}, "search.example", None, False),
+        ({"service_api_keys": KEY}, "search.example", "https://example.org", False),
+        ({"service_api_keys": KEY, "allowed_hosts": "a.example"}, "search.example", None, True),
+    ],
+)
+async def test_read_by_rebound_host_or_foreign_origin_is_refused(
+    make_settings: MakeSettings,
+    upstream: Upstream,
+    settings: dict[str, Any],
+    host: str,
+    origin: str | None,
+    refused: bool,
+) -> None:
+    """Every route but the public ones: a page on this machine must not read the records."""
+    headers = {"Host": host, "Api-Key": KEY} | ({"Origin": origin} if origin else {})
+    app = create_app(make_settings(**settings))
+    async with open_client(app, headers=headers) as client:
+        for rule in app.url_map.iter_rules():
+            _, path = rule.build(dict.fromkeys(rule.arguments, "x")) or ("", "")
+            if "GET" not in (rule.methods or ()) or rule.websocket:
+                continue
+            if rule.endpoint in PUBLIC_ENDPOINTS:
+                assert (await client.get(path)).status_code in {200, 302}
+            elif refused:
+                assert_error(await client.get(path), 403, "origin_refused")
+        response = await client.post("/api/semantic-search", json={"text_query": "cat"})
+        assert response.status_code == (403 if refused else 200)
 
 
 @pytest.mark.parametrize(
