@@ -123,7 +123,7 @@ async def test_app_mounted_in_starlette_opens_and_closes(
 
     async with outer.router.lifespan_context(outer):
         transport = httpx.ASGITransport(outer)
-        async with httpx.AsyncClient(transport=transport, base_url="http://outer") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.get("/search/api/semantic-search?text_query=cat")
             assert answer.status_code == 200
             assert answer.json()["results"][0]["_id"] == "cat"
