@@ -13,7 +13,7 @@ import orjson
 
 from service.errors import InvalidRequest
 from service.indexes.filters import shown
-from service.indexes.limits import MAX_FIELDS_BYTES, MAX_ID_LENGTH, is_valid_id
+from service.indexes.limits import MAX_FIELDS, MAX_FIELDS_BYTES, MAX_ID_LENGTH, is_valid_id
 from service.indexes.records import EncodedRecord
 from service.ingest.target import Failure
 
@@ -52,6 +52,11 @@ def _encode(given: Any, text_field: str) -> EncodedRecord:
     text = fields.get(text_field)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{text_field}: must be given, as a text that is not empty")
+    if len(fields) > MAX_FIELDS:
+        raise ValueError(
+            f"a record has at most {MAX_FIELDS} fields, and this one has {len(fields)}: "
+            "keep what is not filtered by in the text, or in one field"
+        )
     for name, value in fields.items():
         _check_field(name, value)
     json = orjson.dumps(fields)

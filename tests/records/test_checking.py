@@ -95,3 +95,12 @@ def test_batches_keep_order_and_limits(sizes: list[int], max_records: int, max_b
     for batch, following in itertools.pairwise(batches):
         full = len(batch) == max_records
         assert full or sum(each.size for each in [*batch, following[0]]) > max_bytes
+
+
+def test_record_with_too_many_fields_is_rejected() -> None:
+    record = {"_id": "a", "chunk_text": "x", **{f"f{n}": 1 for n in range(999)}}
+    checked, failures = check([record], "chunk_text")
+    assert (len(checked), failures) == (1, [])
+    checked, (failure,) = check([{**record, "more": 1}], "chunk_text")
+    assert checked == {}
+    assert "at most 1000 fields, and this one has 1001" in failure.detail
