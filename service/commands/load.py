@@ -18,9 +18,9 @@ from service.commands.terminal import columns, printable
 from service.errors import CommandFailed
 from service.ingest.batches import batches
 from service.ingest.checkpoint import Checkpoint, CheckpointFile
-from service.ingest.delimited import is_delimiter
-from service.ingest.documents import EXTRA
-from service.ingest.encoding import is_encoding
+from service.ingest.formats.delimited import is_delimiter
+from service.ingest.formats.documents import EXTRA
+from service.ingest.formats.encoding import is_encoding
 from service.ingest.inputs import DOCUMENTS, FORMATS, TEXT_FORMATS, FoundInputs, find_inputs
 from service.ingest.load import Load
 from service.ingest.parsing import ParseOptions, parse_inputs

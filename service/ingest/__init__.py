@@ -1,1 +1,1 @@
-"""Loading records: files in, batches out. Knows no web, no Pinecone, no engine."""
+"""Loading records: files in, batches out."""

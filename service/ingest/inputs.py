@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from service.errors import CommandFailed
-from service.ingest.documents import EXTRA, PARSERS, is_installed
-from service.ingest.encoding import is_binary
+from service.ingest.formats.documents import EXTRA, PARSERS, is_installed
+from service.ingest.formats.encoding import is_binary
 from service.ingest.record import RecordError
 
 Format = Literal["jsonl", "csv", "tsv", "text", "markdown", "html", "pdf"]

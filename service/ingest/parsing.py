@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import BinaryIO
 
-from service.ingest import delimited, documents, jsonl, text_files
-from service.ingest.encoding import (
+from service.ingest.formats import delimited, documents, jsonl, text_files
+from service.ingest.formats.encoding import (
     detect_encoding,
     has_carriage_returns_only,
     is_utf8,
     open_as_utf8,
 )
+from service.ingest.formats.json_array import is_array
 from service.ingest.inputs import TEXT_FORMATS, FoundInputs, Input
-from service.ingest.json_array import is_array
 from service.ingest.reading import (
     HEAD,
     START,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ingest.cells import parse_cell
-from service.ingest.delimited import parse
+from service.ingest.formats.cells import parse_cell
+from service.ingest.formats.delimited import parse
 from service.ingest.reading import MAX_LINE
 from service.ingest.record import Record, RecordMapping
 from tests.ingest.parsing import error_messages, parse_files, records, write_file

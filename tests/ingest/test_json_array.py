@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.ingest import jsonl
-from service.ingest.json_array import InvalidArray, read_elements
+from service.ingest.formats import jsonl
+from service.ingest.formats.json_array import InvalidArray, read_elements
 from service.ingest.reading import CHUNK, MAX_LINE, START, Position
 from service.ingest.record import Item, RecordMapping
 from tests.ingest.parsing import error_messages, parse_files, records, write_file

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import CommandFailed
+from service.ingest.formats.text_files import id_prefix
 from service.ingest.inputs import find_inputs
 from service.ingest.passages import MOST, WHOLE, Passage, size, split
-from service.ingest.text_files import id_prefix
 from tests.ingest.parsing import error_messages, parse_files, records, write_file
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.ingest import delimited, jsonl
-from service.ingest.cells import format_cell, parse_cell
+from service.ingest.formats import delimited, jsonl
+from service.ingest.formats.cells import format_cell, parse_cell
 from service.ingest.record import Record, RecordMapping
 from service.records.checking import check
 from service.web.export.formats import RecordSpool, csv_encoder, csv_header, ndjson_encoder

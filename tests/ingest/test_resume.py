@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.ingest import delimited, jsonl
 from service.ingest.batches import batches
+from service.ingest.formats import delimited, jsonl
 from service.ingest.inputs import Input
 from service.ingest.parsing import ParseOptions, parse_input
 from service.ingest.reading import MAX_LINE, START, Position, ReadMeter, open_input

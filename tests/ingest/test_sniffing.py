@@ -7,9 +7,9 @@ import io
 
 import pytest
 
-from service.ingest.encoding import detect_encoding, open_as_utf8
+from service.ingest.formats.encoding import detect_encoding, open_as_utf8
+from service.ingest.formats.sniffing import decimal_comma_columns, sniff_delimiter
 from service.ingest.record import InvalidRecord
-from service.ingest.sniffing import decimal_comma_columns, sniff_delimiter
 
 TEXTS = {
     "windows-1252": [

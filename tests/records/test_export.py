@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.ingest import delimited, jsonl
+from service.ingest.formats import delimited, jsonl
 from service.ingest.record import Record, RecordMapping
 from tests.conftest import MakeSettings, open_client
 from tests.records.test_api import check_error, make_records

@@ -16,7 +16,7 @@ import orjson
 
 from service.errors import StorageFull, UpstreamGarbled
 from service.indexes.records import Record
-from service.ingest.cells import format_cell
+from service.ingest.formats.cells import format_cell
 from service.ingest.record import NAMESPACE_FIELD
 from service.web.responses import encode_records
 from service.web.validation import invalid_field

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, Field
 
 from service.indexes.records import WriteCounts
-from service.ingest.delimited import is_delimiter
-from service.ingest.encoding import is_encoding
+from service.ingest.formats.delimited import is_delimiter
+from service.ingest.formats.encoding import is_encoding
 from service.ingest.text_source import parse_template
 from service.jobs.job import Format, Job, OnError, Status
 from service.web.parameters import NAMESPACE, NamespaceParameters

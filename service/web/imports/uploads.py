@@ -10,7 +10,7 @@ from quart import Request
 from werkzeug.http import parse_options_header
 
 from service.errors import UnsupportedMediaType
-from service.ingest.encoding import is_encoding, is_utf8
+from service.ingest.formats.encoding import is_encoding, is_utf8
 from service.ingest.inputs import TEXT_FORMATS
 from service.jobs.job import Format
 from service.web.bodies import read_chunks

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from service.ingest.formats.text_files import passage_record
 from service.ingest.passages import Block, split_blocks
 from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
-from service.ingest.text_files import passage_record
 
 PARSERS: dict[str, str] = {"pdf": "pypdf", "html": "selectolax"}
 MAX_BYTES: dict[str, int] = {"pdf": 200_000_000, "html": 20_000_000}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
-from service.ingest.json_array import InvalidArray, read_elements
+from service.ingest.formats.json_array import InvalidArray, read_elements
 from service.ingest.reading import START, TOO_LONG, Position, read_lines
 from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
 

@@ -11,16 +11,16 @@ import csv
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from service.ingest.cells import parse_cell
-from service.ingest.reading import MAX_LINE, START, TOO_LONG, Position, read_lines
-from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
-from service.ingest.sniffing import (
+from service.ingest.formats.cells import parse_cell
+from service.ingest.formats.sniffing import (
     decimal_comma_columns,
     declared_delimiter,
     parse_rows,
     sniff_delimiter,
     without_empty_end,
 )
+from service.ingest.reading import MAX_LINE, START, TOO_LONG, Position, read_lines
+from service.ingest.record import InvalidRecord, Item, RecordError, RecordMapping
 
 UNDECODABLE = "can't be decoded"
 MAX_NAMED = 5  # columns in a sentence

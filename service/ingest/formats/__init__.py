@@ -1,0 +1,1 @@
+"""Parsers of the file formats: bytes in, items out."""
