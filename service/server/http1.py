@@ -91,6 +91,10 @@ class StrictH11(H11Protocol):
 
     async def _create_websocket(self, request: h11.Request) -> None:
         """As in Hypercorn, with our WebSocket class."""
+        if not request_rules.has_websocket_key(request):
+            await self._send_error(BAD_REQUEST, *_NO_HANDSHAKE)
+            await self.send(Closed())
+            return
         self.stream = WebSocketStream(
             self.app,
             self.config,

@@ -15,6 +15,7 @@ import h11
 VERSIONS = {b"1.0", b"1.1"}
 MAX_HOST_BYTES = 261  # a name of 255, a colon, and a port
 
+_WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes (RFC 6455, 4.2.1)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(/.*)", re.DOTALL | re.IGNORECASE)
 _HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?", re.ASCII)
 
@@ -45,6 +46,12 @@ def accept(request: h11.Request) -> h11.Request | None:
         host, target = match.groups()
         request = _with_target(request, host, target)
     return request if is_valid_host(host) else None
+
+
+def has_websocket_key(request: h11.Request) -> bool:
+    """Whether the request has exactly one `Sec-WebSocket-Key`, which is valid."""
+    keys = [value for name, value in request.headers if name == b"sec-websocket-key"]
+    return len(keys) == 1 and _WEBSOCKET_KEY.fullmatch(keys[0]) is not None
 
 
 @lru_cache(maxsize=256)

@@ -102,6 +102,9 @@ async def test_websocket_search_equals_json_response(address: str) -> None:
     ("old", "new"),
     [
         (b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b""),
+        (b"dGhlIHNhbXBsZSBub25jZQ==", b"c2hvcnQ="),
+        (b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZR=="),
+        (b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZSB0aGF0IGlzIGxvbmc="),
         (b"Version: 13", b"Version: 12"),
         (b"Sec-WebSocket-Version: 13\r\n", b""),
     ],
