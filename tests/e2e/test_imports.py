@@ -121,7 +121,8 @@ def test_import_resumes_after_sigterm(tmp_path: Path, upstream: Upstream) -> Non
     with serving(upstream, **settings) as (process, url):
         id = httpx.post(f"{url}/api/imports", content=content, headers=NDJSON).json()["id"]
         with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as listener:
-            listener.sendall(f"GET /api/imports/{id}/events HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            request = f"GET /api/imports/{id}/events HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            listener.sendall(request.encode())
             assert b"event: progress" in read_until(listener, b"event: progress")
             process.signal_group(signal.SIGTERM)
             assert read_until(listener, b"0\r\n\r\n").endswith(b"0\r\n\r\n"), "it is properly ended"
