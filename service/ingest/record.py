@@ -137,7 +137,7 @@ class RecordMapping:
             fields[self.text_field] = fill_template(self.text_template, fields)
         elif len(names) > 1:
             fields[self.text_field] = join(names, fields)
-        elif names[0] in fields:
+        elif names[0] in fields and names[0] != self.text_field:
             fields[self.text_field] = fields.pop(names[0])
         text = fields.get(self.text_field)
         if not isinstance(text, str) or not text.strip():

@@ -33,6 +33,12 @@ def test_jsonl_line_is_record_with_its_id(tmp_path: Path) -> None:
     ]
 
 
+def test_fields_keep_their_order(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "a.jsonl", '{"_id": "7", "chunk_text": "One", "b": 1, "a": 2}')
+    (record,) = records(parse_files(path))
+    assert list(record) == ["_id", "chunk_text", "b", "a"]
+
+
 def test_generated_id_depends_on_content_not_key_order(tmp_path: Path) -> None:
     path = write_file(
         tmp_path / "a.jsonl",
