@@ -115,7 +115,7 @@ def test_flatten_keeps_other_lists_as_json_and_dates_as_text(tmp_path: Path) -> 
     [
         ('"a": {"b": 1}, "a.b": 2', "has the field 'a.b' twice: as it is, and nested"),
         ('"a": [1e999]', "a: holds a number that is too large"),
-        ('"a": [' + "[" * 5000 + "]" * 5000 + "]", "is nested too deeply"),
+        ('"a": [' + "[" * 100_000 + "]" * 100_000 + "]", "is nested too deeply"),
         ('"a": [{"b": "\\ud800"}]', "half of a surrogate pair"),
     ],
 )
