@@ -11,6 +11,7 @@ from werkzeug.http import parse_options_header
 
 from service.errors import UnsupportedMediaType
 from service.ingest.formats.encoding import is_encoding, is_utf8
+from service.ingest.inputs import SUFFIXES as FILE_SUFFIXES
 from service.ingest.inputs import TEXT_FORMATS
 from service.jobs.job import Format
 from service.web.bodies import read_chunks
@@ -35,19 +36,7 @@ MEDIA_TYPES: dict[str, Format] = {
     "application/pdf": "pdf",
 }
 SUFFIXES: dict[str, Format] = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".json": "ndjson",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".txt": "text",
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".pdf": "pdf",
+    suffix: "ndjson" if format == "jsonl" else format for suffix, format in FILE_SUFFIXES.items()
 }
 # These say nothing about the format of the records.
 OPAQUE_TYPES = {"", "application/gzip", "application/x-gzip", "application/octet-stream"}
