@@ -83,8 +83,8 @@ def _configure() -> Settings:
         logger.warning("%s", sentence)
     if not settings.service_keys:
         logger.warning(
-            "There are no API keys: whoever can connect to this server can search and export every "
-            "record. Set SERVICE_API_KEYS, unless it listens on this machine only"
+            "There are no API keys: anyone who can connect to this server can search and export "
+            "every record. Set SERVICE_API_KEYS, unless it listens on this machine only"
         )
     return settings
 

@@ -65,8 +65,8 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
 def _warn_of_exposure(settings: Settings, listener: socket.socket) -> None:
     if not settings.service_keys and not is_loopback(settings.host):
         logger.warning(
-            "HOST is %s and there are no API keys: whoever can connect to port %d can search and "
-            "export every record. Set SERVICE_API_KEYS, or HOST=127.0.0.1",
+            "HOST is %s and there are no API keys: anyone who can connect to port %d can search "
+            "and export every record. Set SERVICE_API_KEYS, or HOST=127.0.0.1",
             settings.host,
             listener.getsockname()[1],
         )

@@ -82,7 +82,7 @@ def test_asgi_app_serves_and_stops_under_another_server(command: list[str], tmp_
     for sentence in (
         f"the embedded engine in {tmp_path}/var with 360 records",
         "PINECONE_TOPK is not a setting, and is ignored; did you mean PINECONE_TOP_K?",
-        "There are no API keys: whoever can connect to this server can search and export every",
+        "There are no API keys: anyone who can connect to this server can search and export every",
         "GET /nowhere 404 not_found",
     ):
         assert log.count(sentence) == 1, log

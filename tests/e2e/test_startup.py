@@ -73,8 +73,8 @@ def test_start_warns_of_an_open_address_without_keys(
         found = lines(process, "service.commands.serve")
     port = address.rpartition(":")[2]
     assert [line["message"] for line in found] == warned * [
-        f"HOST is {host} and there are no API keys: whoever can connect to port {port} can search "
-        "and export every record. Set SERVICE_API_KEYS, or HOST=127.0.0.1"
+        f"HOST is {host} and there are no API keys: anyone who can connect to port {port} can "
+        "search and export every record. Set SERVICE_API_KEYS, or HOST=127.0.0.1"
     ]
 
 
