@@ -287,6 +287,7 @@ async def test_stream_disconnect_during_response_start_cancels_upstream_calls(
             while not caller.sent:
                 await asyncio.sleep(0)
         assert caller.sent[0]["status"] == 200
+        await upstream.until(lambda: len(upstream.searches("sparse")) == 1)
         await caller.disconnect()
         await upstream.until(lambda: upstream.searches("sparse")[0].abandoned)
 
