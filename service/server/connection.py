@@ -15,13 +15,16 @@ from hypercorn.typing import AppWrapper, LifespanState
 
 from service.server.connection_protocol import ConnectionProtocol
 from service.server.http1 import StrictH11
+from service.server.idle_connections import IdleConnections
 
 CLOSE_TIMEOUT_S = 5.0
 
 
 class ServerConnection(TCPServer):
-    """One connection, from accept to close."""
+    """One connection, from accept to close. It is in `idle_connections` while it has no request."""
 
+    idle_since = 0.0
+    _task: asyncio.Task[None] | None = None
     _abort_timer: asyncio.TimerHandle | None = None
     _is_half_closed = False
 
@@ -33,10 +36,22 @@ class ServerConnection(TCPServer):
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         stream: ConnectionProtocol,
+        idle_connections: IdleConnections,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(app, loop, config, context, LifespanState({}), reader, writer)
         self._stream = stream
+        self._idle_connections = idle_connections
+
+    @property
+    def is_quiet(self) -> bool:
+        return self._stream.is_quiet
+
+    def abort(self) -> asyncio.Task[None] | None:
+        """Close it without a wait; returns its task, which ends soon."""
+        self._idle_connections.discard(self)
+        self.writer.transport.abort()
+        return self._task
 
     async def run(self) -> None:
         self._task = asyncio.current_task()
@@ -66,6 +81,16 @@ class ServerConnection(TCPServer):
         await self.idle_task.stop()
 
     async def _idle_timeout(self) -> None:
+        self.idle_since = self.loop.time()
+        self._idle_connections.add(self)
+        try:
+            await self._wait_for_timeout()
+        finally:
+            self._idle_connections.discard(self)
+        await asyncio.shield(self._initiate_server_close())
+
+    async def _wait_for_timeout(self) -> None:
+        """Return when the connection has been idle for too long, or the server stops."""
         while not self._is_half_closed:
             rejected_at = self._stream.rejected_at
             with contextlib.suppress(TimeoutError):
@@ -73,7 +98,6 @@ class ServerConnection(TCPServer):
                     await self.context.terminated.wait()
             if self._stream.rejected_at == rejected_at or self.context.terminated.is_set():
                 break
-        await asyncio.shield(self._initiate_server_close())
 
     async def _close(self) -> None:
         """Close with a timeout: a client that does not read would keep the connection open."""
@@ -82,6 +106,5 @@ class ServerConnection(TCPServer):
         await super()._close()
 
     def _abort(self) -> None:
-        self.writer.transport.abort()
-        if self._task is not None:
-            self._task.cancel()
+        if (task := self.abort()) is not None:
+            task.cancel()

@@ -54,6 +54,12 @@ class ConnectionProtocol(asyncio.StreamReaderProtocol):
         self.writes = WriteMonitor(self._transport, self.slow_clients.write_stall_s)
         super().connection_made(transport)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no part of a request has arrived, and all responses are sent."""
+        has_received = self._held_data or not self.is_idle(self._passed_on)
+        return not has_received and not self._transport.get_write_buffer_size()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.writes.start()

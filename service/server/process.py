@@ -34,6 +34,7 @@ from service.server import malloc
 from service.server.acceptor import Acceptor
 from service.server.connection import ServerConnection
 from service.server.connection_protocol import ConnectionProtocol
+from service.server.idle_connections import IdleConnections
 from service.server.shedding import LoadShedder
 from service.server.slow_clients import SlowClientPolicy, UnreadResponses
 from service.settings import CONFIG_DIR, Settings
@@ -123,7 +124,8 @@ class Server:
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
         self._shedder = LoadShedder(app.extensions["cascade.admission"], lifecycle)
-        self._acceptor = Acceptor(self._connected)
+        self._idle_connections = IdleConnections()
+        self._acceptor = Acceptor(self._connected, self._idle_connections)
         self._held: set[ConnectionProtocol] = set()
 
     async def serve(
@@ -164,7 +166,13 @@ class Server:
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         with contextlib.suppress(asyncio.CancelledError):  # by _drain, or by the connection itself
             await ServerConnection(
-                self._asgi, self._config, self._context, reader, writer, protocol
+                self._asgi,
+                self._config,
+                self._context,
+                reader,
+                writer,
+                protocol,
+                self._idle_connections,
             )
 
     async def _drain(self) -> None:

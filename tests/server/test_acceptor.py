@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.server.acceptor import ACCEPTS_PER_ITERATION, Acceptor
+from service.server.idle_connections import IdleConnections
 from service.server.process import listen
 
 
@@ -33,7 +34,7 @@ async def receive_greeting(client: socket.socket) -> bytes:
 
 
 async def test_acceptor_accepts_many_connections_at_once(listener: socket.socket) -> None:
-    acceptor = Acceptor(send_greeting)
+    acceptor = Acceptor(send_greeting, IdleConnections())
     with contextlib.ExitStack() as stack:
         address = listener.getsockname()
         clients = [
@@ -51,7 +52,7 @@ async def test_acceptor_accepts_many_connections_at_once(listener: socket.socket
 async def test_acceptor_pauses_at_max_connections_until_one_closes(
     listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    acceptor = Acceptor(send_greeting, max_connections=2)
+    acceptor = Acceptor(send_greeting, IdleConnections(), max_connections=2)
     acceptor.start(listener)
     address = listener.getsockname()
     with contextlib.ExitStack() as stack:
@@ -63,7 +64,7 @@ async def test_acceptor_pauses_at_max_connections_until_one_closes(
             await asyncio.sleep(0)
         assert (
             caplog.records[0].getMessage()
-            == "accepting no connections for 0.5 s: 2 connections are open"
+            == "accepting no connections for 0.1 s: 2 connections are open"
         )
         assert not third_greeting.done()
         first.close()
