@@ -126,6 +126,7 @@ def create_app(
         export_blueprint(settings, backend),
     ):
         app.register_blueprint(blueprint)
+    authentication.check_routes(app)
 
     resources = contextlib.AsyncExitStack()
 

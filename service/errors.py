@@ -13,6 +13,7 @@ is raised.
          ├─ KeyRejected
          ├─ WritesClosed
          ├─ OriginRefused
+         ├─ Forbidden
          ├─ NotFound
          ├─ MethodNotAllowed
          ├─ BodyTimeout
@@ -125,6 +126,10 @@ class WritesClosed(RequestError, status=403, code="writes_closed"):
 
 class OriginRefused(RequestError, status=403, code="origin_refused"):
     """The request came from a web page of an origin that is not allowed."""
+
+
+class Forbidden(RequestError, status=403, code="forbidden"):
+    """The API key is valid, but does not allow this."""
 
 
 class NotFound(RequestError, status=404, code="not_found"):

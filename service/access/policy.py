@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
 
+from service.access.grant import UNRESTRICTED, Grant
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 FINGERPRINT_LENGTH = 16
@@ -77,17 +78,18 @@ class AccessPolicy:
     def requires_key(self) -> bool:
         return bool(self._keys)
 
-    def authenticate(self, sent_keys: Sequence[str]) -> str:
-        """Return the tenant of the first valid key, or "" if no key is required."""
+    def authenticate(self, sent_keys: Sequence[str]) -> Grant:
+        """Return the grant of the first valid key, or all rights if no key is required."""
         if not self._keys:
-            return ""
+            return UNRESTRICTED
         if not sent_keys:
             raise KeyMissing(
                 "An API key is required; send it as `Authorization: Bearer …` or as `Api-Key: …`"
             )
         for key in sent_keys:
             if self._keys.accept(key):
-                return _digest(key).hex()[:FINGERPRINT_LENGTH]  # the key can't be recovered from it
+                fingerprint = _digest(key).hex()[:FINGERPRINT_LENGTH]
+                return Grant(tenant=fingerprint, key_id=fingerprint)
         raise KeyRejected("The API key is not valid for this service")
 
     def check_websocket_origin(self, caller: Caller) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from service.access.grant import UNRESTRICTED
 from service.backends import choose_backend
 from service.backends.search_backend import SearchBackend
 from service.caching import choose_store
@@ -53,9 +54,9 @@ class Local(ImportTarget):
     async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:
         watch = Stopwatch()
         request = require_text(validate(SearchRequest, orjson.dumps(body)))
-        search = self._parser.resolve(mode, request)
+        search = self._parser.resolve(mode, request, UNRESTRICTED)
         deadline = Deadline(search.timeout_ms / 1000)
-        answer = await self._service.search(search, "", deadline, UNCACHED)
+        answer = await self._service.search(search, deadline, UNCACHED)
         found: dict[str, Any] = orjson.loads(
             add_receipt(answer.payload, answer_receipt(answer, watch))
         )

@@ -7,13 +7,16 @@ logs.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from pydantic_core import from_json
 from quart import Blueprint, Quart, Response, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
+from service.access.grant import Action, Grant
 from service.access.policy import AccessPolicy, Caller
-from service.errors import KeyMissing, KeyRejected
+from service.errors import Forbidden, KeyMissing, KeyRejected
 
 PUBLIC_ENDPOINTS = {
     "openapi",
@@ -23,6 +26,8 @@ PUBLIC_ENDPOINTS = {
     "operations.readyz",
     "operations.root",
 }
+ViewT = TypeVar("ViewT", bound=Callable[..., Any])
+
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
 
@@ -39,7 +44,8 @@ def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIM
         if request.endpoint is not None and request.endpoint not in PUBLIC_ENDPOINTS:
             if policy.checks_reads:
                 policy.authorize_read(_caller(request))
-            g.tenant = policy.authenticate(_sent_keys(request) if policy.requires_key else ())
+            grant = policy.authenticate(_sent_keys(request) if policy.requires_key else ())
+            authorize(app, request.endpoint, grant)
 
     @app.before_websocket
     async def authenticate_websocket() -> Response | None:
@@ -51,12 +57,43 @@ def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIM
         try:
             if policy.requires_key and not keys:
                 keys = [await _receive_hello(hello_timeout_s)]
-            g.tenant = policy.authenticate(keys)
-        except (KeyMissing, KeyRejected) as error:
+            authorize(app, websocket.endpoint, policy.authenticate(keys))
+        except (KeyMissing, KeyRejected, Forbidden) as error:
             g.code = error.code  # for the access log
             await websocket.close(POLICY_VIOLATION, error.detail)
             return Response(status=error.status)
         return None
+
+
+def requires(action: Action) -> Callable[[ViewT], ViewT]:
+    """Mark a view with the action that a key has to allow."""
+
+    def decorate(view: ViewT) -> ViewT:
+        view.required_action = action  # type: ignore[attr-defined]
+        return view
+
+    return decorate
+
+
+def check_routes(app: Quart) -> None:
+    """Raise an error if a route is neither public nor marked with `requires`."""
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint not in PUBLIC_ENDPOINTS and required_action(app, rule.endpoint) is None:
+            raise LookupError(f"{rule.rule} names no action that it requires")
+
+
+def required_action(app: Quart, endpoint: str) -> Action | None:
+    action: Action | None = getattr(app.view_functions[endpoint], "required_action", None)
+    return action
+
+
+def authorize(app: Quart, endpoint: str, grant: Grant) -> None:
+    """Store the grant for the view, and raise `Forbidden` if it does not allow the action."""
+    g.grant = grant
+    action = required_action(app, endpoint)
+    if action is None:
+        raise LookupError(f"{endpoint} names no action that it requires")
+    grant.require(action)
 
 
 def authorize_writes(blueprint: Blueprint, policy: AccessPolicy) -> None:

@@ -156,6 +156,7 @@ def echo_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float = 
     authentication.install(app, policy, hello_s)
 
     @app.websocket("/echo")
+    @authentication.requires("search")
     async def echo() -> None:
         while (message := await websocket.receive()) != "end":
             await websocket.send(message)
@@ -260,6 +261,7 @@ async def test_unread_messages_are_bounded() -> None:
     busy, started = asyncio.Event(), asyncio.Event()
 
     @app.websocket("/busy")
+    @authentication.requires("search")
     async def view() -> None:
         await websocket.receive()
         started.set()

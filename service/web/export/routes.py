@@ -19,6 +19,7 @@ from service.indexes.limits import MAX_ID_LENGTH
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
+from service.web.authentication import requires
 from service.web.export.formats import MEDIA_TYPES, Format
 from service.web.export.stream import ExportBody, ExportOptions, export_chunks
 from service.web.openapi import TEXT, documented
@@ -87,6 +88,7 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
 
     @blueprint.get(PATH)
     @documented("records", "export", ExportedRecord, ERRORS, query=ExportRequest)
+    @requires("export")
     async def export() -> Response:
         """Export records as NDJSON or CSV.
 

@@ -11,7 +11,7 @@ from service.jobs.job import Job, Plan
 from service.jobs.jobs import Jobs
 from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
-from service.web.authentication import authorize_writes
+from service.web.authentication import authorize_writes, requires
 from service.web.bodies import drain_body
 from service.web.imports.events import events_response
 from service.web.imports.schemas import (
@@ -49,6 +49,7 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
         query=ImportParameters,
         body=ImportBody,
     )
+    @requires("imports")
     async def begin_import() -> Response:
         """Upload records to write in the background.
 
@@ -72,6 +73,7 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
 
     @blueprint.get(PATH)
     @documented("imports", "imports", ImportList, READ_ERRORS, query=ListImportsParameters)
+    @requires("imports")
     async def list_imports() -> Response:
         """List imports, newest first."""
         parameters = read_parameters(ListImportsParameters, request.query_string)
@@ -84,12 +86,14 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
 
     @blueprint.get(f"{PATH}/<import_id>")
     @documented("imports", "import", ImportJob, (*READ_ERRORS, 404))
+    @requires("imports")
     async def get_import(import_id: str) -> Response:
         """Read the state of an import."""
         return json_response(job_body(await jobs.get(import_id)))
 
     @blueprint.delete(f"{PATH}/<import_id>")
     @documented("imports", "import", ImportJob, (*READ_ERRORS, 403, 404))
+    @requires("imports")
     async def cancel_import(import_id: str) -> Response:
         """Cancel an import. Records that are already written stay.
 
@@ -101,6 +105,7 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
     @documented(
         "imports", "import_events", {200: ImportEvent, 204: NoMoreEvents}, (*READ_ERRORS, 404)
     )
+    @requires("imports")
     async def import_events(import_id: str) -> Response:
         """Watch an import as a stream of server-sent events.
 

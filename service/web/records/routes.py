@@ -23,7 +23,7 @@ from service.indexes.records import Selection
 from service.ingest.target import WriteResult
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
-from service.web.authentication import authorize_writes
+from service.web.authentication import authorize_writes, requires
 from service.web.bodies import parse_records, read_body
 from service.web.openapi import documented
 from service.web.parameters import NamespaceParameters, read_parameters
@@ -81,6 +81,7 @@ def records_blueprint(
     @documented(
         "records", "records", UpsertResponse, WRITE_ERRORS, query=WriteParameters, body=RecordsBody
     )
+    @requires("records.write")
     async def upsert_records() -> Response:
         """Write records. A record with the id of an existing one replaces it."""
         parameters = read_parameters(WriteParameters, request.query_string)
@@ -97,6 +98,7 @@ def records_blueprint(
 
     @blueprint.get(PATH)
     @documented("records", "records", RecordIds, READ_ERRORS, query=ListParameters)
+    @requires("records.read")
     async def list_records() -> Response:
         """List the ids of the records, page by page."""
         parameters = read_parameters(ListParameters, request.query_string)
@@ -111,6 +113,7 @@ def records_blueprint(
 
     @blueprint.get(f"{PATH}/<id:record_id>")
     @documented("records", "record", StoredRecord, (*READ_ERRORS, 404), query=NamespaceParameters)
+    @requires("records.read")
     async def get_record(record_id: str) -> Response:
         """Read a record."""
         parameters = read_parameters(NamespaceParameters, request.query_string)
@@ -120,6 +123,7 @@ def records_blueprint(
 
     @blueprint.delete(f"{PATH}/<id:record_id>")
     @documented("records", "record", DeleteResponse, WRITE_ERRORS, query=WriteParameters)
+    @requires("records.write")
     async def delete_record(record_id: str) -> Response:
         """Delete a record. Succeeds if there is no such record."""
         parameters = read_parameters(WriteParameters, request.query_string)
@@ -134,6 +138,7 @@ def records_blueprint(
         query=WriteParameters,
         body=DeleteRequest,
     )
+    @requires("records.write")
     async def delete_records() -> Response:
         """Delete records by their ids, by a filter, or all of a namespace."""
         parameters = read_parameters(WriteParameters, request.query_string)
@@ -149,6 +154,7 @@ def records_blueprint(
 
     @blueprint.get("/api/stats")
     @documented("records", "stats", StatsResponse, READ_ERRORS)
+    @requires("stats")
     async def stats() -> Response:
         """Count the records of each index, by namespace."""
         indexes = await backend.stats(deadline())
@@ -161,6 +167,7 @@ def records_blueprint(
 
     @blueprint.get("/api/namespaces")
     @documented("records", "namespaces", Namespaces, READ_ERRORS)
+    @requires("stats")
     async def namespaces() -> Response:
         """List the namespaces, with the number of their records."""
         return json_response({"namespaces": _sizes(await backend.namespaces(deadline()))})

@@ -13,9 +13,11 @@ from typing import Protocol
 
 from quart import Blueprint, g, websocket
 
+from service.access.grant import Grant
 from service.admission.controller import AdmissionController
 from service.errors import RequestError
 from service.retrieval.deadline import Deadline
+from service.web.authentication import requires
 from service.web.request_context import unwrap
 from service.web.search.caching import DEFAULT_DIRECTIVES
 from service.web.search.messages import (
@@ -55,9 +57,10 @@ def websocket_blueprint(
     blueprint = Blueprint("socket", __name__)
 
     @blueprint.websocket(PATH)
+    @requires("search")
     async def search() -> None:
-        connection, tenant = unwrap(websocket), g.get("tenant", "")
-        await SearchSession(connection, parser, service, admission, pause_s, tenant).run()
+        connection = unwrap(websocket)
+        await SearchSession(connection, parser, service, admission, pause_s, g.grant).run()
 
     return blueprint
 
@@ -72,7 +75,7 @@ class SearchSession:
         service: SearchService,
         admission: AdmissionController,
         pause_s: float,
-        tenant: str,
+        grant: Grant,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
         self._websocket = websocket
@@ -80,7 +83,7 @@ class SearchSession:
         self._service = service
         self._admission = admission
         self._pause_s = pause_s
-        self._tenant = tenant
+        self._grant = grant
         self._idle_timeout_s = idle_timeout_s
         self._last_seq = -1
         self._search: asyncio.Task[None] | None = None
@@ -134,7 +137,7 @@ class SearchSession:
         seq = read_seq(message)
         if seq <= self._last_seq:
             raise invalid_field("seq", f"must be greater than the previous one, {self._last_seq}")
-        search = self._parser.resolve(read_mode(message), read_search(message))
+        search = self._parser.resolve(read_mode(message), read_search(message), self._grant)
         self._service.check_support(search)
         self._last_seq = seq
         self._searched_at = asyncio.get_running_loop().time()
@@ -166,7 +169,7 @@ class SearchSession:
         encoder = ProgressEncoder(self._service, search, deadline)
         try:
             with closing(
-                self._service.subscribe(search, self._tenant, deadline, DEFAULT_DIRECTIVES)
+                self._service.subscribe(search, deadline, DEFAULT_DIRECTIVES)
             ) as subscription:
                 async with self._admission.slot():  # until the first results, like a request
                     first = await anext(subscription)

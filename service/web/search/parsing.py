@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from quart import Request
 
+from service.access.grant import Grant
 from service.errors import EmptyQuery, InvalidField, InvalidRequest
 from service.retrieval.query import Mode, RerankMode, SearchQuery
 from service.settings import Settings
 from service.web.bodies import read_body
 from service.web.parameters import convert_parameters
 from service.web.search.caching import CacheKeys
+from service.web.search.narrowing import narrow
 from service.web.search.request_schemas import SearchRequest
 from service.web.validation import invalid_field, validate
 
@@ -35,13 +37,17 @@ class RawSearch(NamedTuple):
 
 
 class ParsedSearch(NamedTuple):
-    """A valid request. Requests with equal keys have equal answers, for the same tenant."""
+    """A valid request, narrowed to what its caller may see.
+
+    Requests with equal keys have equal answers.
+    """
 
     mode: Mode
     request: SearchRequest
     query: SearchQuery
     timeout_ms: int
     cache_key: str
+    tenant: str = ""
 
 
 async def receive_search(mode: Mode, request: Request) -> RawSearch:
@@ -64,14 +70,27 @@ class RequestParser:
         self._keys = CacheKeys(settings)
         self._parse_memoized = lru_cache(MEMOIZED_REQUESTS)(self._parse)
 
-    def parse(self, raw: RawSearch) -> ParsedSearch:
+    def parse(self, raw: RawSearch, grant: Grant) -> ParsedSearch:
         """Memoized: parsing takes as long as everything else in answering from the cache."""
         if len(raw.content) <= MAX_MEMOIZED_BYTES:
-            return self._parse_memoized(raw)
-        return self._parse(raw)
+            return self._narrow(self._parse_memoized(raw), grant)
+        return self._narrow(self._parse(raw), grant)
 
-    def resolve(self, mode: Mode, request: SearchRequest) -> ParsedSearch:
-        """Fill in the defaults, and check what depends on the settings."""
+    def resolve(self, mode: Mode, request: SearchRequest, grant: Grant) -> ParsedSearch:
+        """Fill in the defaults, and check what depends on the settings and on the caller."""
+        return self._narrow(self._resolve(mode, request), grant)
+
+    def _narrow(self, search: ParsedSearch, grant: Grant) -> ParsedSearch:
+        if not grant.tenant:
+            return search
+        key = search.cache_key + grant.tenant
+        search = search._replace(tenant=grant.tenant, cache_key=key)
+        if search.request.cursor and not search.request.has_search_options:
+            return search  # the ranking of the cursor is of a narrowed query of this tenant
+        text_field = self._settings.pinecone_text_field
+        return search._replace(query=narrow(search.query, grant, text_field))
+
+    def _resolve(self, mode: Mode, request: SearchRequest) -> ParsedSearch:
         settings = self._settings
         rerank = DEFAULT_RERANK[mode] if self._reranks_by_default else "none"
         query = request.to_query(settings, rerank)
@@ -84,7 +103,7 @@ class RequestParser:
 
     def _parse(self, raw: RawSearch) -> ParsedSearch:
         data = raw.content if raw.is_json else convert_parameters(SearchRequest, raw.content)
-        return self.resolve(raw.mode, require_text(validate(SearchRequest, data)))
+        return self._resolve(raw.mode, require_text(validate(SearchRequest, data)))
 
 
 def require_text(request: SearchRequest) -> SearchRequest:

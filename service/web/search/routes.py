@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 
 from quart import Blueprint, Request, Response, g, request
 
+from service.access.grant import Grant
 from service.caching.answer_cache import payload_tag
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode
 from service.retrieval.receipt import Stopwatch
+from service.web.authentication import requires
 from service.web.openapi import documented
 from service.web.request_context import unwrap
 from service.web.search.caching import cache_directives, search_response
@@ -53,11 +55,12 @@ def search_blueprint(parser: RequestParser, service: SearchService) -> Blueprint
     return blueprint
 
 
-def make_view(respond: Callable[[Request, str], Awaitable[Response]], summary: str) -> View:
-    """A view of `respond`, which takes the request and its tenant."""
+def make_view(respond: Callable[[Request, Grant], Awaitable[Response]], summary: str) -> View:
+    """A view of `respond`, which takes the request and its grant."""
 
+    @requires("search")
     async def view() -> Response:
-        return await respond(unwrap(request), g.get("tenant", ""))
+        return await respond(unwrap(request), g.grant)
 
     view.__doc__ = summary
     return view
@@ -71,26 +74,25 @@ class SearchView:
         self._parser = parser
         self._service = service
 
-    async def respond(self, request: Request, tenant: str) -> Response:
+    async def respond(self, request: Request, grant: Grant) -> Response:
         watch = Stopwatch()
-        search = self._parser.parse(await receive_search(self.mode, request))
+        search = self._parser.parse(await receive_search(self.mode, request), grant)
         deadline = Deadline(search.timeout_ms / 1000, spent=g.queue_s)
         if search.request.cursor:
-            return await self._later_page(request, search, tenant, deadline, watch)
-        answer = await self._service.search(search, tenant, deadline, cache_directives(request))
+            return await self._later_page(request, search, deadline, watch)
+        answer = await self._service.search(search, deadline, cache_directives(request))
         if answer.receipt is not None:
             g.receipt = answer.receipt  # for Server-Timing
         receipt = answer_receipt(answer, watch)
-        return search_response(request, tenant, answer.payload, answer.tag, receipt)
+        return search_response(request, search.tenant, answer.payload, answer.tag, receipt)
 
     async def _later_page(
         self,
         request: Request,
         search: ParsedSearch,
-        tenant: str,
         deadline: Deadline,
         watch: Stopwatch,
     ) -> Response:
-        payload, missing = await self._service.later_page(search, tenant, deadline)
+        payload, missing = await self._service.later_page(search, deadline)
         receipt = cached_receipt(watch.ms, "frozen", missing=missing)
-        return search_response(request, tenant, payload, payload_tag(payload), receipt)
+        return search_response(request, search.tenant, payload, payload_tag(payload), receipt)

@@ -50,32 +50,32 @@ class SearchService:
         self._cursors = cursors
 
     async def search(
-        self, search: ParsedSearch, tenant: str, deadline: Deadline, directives: CacheDirectives
+        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
     ) -> SearchAnswer:
         """Return the first page, from the cache or from a search."""
         self.check_support(search)
-        compute = self._compute(search, tenant, deadline, directives)
-        key = search.cache_key + tenant
-        return await self._answers.get(search.query.namespace, key, compute, fresh=directives.fresh)
+        compute = self._compute(search, deadline, directives)
+        return await self._answers.get(
+            search.query.namespace, search.cache_key, compute, fresh=directives.fresh
+        )
 
     def subscribe(
-        self, search: ParsedSearch, tenant: str, deadline: Deadline, directives: CacheDirectives
+        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
     ) -> AnswerSubscription[StageEvent, Receipt]:
         """Like `search`, with the events of the search before the answer. Close the result."""
         self.check_support(search)
-        compute = self._compute(search, tenant, deadline, directives)
-        key = search.cache_key + tenant
-        return self._answers.subscribe(search.query.namespace, key, compute, fresh=directives.fresh)
+        compute = self._compute(search, deadline, directives)
+        return self._answers.subscribe(
+            search.query.namespace, search.cache_key, compute, fresh=directives.fresh
+        )
 
-    async def later_page(
-        self, search: ParsedSearch, tenant: str, deadline: Deadline
-    ) -> tuple[bytes, list[str]]:
+    async def later_page(self, search: ParsedSearch, deadline: Deadline) -> tuple[bytes, list[str]]:
         """Return the page at the cursor of the request, from a stored ranking.
 
         The second value has the stages that are missing from it.
         """
         request, mode = search.request, search.mode
-        page = await self._cursors.load(mode, tenant, request.cursor or "")
+        page = await self._cursors.load(mode, search.tenant, request.cursor or "")
         ranking = page.ranking
         query = ranking.query
         if request.has_search_options and replace(search.query, top_k=query.top_k) != query:
@@ -104,7 +104,7 @@ class SearchService:
         self._check_fusion_options(search)
 
     def _compute(
-        self, search: ParsedSearch, tenant: str, deadline: Deadline, directives: CacheDirectives
+        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
     ) -> ComputeAnswer[StageEvent, Receipt]:
         mode, query = search.mode, search.query
 
@@ -116,7 +116,7 @@ class SearchService:
             ranking = Ranking(query, event.receipt.missing, rest, event.explanations)
             if not event.results and self._backend.is_empty(query.namespace):
                 event.receipt.note = NO_RECORDS.format(namespace=query.namespace)
-            cursor = self._cursors.store(mode, tenant, ranking)
+            cursor = self._cursors.store(mode, search.tenant, ranking)
             highlights, late = await self._highlight(query, first, deadline)
             if late is not None:
                 event.receipt.add(late)

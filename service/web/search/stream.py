@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 import orjson
 from quart import Blueprint, Request, Response, g
 
+from service.access.grant import Grant
 from service.caching.answer_cache import AnswerSubscription
 from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
@@ -56,17 +57,17 @@ class StreamView:
         self._parser = parser
         self._service = service
 
-    async def respond(self, request: Request, tenant: str) -> Response:
+    async def respond(self, request: Request, grant: Grant) -> Response:
         if request.headers.get("Last-Event-ID") == DONE:
             return Response(status=204)  # tells an EventSource not to reconnect
-        search = self._parser.parse(await receive_search("cascading", request))
+        search = self._parser.parse(await receive_search("cascading", request), grant)
         if search.request.cursor:
             raise invalid_field(
                 "cursor", f"is not supported by the stream; send it to {PATHS['cascading']}"
             )
         deadline = Deadline(search.timeout_ms / 1000, spent=g.queue_s)
         directives = cache_directives(request)
-        subscription = self._service.subscribe(search, tenant, deadline, directives)
+        subscription = self._service.subscribe(search, deadline, directives)
         _close_with_request(subscription)
         encoder = ProgressEncoder(self._service, search, deadline)
         first = await _encode(encoder, await anext(subscription), 1)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from quart import Quart
 
+from service.access.grant import UNRESTRICTED
 from service.app import create_app
 from service.retrieval.query import Mode
 from service.settings import Settings, load_settings
@@ -390,5 +391,7 @@ async def test_idle_websocket_is_closed(app: Quart) -> None:
     admission = app.extensions["cascade.admission"]
     parser: Any = None
     service: Any = None
-    await SearchSession(websocket, parser, service, admission, 0.0, "", idle_timeout_s=0.01).run()
+    await SearchSession(
+        websocket, parser, service, admission, 0.0, UNRESTRICTED, idle_timeout_s=0.01
+    ).run()
     assert websocket.closed == (1000, "the connection was idle for too long")

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from quart import Quart
 
+from service.access.policy import AccessPolicy
 from service.app import create_app
 from service.backends import choose_backend
 from service.backends.protocol import Backend, OpenBackend
@@ -25,7 +26,7 @@ from service.lifecycle import Lifecycle
 from service.retrieval.query import Highlight, Highlighter, StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.web import errors, request_context
+from service.web import authentication, errors, request_context
 from service.web.search.cursors import Cursors
 from service.web.search.highlighting import ResultHighlighter
 from service.web.search.parsing import RequestParser
@@ -136,6 +137,7 @@ def create_highlighting_app(settings: Settings, highlighter: Highlighter = find_
     app = Quart("service", static_folder=None)
     request_context.install(app, Lifecycle())
     errors.install(app)
+    authentication.install(app, AccessPolicy((), "127.0.0.1", 0))
     cursors = Cursors(store, 60, enabled=True)
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
     renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)

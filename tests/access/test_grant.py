@@ -1,0 +1,105 @@
+"""What a grant allows: actions, namespaces, a filter and fields."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.access.grant import UNRESTRICTED, Grant
+from service.access.limits import Rate, parse_rate
+from service.access.scope import NamespaceRule, Scope
+from service.errors import Forbidden
+
+OWN = {"tenant": {"$eq": "a"}}
+RECENT = {"year": {"$gte": 2020}}
+
+
+def grant(*scopes: Scope) -> Grant:
+    return Grant(tenant="t", scopes=scopes)
+
+
+def rules(*patterns: str) -> tuple[NamespaceRule, ...]:
+    return tuple(map(NamespaceRule, patterns))
+
+
+def test_grant_without_keys_allows_everything() -> None:
+    for action in ("search", "records.read", "records.write", "imports", "export", "stats", "keys"):
+        UNRESTRICTED.require(action)
+    UNRESTRICTED.require_whole_records("any")
+    assert UNRESTRICTED.filter("any") is None
+    assert not UNRESTRICTED.is_scoped
+
+
+def test_grant_names_allowed_actions_in_error() -> None:
+    reader = Grant(actions=frozenset({"search", "stats"}))
+    reader.require("search")
+    with pytest.raises(Forbidden, match="does not allow export; it allows search, stats"):
+        reader.require("export")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "namespace", "allowed"),
+    [
+        (("a",), "a", True),
+        (("a",), "ab", False),
+        (("a*",), "ab", True),
+        (("a-*",), "a", False),
+        (("*",), "", True),
+        ((), "a", False),
+        (("a", "b"), "b", True),
+        (("A",), "a", False),
+    ],
+)
+def test_grant_allows_namespaces_by_name_and_prefix(
+    patterns: tuple[str, ...], namespace: str, allowed: bool
+) -> None:
+    limited = grant(Scope(rules(*patterns)))
+    assert limited.allows_namespace(namespace) is allowed
+    if not allowed:
+        with pytest.raises(Forbidden):
+            limited.require_namespace(namespace)
+
+
+def test_scopes_only_narrow() -> None:
+    """What a token opens, its key has to open, too."""
+    both = grant(Scope(rules("a-*")), Scope(rules("a-1", "b")))
+    assert both.allows_namespace("a-1")
+    assert not both.allows_namespace("a-2")
+    assert not both.allows_namespace("b")
+
+
+def test_filter_has_conditions_of_every_scope() -> None:
+    both = grant(Scope(filter=OWN), Scope((NamespaceRule("*", RECENT),)))
+    assert both.filter("a") == {"$and": [OWN, RECENT]}
+
+
+def test_most_specific_rule_applies() -> None:
+    scope = Scope((NamespaceRule("*", OWN), NamespaceRule("a-*", RECENT), NamespaceRule("a-1")))
+    assert [grant(scope).filter(each) for each in ("b", "a-2", "a-1")] == [OWN, RECENT, None]
+
+
+def test_fields_are_those_of_every_scope() -> None:
+    assert grant(Scope(), Scope()).fields is None
+    both = grant(Scope(fields=frozenset("abc")), Scope(fields=frozenset("bcd")))
+    assert both.fields == frozenset("bc")
+
+
+@pytest.mark.parametrize("scope", [Scope(filter=OWN), Scope(fields=frozenset("a"))])
+def test_grant_of_a_part_of_the_records_may_not_write(scope: Scope) -> None:
+    with pytest.raises(Forbidden, match="sees only a part"):
+        grant(scope).require_whole_records("a")
+
+
+def test_rate_is_a_number_and_a_period() -> None:
+    assert [parse_rate(each) for each in ("5/s", "100/m", "1/d")] == [
+        Rate(5, 1),
+        Rate(100, 60),
+        Rate(1, 86_400),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "5/", "/s", "0/s", "-1/s", "5/w", "5/s ", "1.5/s", "٥/s"]
+)
+def test_rate_in_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 5/s"):
+        parse_rate(text)
