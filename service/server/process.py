@@ -8,6 +8,8 @@ requests that are on their way. So the loop is ours, with a graceful shutdown in
 3. Idle keep-alive connections have a grace period for a last request; then they are closed.
 4. Requests in flight have the rest of the drain timeout; the remaining ones are cancelled.
 5. The app closes its resources.
+
+A second Ctrl-C skips the waiting in steps 3 and 4.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -37,6 +38,7 @@ from service.server.connection_protocol import ConnectionProtocol
 from service.server.idle_connections import IdleConnections
 from service.server.shedding import LoadShedder
 from service.server.slow_clients import SlowClientPolicy, UnreadResponses
+from service.server.stop_signals import on_stop_signals
 from service.settings import CONFIG_DIR, Settings
 from service.startup import log_start
 
@@ -84,12 +86,12 @@ def run(
         loop = asyncio.get_running_loop()
         starting = asyncio.current_task()
         assert starting is not None, "main runs as a task"  # noqa: S101
-        _on_signals(loop, starting.cancel)  # before it serves, there is nothing to drain
+        on_stop_signals(loop, starting.cancel, starting.cancel)  # there is nothing to drain yet
 
         async def ready() -> None:
-            _on_signals(loop, stop.set)
+            on_stop_signals(loop, stop.set, server.hurry.set)
             if ready_fd is not None:
-                loop.add_reader(PARENT_PIPE, _on_parent_gone, loop, stop)
+                loop.add_reader(PARENT_PIPE, _read_parent_pipe, loop, stop, server.hurry)
             if announces:
                 await log_start(settings, app.extensions["cascade"])
             _tell_ready(listener, ready_fd)
@@ -106,7 +108,7 @@ def run(
 
 
 class Server:
-    """One app on one socket."""
+    """One app on one socket. To set `hurry` ends a drain at once."""
 
     def __init__(
         self,
@@ -127,6 +129,7 @@ class Server:
         self._idle_connections = IdleConnections()
         self._acceptor = Acceptor(self._connected, self._idle_connections)
         self._held: set[ConnectionProtocol] = set()
+        self.hurry = asyncio.Event()
 
     async def serve(
         self,
@@ -186,14 +189,22 @@ class Server:
             logger.warning("cancelling %d requests that did not finish in time", len(left))
             for task in left:
                 task.cancel()
-            await self._wait(CANCEL_GRACE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._until_closed(), CANCEL_GRACE_S)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until no connection is left, at most for so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0)):
-                while self._acceptor.connections:
-                    await asyncio.wait(self._acceptor.connections)
+        """Wait until no connection is left, at most for so many seconds and until `hurry`."""
+        waiting = {
+            asyncio.create_task(self._until_closed()),
+            asyncio.create_task(self.hurry.wait()),
+        }
+        await asyncio.wait(waiting, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+    async def _until_closed(self) -> None:
+        while self._acceptor.connections:
+            await asyncio.wait(self._acceptor.connections)
 
 
 def _tune_garbage_collector() -> None:
@@ -212,11 +223,6 @@ def _hypercorn_config() -> Config:
     return config
 
 
-def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, act)
-
-
 def _tell_ready(listener: socket.socket, ready_fd: int | None) -> None:
     if ready_fd is None:
         logger.info("serving on %s (documentation at /api/docs)", address(listener))
@@ -224,7 +230,12 @@ def _tell_ready(listener: socket.socket, ready_fd: int | None) -> None:
         os.write(ready_fd, b"r")
 
 
-def _on_parent_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    if not os.read(PARENT_PIPE, 1):
+def _read_parent_pipe(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, hurry: asyncio.Event
+) -> None:
+    """Stop when the supervisor has died, which is the end of the pipe; a byte means to hurry."""
+    if os.read(PARENT_PIPE, 1):
+        hurry.set()
+    else:
         loop.remove_reader(PARENT_PIPE)
         stop.set()

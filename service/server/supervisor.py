@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 from service.backoff import Backoff
 from service.server.process import CANCEL_GRACE_S, CLOSE_GRACE_S, address
+from service.server.stop_signals import on_stop_signals
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,12 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
+    def hurry(self) -> None:
+        """End the drain at once. A signal would be ambiguous: a terminal sends SIGINT as well."""
+        pipe = self.process.stdin
+        if pipe is not None and not pipe.is_closing():
+            pipe.write(b"h")
+
 
 class Supervisor:
     """Keeps `settings.web_concurrency` workers on `listener`.
@@ -65,8 +72,7 @@ class Supervisor:
     async def run(self) -> int:
         """Run until a signal; returns the exit status."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+        on_stop_signals(loop, self._stopping.set, self._hurry)
         keepers = [asyncio.create_task(self._keep(ready)) for ready in await self._start_all()]
         if self._serving and not self._stopping.is_set():
             logger.info("serving on %s with %d workers", address(self._listener), self._count)
@@ -138,6 +144,10 @@ class Supervisor:
                 logger.error("no worker is left, and a replacement failed to start; stopping")
                 self._failed = True
                 self._stopping.set()
+
+    def _hurry(self) -> None:
+        for worker in self._workers:
+            worker.hurry()
 
     async def _wait(self, keepers: list[asyncio.Task[None]]) -> bool:
         """Wait for every worker to end; kill those that exceed the timeout."""
