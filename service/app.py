@@ -31,6 +31,7 @@ from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.web import authentication, errors, openapi, request_context
 from service.web.admission_middleware import AdmissionMiddleware
+from service.web.browsers.cors import allow_origins
 from service.web.canonical_path import require_canonical_path
 from service.web.export.routes import export_blueprint
 from service.web.http_connection import HTTPConnection, request_class
@@ -146,6 +147,7 @@ def create_app(
 
     gate = AdmissionMiddleware(app.asgi_app, admission, lifecycle)
     middleware = require_canonical_path(gate, lifecycle)
+    middleware = allow_origins(middleware, settings.origins, lifecycle)
     app.asgi_app = trust_proxies(middleware, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
 

@@ -74,6 +74,8 @@ def test_settings_reject_host_and_name_of_one_index(environment: pytest.MonkeyPa
         ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO'"),
         ("PINECONE_DIALECT", "dutch", "'records'"),
         ("PINECONE_NAMESPACE", "a/../b", "namespace"),
+        ("ALLOWED_ORIGINS", "https://shop.example/", "is not an origin"),
+        ("ALLOWED_ORIGINS", "https://*.shop.example", "is not an origin"),
         ("SEARCH_TIMEOUT_MS", "99999999", "SEARCH_TIMEOUT_MAX_MS"),
         ("SEARCH_FUSION", "sum", "'z-score', 'min-max' or 'rrf'"),
         ("SEARCH_LEXICAL_WEIGHT", "1.5", "less than or equal to 1"),
@@ -206,6 +208,16 @@ def test_settings_redis_url_and_password_are_secrets(
     assert url not in repr(settings) + str(settings) + settings.model_dump_json()
     environment.setenv("REDIS_URL", url.replace("redis", "ftp"))
     assert "pass-word" not in failure()
+
+
+def test_settings_origins_are_written_as_browsers_send_them(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    given = "https://Shop.example:443, http://[::1]:80,http://a.example:8080, *"
+    environment.setenv("ALLOWED_ORIGINS", given)
+    assert load_settings().origins == {
+        "https://shop.example", "http://[::1]", "http://a.example:8080", "*",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))

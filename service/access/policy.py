@@ -19,6 +19,7 @@ from service.access.grant import UNRESTRICTED, Grant
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 FINGERPRINT_LENGTH = 16
+ANY_ORIGIN = "*"
 
 
 class ApiKeys:
@@ -56,9 +57,10 @@ class AccessPolicy:
     """The access rules of a service that is bound to the address `listens_on`.
 
     `proxies` is the number of trusted proxies in front of it. `origins` are those of the foreign
-    web pages that may open WebSockets, and read without keys. `hosts` are the names under which the
-    service is reached, besides those of loopback; without any, every name is accepted, unless the
-    service has no keys and listens on loopback.
+    web pages that may open WebSockets, and read without keys; `*` is any origin, but not where only
+    the address protects the service. `hosts` are the names under which the service is reached,
+    besides those of loopback; without any, every name is accepted, unless the service has no keys
+    and listens on loopback.
     """
 
     def __init__(
@@ -97,7 +99,8 @@ class AccessPolicy:
 
         The same-origin policy of browsers does not cover WebSockets, so the server has to check.
         """
-        if caller.origin not in {None, caller.same_origin, *self._origins}:
+        allows_any = ANY_ORIGIN in self._origins and not self._is_open_to_pages
+        if not allows_any and self._is_foreign(caller):
             raise OriginRefused(
                 "Web pages of this origin may not open WebSockets; ALLOWED_ORIGINS lists those "
                 "that may"
@@ -116,15 +119,15 @@ class AccessPolicy:
         the service for the page's own server, and lets the page read the responses.
         """
         self._check_host(caller)
-        if self._is_open_to_pages and caller.origin not in {
-            None,
-            caller.same_origin,
-            *self._origins,
-        }:
+        if self._is_open_to_pages and self._is_foreign(caller):
             raise OriginRefused(
-                "Without API keys, web pages of other origins may not read; ALLOWED_ORIGINS lists "
-                "those that may"
+                "Without API keys, web pages of other origins may not read, unless ALLOWED_ORIGINS "
+                "names theirs; `*` is not enough"
             )
+
+    def _is_foreign(self, caller: Caller) -> bool:
+        """Whether the request is that of a web page of an origin that is not named."""
+        return caller.origin not in {None, caller.same_origin, *self._origins}
 
     @property
     def _is_open_to_pages(self) -> bool:

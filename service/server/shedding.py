@@ -24,6 +24,8 @@ _REQUEST = re.compile(
 )
 _HEADER = re.compile(rb"([\w-]+):([\t -~]*)\r\n")
 _NEEDS_PARSER = {b"transfer-encoding", b"upgrade", b"expect"}
+_NEEDS_MIDDLEWARE = {b"origin"}  # for the headers of CORS
+_TAKES_NORMAL_WAY = _NEEDS_PARSER | _NEEDS_MIDDLEWARE
 
 _FORWARDING = {name.lower().encode() for name in FORWARDING_HEADERS}
 
@@ -62,7 +64,7 @@ class LoadShedder:
         if (
             needs_slot(path.decode())
             and len(headers) == len(lines)
-            and not _NEEDS_PARSER & headers.keys()
+            and not _TAKES_NORMAL_WAY & headers.keys()
             and headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
             and headers.get(b"content-length", b"0") == b"%d" % len(body)
         ):

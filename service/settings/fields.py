@@ -16,6 +16,7 @@ MIN_KEY_LENGTH = 16
 
 HOST = re.compile(r"(https?://)?([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?(/[^\s?#]*)?")
 ORIGIN = re.compile(r"https?://([\w.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 HOST_NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:]+\]")
 NAMESPACE = re.compile(r"[A-Za-z0-9_.:@#=+~-]{1,512}")
 HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
@@ -70,14 +71,17 @@ def _keys(value: str) -> str:
 
 
 def _origins(value: str) -> str:
-    origins = [origin.strip() for origin in value.split(",") if origin.strip()]
+    """Origins as browsers send them: in lower case, and without the default port."""
+    origins = [origin.strip().lower() for origin in value.split(",") if origin.strip()]
     for origin in origins:
-        if not ORIGIN.fullmatch(origin):
+        if origin != "*" and not ORIGIN.fullmatch(origin):
             raise ValueError(
                 f"{origin!r} is not an origin, such as https://shop.example.org; "
-                "several are separated by commas"
+                "several are separated by commas, and `*` is any"
             )
-    return ",".join(origins)
+    return ",".join(
+        origin.removesuffix(DEFAULT_PORTS.get(origin.partition(":")[0], "")) for origin in origins
+    )
 
 
 def _host_names(value: str) -> str:

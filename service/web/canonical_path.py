@@ -8,11 +8,8 @@ it is decoded once, by the server, and starts with exactly one slash.
 
 from __future__ import annotations
 
-import logging
-
 from service.errors import NotFound
 from service.lifecycle import Lifecycle
-from service.logs import one_line
 from service.web.asgi import (
     ASGIApp,
     Receive,
@@ -23,9 +20,7 @@ from service.web.asgi import (
     header_value,
     route_path,
 )
-from service.web.errors import rejection
-
-logger = logging.getLogger("service.access")
+from service.web.errors import log_rejection, rejection
 
 NOT_CANONICAL = (
     "There is no endpoint at this path: a path starts with exactly one slash; /api/docs lists the "
@@ -52,7 +47,7 @@ def require_canonical_path(app: ASGIApp, lifecycle: Lifecycle) -> ASGIApp:
 async def _refuse(scope: Scope, receive: Receive, send: Send, lifecycle: Lifecycle) -> None:
     error = NotFound(NOT_CANONICAL)
     headers, body = rejection(error, header_value(scope, b"x-request-id"), 0.0, lifecycle)
-    _log(scope, error, headers["X-Request-Id"])
+    log_rejection(scope, error, headers["X-Request-Id"])
     prefix = "http.response"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in (scope.get("extensions") or {}):
@@ -64,16 +59,3 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, lifecycle: Lifecyc
     raw = encode_headers(headers.items())
     await send({"type": f"{prefix}.start", "status": error.status, "headers": raw})
     await send({"type": f"{prefix}.body", "body": body})
-
-
-def _log(scope: Scope, error: NotFound, request_id: str) -> None:
-    method, path = one_line(scope.get("method", "GET")), one_line(scope["path"])
-    fields = {
-        "method": method,
-        "path": path,
-        "status": error.status,
-        "code": error.code,
-        "client": (scope.get("client") or [None])[0],
-        "request_id": request_id,
-    }
-    logger.info("%s %s %s %s", method, path, error.status, error.code, extra=fields)

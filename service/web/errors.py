@@ -14,10 +14,13 @@ from werkzeug.routing import WebsocketMismatch
 
 from service import errors
 from service.lifecycle import Lifecycle
+from service.logs import one_line
+from service.web.asgi import Scope
 from service.web.request_context import choose_request_id, response_headers
 from service.web.responses import json_response
 
 logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("service.access")
 
 UNAUTHORIZED = 401
 _BY_STATUS: dict[int, tuple[type[errors.RequestError], str]] = {
@@ -140,3 +143,17 @@ def rejection(
     if error.retry_after is not None:
         headers["Retry-After"] = f"{error.retry_after:.0f}"
     return headers, body
+
+
+def log_rejection(scope: Scope, error: errors.RequestError, request_id: str) -> None:
+    """The line of the access log for a request that did not enter the app."""
+    method, path = one_line(scope.get("method", "GET")), one_line(scope["path"])
+    fields = {
+        "method": method,
+        "path": path,
+        "status": error.status,
+        "code": error.code,
+        "client": (scope.get("client") or [None])[0],
+        "request_id": request_id,
+    }
+    access_logger.info("%s %s %s %s", method, path, error.status, error.code, extra=fields)

@@ -102,10 +102,13 @@ class OverloadedService:
 def overloaded(upstream: Upstream) -> Iterator[OverloadedService]:
     gate = Gate()
     upstream.behave(gate, SEARCH_CALL)
-    with serving(upstream, MAX_IN_FLIGHT=1, MAX_WAITING=0, SEARCH_TIMEOUT_MS=25_000) as (
-        process,
-        address,
-    ):
+    with serving(
+        upstream,
+        MAX_IN_FLIGHT=1,
+        MAX_WAITING=0,
+        SEARCH_TIMEOUT_MS=25_000,
+        ALLOWED_ORIGINS="https://shop.example",
+    ) as (process, address):
         running = Client(address).send(GET % "")
         assert upstream.wait_for(lambda: len(upstream.searches()) == 1)
         yield OverloadedService(process, address, gate, running)
@@ -123,6 +126,7 @@ REQUESTS = [
     GET.replace(SEARCH, "/api/%%73emantic-search") % "",
     GET.replace("Host: h", "Host:h") % "Content-Length: 0\r\n",
     GET % "Expect: 100-continue\r\n",
+    GET % "Origin: https://shop.example\r\n",
     POST + BODY,
     f"POST {SEARCH} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     "1\r\n{\r\n0\r\n\r\n",
@@ -139,7 +143,10 @@ def test_overloaded_error_is_equal_for_every_form_of_request(overloaded: Overloa
         assert error["request_id"] == response.headers["x-request-id"]
         assert ("X-Request-Id: abc" in request) is (error["request_id"] == "abc")
         assert f"try again in {response.headers['retry-after']} s" in error["detail"]
-        assert response.headers.keys() - {"connection"} == {
+        origin = "https://shop.example" if "Origin:" in request else None
+        assert response.headers.get("access-control-allow-origin") == origin, request
+        for_browsers = {"access-control-allow-origin", "access-control-expose-headers", "vary"}
+        assert response.headers.keys() - {"connection"} - for_browsers == {
             "cache-control", "content-type", "content-length", "date", "retry-after",
             "server-timing", "x-content-type-options", "x-process-time", "x-request-id",
         }, request  # fmt: skip

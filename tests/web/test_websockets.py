@@ -58,7 +58,14 @@ async def rejected_handshake(app: Quart, path: str = PATH, **headers: str) -> tu
         ({"host": "0.0.0.0"}, {"Host": "s.example", "Origin": "http://evil.example"}, True),
         ({"allowed_origins": "https://shop.example"}, {"Origin": "https://shop.example"}, False),
         ({"allowed_origins": "https://shop.example"}, {"Origin": "https://evil.example"}, True),
+        ({"allowed_origins": "*"}, {"Origin": "https://shop.example"}, True),
+        ({"allowed_origins": "*", "host": "0.0.0.0"}, {"Origin": "https://shop.example"}, False),
         ({"service_api_keys": KEY}, {"Api-Key": KEY, "Origin": "https://evil.example"}, True),
+        (
+            {"service_api_keys": KEY, "allowed_origins": "*"},
+            {"Api-Key": KEY, "Origin": "https://shop.example"},
+            False,
+        ),
         ({"service_api_keys": KEY}, {"Api-Key": KEY, "Host": "s.example"}, False),
     ],
 )
