@@ -78,9 +78,9 @@ class Settings(BaseSettings):
     """API keys that clients present, separated by commas, each of at least 16 characters; without
     any, writes are accepted only over loopback."""
     allowed_origins: Origins = None
-    """Web origins whose pages may use the service from a browser (CORS and the WebSocket), separated
-    by commas, such as `https://shop.example.org`. `*` is any; without API keys, a service that
-    listens on loopback accepts only those that are named."""
+    """Web origins whose pages may use the service from a browser (CORS and the WebSocket),
+    separated by commas, such as `https://shop.example.org`. `*` is any; without API keys, a service
+    that listens on loopback accepts only those that are named."""
     allowed_hosts: HostNames = None
     """Host names under which the service is reached, separated by commas, such as
     `search.example.org`; requests under others are refused, except those of loopback. Without it,

@@ -87,14 +87,12 @@ async def test_foreign_origin_gets_no_cors_headers(
     settings: Settings, upstream: Upstream, origin: str
 ) -> None:
     key = {"Api-Key": KEY, "Origin": origin}
+    paths = (SEARCH, STREAM, "/api/stats", "/api/export", "/nowhere", NOT_CANONICAL, "/healthz")
     async with open_client(create_app(settings)) as client:
         refused = await client.options(PATH, headers=preflight_headers(origin))
         assert (refused.status_code, refused.json()["code"]) == (403, "origin_refused")
         assert "ALLOWED_ORIGINS" in refused.json()["detail"]
-        answers = [refused] + [
-            await client.get(path, headers=key)
-            for path in (SEARCH, STREAM, "/api/stats", "/api/export", "/nowhere", NOT_CANONICAL, "/healthz")
-        ]
+        answers = [refused] + [await client.get(path, headers=key) for path in paths]
         answers.append(await client.get(SEARCH, headers={"Origin": origin}))
         for response in answers:
             assert cors_headers(response) == {}
