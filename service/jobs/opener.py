@@ -17,7 +17,7 @@ from service.errors import JobsUnavailable
 from service.jobs.spool import Spool
 
 if TYPE_CHECKING:
-    from service.jobs.database import Database
+    from service.database.database import Database
     from service.jobs.store import Store
 
 logger = logging.getLogger(__name__)
@@ -84,9 +84,10 @@ class StoreOpener:
         if self._database is None:
             # SQLAlchemy takes a third of a second to import, so it is done in a thread.
             await asyncio.to_thread(importlib.import_module, "service.jobs.store")
-            from service.jobs.database import Database  # noqa: PLC0415
+            from service.database.database import Database  # noqa: PLC0415
+            from service.jobs.table import IMPORTS  # noqa: PLC0415
 
-            self._database = Database(self._url, self._spool.folder / "jobs.db")
+            self._database = Database(self._url, self._spool.folder / "jobs.db", IMPORTS)
         from service.jobs.store import Store  # noqa: PLC0415
 
         await self._database.migrate()

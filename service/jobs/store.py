@@ -15,10 +15,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.database.database import Database
 from service.indexes.records import WriteCounts
 from service.ingest.checkpoint import Checkpoint
 from service.ingest.reading import Position
-from service.jobs.database import Database
 from service.jobs.job import UNENDED, Job, LineError, Status, now
 from service.jobs.table import clean, imports, job_of, row_of
 

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from service.database.columns import UtcDateTime
+from service.database.database import Schema
+from service.errors import JobsUnavailable
 from service.jobs.job import Job, LineError, Plan
 
 MAX_TEXT = 2000
-
-
-class UtcDateTime(sa.TypeDecorator[datetime]):
-    """A time in UTC. SQLite does not store the time zone."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002
-        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
-
+IMPORTS = Schema(
+    "imports",
+    Path(__file__).parent / "migrations" / "versions",
+    "cascade_jobs_version",
+    JobsUnavailable,
+)
 
 imports = sa.Table(
     "imports",

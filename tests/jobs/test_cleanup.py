@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from service.database.database import Database
 from service.jobs.cleanup import NO_FILE, NO_NODE, Cleanup
-from service.jobs.database import Database
 from service.jobs.job import Job, Status, new_id, now
 from service.jobs.spool import Spool
 from service.jobs.store import Store
+from service.jobs.table import IMPORTS
 from tests.jobs.fixtures import plan, remaining_uploads
 
 MINE, ANOTHER = "a" * 32, "b" * 32
@@ -48,7 +49,7 @@ class Storage:
 @pytest.fixture
 async def storage(folder: Path, url: str | None) -> AsyncIterator[Storage]:
     await asyncio.to_thread(folder.mkdir)
-    database = Database(url, folder / "jobs.db")
+    database = Database(url, folder / "jobs.db", IMPORTS)
     await database.migrate()
     yield Storage(Spool(folder), Store(database))
     await database.close()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from service.database.database import Database
 from service.errors import JobsUnavailable, StorageFull
-from service.jobs.database import Database
+from service.jobs.table import IMPORTS
 from tests.ingest.fake_target import FakeTarget
 from tests.jobs.fixtures import RunningJobs, ndjson, plan, remaining_uploads, running_jobs
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
@@ -99,10 +100,10 @@ async def test_shutdown_is_timely_during_database_outage(
 async def test_database_url_accepts_libpq_parameters(postgres: PostgresServer) -> None:
     url = await postgres.new_database()
     options = "?sslmode=prefer&channel_binding=prefer&connect_timeout=5&application_name=x"
-    database = Database(url.replace("postgres://", "postgresql://") + options, Path())
+    database = Database(url.replace("postgres://", "postgresql://") + options, Path(), IMPORTS)
     await database.migrate()
     await database.close()
-    wanting_tls = Database(url + "?sslmode=require", Path())
+    wanting_tls = Database(url + "?sslmode=require", Path(), IMPORTS)
     with pytest.raises(JobsUnavailable):
         await wanting_tls.migrate()
     await wanting_tls.close()
@@ -110,7 +111,7 @@ async def test_database_url_accepts_libpq_parameters(postgres: PostgresServer) -
 
 async def test_concurrent_migrations_create_one_table(folder: Path, url: str | None) -> None:
     await asyncio.to_thread(folder.mkdir)
-    databases = [Database(url, folder / "jobs.db") for _ in range(8)]
+    databases = [Database(url, folder / "jobs.db", IMPORTS) for _ in range(8)]
     await asyncio.gather(*(database.migrate() for database in databases))
     await asyncio.gather(*(database.close() for database in databases))
 

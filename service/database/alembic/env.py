@@ -6,7 +6,7 @@ from alembic import context
 
 context.configure(
     connection=context.config.attributes["connection"],
-    version_table="cascade_jobs_version",
+    version_table=context.config.attributes["version_table"],
     transactional_ddl=True,
 )
 context.run_migrations()

@@ -1,6 +1,6 @@
-"""The database of the imports: SQLite beside the uploads, or PostgreSQL.
+"""SQLite in a file, or PostgreSQL, with the tables of a `Schema`.
 
-Every failure to reach it becomes `JobsUnavailable`, without addresses and passwords.
+Every failure to reach it becomes the schema's error, without addresses and passwords.
 
 SQLite has a rollback journal, because several processes may write: with a WAL, versions before
 3.51.3 can damage the file.
@@ -13,6 +13,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -25,7 +26,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, SQLAlch
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service.concurrency import DetachedTasks
-from service.errors import JobsUnavailable
+from service.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ CALL_S = 10.0
 BUSY_S = 8.0  # how long a call to SQLite waits for another process
 RETRY_AFTER_S = 5.0
 CONNECTIONS = 4
-MIGRATIONS = Path(__file__).parent / "migrations"
+ALEMBIC = Path(__file__).parent / "alembic"
 MIGRATION_LOCK = 7_236_071_005  # the key of an advisory lock in PostgreSQL
 
 # Parameters of libpq that asyncpg does not know: it would send them as settings of the server.
@@ -68,16 +69,31 @@ _ALEMBIC_LOCK = threading.Lock()  # Alembic's context is global to the process
 ALEMBIC_POLL_S = 0.01
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Tables that are migrated together.
+
+    `content` names what they hold, for errors and the log. `error` is raised while the database
+    can't be used. Each schema of a database has a version table of its own.
+    """
+
+    content: str
+    migrations: Path
+    version_table: str
+    error: type[Unavailable]
+
+
 class Database:
     """PostgreSQL at `url`, or SQLite at `path` if there is no URL."""
 
-    def __init__(self, url: str | None, path: Path) -> None:
+    def __init__(self, url: str | None, path: Path, schema: Schema) -> None:
+        self._schema = schema
         self._engine = _postgres(url) if url else _sqlite(path)
         self._calls = DetachedTasks()
 
     async def migrate(self) -> None:
-        """Migrate the table to the newest version, in one process at a time."""
-        await self.run(_migrate)
+        """Migrate the tables to the newest version, in one process at a time."""
+        await self.run(self._migrate)
 
     async def run(self, work: Transaction[ResultT]) -> ResultT:
         """Run `work` in a transaction, to its end even if the caller is cancelled."""
@@ -94,11 +110,24 @@ class Database:
         except PROGRAMMING_ERRORS:
             raise
         except DATABASE_ERRORS as exc:
-            logger.warning("the database of the imports: %s", _error_line(exc))
-            raise JobsUnavailable(
-                "The database of the imports can't be reached just now; try again shortly",
+            logger.warning("the database of the %s: %s", self._schema.content, _error_line(exc))
+            raise self._schema.error(
+                f"The database of the {self._schema.content} can't be reached just now; try again "
+                "shortly",
                 retry_after=RETRY_AFTER_S,
             ) from exc
+
+    async def _migrate(self, connection: AsyncConnection) -> None:
+        if connection.dialect.name == "sqlite":
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver begins none for DDL
+        else:
+            await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+        while not _ALEMBIC_LOCK.acquire(blocking=False):  # noqa: ASYNC110 - other event loops use it, too
+            await asyncio.sleep(ALEMBIC_POLL_S)
+        try:
+            await connection.run_sync(_upgrade, self._schema)
+        finally:
+            _ALEMBIC_LOCK.release()
 
 
 def _error_line(exc: BaseException) -> str:
@@ -107,25 +136,14 @@ def _error_line(exc: BaseException) -> str:
     return " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
 
 
-async def _migrate(connection: AsyncConnection) -> None:
-    if connection.dialect.name == "sqlite":
-        await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver begins none for DDL
-    else:
-        await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-    while not _ALEMBIC_LOCK.acquire(blocking=False):  # noqa: ASYNC110 - other event loops use it, too
-        await asyncio.sleep(ALEMBIC_POLL_S)
-    try:
-        await connection.run_sync(_upgrade)
-    finally:
-        _ALEMBIC_LOCK.release()
-
-
-def _upgrade(connection: sa.Connection) -> None:
+def _upgrade(connection: sa.Connection, schema: Schema) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(ALEMBIC).replace("%", "%%"))
+    config.set_main_option("version_locations", str(schema.migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    config.attributes["version_table"] = schema.version_table
     alembic.command.upgrade(config, "head")
 
 
