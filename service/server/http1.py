@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from typing import cast
+from typing import Any, cast
 
 import h11
 import orjson
@@ -26,6 +26,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import H11SendableEvent
 
 from service.server import request_rules
+from service.server.h11_readers import H11Connection
 from service.server.slow_clients import SlowClientPolicy, WriteMonitor
 from service.server.websocket import WebSocketStream
 
@@ -61,6 +62,10 @@ class StrictH11(H11Protocol):
     _received = 0  # bytes
     _pending_head = b""  # of a response whose body follows
     _has_sent_error = False  # in place of the application
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.connection = H11Connection(self.config.h11_max_incomplete_size)
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, RawData):

@@ -38,6 +38,10 @@ def exchange(address: str, raw: bytes) -> bytes:
         return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
+CHUNKED = (
+    b"POST /api/semantic-search HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 MALFORMED = [
     (b"garbage\r\n\r\n", 400, "malformed_request"),
     (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed_request"),  # no Host
@@ -78,6 +82,10 @@ MALFORMED = [
         400,
         "malformed_request",
     ),
+    (CHUNKED + b"2;a\x00b\r\n{}\r\n0\r\n\r\n", 400, "malformed_request"),
+    (CHUNKED + b"2;a\rb\r\n{}\r\n0\r\n\r\n", 400, "malformed_request"),
+    (CHUNKED + (b"1;" + b"a" * 4_000 + b"\r\nx\r\n") * 6, 400, "malformed_request"),
+    (b"\rGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
 ]
 
 
@@ -106,6 +114,18 @@ def test_upgrade_to_cleartext_http_2_is_ignored(address: str) -> None:
     answer = exchange(address, raw)
     assert answer.startswith(b"HTTP/1.1 200")
     assert b'{"status":"ok"}' in answer
+
+
+def test_empty_line_before_request_is_skipped(address: str) -> None:
+    """A server should ignore at least one (RFC 9112, 2.2)."""
+    raw = b"\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert exchange(address, raw).startswith(b"HTTP/1.1 200")
+
+
+def test_body_of_one_byte_chunks_is_read(address: str) -> None:
+    chunks = (b"1\r\n%c\r\n" % byte for byte in b'{"text_query": "cat"}')
+    raw = CHUNKED.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"".join(chunks)
+    assert exchange(address, raw + b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
 def test_pipelined_requests_are_answered(address: str) -> None:
