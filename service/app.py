@@ -32,6 +32,7 @@ from service.settings import Settings, load_settings
 from service.web import authentication, errors, openapi, request_context
 from service.web.admission_middleware import AdmissionMiddleware
 from service.web.browsers.cors import allow_origins
+from service.web.browsers.documentation import documentation_blueprint
 from service.web.canonical_path import require_canonical_path
 from service.web.export.routes import export_blueprint
 from service.web.http_connection import HTTPConnection, request_class
@@ -119,6 +120,7 @@ def create_app(
     authentication.install(app, policy)
     for blueprint in (
         operations_blueprint(lifecycle, backend),
+        documentation_blueprint(),
         search_blueprint(parser, service),
         stream_blueprint(parser, service),
         websocket_blueprint(parser, service, admission, settings.typing_pause_ms / 1000),

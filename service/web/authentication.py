@@ -19,12 +19,12 @@ from service.access.policy import AccessPolicy, Caller
 from service.errors import Forbidden, KeyMissing, KeyRejected
 
 PUBLIC_ENDPOINTS = {
+    "documentation.openapi",
+    "documentation.page",
+    "documentation.root",
     "openapi",
-    "operations.docs",
     "operations.healthz",
-    "operations.openapi",
     "operations.readyz",
-    "operations.root",
 }
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 

@@ -108,7 +108,7 @@ def documented(
 
 
 def install(app: Quart, *, requires_key: bool) -> None:
-    """Serve the document at /api/openapi.json. The page that shows it is in `operations`."""
+    """Serve the document at /api/openapi.json. `browsers/documentation.py` has its page."""
     document = ServedDocument()
 
     @app.before_serving
@@ -136,7 +136,8 @@ class ServedDocument:
         self.compressed = gzip.compress(self.plain)
 
     def response(self) -> Response:
-        response = Response(self.plain, content_type=JSON, headers={"Vary": "Accept-Encoding"})
+        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+        response = Response(self.plain, content_type=JSON, headers=headers)
         if request.root_path:  # mounted in another application
             servers = [{"url": request.root_path}]
             response.set_data(orjson.dumps(self.content | {"servers": servers}))

@@ -1,24 +1,16 @@
-"""Health checks, and the page that shows the API documentation."""
+"""Health checks."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
-from quart import Blueprint, Response, redirect, url_for
-from werkzeug.wrappers import Response as AnyResponse
+from quart import Blueprint, Response
 
 from service.backends.search_backend import SearchBackend
 from service.lifecycle import Lifecycle
 from service.web.openapi import documented
 from service.web.responses import json_response
-
-DOCS_PAGE = Path(__file__).parent / "ui" / "docs.html"
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 class Liveness(BaseModel):
@@ -55,24 +47,5 @@ def operations_blueprint(lifecycle: Lifecycle, backend: SearchBackend) -> Bluepr
         is_ready = bool(indexes) and set(indexes.values()) == {"ok"}
         status = "ready" if is_ready else "not ready"
         return json_response({"status": status, "indexes": indexes}, 200 if is_ready else 503)
-
-    @blueprint.get("/")
-    async def root() -> AnyResponse:
-        return redirect(url_for("operations.docs"))
-
-    blueprint.add_url_rule("/docs", "root")
-
-    @blueprint.get("/openapi.json")
-    async def openapi() -> AnyResponse:
-        return redirect(url_for("openapi"))
-
-    @blueprint.get("/api/docs")
-    async def docs() -> Response:
-        """Serve our own page rather than Swagger UI, which loads its code from a CDN."""
-        return Response(
-            DOCS_PAGE.read_bytes(),
-            content_type="text/html; charset=utf-8",
-            headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
-        )
 
     return blueprint

@@ -15,6 +15,7 @@ from service.lifecycle import Lifecycle
 from service.logs import one_line, request_id_var
 from service.retrieval.receipt import Receipt, StageReceipt
 from service.web.asgi import header_value
+from service.web.browsers.security_headers import EVERY_RESPONSE, STRICT_TRANSPORT_SECURITY
 
 logger = logging.getLogger("service.access")
 
@@ -41,8 +42,8 @@ def response_headers(
     headers = {
         "X-Request-Id": request_id,
         "X-Process-Time": f"{seconds:.6f}",
-        "X-Content-Type-Options": "nosniff",
         "Server-Timing": f"{stage_timings}total;dur={seconds * 1000:.1f}",
+        **EVERY_RESPONSE,
     }
     if lifecycle.draining:
         headers["Connection"] = "close"
@@ -71,6 +72,10 @@ def _install_request_hooks(app: Quart, lifecycle: Lifecycle) -> None:
             timings += server_timing(g.receipt) + ", "
         headers = response_headers(g.request_id, seconds, timings, lifecycle)
         response.headers.extend(headers)
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        if request.scheme == "https":
+            response.headers["Strict-Transport-Security"] = STRICT_TRANSPORT_SECURITY
         _log_request(request, response.status_code, seconds, headers["Server-Timing"])
         return response
 

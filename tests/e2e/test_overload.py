@@ -147,8 +147,9 @@ def test_overloaded_error_is_equal_for_every_form_of_request(overloaded: Overloa
         assert response.headers.get("access-control-allow-origin") == origin, request
         for_browsers = {"access-control-allow-origin", "access-control-expose-headers", "vary"}
         assert response.headers.keys() - {"connection"} - for_browsers == {
-            "cache-control", "content-type", "content-length", "date", "retry-after",
-            "server-timing", "x-content-type-options", "x-process-time", "x-request-id",
+            "cache-control", "content-type", "content-length", "cross-origin-resource-policy",
+            "date", "retry-after", "server-timing", "x-content-type-options", "x-process-time",
+            "x-request-id",
         }, request  # fmt: skip
 
 

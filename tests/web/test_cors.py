@@ -26,8 +26,9 @@ RECORD = b'{"_id": "a", "chunk_text": "x"}'
 # A browser shows these to every page, or keeps them for itself.
 NOT_EXPOSED = {
     "access-control-allow-origin", "access-control-expose-headers", "cache-control", "connection",
-    "content-length", "content-type", "transfer-encoding", "vary", "x-accel-buffering",
-    "x-content-type-options",
+    "content-length", "content-security-policy", "content-type", "cross-origin-opener-policy",
+    "cross-origin-resource-policy", "permissions-policy", "referrer-policy", "transfer-encoding",
+    "vary", "x-accel-buffering", "x-content-type-options", "x-frame-options",
 }  # fmt: skip
 
 
