@@ -177,7 +177,7 @@ def _create_jobs(
     return Jobs(
         Path(settings.data_dir, "imports"),
         database_url.get_secret_value() if database_url else None,
-        ImportTarget(lambda: backend.records, settings.pinecone_text_field, timeout_s),
+        ImportTarget(lambda: backend.all_records, settings.pinecone_text_field, timeout_s),
         lifecycle,
         max_bytes=settings.max_import_bytes,
         batches_at_once=settings.import_batches_at_once,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from service.access.grant import UNRESTRICTED
 from service.access.policy import is_loopback
 from service.backends.search_backend import SearchBackend
 from service.errors import RequestError
@@ -21,7 +22,7 @@ COUNT_TIMEOUT_S = 2.0  # the service is not ready before
 async def log_start(settings: Settings, backend: SearchBackend) -> None:
     """Log one line. An index that does not count its records in time does not delay the start."""
     try:
-        stats = await backend.stats(Deadline(COUNT_TIMEOUT_S))
+        stats = await backend.stats(UNRESTRICTED, Deadline(COUNT_TIMEOUT_S))
     except RequestError as exc:
         counted, records = f"an unknown number of records ({exc.code})", None
     else:

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from service.access.grant import Grant
 from service.backends import choose_backend
 from service.backends.search_backend import SearchBackend
 from service.caching import choose_store
@@ -20,7 +21,7 @@ class CountedBackend(SearchBackend):
 
     counts: dict[str, IndexStats]
 
-    async def stats(self, deadline: Deadline) -> dict[str, IndexStats]:
+    async def stats(self, grant: Grant, deadline: Deadline) -> dict[str, IndexStats]:
         return self.counts
 
 

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from service.access.limits import Quota, Rate
 from service.access.scope import Filter, Scope, all_of
 from service.errors import Forbidden
+from service.indexes.filters import conditions
 
 Action = Literal["search", "records.read", "records.write", "imports", "export", "stats", "keys"]
 ALL_ACTIONS: frozenset[Action] = frozenset(get_args(Action))
@@ -51,6 +52,11 @@ class Grant:
                 f"This key does not allow {action}; it allows {', '.join(sorted(self.actions))}"
             )
 
+    @property
+    def import_owner(self) -> str | None:
+        """Whose imports the caller sees; None for those of everybody."""
+        return self.tenant if self.is_scoped else None
+
     def allows_namespace(self, namespace: str) -> bool:
         return all(scope.allows(namespace) for scope in self.scopes)
 
@@ -61,6 +67,18 @@ class Grant:
     def filter(self, namespace: str) -> Filter | None:
         """The condition that the records of an allowed namespace have to match."""
         return all_of([each for scope in self.scopes for each in scope.filters(namespace)])
+
+    def require_filter(self, filter: Filter | None) -> None:
+        """Raise `Forbidden` for a condition on a hidden field: the answer would tell its value."""
+        if self.fields is None or filter is None:
+            return
+        for name, _, _ in conditions(filter):
+            if name not in self.fields:
+                raise Forbidden("The filter names a field that this key does not allow")
+
+    def allows_counting(self, namespace: str) -> bool:
+        """Whether the caller sees all records of a namespace, and so may know their number."""
+        return self.allows_namespace(namespace) and self.filter(namespace) is None
 
     def require_whole_records(self, namespace: str) -> None:
         """Raise `Forbidden` if some records or fields of the namespace are hidden.

@@ -11,10 +11,12 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
+from service.access.grant import Grant
 from service.backends.protocol import Backend, OpenBackend
 from service.errors import RequestError, Unavailable, UpstreamTimeout
 from service.indexes.index import Index, IndexStats
 from service.records.records import OnWrite, Records
+from service.records.scoped import ScopedRecords
 from service.retrieval.cascade import cascade
 from service.retrieval.deadline import Deadline
 from service.retrieval.legs import Leg
@@ -77,10 +79,15 @@ class SearchBackend:
         return self._open.location if self._open else ""
 
     @property
-    def records(self) -> Records:
+    def all_records(self) -> Records:
+        """The records without the limits of a caller."""
         if self._records is None:
             raise Unavailable(NOT_OPEN)
         return self._records
+
+    def records(self, grant: Grant) -> ScopedRecords:
+        """The records that a caller may see."""
+        return ScopedRecords(self.all_records, grant)
 
     @property
     def supports_typos(self) -> bool:
@@ -90,19 +97,31 @@ class SearchBackend:
     def highlighter(self) -> Highlighter | None:
         return self._open.highlighter if self._open else None
 
-    async def stats(self, deadline: Deadline) -> dict[str, IndexStats]:
-        """The statistics of each index, by its name."""
+    async def stats(self, grant: Grant, deadline: Deadline) -> dict[str, IndexStats]:
+        """The statistics of each index, by its name.
+
+        A namespace of which the caller sees only a part is left out, as one that it does not see.
+        """
         if self._open is None:
             raise Unavailable(NOT_OPEN)
         indexes = _by_host(self._open)
-        stats = dict(zip(indexes, await self.records.stats(deadline), strict=True))
-        return {index.name: stats[index.host] for index in (self._open.dense, self._open.sparse)}
+        stats = dict(zip(indexes, await self.all_records.stats(deadline), strict=True))
+        return {
+            index.name: _visible(stats[index.host], grant)
+            for index in (self._open.dense, self._open.sparse)
+        }
 
-    async def namespaces(self, deadline: Deadline) -> dict[str, int]:
+    async def namespaces(self, grant: Grant, deadline: Deadline) -> dict[str, int]:
         """The number of records in each namespace, in order: the larger one of both indexes."""
-        counts = [index.namespaces for index in (await self.stats(deadline)).values()]
+        counts = [index.namespaces for index in (await self.stats(grant, deadline)).values()]
         names = sorted({name for each in counts for name in each})
         return {name: max(each.get(name, 0) for each in counts) for name in names}
+
+    async def readable_namespaces(self, grant: Grant, deadline: Deadline) -> list[str]:
+        """The names of the namespaces of which the caller sees at least a part."""
+        counts = [each.namespaces for each in await self.all_records.stats(deadline)]
+        names = sorted({name for each in counts for name in each})
+        return [name for name in names if grant.allows_namespace(name)]
 
     def is_empty(self, namespace: str) -> bool:
         """Whether a namespace is known to have no records."""
@@ -132,6 +151,15 @@ def _by_host(backend: OpenBackend) -> dict[str, Index]:
     indexes = {backend.dense.host: backend.dense}
     indexes.setdefault(backend.sparse.host, backend.sparse)
     return indexes
+
+
+def _visible(stats: IndexStats, grant: Grant) -> IndexStats:
+    if not grant.is_scoped:
+        return stats
+    namespaces = {
+        name: count for name, count in stats.namespaces.items() if grant.allows_counting(name)
+    }
+    return replace(stats, records=sum(namespaces.values()), namespaces=namespaces)
 
 
 def _legs(backend: OpenBackend) -> dict[Mode, tuple[Leg, ...]]:

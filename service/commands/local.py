@@ -39,7 +39,7 @@ class Local(ImportTarget):
 
     def __init__(self, settings: Settings, backend: SearchBackend, service: SearchService) -> None:
         timeout_s = settings.records_timeout_ms / 1000
-        super().__init__(lambda: backend.records, settings.pinecone_text_field, timeout_s)
+        super().__init__(lambda: backend.all_records, settings.pinecone_text_field, timeout_s)
         self._namespace = settings.pinecone_namespace
         self._parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
         self._service = service

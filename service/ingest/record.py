@@ -75,6 +75,7 @@ class RecordMapping:
     flags: bool = True
     text_template: str | None = None  # the text, with columns in braces
     split: bool = False
+    only_namespace: str | None = None  # of the lines that name one
 
     def text_columns(self, columns: Collection[str]) -> tuple[str, ...]:
         """The columns that the text is made of; `columns` are those that there are."""
@@ -102,7 +103,7 @@ class RecordMapping:
         try:
             namespace = None
             if NAMESPACE_FIELD in given:
-                namespace = _namespace(given[NAMESPACE_FIELD])
+                namespace = _namespace(given[NAMESPACE_FIELD], self.only_namespace)
                 given = {name: each for name, each in given.items() if name != NAMESPACE_FIELD}
             fields = self._fields(given)
         except InvalidRecord as exc:
@@ -206,11 +207,13 @@ def content_id(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
-def _namespace(value: Any) -> str | None:
+def _namespace(value: Any, only: str | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
         raise InvalidRecord(f"{NAMESPACE_FIELD}: must be a text, the name of a namespace")
+    if only not in {None, value}:
+        raise InvalidRecord(f"{NAMESPACE_FIELD}: the key of this import allows only {only}")
     try:
         return check_namespace(value)
     except ValueError as exc:

@@ -38,6 +38,7 @@ class Plan:
     delimiter: str | None = None
     strings: bool = False
     encoding: str | None = None
+    only_namespace: bool = False  # a line may not name another one than `namespace`
 
 
 class LineError(NamedTuple):
@@ -77,6 +78,7 @@ class Job:
     created: int = 0
     replaced: int = 0
     unchanged: int = 0
+    owner: str = ""  # the tenant whose import it is
 
     @property
     def ended(self) -> bool:

@@ -179,6 +179,7 @@ class JobRun:
             flags=False,
             text_template=plan.text_template,
             split=plan.split,
+            only_namespace=plan.namespace if plan.only_namespace else None,
         )
         options = ParseOptions(rules, plan.delimiter, plan.strings, plan.encoding)
         kind = "jsonl" if plan.format == "ndjson" else plan.format

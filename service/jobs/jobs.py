@@ -87,7 +87,9 @@ class Jobs:
             await self._opener.close()
 
     @contextlib.asynccontextmanager
-    async def receive(self, plan: Plan, expected: int = 0) -> AsyncIterator[Upload]:
+    async def receive(
+        self, plan: Plan, expected: int = 0, owner: str = ""
+    ) -> AsyncIterator[Upload]:
         """A new upload, removed unless the block commits it.
 
         Raises `StorageFull` if the disk has no space for `expected` bytes.
@@ -98,7 +100,7 @@ class Jobs:
         id = new_id()
 
         async def add_job(size: int) -> Job:
-            job = Job(id, plan, "queued", size)
+            job = Job(id, plan, "queued", size, owner=owner)
             await opened.store.add(job, opened.node)
             if self._worker:
                 self._worker.wake()
@@ -111,29 +113,35 @@ class Jobs:
             finally:
                 await upload.close()
 
-    async def get(self, id: str) -> Job:
-        """One job, or `NotFound`."""
+    async def get(self, id: str, owner: str | None = None) -> Job:
+        """One job, or `NotFound`, also for that of another owner than the one given."""
         found = await self._by_ids([id])
-        if not found:
+        if not found or owner not in {None, found[0].owner}:
             raise NotFound(NO_SUCH)
         return found[0]
 
-    async def list(self, limit: int, cursor: str | None, status: Status | None = None) -> JobPage:
-        """Jobs, newest first."""
+    async def list(
+        self,
+        limit: int,
+        cursor: str | None,
+        status: Status | None = None,
+        owner: str | None = None,
+    ) -> JobPage:
+        """Jobs, newest first; without an owner, those of all."""
         if cursor is not None and not is_id(cursor):
             msg = "is not one that this list has given"
             raise InvalidRequest(f"cursor: {msg}", invalid_fields=[InvalidField(("cursor",), msg)])
         opened = await self._opener.get()
-        jobs = await opened.store.page(limit + 1, cursor, status)
+        jobs = await opened.store.page(limit + 1, cursor, status, owner)
         more = jobs[limit - 1].id if len(jobs) > limit else None
         return JobPage(jobs[:limit], more)
 
-    async def cancel(self, id: str) -> Job:
+    async def cancel(self, id: str, owner: str | None = None) -> Job:
         """Cancel a job, and wait until it has ended. An ended job does not change."""
         if not is_id(id):
             raise NotFound(NO_SUCH)
         opened = await self._opener.get()
-        job = await opened.store.cancel(id)
+        job = await opened.store.cancel(id, owner)
         if job is None:
             raise NotFound(NO_SUCH)
         async with lock_file(self._spool, id) as file:

@@ -62,11 +62,15 @@ class Store:
     async def some(self, ids: Sequence[str]) -> list[Job]:
         return await self._jobs(sa.select(imports).where(COLUMNS.id.in_(ids)))
 
-    async def page(self, limit: int, before: str | None, status: Status | None) -> list[Job]:
-        """Newest first; an id begins with the time."""
+    async def page(
+        self, limit: int, before: str | None, status: Status | None, owner: str | None
+    ) -> list[Job]:
+        """Newest first; an id begins with the time. Without an owner, the jobs of all."""
         query = sa.select(imports).order_by(COLUMNS.id.desc()).limit(limit)
         if before is not None:
             query = query.where(COLUMNS.id < before)
+        if owner is not None:
+            query = query.where(COLUMNS.owner == owner)
         if status is not None:
             query = query.where(COLUMNS.status == status)
         return await self._jobs(query)
@@ -108,20 +112,24 @@ class Store:
         query = sa.select(COLUMNS.to_cancel).where(COLUMNS.id == id, COLUMNS.status == "running")
         return (await self._execute(query)).scalar_one_or_none()
 
-    async def cancel(self, id: str) -> Job | None:
-        """Cancel a queued job; ask the process that runs a running one to cancel it."""
+    async def cancel(self, id: str, owner: str | None) -> Job | None:
+        """Cancel a queued job; ask the process that runs a running one to cancel it.
+
+        None if there is no such job of this owner.
+        """
+        mine = COLUMNS.id == id if owner is None else (COLUMNS.id == id) & (COLUMNS.owner == owner)
 
         async def work(connection: AsyncConnection) -> None:
-            waits = imports.update().where(COLUMNS.id == id, COLUMNS.status == "queued")
+            waits = imports.update().where(mine, COLUMNS.status == "queued")
             revision = COLUMNS.revision + 1
             await connection.execute(
                 waits.values(status="cancelled", finished_at=now(), revision=revision)
             )
-            runs = imports.update().where(COLUMNS.id == id, COLUMNS.status == "running")
+            runs = imports.update().where(mine, COLUMNS.status == "running")
             await connection.execute(runs.values(to_cancel=True))
 
         await self._database.run(work)
-        return await self.get(id)
+        return next(iter(await self._jobs(sa.select(imports).where(mine))), None)
 
     async def touch(self, node: str) -> None:
         """Record that the node is alive."""

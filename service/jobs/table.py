@@ -53,6 +53,7 @@ imports = sa.Table(
     sa.Column("created_at", UtcDateTime),
     sa.Column("started_at", UtcDateTime),
     sa.Column("finished_at", UtcDateTime),
+    sa.Column("owner", sa.String(64)),
     sa.Column("seen_at", UtcDateTime),  # when its node was last alive
 )
 

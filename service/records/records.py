@@ -8,7 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, TypeVar
 
 from service.concurrency import DetachedTasks
@@ -24,7 +32,6 @@ from service.errors import (
 )
 from service.indexes.index import Index, IndexStats
 from service.indexes.records import NO_COUNTS, IdPage, Record, Selection
-from service.ingest.record import NAMESPACE_FIELD
 from service.ingest.target import WriteResult
 from service.records.checking import check
 from service.records.delete import delete
@@ -36,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0  # for writes whose callers are gone; the drain came before
 CANCEL_GRACE_S = 0.5
+NO_RECORD = "There is no record with this _id in namespace {namespace}"
 
 WaitUntilVisible = Callable[[], Awaitable[None]]
 OnWrite = Callable[[str], Awaitable[None]]
@@ -120,7 +128,7 @@ class Records:
             found = await index.fetch(namespace, [id], deadline.remaining())
             if id in found:
                 return found[id]
-        raise NotFound(f"There is no record with this _id in namespace {namespace}")
+        raise NotFound(NO_RECORD.format(namespace=namespace))
 
     async def list_ids(
         self,
@@ -131,17 +139,27 @@ class Records:
         deadline: Deadline,
     ) -> IdPage:
         """A page of ids, from one index, as every index holds the same records."""
-        try:
+        with _cursor_errors(cursor):
             return await self._indexes[0].list_ids(
                 namespace, prefix, limit, cursor, deadline.remaining()
             )
-        except UpstreamRefused as exc:
-            if cursor is None:
-                raise
-            msg = "is not one that this list has returned"
-            raise InvalidRequest(
-                f"cursor: {msg}", invalid_fields=[InvalidField(("cursor",), msg)]
-            ) from exc
+
+    async def list_ids_where(
+        self,
+        namespace: str,
+        filter: Mapping[str, Any],
+        prefix: str | None,
+        limit: int,
+        cursor: str | None,
+        deadline: Deadline,
+    ) -> IdPage:
+        """The ids with the prefix in a page of the records that match a filter."""
+        with _cursor_errors(cursor):
+            page = await self._indexes[0].fetch_where(
+                namespace, filter, limit, cursor, deadline.remaining()
+            )
+        ids = [str(each["_id"]) for each in page.records]
+        return IdPage([id for id in ids if id.startswith(prefix or "")], page.cursor)
 
     def scan(
         self, namespace: str, filter: Mapping[str, Any] | None, timeout_s: float
@@ -151,15 +169,6 @@ class Records:
         `timeout_s` is for each call to the index.
         """
         return Scan(self._indexes[0], namespace, timeout_s).pages(filter)
-
-    async def scan_all(
-        self, namespaces: Sequence[str], filter: Mapping[str, Any] | None, timeout_s: float
-    ) -> AsyncGenerator[Sequence[Record]]:
-        """The records of several namespaces, one after the other; each names its own."""
-        for namespace in namespaces:
-            async with contextlib.aclosing(self.scan(namespace, filter, timeout_s)) as pages:
-                async for page in pages:
-                    yield [{**each, NAMESPACE_FIELD: namespace} for each in page]
 
     async def stats(self, deadline: Deadline) -> list[IndexStats]:
         """The statistics of each index, in the order of the indexes."""
@@ -225,6 +234,20 @@ class Records:
             raise DeadlineExceeded("It is written, but searches did not see it in time") from None
         except Exception as exc:
             raise Unavailable("It is written, but searches can't see it just now") from exc
+
+
+@contextlib.contextmanager
+def _cursor_errors(cursor: str | None) -> Iterator[None]:
+    """An index refuses a page only for its cursor."""
+    try:
+        yield
+    except UpstreamRefused as exc:
+        if cursor is None:
+            raise
+        msg = "is not one that this list has returned"
+        raise InvalidRequest(
+            f"cursor: {msg}", invalid_fields=[InvalidField(("cursor",), msg)]
+        ) from exc
 
 
 class ImportTarget:

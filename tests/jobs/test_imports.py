@@ -19,7 +19,7 @@ async def importing(make: MakeSettings, folder: Path) -> AsyncIterator[RunningJo
     app = create_app(make())
     async with app.test_app():
         backend = app.extensions["cascade"]
-        target = ImportTarget(lambda: backend.records, "chunk_text", 20.0)
+        target = ImportTarget(lambda: backend.all_records, "chunk_text", 20.0)
         async with running_jobs(folder, None, target) as running:
             yield running
 

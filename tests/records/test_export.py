@@ -218,7 +218,7 @@ async def test_export_prefetches_one_page(make_settings: MakeSettings, upstream:
         def fetches() -> list[Call]:
             return [call for call in upstream.calls if call.path == "/vectors/fetch"]
 
-        pages = app.extensions["cascade"].records.scan("__default__", None, 10)
+        pages = app.extensions["cascade"].all_records.scan("__default__", None, 10)
         async with contextlib.aclosing(pages):
             assert len(await anext(pages)) == 100
             await upstream.until(lambda: len(fetches()) >= 2)
@@ -233,7 +233,7 @@ async def test_export_disconnect_cancels_upstream_calls(
     app = create_app(make_settings())
     async with open_client(app) as client:
         await write(client, make_records(1_500))
-        pages = app.extensions["cascade"].records.scan("__default__", None, 600)
+        pages = app.extensions["cascade"].all_records.scan("__default__", None, 600)
         await anext(pages)
         before = len(upstream.calls)
         upstream.behave(Hang(), "dense/vectors/list", "dense/vectors/fetch")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response, g, request
 from werkzeug.datastructures import Accept
 
 from service.admission.transfer_limit import TransferLimit
@@ -102,15 +102,16 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
         options = parameters.options(
             settings.pinecone_text_field, gzip=accepts_gzip(request.accept_encodings)
         )
+        timeout_s = settings.records_timeout_ms / 1000
+        records = backend.records(g.grant)
+        if namespace == ALL:
+            names = await backend.readable_namespaces(g.grant, Deadline(timeout_s))
+            pages = records.scan_all(names, parameters.filter, timeout_s)
+        else:
+            pages = records.scan(namespace, parameters.filter, timeout_s)
         if request.method == "HEAD":
             return _response(b"", namespace, options)
         convert_to_transfer(request.scope, exports)
-        timeout_s = settings.records_timeout_ms / 1000
-        if namespace == ALL:
-            names = list(await backend.namespaces(Deadline(timeout_s)))
-            pages = backend.records.scan_all(names, parameters.filter, timeout_s)
-        else:
-            pages = backend.records.scan(namespace, parameters.filter, timeout_s)
         body = await ExportBody.start(export_chunks(pages, options))
         return _response(body, namespace, options)
 

@@ -19,10 +19,10 @@ from service.web.responses import HEARTBEAT, HEARTBEAT_S, encode_event, event_re
 RECONNECT = b"retry: 1000\n\n"
 
 
-async def events_response(jobs: Jobs, id: str, last_event_id: str) -> Response:
-    """The events after `last_event_id`."""
+async def events_response(jobs: Jobs, id: str, owner: str | None, last_event_id: str) -> Response:
+    """The events after `last_event_id`; `NotFound` for an import of another owner."""
     after = int(last_event_id) if re.fullmatch(r"[0-9]{1,18}", last_event_id) else None
-    job = await jobs.get(id)
+    job = await jobs.get(id, owner)
     if job.ended and after is not None and after >= job.revision:
         return Response(status=204)  # tells an EventSource not to reconnect
     return event_response(_events(jobs, id, after, g.request_id))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, Request, Response, request
+from quart import Blueprint, Request, Response, g, request
 
+from service.access.grant import Grant
 from service.access.policy import AccessPolicy
 from service.admission.transfer_limit import TransferLimit
 from service.errors import BodyTimeout, BodyTooLarge, InvalidRequest, RequestError
@@ -61,7 +62,8 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
         check_alternatives(parameters)
         try:
             convert_to_transfer(request.scope, uploads)  # an upload may take hours
-            job = await _store_upload(request, parameters, settings, jobs)
+            g.grant.require_whole_records(parameters.namespace or settings.pinecone_namespace)
+            job = await _store_upload(request, parameters, settings, jobs, g.grant)
         except BodyTimeout:
             raise
         except RequestError:
@@ -78,7 +80,10 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
         """List imports, newest first."""
         parameters = read_parameters(ListImportsParameters, request.query_string)
         page = await jobs.list(
-            parameters.limit or DEFAULT_PAGE, parameters.cursor, parameters.status
+            parameters.limit or DEFAULT_PAGE,
+            parameters.cursor,
+            parameters.status,
+            g.grant.import_owner,
         )
         return json_response(
             {"imports": [job_body(job) for job in page.jobs], "cursor": page.cursor}
@@ -89,7 +94,7 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
     @requires("imports")
     async def get_import(import_id: str) -> Response:
         """Read the state of an import."""
-        return json_response(job_body(await jobs.get(import_id)))
+        return json_response(job_body(await jobs.get(import_id, g.grant.import_owner)))
 
     @blueprint.delete(f"{PATH}/<import_id>")
     @documented("imports", "import", ImportJob, (*READ_ERRORS, 403, 404))
@@ -99,7 +104,7 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
 
         Has no effect on an import that has ended.
         """
-        return json_response(job_body(await jobs.cancel(import_id)))
+        return json_response(job_body(await jobs.cancel(import_id, g.grant.import_owner)))
 
     @blueprint.get(f"{PATH}/<import_id>/events")
     @documented(
@@ -113,13 +118,13 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
         `Last-Event-ID` to continue after an event. The response is 204 if that was `done`.
         """
         last_event_id = request.headers.get("Last-Event-ID", "")
-        return await events_response(jobs, import_id, last_event_id)
+        return await events_response(jobs, import_id, g.grant.import_owner, last_event_id)
 
     return blueprint
 
 
 async def _store_upload(
-    request: Request, parameters: ImportParameters, settings: Settings, jobs: Jobs
+    request: Request, parameters: ImportParameters, settings: Settings, jobs: Jobs, grant: Grant
 ) -> Job:
     """Receive the upload, and return its job."""
     length = request.content_length
@@ -137,10 +142,11 @@ async def _store_upload(
         "name": name,
         "format": format,
         "encoding": parameters.encoding or upload.charset,
+        "only_namespace": grant.is_scoped,
     }
     given = parameters.model_dump(exclude={"id_field"})
     plan = Plan(**{**given, **chosen, "id_column": parameters.id_field or given["id_column"]})
-    async with jobs.receive(plan, length or 0) as file:
+    async with jobs.receive(plan, length or 0, grant.tenant) as file:
         size = 0
         async for chunk in upload.chunks:
             size += len(chunk)

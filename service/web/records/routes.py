@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response, g, request
 from quart.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
@@ -71,7 +71,7 @@ def records_blueprint(
         return parameters.namespace or settings.pinecone_namespace
 
     def waits_for_visibility(parameters: WriteParameters) -> bool:
-        if parameters.wait and not backend.records.can_wait_until_visible:
+        if parameters.wait and not backend.all_records.can_wait_until_visible:
             raise invalid_field(
                 "wait", "is supported only by the embedded engine; leave it out with Pinecone"
             )
@@ -91,7 +91,7 @@ def records_blueprint(
         records = await asyncio.to_thread(
             parse_records, body, ndjson=ndjson, max_records=MAX_RECORDS
         )
-        written = await backend.records.upsert(
+        written = await backend.records(g.grant).upsert(
             namespace(parameters), records, deadline(), visible=visible
         )
         return json_response(_upsert_body(written))
@@ -102,7 +102,7 @@ def records_blueprint(
     async def list_records() -> Response:
         """List the ids of the records, page by page."""
         parameters = read_parameters(ListParameters, request.query_string)
-        page = await backend.records.list_ids(
+        page = await backend.records(g.grant).list_ids(
             namespace(parameters),
             parameters.prefix or None,
             parameters.limit or MAX_PAGE,
@@ -118,7 +118,7 @@ def records_blueprint(
         """Read a record."""
         parameters = read_parameters(NamespaceParameters, request.query_string)
         id = _checked_id(record_id)
-        record = await backend.records.get(namespace(parameters), id, deadline())
+        record = await backend.records(g.grant).get(namespace(parameters), id, deadline())
         return Response(encode_records({**record}), content_type="application/json")
 
     @blueprint.delete(f"{PATH}/<id:record_id>")
@@ -147,7 +147,7 @@ def records_blueprint(
 
     async def delete(parameters: WriteParameters, selection: Selection) -> Response:
         visible = waits_for_visibility(parameters)
-        count = await backend.records.delete(
+        count = await backend.records(g.grant).delete(
             namespace(parameters), selection, deadline(), visible=visible
         )
         return json_response({"deleted": count})
@@ -157,7 +157,7 @@ def records_blueprint(
     @requires("stats")
     async def stats() -> Response:
         """Count the records of each index, by namespace."""
-        indexes = await backend.stats(deadline())
+        indexes = await backend.stats(g.grant, deadline())
         return json_response(
             {
                 "backend": settings.backend,
@@ -170,7 +170,7 @@ def records_blueprint(
     @requires("stats")
     async def namespaces() -> Response:
         """List the namespaces, with the number of their records."""
-        return json_response({"namespaces": _sizes(await backend.namespaces(deadline()))})
+        return json_response({"namespaces": _sizes(await backend.namespaces(g.grant, deadline()))})
 
     return blueprint
 

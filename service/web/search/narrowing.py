@@ -7,14 +7,11 @@ query, and no cache key is that of a wider one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from service.access.grant import Grant
 from service.access.scope import all_of
 from service.errors import Forbidden
-from service.indexes.filters import conditions
 from service.retrieval.query import ALL_FIELDS, SearchQuery
 
 
@@ -23,7 +20,7 @@ def narrow(query: SearchQuery, grant: Grant, text_field: str) -> SearchQuery:
     if not grant.is_scoped:
         return query
     grant.require_namespace(query.namespace)
-    check_filter_fields(query.filter, grant)
+    grant.require_filter(query.filter)
     filters = [each for each in (grant.filter(query.namespace), query.filter) if each]
     if grant.fields is None:
         return replace(query, filter=all_of(filters))
@@ -34,15 +31,6 @@ def narrow(query: SearchQuery, grant: Grant, text_field: str) -> SearchQuery:
     return replace(
         query, filter=all_of(filters), fields=_visible(query.fields, grant.fields, text_field)
     )
-
-
-def check_filter_fields(filter: Mapping[str, Any] | None, grant: Grant) -> None:
-    """A condition on a hidden field would tell its value."""
-    if grant.fields is None or filter is None:
-        return
-    for name, _, _ in conditions(filter):
-        if name not in grant.fields:
-            raise Forbidden("This key does not allow a field that the filter names")
 
 
 def _visible(
