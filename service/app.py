@@ -30,6 +30,7 @@ from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.web import authentication, errors, openapi, request_context
+from service.web.access_log import AccessLog
 from service.web.admission_middleware import AdmissionMiddleware
 from service.web.browsers.cors import allow_origins
 from service.web.browsers.documentation import documentation_blueprint
@@ -115,7 +116,8 @@ def create_app(
     app.extensions["cascade"] = backend
     app.extensions["cascade.admission"] = admission
     openapi.install(app, requires_key=policy.requires_key)
-    request_context.install(app, lifecycle)
+    access_log = AccessLog(log_queries=settings.log_queries)
+    request_context.install(app, lifecycle, access_log)
     errors.install(app)
     authentication.install(app, policy)
     for blueprint in (
@@ -123,7 +125,9 @@ def create_app(
         documentation_blueprint(),
         search_blueprint(parser, service),
         stream_blueprint(parser, service),
-        websocket_blueprint(parser, service, admission, settings.typing_pause_ms / 1000),
+        websocket_blueprint(
+            parser, service, admission, settings.typing_pause_ms / 1000, access_log.log_search
+        ),
         records.records_blueprint(settings, backend, policy),
         imports.imports_blueprint(settings, jobs, policy),
         export_blueprint(settings, backend),

@@ -7,7 +7,13 @@ import logging
 
 import pytest
 
-from service.logs import JsonFormatter, TextFormatter, configure_logging, request_id_var
+from service.logs import (
+    JsonFormatter,
+    TextFormatter,
+    configure_logging,
+    request_id_var,
+    trace_id_var,
+)
 
 SECRET = "sk-0123456789"
 
@@ -66,3 +72,44 @@ def test_loggers_of_client_libraries_are_limited_to_warnings(
     finally:
         logging.getLogger().handlers[:] = before
     assert [json.loads(line)["message"] for line in lines] == ["ours"]
+
+
+FORGED = "a\n12:00:00.000 GET /admin 200\x1b[2J\x9b31m\u202e\u2028end"
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter, TextFormatter])
+def test_log_line_escapes_unprintable_characters_of_every_value(
+    formatter: type[JsonFormatter | TextFormatter],
+) -> None:
+    line = formatter(()).format(record(FORGED, ms=1.0, namespace=FORGED, key_name=FORGED))
+    assert line.isprintable()
+    assert len(line.splitlines()) == 1
+    if formatter is JsonFormatter:
+        assert json.loads(line)["namespace"] == FORGED
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**70])
+def test_json_log_line_of_values_that_orjson_refuses(value: object) -> None:
+    assert json.loads(JsonFormatter(()).format(record("x", value=value)))["value"] == value
+
+
+def test_text_log_line_indents_the_traceback() -> None:
+    try:
+        raise ValueError("a\n12:00:00.000 forged\x1b[2J")
+    except ValueError as exc:
+        trouble = (type(exc), exc, exc.__traceback__)
+    first, *others = TextFormatter(()).format(record("failed", exc_info=trouble)).splitlines()
+    assert first.endswith("failed")
+    assert all(line.startswith("  ") and line.isprintable() for line in others)
+    assert any("forged" in line for line in others)
+
+
+def test_text_log_line_of_a_request_has_its_details() -> None:
+    tokens = request_id_var.set("r-1"), trace_id_var.set("t-1")
+    try:
+        fields = {"ms": 1.25, "namespace": "books", "key_name": "shop"}
+        line = TextFormatter(()).format(record("GET /x 200", **fields))
+    finally:
+        request_id_var.reset(tokens[0])
+        trace_id_var.reset(tokens[1])
+    assert line.endswith("GET /x 200  1.2 ms  namespace=books key=shop request=r-1 trace=t-1")

@@ -39,6 +39,7 @@ from service.indexes.records import (
     Selection,
     WriteCounts,
 )
+from service.logs import redact_query
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class EmbeddedTextIndex:
                 yield
         except EngineError as exc:
             detail = f"the {self.name} index: {exc.message}"
-            logger.warning("%.500s", " ".join(detail.split()))
+            logger.warning("%.500s", " ".join(redact_query(detail).split()))
             raise ERRORS_BY_STATUS[exc.status](detail) from exc
 
 

@@ -17,6 +17,7 @@ from pinecone.errors import PineconeError
 
 from service.errors import RequestError
 from service.indexes.error_mapping import UNTYPED_ERRORS, map_error
+from service.logs import redact_query
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +135,8 @@ def _in_flight(lane: Lane[ClientT]) -> int:
 
 
 def _for_log(cause: BaseException | None) -> str:
-    """The upstream's error on one line of bounded length."""
-    return " ".join(f"{type(cause).__name__}: {cause}".split())[:MAX_LOGGED_CHARS]
+    """The upstream's error on one line of bounded length, without the query that it may quote."""
+    return " ".join(redact_query(f"{type(cause).__name__}: {cause}").split())[:MAX_LOGGED_CHARS]
 
 
 @contextlib.asynccontextmanager

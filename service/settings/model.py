@@ -181,6 +181,8 @@ class Settings(BaseSettings):
     """Least severe level that is logged."""
     log_format: Literal["auto", "text", "json"]
     """Format of log lines; `auto` is `text` on a terminal and `json` elsewhere."""
+    log_queries: bool
+    """Whether log lines have the text of queries, which may be personal."""
 
     @property
     def backend(self) -> Backend:

@@ -1,26 +1,23 @@
-"""Request ids, response headers, and the access log: what all requests have in common."""
+"""Request and trace ids, response headers, and when to log: what all requests have in common."""
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from random import getrandbits
 from typing import Any
 
 from quart import Quart, Response, g, request, websocket
-from quart.wrappers.base import BaseRequestWebsocket
 
 from service.lifecycle import Lifecycle
-from service.logs import one_line, request_id_var
+from service.logs import request_id_var, trace_id_var
 from service.retrieval.receipt import Receipt, StageReceipt
-from service.web.asgi import header_value
+from service.tracing.traceparent import trace_id_of
+from service.web.access_log import CANCELLED, NO_ANSWER, AccessLog
+from service.web.asgi import Scope, header_value
 from service.web.browsers.security_headers import EVERY_RESPONSE, STRICT_TRANSPORT_SECURITY
 
-logger = logging.getLogger("service.access")
-
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-PROBES = {"/healthz", "/readyz"}  # logged at level DEBUG
 SWITCHING_PROTOCOLS = 101
 QUEUE_TIME_KEY = "cascade.queue_s"  # in the ASGI scope: seconds in the admission queue
 
@@ -50,42 +47,60 @@ def response_headers(
     return headers
 
 
-def install(app: Quart, lifecycle: Lifecycle) -> None:
+def install(app: Quart, lifecycle: Lifecycle, access_log: AccessLog | None = None) -> None:
     """Register the hooks for requests and WebSockets."""
-    _install_request_hooks(app, lifecycle)
-    _install_websocket_hooks(app, lifecycle)
+    access_log = access_log or AccessLog()
+    _install_request_hooks(app, lifecycle, access_log)
+    _install_websocket_hooks(app, lifecycle, access_log)
 
 
-def _install_request_hooks(app: Quart, lifecycle: Lifecycle) -> None:
+def _identify(scope: Scope, state: Any) -> None:
+    """Give the current request its ids, for its responses and for every log line about it."""
+    state.request_id = choose_request_id(header_value(scope, b"x-request-id"))
+    request_id_var.set(state.request_id)
+    trace_id_var.set(trace_id_of(header_value(scope, b"traceparent")))
+
+
+def _install_request_hooks(app: Quart, lifecycle: Lifecycle, access_log: AccessLog) -> None:
     @app.before_request
     async def start_request() -> None:
-        g.queue_s = request.scope.get(QUEUE_TIME_KEY, 0.0)
-        g.started = time.perf_counter() - g.queue_s
-        g.request_id = choose_request_id(header_value(request.scope, b"x-request-id"))
-        request_id_var.set(g.request_id)
+        state, scope = unwrap(g), request.scope
+        state.queue_s = scope.get(QUEUE_TIME_KEY, 0.0)
+        state.started = time.perf_counter() - state.queue_s
+        _identify(scope, state)
 
     @app.after_request
     async def finish_request(response: Response) -> Response:
-        seconds = time.perf_counter() - g.started
-        timings = f"queue;dur={g.queue_s * 1000:.1f}, " if g.queue_s else ""
-        if "receipt" in g:
-            timings += server_timing(g.receipt) + ", "
-        headers = response_headers(g.request_id, seconds, timings, lifecycle)
+        state = unwrap(g)
+        state.seconds = seconds = time.perf_counter() - state.started
+        state.status = response.status_code
+        timings = f"queue;dur={state.queue_s * 1000:.1f}, " if state.queue_s else ""
+        if "receipt" in state:
+            timings += server_timing(state.receipt) + ", "
+        headers = response_headers(state.request_id, seconds, timings, lifecycle)
+        state.timing = headers["Server-Timing"]
         response.headers.extend(headers)
         if "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "no-store"
         if request.scheme == "https":
             response.headers["Strict-Transport-Security"] = STRICT_TRANSPORT_SECURITY
-        _log_request(request, response.status_code, seconds, headers["Server-Timing"])
         return response
 
+    @app.teardown_request
+    async def log_request(_: BaseException | None) -> None:
+        """Log one line per request; a request that was cancelled has no response."""
+        state = unwrap(g)
+        if "status" not in state:
+            state.code, state.timing = CANCELLED, ""
+            state.status, state.seconds = NO_ANSWER, time.perf_counter() - state.started
+        access_log.log(unwrap(request), state.status, state.seconds, state.timing)
 
-def _install_websocket_hooks(app: Quart, lifecycle: Lifecycle) -> None:
+
+def _install_websocket_hooks(app: Quart, lifecycle: Lifecycle, access_log: AccessLog) -> None:
     @app.before_websocket
     async def start_websocket() -> None:
         g.started = time.perf_counter()
-        g.request_id = choose_request_id(header_value(websocket.scope, b"x-request-id"))
-        request_id_var.set(g.request_id)
+        _identify(websocket.scope, unwrap(g))
 
     @app.after_websocket  # type: ignore[type-var]  # Quart's type leaves out None
     async def finish_handshake(response: Response | None) -> Response | None:
@@ -100,8 +115,7 @@ def _install_websocket_hooks(app: Quart, lifecycle: Lifecycle) -> None:
     async def log_websocket(_: BaseException | None) -> None:
         """Log one line per connection."""
         status = g.get("status", SWITCHING_PROTOCOLS)
-        seconds = time.perf_counter() - g.started
-        _log_request(websocket, status, seconds, "")
+        access_log.log(unwrap(websocket), status, time.perf_counter() - g.started)
 
 
 def server_timing(receipt: Receipt) -> str:
@@ -112,24 +126,3 @@ def server_timing(receipt: Receipt) -> str:
 def _stage_timing(stage: StageReceipt) -> str:
     timing = f"{stage.stage};dur={stage.ms:.1f}"
     return timing if stage.status == "ok" else f"{timing};desc={stage.status}"
-
-
-def _log_request(
-    connection: BaseRequestWebsocket, status: int, seconds: float, timing: str
-) -> None:
-    path = connection.path
-    level = logging.DEBUG if path in PROBES else logging.INFO
-    if logger.isEnabledFor(level):
-        method, path = one_line(connection.method), one_line(path)
-        code = g.get("code")
-        fields = {
-            "method": method,
-            "path": path,
-            "status": status,
-            "code": code,
-            "ms": round(seconds * 1000, 3),
-            "client": connection.remote_addr,
-            "timing": timing,
-        }
-        outcome = f"{status} {code}" if code else status
-        logger.log(level, "%s %s %s", method, path, outcome, extra=fields)

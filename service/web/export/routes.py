@@ -96,7 +96,7 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
         with gzip if the client accepts it.
         """
         parameters = read_parameters(ExportRequest, request.query_string)
-        namespace = parameters.namespace or settings.pinecone_namespace
+        g.namespace = namespace = parameters.namespace or settings.pinecone_namespace
         if namespace == ALL and parameters.format != "ndjson":
             raise invalid_field("format", "must be ndjson to export all namespaces")
         options = parameters.options(

@@ -137,8 +137,9 @@ async def _store_upload(
     name = parameters.name or upload.name
     format = choose_format(parameters.format, name, upload)
     check_text_parameters(parameters, format, name)
+    g.namespace = parameters.namespace or settings.pinecone_namespace  # for the logs
     chosen = {
-        "namespace": parameters.namespace or settings.pinecone_namespace,
+        "namespace": g.namespace,
         "name": name,
         "format": format,
         "encoding": parameters.encoding or upload.charset,

@@ -68,7 +68,9 @@ def records_blueprint(
         return Deadline(settings.records_timeout_ms / 1000)
 
     def namespace(parameters: NamespaceParameters) -> str:
-        return parameters.namespace or settings.pinecone_namespace
+        name = parameters.namespace or settings.pinecone_namespace
+        g.namespace = name  # for the logs
+        return name
 
     def waits_for_visibility(parameters: WriteParameters) -> bool:
         if parameters.wait and not backend.all_records.can_wait_until_visible:

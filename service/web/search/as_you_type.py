@@ -39,6 +39,9 @@ PATH = "/api/search/ws"
 MAX_CONSECUTIVE_ERRORS = 20
 IDLE_TIMEOUT_S = 3600.0  # without a search
 
+OnSearch = Callable[[ParsedSearch], None]
+"""Called with each search, in its context, when it starts."""
+
 # Close codes (RFC 6455, section 7.4.1).
 NORMAL, UNSUPPORTED_DATA, POLICY_VIOLATION = 1000, 1003, 1008
 
@@ -52,7 +55,11 @@ class SupportsWebSocket(Protocol):
 
 
 def websocket_blueprint(
-    parser: RequestParser, service: SearchService, admission: AdmissionController, pause_s: float
+    parser: RequestParser,
+    service: SearchService,
+    admission: AdmissionController,
+    pause_s: float,
+    on_search: OnSearch,
 ) -> Blueprint:
     blueprint = Blueprint("socket", __name__)
 
@@ -60,7 +67,9 @@ def websocket_blueprint(
     @requires("search")
     async def search() -> None:
         connection = unwrap(websocket)
-        await SearchSession(connection, parser, service, admission, pause_s, g.grant).run()
+        await SearchSession(
+            connection, parser, service, admission, pause_s, g.grant, on_search
+        ).run()
 
     return blueprint
 
@@ -76,6 +85,7 @@ class SearchSession:
         admission: AdmissionController,
         pause_s: float,
         grant: Grant,
+        on_search: OnSearch = lambda _: None,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
         self._websocket = websocket
@@ -84,6 +94,7 @@ class SearchSession:
         self._admission = admission
         self._pause_s = pause_s
         self._grant = grant
+        self._announce = on_search
         self._idle_timeout_s = idle_timeout_s
         self._last_seq = -1
         self._search: asyncio.Task[None] | None = None
@@ -165,6 +176,7 @@ class SearchSession:
     async def _run_search(self, seq: int, search: ParsedSearch) -> None:
         """Search after the pause, and send the results of each stage."""
         await asyncio.sleep(self._pause_s)
+        self._announce(search)
         deadline = Deadline(search.timeout_ms / 1000)
         encoder = ProgressEncoder(self._service, search, deadline)
         try:

@@ -14,6 +14,7 @@ from service.caching.answer_cache import payload_tag
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode
 from service.retrieval.receipt import Stopwatch
+from service.web.access_log import note_search
 from service.web.authentication import requires
 from service.web.openapi import documented
 from service.web.request_context import unwrap
@@ -80,6 +81,7 @@ class SearchView:
         deadline = Deadline(search.timeout_ms / 1000, spent=g.queue_s)
         if search.request.cursor:
             return await self._later_page(request, search, deadline, watch)
+        note_search(search)
         answer = await self._service.search(search, deadline, cache_directives(request))
         if answer.receipt is not None:
             g.receipt = answer.receipt  # for Server-Timing
