@@ -14,6 +14,7 @@ from quart import g
 from quart.wrappers.base import BaseRequestWebsocket
 
 from service.logs import one_line, query_var
+from service.retrieval.query import SearchQuery
 
 if TYPE_CHECKING:
     from service.web.search.parsing import ParsedSearch
@@ -25,11 +26,11 @@ NO_ANSWER = 499  # nginx's status of a request whose client has left
 CANCELLED = "cancelled"
 
 
-def note_search(search: ParsedSearch) -> None:
+def note_query(query: SearchQuery) -> None:
     """Keep what the line of the current request says about its search."""
-    g.namespace = search.query.namespace
-    g.query = search.query.text
-    query_var.set(search.query.text)
+    g.namespace = query.namespace
+    g.query = query.text
+    query_var.set(query.text)
 
 
 class AccessLog:
@@ -64,7 +65,7 @@ class AccessLog:
 
     def log_search(self, search: ParsedSearch) -> None:
         """Count a search over a WebSocket, whose own line follows when it is closed."""
-        note_search(search)
+        note_query(search.query)
         g.searches = g.get("searches", 0) + 1
         if self._log_queries:
             fields = {

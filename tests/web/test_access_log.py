@@ -17,6 +17,7 @@ from tests.conftest import Client, MakeSettings, open_client
 from tests.upstream import Gate, Status, Upstream
 from tests.web.search.test_as_you_type import connect, open_app
 
+KEY = "0123456789abcdef-key"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 WISH = "my secret wish"
@@ -69,6 +70,31 @@ async def test_access_log_line_has_the_namespace(
         await client.request(method, path, json=body)
     (line,) = access_lines(caplog)
     assert line["namespace"] == namespace
+
+
+async def test_access_log_line_of_a_later_page_has_the_namespace_of_its_ranking(
+    make_settings: MakeSettings, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_client(create_app(make_settings(cache_ttl=60, search_depth=5))) as client:
+        parameters = {"text_query": "a", "namespace": "books", "top_k": "1"}
+        first = await client.get("/api/semantic-search", params=parameters)
+        cursor = first.json()["cursor"]
+        await client.get("/api/semantic-search", params={"cursor": cursor})
+    lines = access_lines(caplog)
+    assert [(line["status"], line["namespace"]) for line in lines] == [(200, "books")] * 2
+
+
+async def test_access_log_line_has_the_key(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_client(create_app(make_settings(service_api_keys=KEY))) as client:
+        for headers in ({"Api-Key": KEY}, {"Api-Key": KEY + "no"}, {}):
+            await client.get("/api/stats", headers=headers)
+    with_key, wrong, without = access_lines(caplog)
+    assert len(with_key["key_id"]) == 16
+    assert (wrong["key_id"], without["key_id"]) == (None, None)
+    assert [line["status"] for line in (with_key, wrong, without)] == [200, 401, 401]
+    assert KEY not in caplog.text
 
 
 async def test_log_lines_have_the_trace_id_of_a_valid_traceparent(

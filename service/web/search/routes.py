@@ -14,7 +14,7 @@ from service.caching.answer_cache import payload_tag
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode
 from service.retrieval.receipt import Stopwatch
-from service.web.access_log import note_search
+from service.web.access_log import note_query
 from service.web.authentication import requires
 from service.web.openapi import documented
 from service.web.request_context import unwrap
@@ -81,7 +81,7 @@ class SearchView:
         deadline = Deadline(search.timeout_ms / 1000, spent=g.queue_s)
         if search.request.cursor:
             return await self._later_page(request, search, deadline, watch)
-        note_search(search)
+        note_query(search.query)
         answer = await self._service.search(search, deadline, cache_directives(request))
         if answer.receipt is not None:
             g.receipt = answer.receipt  # for Server-Timing
@@ -95,6 +95,8 @@ class SearchView:
         deadline: Deadline,
         watch: Stopwatch,
     ) -> Response:
-        payload, missing = await self._service.later_page(search, deadline)
-        receipt = cached_receipt(watch.ms, "frozen", missing=missing)
-        return search_response(request, search.tenant, payload, payload_tag(payload), receipt)
+        page = await self._service.later_page(search, deadline)
+        note_query(page.query)
+        receipt = cached_receipt(watch.ms, "frozen", missing=page.missing)
+        tag = payload_tag(page.payload)
+        return search_response(request, search.tenant, page.payload, tag, receipt)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import (
@@ -32,6 +32,14 @@ from service.web.search.rendering import AnswerRenderer, SearchAnswer
 from service.web.validation import invalid_field
 
 NO_RECORDS = "namespace {namespace} has no records; /api/namespaces lists those that have some"
+
+
+class LaterPage(NamedTuple):
+    """A page of a ranking, the stages that are missing from it, and the query of the ranking."""
+
+    payload: bytes
+    missing: list[str]
+    query: SearchQuery
 
 
 class SearchService:
@@ -69,11 +77,8 @@ class SearchService:
             search.query.namespace, search.cache_key, compute, fresh=directives.fresh
         )
 
-    async def later_page(self, search: ParsedSearch, deadline: Deadline) -> tuple[bytes, list[str]]:
-        """Return the page at the cursor of the request, from a stored ranking.
-
-        The second value has the stages that are missing from it.
-        """
+    async def later_page(self, search: ParsedSearch, deadline: Deadline) -> LaterPage:
+        """Return the page at the cursor of the request, from a stored ranking."""
         request, mode = search.request, search.mode
         page = await self._cursors.load(mode, search.tenant, request.cursor or "")
         ranking = page.ranking
@@ -87,7 +92,7 @@ class SearchService:
         results, cursor = page.results(top_k), page.next_cursor(top_k)
         highlights, late = await self._highlight(query, results, deadline)
         payload = self.renderer.payload(mode, ranking, results, cursor, highlights)
-        return payload, [*ranking.missing, *([late.stage] if late else [])]
+        return LaterPage(payload, [*ranking.missing, *([late.stage] if late else [])], query)
 
     async def progress(
         self, search: ParsedSearch, event: StageEvent, deadline: Deadline

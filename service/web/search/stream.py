@@ -19,7 +19,7 @@ from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
-from service.web.access_log import note_search
+from service.web.access_log import note_query
 from service.web.errors import error_body, internal_error
 from service.web.openapi import documented
 from service.web.responses import NoMoreEvents, encode_event, event_response
@@ -66,7 +66,7 @@ class StreamView:
             raise invalid_field(
                 "cursor", f"is not supported by the stream; send it to {PATHS['cascading']}"
             )
-        note_search(search)
+        note_query(search.query)
         deadline = Deadline(search.timeout_ms / 1000, spent=g.queue_s)
         directives = cache_directives(request)
         subscription = self._service.subscribe(search, deadline, directives)
