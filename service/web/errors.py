@@ -153,7 +153,7 @@ def log_rejection(scope: Scope, error: errors.RequestError, request_id: str) -> 
         "path": path,
         "status": error.status,
         "code": error.code,
-        "client": (scope.get("client") or [None])[0],
+        "client": one_line((scope.get("client") or [""])[0]) or None,
         "request_id": request_id,
     }
     access_logger.info("%s %s %s %s", method, path, error.status, error.code, extra=fields)
