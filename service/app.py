@@ -15,6 +15,7 @@ from quart import Quart
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
+from service.access.limiting import choose_limits
 from service.access.policy import AccessPolicy
 from service.admission.controller import AdmissionController
 from service.backends import choose_backend
@@ -29,7 +30,7 @@ from service.records.records import ImportTarget
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.web import authentication, errors, openapi, request_context
+from service.web import authentication, errors, openapi, rate_limits, request_context
 from service.web.access_log import AccessLog
 from service.web.admission_middleware import AdmissionMiddleware
 from service.web.browsers.cors import allow_origins
@@ -99,6 +100,7 @@ def create_app(
         settings.origins,
         settings.hosts,
     )
+    limits = choose_limits(settings)
     jobs = _create_jobs(settings, backend, admission, lifecycle)
     # Several processes can cache only what all of them see, and learn of each other's writes.
     caches = settings.redis_url is not None or settings.web_concurrency == 1
@@ -120,6 +122,7 @@ def create_app(
     request_context.install(app, lifecycle, access_log)
     errors.install(app)
     authentication.install(app, policy)
+    rate_limits.install(app, limits)
     for blueprint in (
         operations_blueprint(lifecycle, backend),
         documentation_blueprint(),
@@ -143,6 +146,8 @@ def create_app(
         await resources.enter_async_context(backend.opened())
         resources.push_async_callback(answers.close)
         await store.open(backend.location)
+        resources.push_async_callback(limits.close)
+        await limits.open(backend.location)
         await resources.enter_async_context(jobs.opened())
 
     @app.after_serving

@@ -23,6 +23,8 @@ is raised.
          ├─ UnsupportedMediaType
          ├─ InvalidRequest
          │   └─ EmptyQuery
+         ├─ RateLimited
+         │   └─ QuotaExceeded
          ├─ InternalError
          ├─ UpstreamError
          │   ├─ UpstreamKeyRejected
@@ -166,6 +168,14 @@ class InvalidRequest(RequestError, status=422, code="invalid_request"):
 
 class EmptyQuery(InvalidRequest, code="empty_query"):
     """The search query is empty."""
+
+
+class RateLimited(RequestError, status=429, code="rate_limited"):
+    """The caller sent too many requests; try again after `Retry-After`."""
+
+
+class QuotaExceeded(RateLimited, code="quota_exceeded"):
+    """The daily quota of the API key does not suffice."""
 
 
 class InternalError(RequestError):

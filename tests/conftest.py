@@ -40,6 +40,7 @@ OURS = (
     "TYPING_",
     "REDIS_",
     "SERVICE_",
+    "RATE_",
     "RECORDS_",
     "DATA_",
     "MAX_",

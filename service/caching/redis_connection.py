@@ -54,7 +54,8 @@ class _Request(NamedTuple):
 class PipelinedConnection:
     """`on_connect` runs on every new connection before other commands.
 
-    Raises `ValueError` or `TypeError` if the URL is invalid or has an unknown option.
+    `meanwhile` tells the log what happens while Redis is unavailable. Raises `ValueError` or
+    `TypeError` if the URL is invalid or has an unknown option.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class PipelinedConnection:
         url: str,
         on_connect: Callable[[RunBatch], Awaitable[None]],
         batch_timeout_s: float = BATCH_TIMEOUT_S,
+        meanwhile: str = "nothing is cached",
     ) -> None:
         options: dict[str, Any] = {
             "connection_class": Connection,
@@ -74,6 +76,7 @@ class PipelinedConnection:
         self._new_connection()
         self._on_connect = on_connect
         self._batch_timeout_s = batch_timeout_s
+        self._meanwhile = meanwhile
         self._is_connected = False
         self._has_warned = False
         self._queue: deque[_Request] = deque()
@@ -193,7 +196,8 @@ class PipelinedConnection:
     def _warn_once(self, exc: Exception) -> None:
         if not self._has_warned:
             logger.warning(
-                "Redis (REDIS_URL) is unavailable; until it is back, nothing is cached (%s: %s)",
+                "Redis (REDIS_URL) is unavailable; until it is back, %s (%s: %s)",
+                self._meanwhile,
                 type(exc).__name__,
                 exc,
             )

@@ -176,6 +176,8 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "cursor_expired": CursorExpired,
     "internal_error": ServiceFailed,
     "overloaded": Overloaded,
+    "rate_limited": Overloaded,
+    "quota_exceeded": Overloaded,
     "storage_full": StorageFull,
     "deadline_exceeded": DeadlineExceeded,
     "upstream_timeout": DeadlineExceeded,

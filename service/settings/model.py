@@ -77,6 +77,11 @@ class Settings(BaseSettings):
     service_api_keys: Keys = None
     """API keys that clients present, separated by commas, each of at least 16 characters; without
     any, writes are accepted only over loopback."""
+    rate_limit: Text = None
+    """Most requests of an API key that has no limit of its own, such as `5/s`, `100/m` or
+    `5/s burst=20`; without it, there is no limit."""
+    rate_limit_anonymous: Text = None
+    """The same for each client address, if the service has no API keys."""
     allowed_origins: Origins = None
     """Web origins whose pages may use the service from a browser (CORS and the WebSocket),
     separated by commas, such as `https://shop.example.org`. `*` is any; without API keys, a service

@@ -25,6 +25,7 @@ from werkzeug.routing import Rule
 from service.errors import RequestError
 from service.version import VERSION
 from service.web.errors import ErrorResponse
+from service.web.rate_limits import HEADERS as RATE_LIMIT_HEADERS
 from service.web.responses import JSON
 
 DESCRIPTION = "Semantic, lexical and cascading search over your records."
@@ -52,6 +53,8 @@ REF = "#/components/schemas/{model}"
 PATH_PARAMETER = re.compile("<(?:[^:>]*:)?([^>]+)>")
 OK, NOT_MODIFIED = 200, 304
 BODY_ERRORS = (408, 413, 415)  # of every operation with a body
+LIMITED = 429  # of every operation that is not public
+RETRY_AFTER = "After how many seconds to try again."
 
 Model = type[BaseModel]
 Mode = Literal["validation", "serialization"]
@@ -87,6 +90,8 @@ class Operation:
             operation = replace(self, body=self.parameters, responses=bodies)
         if operation.body:
             operation = replace(operation, errors=(*operation.errors, *BODY_ERRORS))
+        if not operation.is_public:
+            operation = replace(operation, errors=(*operation.errors, LIMITED))
         return operation
 
 
@@ -290,10 +295,13 @@ def _error_response(status: int, ref: Any) -> dict[str, Any]:
         "description": f"{HTTP_STATUS_CODES[status]}. The code is one of {codes}.",
         "content": {JSON: {"schema": ref}},
     }
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        description = "After how many seconds to try again."
+    if status in {LIMITED, HTTPStatus.SERVICE_UNAVAILABLE}:
+        described = {"Retry-After": RETRY_AFTER}
+        if status == LIMITED:
+            described |= RATE_LIMIT_HEADERS
         response["headers"] = {
-            "Retry-After": {"description": description, "schema": {"type": "integer"}}
+            name: {"description": description, "schema": {"type": "integer"}}
+            for name, description in described.items()
         }
     return response
 

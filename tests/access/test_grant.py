@@ -97,8 +97,29 @@ def test_rate_is_a_number_and_a_period() -> None:
     ]
 
 
+def test_rate_may_have_a_burst() -> None:
+    rate = parse_rate("5/s burst=20")
+    assert (rate, rate.capacity, rate.interval_s) == (Rate(5, 1, 20), 20, 0.2)
+    assert parse_rate("6/m").capacity == 6
+    assert [str(parse_rate(each)) for each in ("5/s burst=20", "9/d")] == ["5/s burst=20", "9/d"]
+
+
 @pytest.mark.parametrize(
-    "text", ["", "5", "5/", "/s", "0/s", "-1/s", "5/w", "5/s ", "1.5/s", "٥/s"]
+    "text",
+    [
+        "",
+        "5",
+        "5/",
+        "/s",
+        "0/s",
+        "-1/s",
+        "5/w",
+        "5/s ",
+        "1.5/s",
+        "٥/s",
+        "5/s burst=0",
+        "5/sburst=2",
+    ],
 )
 def test_rate_in_another_form_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="such as 5/s"):

@@ -14,12 +14,14 @@ from typing import Protocol
 from quart import Blueprint, g, websocket
 
 from service.access.grant import Grant
+from service.access.limiting.account import Account
 from service.admission.controller import AdmissionController
-from service.errors import RequestError
+from service.errors import RateLimited, RequestError
 from service.retrieval.deadline import Deadline
 from service.web.authentication import requires
 from service.web.request_context import unwrap
 from service.web.search.caching import DEFAULT_DIRECTIVES
+from service.web.search.charging import charge
 from service.web.search.messages import (
     PONG,
     Message,
@@ -68,7 +70,7 @@ def websocket_blueprint(
     async def search() -> None:
         connection = unwrap(websocket)
         await SearchSession(
-            connection, parser, service, admission, pause_s, g.grant, on_search
+            connection, parser, service, admission, pause_s, g.grant, g.account, on_search
         ).run()
 
     return blueprint
@@ -85,6 +87,7 @@ class SearchSession:
         admission: AdmissionController,
         pause_s: float,
         grant: Grant,
+        account: Account,
         on_search: OnSearch = lambda _: None,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
@@ -94,6 +97,7 @@ class SearchSession:
         self._admission = admission
         self._pause_s = pause_s
         self._grant = grant
+        self._account = account
         self._announce = on_search
         self._idle_timeout_s = idle_timeout_s
         self._last_seq = -1
@@ -140,7 +144,7 @@ class SearchSession:
             await handler(message)
         except RequestError as error:
             await self._send(error_message(error, message))
-            return False
+            return isinstance(error, RateLimited)
         return True
 
     async def _on_search(self, message: Message) -> None:
@@ -150,6 +154,7 @@ class SearchSession:
             raise invalid_field("seq", f"must be greater than the previous one, {self._last_seq}")
         search = self._parser.resolve(read_mode(message), read_search(message), self._grant)
         self._service.check_support(search)
+        await self._account.take()
         self._last_seq = seq
         self._searched_at = asyncio.get_running_loop().time()
         await self._cancel_search()
@@ -185,8 +190,10 @@ class SearchSession:
             ) as subscription:
                 async with self._admission.slot():  # until the first results, like a request
                     first = await anext(subscription)
+                charge(self._account, first)
                 await self._send(results_message(seq, (await encoder.encode(first))[1]))
                 async for item in subscription:
+                    charge(self._account, item)
                     await self._send(results_message(seq, (await encoder.encode(item))[1]))
         except RequestError as error:
             await self._send(error_message(error, {"seq": seq}))

@@ -19,6 +19,7 @@ from service.web.authentication import requires
 from service.web.openapi import documented
 from service.web.request_context import unwrap
 from service.web.search.caching import cache_directives, search_response
+from service.web.search.charging import CACHED, charge
 from service.web.search.parsing import ParsedSearch, RequestParser, receive_search
 from service.web.search.rendering import answer_receipt, cached_receipt
 from service.web.search.request_schemas import SearchRequest
@@ -86,6 +87,7 @@ class SearchView:
         if answer.receipt is not None:
             g.receipt = answer.receipt  # for Server-Timing
         receipt = answer_receipt(answer, watch)
+        charge(g.account, answer)
         return search_response(request, search.tenant, answer.payload, answer.tag, receipt)
 
     async def _later_page(
@@ -96,6 +98,7 @@ class SearchView:
         watch: Stopwatch,
     ) -> Response:
         page = await self._service.later_page(search, deadline)
+        g.account.add(CACHED)
         note_query(page.query)
         receipt = cached_receipt(watch.ms, "frozen", missing=page.missing)
         tag = payload_tag(page.payload)

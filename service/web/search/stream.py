@@ -14,6 +14,7 @@ import orjson
 from quart import Blueprint, Request, Response, g
 
 from service.access.grant import Grant
+from service.access.limiting.account import Account
 from service.caching.answer_cache import AnswerSubscription
 from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
@@ -24,6 +25,7 @@ from service.web.errors import error_body, internal_error
 from service.web.openapi import documented
 from service.web.responses import NoMoreEvents, encode_event, event_response
 from service.web.search.caching import cache_directives
+from service.web.search.charging import charge
 from service.web.search.parsing import RequestParser, receive_search
 from service.web.search.progress import ProgressEncoder
 from service.web.search.rendering import SearchAnswer
@@ -72,8 +74,10 @@ class StreamView:
         subscription = self._service.subscribe(search, deadline, directives)
         _close_with_request(subscription)
         encoder = ProgressEncoder(self._service, search, deadline)
-        first = await _encode(encoder, await anext(subscription), 1)
-        return event_response(_events(first, subscription, encoder, g.request_id))
+        item = await anext(subscription)
+        charge(g.account, item)
+        first = await _encode(encoder, item, 1)
+        return event_response(_events(first, subscription, encoder, g.account, g.request_id))
 
 
 def _close_with_request(subscription: AnswerSubscription[StageEvent, Receipt]) -> None:
@@ -93,6 +97,7 @@ async def _events(
     first: bytes,
     subscription: AnswerSubscription[StageEvent, Receipt],
     encoder: ProgressEncoder,
+    account: Account,
     request_id: str,
 ) -> AsyncGenerator[bytes]:
     yield first
@@ -100,6 +105,7 @@ async def _events(
     try:
         async for item in subscription:
             number += 1
+            charge(account, item)
             yield await _encode(encoder, item, number)
     except Exception as exc:
         error = exc if isinstance(exc, RequestError) else internal_error(exc)

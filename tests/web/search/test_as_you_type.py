@@ -14,6 +14,8 @@ import pytest
 from quart import Quart
 
 from service.access.grant import UNRESTRICTED
+from service.access.limiting.account import Limits
+from service.access.limiting.memory_store import MemoryLimitStore
 from service.app import create_app
 from service.retrieval.query import Mode
 from service.settings import Settings, load_settings
@@ -391,7 +393,8 @@ async def test_idle_websocket_is_closed(app: Quart) -> None:
     admission = app.extensions["cascade.admission"]
     parser: Any = None
     service: Any = None
+    account = Limits(MemoryLimitStore()).account(UNRESTRICTED, None, "search")
     await SearchSession(
-        websocket, parser, service, admission, 0.0, UNRESTRICTED, idle_timeout_s=0.01
+        websocket, parser, service, admission, 0.0, UNRESTRICTED, account, idle_timeout_s=0.01
     ).run()
     assert websocket.closed == (1000, "the connection was idle for too long")
