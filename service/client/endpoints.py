@@ -216,7 +216,11 @@ def import_events(id: str, last_event_id: str) -> Call[Job]:
     )
 
 
-def export(format: Literal["ndjson", "csv"], options: ExportOptions) -> Call[Record]:
+def export(
+    format: Literal["ndjson", "csv"],
+    options: ExportOptions,
+    csv_formulas: Literal["keep", "escape"] | None = None,
+) -> Call[Record]:
     check_options(options, ExportOptions, "export")
     filter, fields = options.get("filter"), options.get("fields")
     parameters = query_parameters(
@@ -224,6 +228,7 @@ def export(format: Literal["ndjson", "csv"], options: ExportOptions) -> Call[Rec
         format=format,
         filter=None if filter is None else encode_json(filter).decode(),
         fields=None if fields is None else _field_list(fields),
+        csv_formulas=csv_formulas,
     )
 
     def parse(line: bytes) -> Record:

@@ -100,9 +100,10 @@ def test_export_to_open_file_leaves_it_open(make: Make) -> None:
     csv = b"_id,chunk_text\r\na,x\r\n"
     with scripted_server(export(csv, 5, content_type="text/csv")) as server:
         file = io.BytesIO()
-        assert make(server.url).export_to(file, format="csv") == len(csv)
+        client = make(server.url)
+        assert client.export_to(file, format="csv", csv_formulas="escape") == len(csv)
         assert file.getvalue() == csv
-        assert "format=csv" in server.requests[0].target
+        assert "format=csv&csv_formulas=escape" in server.requests[0].target
 
 
 def test_empty_export_is_complete(make: Make, tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def test_any_record_round_trips_through_ndjson_and_csv(records: list[dict[str, A
 
     spool = RecordSpool(TEXT)
     spool.add(records)
-    table = csv_header(spool.columns)
-    table += b"".join(csv_encoder(spool.columns, TEXT)(page) for page in spool.pages())
+    table = csv_header(spool.columns, "keep")
+    table += b"".join(csv_encoder(spool.columns, TEXT, "keep")(page) for page in spool.pages())
     spool.close()
     same(delimited.parse(io.BytesIO(table), "a", RULES), records)
 

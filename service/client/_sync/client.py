@@ -220,10 +220,14 @@ class SearchClient:
         destination: str | os.PathLike[str] | IO[bytes],
         *,
         format: Literal["ndjson", "csv"] = "ndjson",
+        csv_formulas: Literal["keep", "escape"] | None = None,
         **options: Unpack[ExportOptions],
     ) -> int:
-        """Export into a file; returns its size. A file at a path is replaced only when complete."""
-        call = endpoints.export(format, options)
+        """Export into a file; returns its size. A file at a path is replaced only when complete.
+
+        A CSV that people open in a spreadsheet should have `csv_formulas="escape"`.
+        """
+        call = endpoints.export(format, options, csv_formulas)
         with ExportFile(destination) as file:
             with self._transport.stream(call) as response:
                 with incomplete_on_failure(), self._transport.errors.map_exceptions():

@@ -18,10 +18,12 @@ from service.errors import StorageFull, UpstreamGarbled
 from service.indexes.records import Record
 from service.ingest.formats.cells import format_cell
 from service.ingest.record import NAMESPACE_FIELD
+from service.web.export.formulas import escape_formulas
 from service.web.responses import encode_records
 from service.web.validation import invalid_field
 
 Format = Literal["ndjson", "csv"]
+Formulas = Literal["keep", "escape"]
 MEDIA_TYPES: dict[Format, str] = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8; header=present",
@@ -41,30 +43,36 @@ def ndjson_encoder(fields: Sequence[str] | None) -> Encoder:
     return encode
 
 
-def csv_encoder(columns: Sequence[str], text_field: str) -> Encoder:
+def csv_encoder(columns: Sequence[str], text_field: str, formulas: Formulas) -> Encoder:
     """Encodes a record per row. Ids and texts are written verbatim, as they are always strings."""
 
     def cell(name: str, value: Any) -> str:
         if value is None:
             return ""
         if name == text_field and isinstance(value, str):
-            return value
+            return escape(value)
         try:
-            return format_cell(value)
+            text = format_cell(value)
         except TypeError as exc:
             raise UpstreamGarbled("A record cannot be represented as CSV") from exc
+        return text if isinstance(value, (int, float)) else escape(text)
 
     def encode(records: Sequence[Record]) -> bytes:
         return _encode_csv(
-            [record["_id"], *(cell(name, record.get(name)) for name in columns)]
+            [escape(record["_id"]), *(cell(name, record.get(name)) for name in columns)]
             for record in records
         )
 
+    escape = _escape_function(formulas)
     return encode
 
 
-def csv_header(columns: Sequence[str]) -> bytes:
-    return _encode_csv([["_id", *columns]])
+def csv_header(columns: Sequence[str], formulas: Formulas) -> bytes:
+    return _encode_csv([["_id", *map(_escape_function(formulas), columns)]])
+
+
+def _escape_function(formulas: Formulas) -> Callable[[str], str]:
+    return escape_formulas if formulas == "escape" else str
 
 
 class RecordSpool:

@@ -20,7 +20,7 @@ from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
 from service.web.authentication import requires
-from service.web.export.formats import MEDIA_TYPES, Format
+from service.web.export.formats import MEDIA_TYPES, Format, Formulas
 from service.web.export.stream import ExportBody, ExportOptions, export_chunks
 from service.web.openapi import TEXT, documented
 from service.web.parameters import Filter, check_namespace_parameter, read_parameters
@@ -71,9 +71,16 @@ class ExportRequest(StrictModel):
         "them.",
     )
 
+    csv_formulas: Formulas = Field(
+        "keep",
+        description="What becomes of texts in a CSV that a spreadsheet would run as formulas, such "
+        "as `=1+1`. `escape` puts an apostrophe in front; such a file can't be imported again as "
+        "the same records.",
+    )
+
     def options(self, text_field: str, *, gzip: bool) -> ExportOptions:
         fields = None if self.fields is None or "*" in self.fields else self.fields
-        return ExportOptions(self.format, fields, text_field, gzip)
+        return ExportOptions(self.format, fields, text_field, self.csv_formulas, gzip)
 
 
 class ExportedRecord(StoredRecord):
@@ -99,6 +106,8 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
         g.namespace = namespace = parameters.namespace or settings.pinecone_namespace
         if namespace == ALL and parameters.format != "ndjson":
             raise invalid_field("format", "must be ndjson to export all namespaces")
+        if parameters.csv_formulas == "escape" and parameters.format != "csv":
+            raise invalid_field("csv_formulas", "is supported only with format=csv")
         options = parameters.options(
             settings.pinecone_text_field, gzip=accepts_gzip(request.accept_encodings)
         )

@@ -17,6 +17,7 @@ from service.indexes.records import Record
 from service.web.export.formats import (
     Encoder,
     Format,
+    Formulas,
     RecordSpool,
     csv_encoder,
     csv_header,
@@ -43,6 +44,7 @@ class ExportOptions:
     format: Format
     fields: Sequence[str] | None
     text_field: str
+    csv_formulas: Formulas
     gzip: bool
 
 
@@ -76,10 +78,10 @@ async def _pieces(pages: Pages, options: ExportOptions, compress: Compress) -> C
         if options.format == "ndjson":
             encode = ndjson_encoder(options.fields)
         elif options.fields is not None:
-            yield compress(csv_header(options.fields))
-            encode = csv_encoder(options.fields, options.text_field)
+            yield compress(csv_header(options.fields, options.csv_formulas))
+            encode = csv_encoder(options.fields, options.text_field, options.csv_formulas)
         else:
-            spooled = _spooled_csv(pages, options.text_field, compress)
+            spooled = _spooled_csv(pages, options, compress)
             async with contextlib.aclosing(spooled) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -88,15 +90,16 @@ async def _pieces(pages: Pages, options: ExportOptions, compress: Compress) -> C
             yield await asyncio.to_thread(_encode_page, page, encode, compress)
 
 
-async def _spooled_csv(pages: Pages, text_field: str, compress: Compress) -> Chunks:
+async def _spooled_csv(pages: Pages, options: ExportOptions, compress: Compress) -> Chunks:
     """Store all records on disk first, to find the columns for the header."""
+    text_field, formulas = options.text_field, options.csv_formulas
     spool = await asyncio.to_thread(RecordSpool, text_field)
     try:
         async for page in pages:
             await asyncio.to_thread(spool.add, page)
         columns = spool.columns
-        yield compress(csv_header(columns))
-        encode, stored = csv_encoder(columns, text_field), spool.pages()
+        yield compress(csv_header(columns, formulas))
+        encode, stored = csv_encoder(columns, text_field, formulas), spool.pages()
         while (
             piece := await asyncio.to_thread(_encode_next, stored, encode, compress)
         ) is not None:
