@@ -17,7 +17,7 @@ from service.ingest.formats import delimited, jsonl
 from service.ingest.inputs import Input
 from service.ingest.parsing import ParseOptions, parse_input
 from service.ingest.reading import MAX_LINE, START, Position, ReadMeter, open_input
-from service.ingest.record import Item, RecordMapping
+from service.ingest.record import Item, RecordError, RecordMapping
 
 RULES = RecordMapping("chunk_text")
 BOM = b"\xef\xbb\xbf"
@@ -45,6 +45,11 @@ def json_lines(stream: BinaryIO, after: Position) -> list[Item]:
 
 def table(stream: BinaryIO, after: Position) -> list[Item]:
     return list(delimited.parse(stream, "f", RULES, after))
+
+
+def json_array(stream: BinaryIO, after: Position) -> list[Item]:
+    buffered = io.BufferedReader(cast("io.RawIOBase", stream))
+    return list(parse_input(buffered, Input("f", "f", None, "jsonl"), ParseOptions(RULES), after))
 
 
 def agree(parse: Parse, data: bytes) -> None:
@@ -105,6 +110,20 @@ def test_resume_skips_file_without_parsing(tmp_path: Path, packed: bool) -> None
         items = json_lines(stream, spot)
     assert [item.line for item in items] == list(range(49_991, 50_001))
     assert meter.read == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("data", "parse"),
+    [
+        (b"id,name\n1,x\n", table),
+        (b'[{"chunk_text": "x"}] more', json_array),
+        (b'[{"chunk_text": "x"}, ', json_array),
+    ],
+)
+def test_resume_after_error_of_whole_file_does_not_repeat_it(data: bytes, parse: Parse) -> None:
+    error = parse(io.BytesIO(data), START)[-1]
+    assert isinstance(error, RecordError)
+    assert parse(io.BytesIO(data), error.after) == []
 
 
 def test_batches_have_end_position() -> None:

@@ -104,7 +104,8 @@ def parse(
         return
     header = row if isinstance(row, str) else column_names(row)
     if reason := _header_error(header, rules, encoding):
-        yield RecordError(f"{name} line {line}", reason, line, rows.after)
+        if after.offset < rows.after.offset:  # otherwise it was reported before
+            yield RecordError(f"{name} line {line}", reason, line, rows.after)
         return
     texts, width = _texts(rules, header), len(header)
     if after.offset > rows.after.offset:

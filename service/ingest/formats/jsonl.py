@@ -53,7 +53,8 @@ def parse_array(
             else:
                 yield _item(raw, where, rules, position, encoding)
     except InvalidArray as exc:
-        yield RecordError(name, f"{exc} (after record {position.lines})", None, position)
+        end = position._replace(items=1)
+        yield RecordError(name, f"{exc} (after record {position.lines})", None, end)
 
 
 def _item(raw: bytes, where: str, rules: RecordMapping, position: Position, encoding: str) -> Item:
