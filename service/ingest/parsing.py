@@ -159,7 +159,10 @@ def _assume(head: bytes, input: Input, options: ParseOptions) -> Assumptions:
     if not options.encoding and not is_utf8(encoding):
         read_as.append(f"as {encoding}")
         named.append(rules.named("encoding"))
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    try:
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    except UnicodeError:  # UTF-16 and UTF-32 need a byte order mark
+        raise InvalidRecord(rules.not_valid(encoding)) from None
     replace_cr = has_carriage_returns_only(text)
     delimiter, spaced = ",", False
     if input.format in {"csv", "tsv"}:

@@ -56,18 +56,19 @@ IMPLAUSIBLE = re.compile(
     "|(?<=[a-zß-ÿ])[À-ÖØ-ÞŠŒŽŸ]"
 )
 MOST_IMPLAUSIBLE = 0.1
+OF_HOST_NAMES = {"idna", "punycode"}
 INVALID = "\udcff"  # stands for what can't be decoded, and is not valid in UTF-8 either
 
 codecs.register_error("cascade.invalid", lambda exc: (INVALID, exc.end))  # type: ignore[attr-defined]
 
 
 def is_encoding(name: str) -> bool:
-    """Whether Python has a text encoding of this name."""
+    """Whether Python has a text encoding of this name, and files can be in it."""
     try:
         "".encode(name)
+        return codecs.lookup(name).name not in OF_HOST_NAMES
     except (LookupError, ValueError):
         return False
-    return True
 
 
 def is_utf8(encoding: str) -> bool:

@@ -109,6 +109,15 @@ async def test_import_of_broken_document_fails_with_the_reason(api: httpx.AsyncC
     assert "can't be read" in job["detail"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+async def test_import_without_byte_order_mark_fails_with_the_reason(
+    api: httpx.AsyncClient, encoding: str
+) -> None:
+    job = await run_import(api, b'{"chunk_text": "x"}\n', encoding=encoding)
+    assert job["status"] == "failed"
+    assert f"is not valid {encoding.upper()}" in job["detail"]
+
+
 async def test_import_of_text_without_name_or_with_fields_is_rejected(
     api: httpx.AsyncClient,
 ) -> None:
@@ -127,6 +136,7 @@ async def test_import_of_text_without_name_or_with_fields_is_rejected(
         ("id_field=a&id_column=a", "id_column: is the former name of id_field"),
         ("text_template=none", "text_template: names no field"),
         ("text_template={", "text_template: "),
+        ("encoding=idna", "encoding: is not known"),
         ("split=yes!", "split: must be true or false"),
     ],
 )
