@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 from quart import Request
@@ -21,6 +22,8 @@ from service.errors import BadRequest, InvalidRequest
 
 MEDIA_TYPE = "multipart/form-data"
 MAX_HEAD_BYTES = 65_536  # before the content of the file
+MAX_PADDING = 64  # bytes after a boundary in its line
+LINE_BREAK = re.compile(rb"[\r\n]")
 MALFORMED = "The body is not a valid multipart form"
 ONE_FILE = "The form must have exactly one file; send parameters in the URL"
 
@@ -34,6 +37,8 @@ class FormFile:
         if not boundary or not boundary.isascii():
             raise BadRequest(f"{MALFORMED}: its Content-Type has no boundary")
         self._decoder = MultipartDecoder(boundary.encode())
+        self._boundary = f"--{boundary}".encode()
+        self._unfinished_line = b""
         self._body = body
 
     async def read_head(self) -> File:
@@ -71,7 +76,23 @@ class FormFile:
             raise BadRequest(MALFORMED) from exc
 
     async def _feed(self) -> int:
-        """Pass the next chunk to the decoder; returns its size."""
-        chunk = await anext(self._body, None)
-        self._decoder.receive_data(chunk)
-        return len(chunk or b"")
+        """Pass the next chunk to the decoder; returns its size.
+
+        A chunk that ends after a boundary, but within its line, is passed with the next one:
+        Werkzeug's decoder would take the line break before the boundary for content.
+        """
+        size = 0
+        while True:
+            chunk = await anext(self._body, None)
+            self._decoder.receive_data(chunk)
+            if chunk is None:
+                return size
+            size += len(chunk)
+            if not self._ends_in_boundary_line(chunk):
+                return size
+
+    def _ends_in_boundary_line(self, chunk: bytes) -> bool:
+        line = LINE_BREAK.split(self._unfinished_line + chunk)[-1]
+        longest = len(self._boundary) + MAX_PADDING
+        self._unfinished_line = line[: longest + 1]
+        return line.startswith(self._boundary) and len(line) <= longest
