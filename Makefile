@@ -96,6 +96,9 @@ campaign-abandon: $(VENV)/.dev ## clients that disconnect, and what they leave b
 campaign-table: $(VENV)/.dev ## load and import a table of a million rows (ARGS: --rows)
 	@$(RUN) -m tests.campaigns.table $(ARGS)
 
+fuzz: .fuzz/.made ## search for inputs that crash a parser (ARGS: --seconds, names of parsers)
+	@.fuzz/bin/python -m tests.fuzz $(ARGS)
+
 lock: $(VENV)/.dev ## resolve requirements*.txt from pyproject.toml, to the newest releases
 	$(PIP) install uv
 	$(VENV)/bin/uv pip compile pyproject.toml $(LOCKED) -o requirements.txt
@@ -105,7 +108,7 @@ lock: $(VENV)/.dev ## resolve requirements*.txt from pyproject.toml, to the newe
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .clients .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .clients .fuzz .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	@if [ -e var ]; then echo "left: var/, which has your records and imports"; fi
 	@if [ -e .env ]; then echo "left: .env, which has your settings"; fi
 
@@ -141,6 +144,12 @@ $(VENV)/.docs: requirements-docs.txt | $(VENV)/.made
 	@echo "setting up: installing $< into .clients" >&2
 	@$(RUN) -m venv .clients
 	@.clients/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
+.fuzz/.made: requirements.txt tests/fuzz/requirements.txt | $(VENV)/.made
+	@echo "setting up: installing tests/fuzz/requirements.txt into .fuzz" >&2
+	@$(RUN) -m venv .fuzz
+	@.fuzz/bin/python -m pip --disable-pip-version-check --quiet install -r requirements.txt -r tests/fuzz/requirements.txt
 	@touch $@
 
 $(VENV)/.made:

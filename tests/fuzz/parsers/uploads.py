@@ -1,0 +1,70 @@
+"""Uploads of imports: a form with a file, or the file itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from quart import Request
+from werkzeug.datastructures import Headers
+
+from service.web.http_connection import request_class
+from service.web.imports.uploads import choose_format, receive_upload
+from tests.fuzz.parsers.errors import answered_errors
+
+PATH = "/api/imports"
+STREAMED = request_class({}, {PATH})
+
+
+def upload(data: bytes) -> None:
+    """The first line is the Content-Type, and the rest is the body.
+
+    How the body is divided into chunks makes no difference.
+    """
+    head, _, body = data.partition(b"\n")
+    received = [asyncio.run(_receive(head.decode("latin1"), body, size)) for size in (1, 7, 2**20)]
+    assert received[0] == received[1] == received[2], received
+
+
+async def _receive(content_type: str, body: bytes, size: int) -> object:
+    request = _request(content_type)
+    sender = asyncio.create_task(_send(request, body, size))
+    result: object = None
+    try:
+        with answered_errors():
+            received = await receive_upload(request, 60)
+            content = b"".join([chunk async for chunk in received.chunks])
+            choose_format("csv", None, received)
+            assert received.name is None or (received.name.isprintable() and received.name)
+            result = (received.format, received.name, received.charset, content)
+    finally:
+        sender.cancel()
+        await asyncio.wait([sender])
+    return result
+
+
+def _request(content_type: str) -> Request:
+    scope: Any = {}
+
+    async def push(*_: object) -> None: ...
+
+    headers = Headers()
+    headers.add("Content-Type", content_type.replace("\r", " "))
+    return STREAMED(
+        "POST",
+        "http",
+        PATH,
+        b"",
+        headers,
+        "",
+        "1.1",
+        scope,
+        send_push_promise=push,
+    )
+
+
+async def _send(request: Request, body: bytes, size: int) -> None:
+    for start in range(0, len(body), size):
+        request.body.append(body[start : start + size])
+        await asyncio.sleep(0)
+    request.body.set_complete()
