@@ -6,6 +6,8 @@ from typing import get_args
 
 import orjson
 
+from service.access.grant import UNRESTRICTED, Grant
+from service.access.scope import NamespaceRule, Scope
 from service.errors import RequestError
 from service.records.checking import check
 from service.retrieval.query import Mode
@@ -26,6 +28,24 @@ from tests.fuzz.parsers.errors import answered_errors
 MAX_RECORDS = 100
 MODES: tuple[Mode, ...] = get_args(Mode)
 SEARCHES = RequestParser(load_settings(), reranks_by_default=True)
+SCOPED = Grant(
+    tenant="shop",
+    scopes=(Scope((NamespaceRule("te*"),), {"b": {"$lt": 3}}, frozenset({"a", "b"})),),
+)
+GRANTS = (UNRESTRICTED, SCOPED)
+
+
+def parse_search(content: bytes, *, is_json: bool) -> None:
+    """A valid search has a text or a cursor, and a scoped one is narrowed."""
+    for mode in MODES:
+        for grant in GRANTS:
+            with answered_errors():
+                raw = RawSearch(mode, content, is_json=is_json)
+                search = SEARCHES.parse(raw, grant)
+                assert search.request.cursor or search.query.text.strip()
+                if grant is SCOPED and not search.request.cursor:
+                    assert search.query.namespace.startswith("te")
+                    assert search.query.filter is not None
 
 
 def json_records(data: bytes) -> None:
@@ -51,10 +71,7 @@ def _records(data: bytes, *, ndjson: bool) -> None:
 
 
 def search_body(data: bytes) -> None:
-    for mode in MODES:
-        with answered_errors():
-            search = SEARCHES.parse(RawSearch(mode, data, is_json=True))
-            assert search.request.cursor or search.query.text.strip()
+    parse_search(data, is_json=True)
 
 
 def delete_body(data: bytes) -> None:
@@ -69,7 +86,7 @@ def websocket_message(data: bytes) -> None:
     message = {}
     try:
         message = decode_message(data.decode(errors="replace"))
-        search = SEARCHES.resolve(read_mode(message), read_search(message))
+        search = SEARCHES.resolve(read_mode(message), read_search(message), SCOPED)
         assert search.query.text.strip()
         assert 0 <= read_seq(message) < 2**53
     except RequestError as error:
