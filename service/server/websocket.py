@@ -52,7 +52,9 @@ class WebSocketStream(WSStream):
                 await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
-        if message is None and self._closed_by_us:
+        if self._closed_by_us:
+            if message is not None:
+                return  # the application has not received the disconnect yet
             await self._wait_closed(CLOSE_HANDSHAKE_TIMEOUT_S)
         await super().app_send(message)
 

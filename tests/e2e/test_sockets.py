@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -161,19 +162,51 @@ async def test_oversized_message_closes_with_1009(address: str) -> None:
         assert (await wait_for_close(websocket))[0] == 1009
 
 
-async def test_invalid_frame_closes_with_its_code(address: str) -> None:
+async def test_binary_message_closes_with_1003(address: str) -> None:
     async with connect(address) as websocket:
         await websocket.send(b"{}")
         assert await wait_for_close(websocket) == (1003, "only text messages are supported")
-    for invalid, code in ((b"\x81\x82\0\0\0\0\xff\xff", 1007), (b"\xf1\x80\0\0\0\0", 1002)):
+
+
+MASK = b"\0\0\0\0"
+INVALID_FRAMES = {
+    "invalid UTF-8": (b"\x81\x82" + MASK + b"\xff\xff", 1007),
+    "UTF-8 that is cut": (b"\x81\x82" + MASK + b"\xe2\x82", 1007),
+    "surrogate": (b"\x81\x83" + MASK + b"\xed\xa0\x80", 1007),
+    "reserved bits": (b"\xf1\x80" + MASK, 1002),
+    "compressed": (b"\xc1\x80" + MASK, 1002),
+    "unknown opcode": (b"\x83\x80" + MASK, 1002),
+    "unknown control opcode": (b"\x8b\x80" + MASK, 1002),
+    "unmasked": (b"\x81\x02{}", 1002),
+    "continuation of nothing": (b"\x80\x80" + MASK, 1002),
+    "message within a message": ((b"\x01\x80" + MASK) * 2, 1002),
+    "long ping": (b"\x89\xfe\x00\x7e" + MASK + bytes(126), 1002),
+    "fragmented ping": (b"\x09\x80" + MASK, 1002),
+    "length in too many bytes": (b"\x81\xfe\x00\x05" + MASK + b"12345", 1002),
+    "negative length": (b"\x81\xff" + b"\xff" * 8 + MASK, 1002),
+    "close with half a code": (b"\x88\x81" + MASK + b"\x03", 1002),
+    "close with code 0": (b"\x88\x82" + MASK + b"\0\0", 1002),
+    "close with code 1005": (b"\x88\x82" + MASK + b"\x03\xed", 1002),
+    "close with code 65535": (b"\x88\x82" + MASK + b"\xff\xff", 1002),
+    "close with invalid UTF-8": (b"\x88\x83" + MASK + b"\x03\xe8\xff", 1007),
+}
+
+
+@pytest.mark.parametrize("name", INVALID_FRAMES)
+async def test_invalid_frame_closes_with_its_code(
+    make_settings: MakeSettings, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    invalid, code = INVALID_FRAMES[name]
+    async with serving_in_process(make_settings()) as (address, _):
         reader, writer = await connect_raw(address, HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(invalid)
+        writer.write(invalid * 2)
         codec = WebSocketCodec(ConnectionType.CLIENT)
-        codec.receive_data(await reader.read(1024))
-        assert [event.code for event in codec.events()] == [code]  # type: ignore[attr-defined]
-        writer.close()
-        await writer.wait_closed()
+        async with asyncio.timeout(60):
+            codec.receive_data(await reader.read(1024))
+            assert [event.code for event in codec.events()] == [code]  # type: ignore[attr-defined]
+        writer.transport.abort()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_close_during_search_is_answered(address: str) -> None:
