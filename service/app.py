@@ -18,6 +18,7 @@ from werkzeug.routing import MapAdapter
 from service.access.limiting import choose_limits
 from service.access.policy import AccessPolicy
 from service.admission.controller import AdmissionController
+from service.audit import AuditLog
 from service.backends import choose_backend
 from service.backends.search_backend import SearchBackend
 from service.caching import choose_store
@@ -30,7 +31,14 @@ from service.records.records import ImportTarget
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.web import authentication, errors, openapi, rate_limits, request_context
+from service.web import (
+    auditing,
+    authentication,
+    errors,
+    openapi,
+    rate_limits,
+    request_context,
+)
 from service.web.access_log import AccessLog
 from service.web.admission_middleware import AdmissionMiddleware
 from service.web.browsers.cors import allow_origins
@@ -120,6 +128,8 @@ def create_app(
     openapi.install(app, requires_key=policy.requires_key)
     access_log = AccessLog(log_queries=settings.log_queries)
     request_context.install(app, lifecycle, access_log)
+    audit = AuditLog(settings.audit_log, settings.secrets)
+    auditing.install(app, audit)
     errors.install(app)
     authentication.install(app, policy)
     rate_limits.install(app, limits)
@@ -142,6 +152,8 @@ def create_app(
 
     @app.before_serving
     async def open_resources() -> None:
+        audit.open()
+        resources.callback(audit.close)
         resources.push_async_callback(store.close)  # after the last write of the backend
         await resources.enter_async_context(backend.opened())
         resources.push_async_callback(answers.close)

@@ -38,6 +38,7 @@ def configure_logging(
     handler.setFormatter((JsonFormatter if json else TextFormatter)(secrets))
     logging.captureWarnings(True)
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.getLogger("service.audit").setLevel(logging.INFO)  # whatever the level of the others
     # At INFO these log every call that they make; the access log has every request.
     for name in ("pinecone", "httpx", "httpcore", "hypercorn", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -32,6 +32,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("untimed")
 
 OURS = (
+    "AUDIT_",
     "CACHE_",
     "CURSOR_",
     "DATABASE_",

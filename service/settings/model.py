@@ -188,6 +188,9 @@ class Settings(BaseSettings):
     """Format of log lines; `auto` is `text` on a terminal and `json` elsewhere."""
     log_queries: bool
     """Whether log lines have the text of queries, which may be personal."""
+    audit_log: Text = None
+    """File to which writes, exports, key changes and refused requests are recorded, as JSON lines;
+    without it, they are part of the log."""
 
     @property
     def backend(self) -> Backend:

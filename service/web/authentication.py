@@ -59,7 +59,7 @@ def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIM
                 keys = [await _receive_hello(hello_timeout_s)]
             authorize(app, websocket.endpoint, policy.authenticate(keys))
         except (KeyMissing, KeyRejected, Forbidden) as error:
-            g.code = error.code  # for the access log
+            g.code, g.detail = error.code, error.detail  # for the logs
             await websocket.close(POLICY_VIOLATION, error.detail)
             return Response(status=error.status)
         return None

@@ -116,7 +116,7 @@ def error_body(error: errors.RequestError, request_id: str) -> dict[str, Any]:
 
 
 def error_response(error: errors.RequestError, request_id: str) -> Response:
-    g.code = error.code  # for the access log
+    g.code, g.detail = error.code, error.detail  # for the logs
     response = json_response(error_body(error, request_id), error.status)
     response.headers["Cache-Control"] = "no-store"
     if error.status == UNAUTHORIZED:

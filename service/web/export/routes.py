@@ -19,6 +19,7 @@ from service.indexes.limits import MAX_ID_LENGTH
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
+from service.web.auditing import audit_details
 from service.web.authentication import requires
 from service.web.export.formats import MEDIA_TYPES, Format, Formulas
 from service.web.export.stream import ExportBody, ExportOptions, export_chunks
@@ -108,6 +109,7 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
             raise invalid_field("format", "must be ndjson to export all namespaces")
         if parameters.csv_formulas == "escape" and parameters.format != "csv":
             raise invalid_field("csv_formulas", "is supported only with format=csv")
+        audit_details(format=parameters.format, filtered=parameters.filter is not None)
         options = parameters.options(
             settings.pinecone_text_field, gzip=accepts_gzip(request.accept_encodings)
         )

@@ -12,6 +12,7 @@ from service.jobs.job import Job, Plan
 from service.jobs.jobs import Jobs
 from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
+from service.web.auditing import audit_details
 from service.web.authentication import authorize_writes, requires
 from service.web.bodies import drain_body
 from service.web.imports.events import events_response
@@ -60,15 +61,17 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
         """
         parameters = read_parameters(ImportParameters, request.query_string)
         check_alternatives(parameters)
+        g.namespace = parameters.namespace or settings.pinecone_namespace  # for the logs
         try:
             convert_to_transfer(request.scope, uploads)  # an upload may take hours
-            g.grant.require_whole_records(parameters.namespace or settings.pinecone_namespace)
+            g.grant.require_whole_records(g.namespace)
             job = await _store_upload(request, parameters, settings, jobs, g.grant)
         except BodyTimeout:
             raise
         except RequestError:
             await drain_body(request)
             raise
+        audit_details(import_id=job.id, format=job.plan.format)
         response = json_response(job_body(job), ACCEPTED)
         response.headers["Location"] = f"{PATH}/{job.id}"
         return response
@@ -104,7 +107,10 @@ def imports_blueprint(settings: Settings, jobs: Jobs, policy: AccessPolicy) -> B
 
         Has no effect on an import that has ended.
         """
-        return json_response(job_body(await jobs.cancel(import_id, g.grant.import_owner)))
+        audit_details(import_id=import_id)
+        job = await jobs.cancel(import_id, g.grant.import_owner)
+        g.namespace = job.plan.namespace  # for the logs
+        return json_response(job_body(job))
 
     @blueprint.get(f"{PATH}/<import_id>/events")
     @documented(
@@ -137,9 +143,8 @@ async def _store_upload(
     name = parameters.name or upload.name
     format = choose_format(parameters.format, name, upload)
     check_text_parameters(parameters, format, name)
-    g.namespace = parameters.namespace or settings.pinecone_namespace  # for the logs
     chosen = {
-        "namespace": g.namespace,
+        "namespace": parameters.namespace or settings.pinecone_namespace,
         "name": name,
         "format": format,
         "encoding": parameters.encoding or upload.charset,

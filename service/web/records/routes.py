@@ -23,6 +23,7 @@ from service.indexes.records import Selection
 from service.ingest.target import WriteResult
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
+from service.web.auditing import audit_details
 from service.web.authentication import authorize_writes, requires
 from service.web.bodies import parse_records, read_body
 from service.web.openapi import documented
@@ -93,9 +94,11 @@ def records_blueprint(
         records = await asyncio.to_thread(
             parse_records, body, ndjson=ndjson, max_records=MAX_RECORDS
         )
+        audit_details(records=len(records))
         written = await backend.records(g.grant).upsert(
             namespace(parameters), records, deadline(), visible=visible
         )
+        audit_details(written=written.written, failed=len(written.failures))
         return json_response(_upsert_body(written))
 
     @blueprint.get(PATH)
@@ -149,9 +152,11 @@ def records_blueprint(
 
     async def delete(parameters: WriteParameters, selection: Selection) -> Response:
         visible = waits_for_visibility(parameters)
+        audit_details(**_selection_details(selection))
         count = await backend.records(g.grant).delete(
             namespace(parameters), selection, deadline(), visible=visible
         )
+        audit_details(deleted=count)
         return json_response({"deleted": count})
 
     @blueprint.get("/api/stats")
@@ -186,6 +191,13 @@ def _checked_id(id: str) -> str:
         return check_id(id)
     except ValueError as exc:
         raise invalid_field("_id", str(exc)) from None
+
+
+def _selection_details(selection: Selection) -> dict[str, Any]:
+    """What a deletion selects, without the ids and the values of the condition."""
+    if selection.ids is not None:
+        return {"selection": "ids", "ids": len(selection.ids)}
+    return {"selection": "all" if selection.all else "filter"}
 
 
 def _upsert_body(written: WriteResult) -> dict[str, Any]:
