@@ -13,6 +13,7 @@ import orjson
 
 from service.backends.embedded_index import EmbeddedTextIndex
 from service.backends.protocol import OpenBackend
+from service.disk_space import DiskFull
 from service.embedded.data_directory import opened_index
 from service.embedded.index import EmbeddedIndex
 from service.embedded.pending_documents import PendingDocument
@@ -94,6 +95,10 @@ async def _load_samples(index: EmbeddedIndex, settings: Settings) -> None:
     for record in records:
         fields = {field if name == "chunk_text" else name: record[name] for name in record}
         documents.append(PendingDocument(fields.pop("_id"), fields))
-    await index.upsert(settings.pinecone_namespace, documents)
+    try:
+        await index.upsert(settings.pinecone_namespace, documents)
+    except DiskFull as exc:
+        logger.warning("the sample records are not loaded: %s", exc)
+        return
     await index.wait_until_visible()
     logger.info("loaded %d sample records into %s", len(documents), index.folder)

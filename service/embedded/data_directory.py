@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from service.concurrency import finish
+from service.disk_space import is_disk_full
 from service.embedded.index import EmbeddedIndex
 from service.embedded.index_metadata import IncompatibleIndex
 from service.embedded.lexical.files import CorruptIndex, IndexInUse
@@ -44,6 +45,11 @@ async def opened_index(
                 "or let `python -m service doctor --reembed` make it anew with this embedder"
             ) from exc
         except (OSError, sqlite3.Error, UnsupportedFormat, CorruptIndex, IndexInUse) as exc:
+            if is_disk_full(exc):
+                raise StartupFailed(
+                    f"DATA_DIR: the disk of {index.folder} is full, so the records can't be opened "
+                    f"({exc}); free some space, and start again"
+                ) from exc
             raise StartupFailed(
                 f"DATA_DIR: the records in {index.folder} can't be opened ({exc}); "
                 "restore a backup, or set another DATA_DIR"

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
+from service.disk_space import DiskFull, is_disk_full
 from service.embedded.lexical.files import CorruptIndex
 from service.embedded.views.view_set import TemporarilyUnavailable
 
@@ -27,9 +28,11 @@ def engine_errors() -> Iterator[None]:
         yield
     except TemporarilyUnavailable as exc:
         raise EngineError(503, str(exc)) from exc
+    except DiskFull as exc:
+        raise EngineError(507, str(exc)) from exc
     except (sqlite3.Error, CorruptIndex, OSError) as exc:
-        if "disk is full" in str(exc) or "No space left" in str(exc):
-            raise EngineError(507, "there is no space left on the disk") from exc
+        if is_disk_full(exc):
+            raise EngineError(507, f"there is no space left on the disk ({exc})") from exc
         raise EngineError(503, f"the files can't be used ({exc})") from exc
     except UnicodeError:
         raise

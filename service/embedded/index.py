@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -19,6 +21,7 @@ from typing import Any, TypeVar
 import orjson
 from pyroaring import BitMap
 
+from service.disk_space import DiskFull, DiskSpace, Usage, is_disk_full
 from service.embedded.filters.index import CheckCancelled
 from service.embedded.index_metadata import check_metadata
 from service.embedded.pending_documents import DocumentEmbedder, PendingDocument
@@ -53,14 +56,22 @@ T = TypeVar("T")
 # two. Filtered searches have threads of their own, so that they do not delay the others.
 SEARCH_THREADS = max(1, (os.cpu_count() or 1) // 2)
 FILTER_THREADS, WRITE_THREADS = 2, 2
+DELETE_PART = 100  # documents, of up to 40 kB
 MAX_UPDATE_ATTEMPTS = 8  # of an update while the documents keep changing
 
 
 class EmbeddedIndex:
     """Documents and their views, between `open` and `close`."""
 
-    def __init__(self, folder: Path, schema: Schema, embedder: Embedder) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: Schema,
+        embedder: Embedder,
+        disk_usage: Usage = shutil.disk_usage,
+    ) -> None:
         self.folder = folder
+        self._disk = DiskSpace(folder, disk_usage)
         self.schema = schema
         self.embedder = embedder
         self._document_embedder = DocumentEmbedder(schema, embedder)
@@ -87,7 +98,7 @@ class EmbeddedIndex:
     def open(self) -> None:
         """Open the store and the views. Views that need a rebuild are rebuilt in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._view_set = ViewSet()
+        self._view_set = ViewSet(self._disk)
         self.store = Store(self.folder / "records.db", self._view_set.wake)
         self._quick = ThreadPoolExecutor(SEARCH_THREADS, "search")
         self._slow = ThreadPoolExecutor(FILTER_THREADS, "filter")
@@ -153,7 +164,19 @@ class EmbeddedIndex:
                 kept.append(Keep(docno))
             else:
                 changed.append(each)
+        self._require_space(changed)
         return changed, kept
+
+    def _require_space(self, documents: Sequence[PendingDocument]) -> None:
+        """Raise `DiskFull` if these documents would not leave the reserve free. It may block."""
+        size = sum(len(each.json or b"") for each in documents)
+        if documents and (shortage := self._shortage(size)):
+            raise DiskFull(f"too little space on the disk is free for more records: {shortage}")
+
+    def _shortage(self, size: int) -> str | None:
+        if not self._disk.shortage(size):
+            return None
+        return self._disk.shortage(size, self.store.reusable_bytes())
 
     async def update(
         self, namespace: str, ids: Sequence[str], change: Callable[[Document], PendingDocument]
@@ -173,22 +196,40 @@ class EmbeddedIndex:
 
     async def delete_where(self, namespace: str, filter: Mapping[str, Any]) -> int:
         docnos = await self.select(namespace, filter)
-        return await self._write([DeleteVersion(docno) for docno in docnos])
+        return await self._delete(namespace, filter, [DeleteVersion(each) for each in docnos])
 
     async def clear_namespace(self, namespace: str) -> int:
-        return await self._write([ClearNamespace(namespace)])
+        return await self._delete(namespace, None, [ClearNamespace(namespace)])
+
+    async def _delete(
+        self, namespace: str, filter: Mapping[str, Any] | None, operations: Sequence[Operation]
+    ) -> int:
+        """Delete all at once; where the disk has too little space for that, in parts first.
+
+        The log keeps what was deleted, until it is trimmed. A part uses the space of the last one.
+        """
+        try:
+            return await self._write(operations)
+        except sqlite3.Error as exc:
+            if not is_disk_full(exc):
+                raise
+        deleted, docnos = 0, list(await self.select(namespace, filter))
+        for start in range(0, len(docnos), DELETE_PART):
+            part = docnos[start : start + DELETE_PART]
+            deleted += await self._write([DeleteVersion(docno) for docno in part])
+        return deleted + await self._write(operations)
 
     async def create_namespace(self, namespace: str) -> None:
         await self._write([CreateNamespace(namespace)])
 
     async def drop_namespace(self, namespace: str) -> None:
         """Delete a namespace with all its documents."""
-        await self._write([ClearNamespace(namespace), DropNamespace(namespace)])
+        await self._delete(namespace, None, [ClearNamespace(namespace), DropNamespace(namespace)])
 
     async def wait_until_visible(self) -> None:
         """Wait until searches see every write so far."""
         seq = self.store.last_seq()
-        await _run_in(self._writing, lambda: self._view_set.wait_until_visible(seq))
+        await self._view_set.wait_until_visible(seq)
 
     async def _write(self, operations: Sequence[Operation]) -> int:
         """Returns the number of documents that were deleted or replaced."""
@@ -203,9 +244,11 @@ class EmbeddedIndex:
     ) -> list[Put]:
         documents = self.store.documents_by_id(namespace, ids)
         self.store.load_vectors(documents)
+        changed = [change(each) for each in documents]
+        self._require_space(changed)
         return self._document_embedder.puts(
             namespace,
-            [change(each) for each in documents],
+            changed,
             expected_docnos=[each.docno for each in documents],
         )
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from service.concurrency import finish
+from service.disk_space import is_disk_full
 from service.errors import JobsUnavailable, RequestError, StorageFull
-from service.jobs.spool import MIB, UPLOADED, Spool, SpoolFile
+from service.jobs.spool import UPLOADED, Spool, SpoolFile
 
 logger = logging.getLogger(__name__)
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 ResultT = TypeVar("ResultT")
 
 
@@ -36,12 +35,8 @@ def check_space(spool: Spool, size: int) -> None:
 
     The reserve is for everything else that is written to the disk.
     """
-    free, reserve = spool.space()
-    if free - size < reserve:
-        sentence = (
-            f"Too little of the disk is free for this import: {free // MIB} MiB, "
-            f"of which {reserve // MIB} MiB have to stay free"
-        )
+    if shortage := spool.disk.shortage(size):
+        sentence = f"Too little of the disk is free for this import: {shortage}"
         logger.warning("the uploads of imports: %s", sentence)
         raise StorageFull(sentence)
 
@@ -85,6 +80,6 @@ async def _closing(
 
 def _disk_error(exc: OSError) -> RequestError:
     logger.warning("the uploads of imports: %s", exc)
-    if exc.errno in DISK_FULL:
+    if is_disk_full(exc):
         return StorageFull("There is no space left for what is imported")
     return JobsUnavailable("The upload can't be written to disk just now; the log says why")

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.disk_space import Usage
 from service.errors import InvalidField, InvalidRequest, NotFound
 from service.ingest.target import Target
 from service.jobs.async_spool import check_space, create_file, lock_file, remove_file, run_on_disk
 from service.jobs.job import Job, JobPage, Plan, Status, is_id, new_id
 from service.jobs.opener import StoreOpener
-from service.jobs.spool import Spool, SpoolFile, Usage
+from service.jobs.spool import Spool, SpoolFile
 from service.jobs.throttle import Throttle
 from service.jobs.upload import Upload
 from service.jobs.watchers import Watchers

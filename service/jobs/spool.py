@@ -11,14 +11,12 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+
+from service.disk_space import DiskSpace, Usage
 
 PARTIAL, UPLOADED = ".part", ".spool"
 NODE = "node"
-MIB = 2**20
-
-Usage = Callable[[Path], tuple[int, int, int]]  # of a disk in bytes: all, used, free
 
 
 class SpoolFile:
@@ -66,7 +64,7 @@ class Spool:
 
     def __init__(self, folder: Path, usage: Usage = shutil.disk_usage) -> None:
         self.folder = folder
-        self._usage = usage
+        self.disk = DiskSpace(folder, usage)
 
     def node(self) -> str:
         """The unique name of this folder. Creates the folder if it does not exist."""
@@ -82,11 +80,6 @@ class Spool:
                 os.link(mine, path)
             mine.unlink()
         return path.read_text().strip()
-
-    def space(self) -> tuple[int, int]:
-        """The free bytes on the disk, and how many of them uploads must leave free."""
-        total, _, free = self._usage(self.folder)
-        return free, max(64 * MIB, min(total // 20, 256 * MIB))
 
     def create(self, id: str) -> SpoolFile:
         """A new file for an upload, locked."""

@@ -133,7 +133,9 @@ async def test_closed_store_is_unavailable(engine: EmbeddedIndex, index: Index) 
 
 
 async def test_full_disk_is_reported_as_such(engine: EmbeddedIndex, index: Index) -> None:
-    engine.store._writer._connection.execute("PRAGMA max_page_count = 1")
+    writing = engine.store._writer._connection
+    assert writing is not None
+    writing.execute("PRAGMA max_page_count = 1")
     large = [encoded({"_id": f"{n}", "chunk_text": "x" * 9_000}) for n in range(50)]
     with pytest.raises(StorageFull, match="no space left"):
         await index.upsert(NAMESPACE, large, TIMEOUT_S)

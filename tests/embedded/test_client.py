@@ -141,6 +141,7 @@ async def test_full_disk_is_not_a_client_error(tmp_path: Path) -> None:
     async with opened(tmp_path, BOTH) as index:
         await index.upsert_records(namespace=NS, records=DOCUMENTS)
         writing = index.embedded.store._writer._connection
+        assert writing is not None
         writing.execute("PRAGMA max_page_count = 1")  # it is as many as there are, then
         with pytest.raises(ServiceError, match="no space left") as caught:
             await index.documents.upsert(

@@ -88,7 +88,7 @@ async def test_full_disk_rejects_writes_until_space_is_freed(small_disk: Path, f
             await index.documents.upsert(namespace=SPACE, documents=[document(number)])
         await index.embedded.wait_until_visible()
         if filler == "another":
-            _fill_up(small_disk / "other")
+            fill_up(small_disk / "other")
         end, refusal = await fill(index, 20)
         assert refusal.status_code == NO_SPACE
         assert "space" in str(refusal)
@@ -105,7 +105,7 @@ async def test_full_disk_rejects_writes_until_space_is_freed(small_disk: Path, f
         (small_disk / "other").unlink(missing_ok=True)
         await index.documents.upsert(namespace=SPACE, documents=[document(end)])
         acknowledged.add(str(end))
-        await _until_shown(index)
+        await until_shown(index)
         assert await found(index, "embed") == acknowledged
         assert await found(index, "text") == acknowledged
         await _until_well(index)
@@ -115,29 +115,16 @@ async def test_full_disk_rejects_writes_until_space_is_freed(small_disk: Path, f
         assert index.embedded.store.integrity_errors() == []
 
 
-async def test_start_on_full_disk_succeeds_or_fails_with_one_sentence(small_disk: Path) -> None:
-    data = small_disk / "data"
-    async with opened(data) as index:
-        await index.documents.upsert(namespace=SPACE, documents=[document(1)])
-    _fill_up(small_disk / "other")
-    threads = threading.active_count()
-    with contextlib.suppress(StartupFailed):
-        async with opened(data) as index:
-            assert set((await index.documents.fetch(namespace=SPACE, ids=["1"])).documents) == {"1"}
-    assert threading.active_count() <= threads + 1, "no thread is left but the loop's own"
-    (small_disk / "other").unlink()
-    async with opened(data) as index:
-        await index.embedded.wait_until_visible()
-        assert await found(index, "text") == {"1"}
-
-
-def _fill_up(path: Path) -> None:
+def fill_up(path: Path, leave: int = 0) -> None:
+    """Leaves so many bytes free on the disk."""
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(4096)):
             pass
+    if leave:
+        os.truncate(path, path.stat().st_size - leave)
 
 
-async def _until_shown(index: EmbeddedAsyncIndex) -> None:
+async def until_shown(index: EmbeddedAsyncIndex) -> None:
     """Waits for the views, which retry after a pause."""
     async with asyncio.timeout(60):
         while True:
@@ -217,7 +204,7 @@ async def test_deleted_view_folder_is_rebuilt(tmp_path: Path) -> None:
         for kind in ("lexical", "dense", "corpus"):
             shutil.rmtree(tmp_path / "records" / kind, ignore_errors=True)
         await index.documents.upsert(namespace=SPACE, documents=[document(2)])
-        await _until_shown(index)
+        await until_shown(index)
         assert await found(index, "text") == await found(index, "embed") == {"1", "2"}
     async with opened(tmp_path) as index:
         await index.embedded.wait_until_visible()

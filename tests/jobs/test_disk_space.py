@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from service.disk_space import MIB, DiskSpace
 from service.errors import StorageFull
-from service.jobs.spool import MIB, Spool
 from tests.ingest.fake_target import FakeTarget
 from tests.jobs.fixtures import ndjson, plan, remaining_uploads, running_jobs
 
@@ -32,16 +32,17 @@ class FakeDisk:
 @pytest.mark.parametrize(
     ("total", "reserve"),
     [
+        (16 * MIB, 4 * MIB),
         (GIB // 2, 64 * MIB),
         (4_000 * MIB, 200 * MIB),
         (10 * GIB, GIB // 4),
         (10_000 * GIB, GIB // 4),
     ],
 )
-def test_reserve_is_5_percent_of_disk_up_to_256_mebibytes(
+def test_reserve_is_5_percent_of_disk_within_bounds(
     tmp_path: Path, total: int, reserve: int
 ) -> None:
-    assert Spool(tmp_path, FakeDisk(tmp_path, total).usage).space() == (total, reserve)
+    assert DiskSpace(tmp_path, FakeDisk(tmp_path, total).usage).measure() == (total, reserve)
 
 
 async def test_upload_ends_at_disk_reserve(folder: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TypeAlias
 from pyroaring import BitMap, BitMap64
 from tantivy import Document, FieldType, Index, IndexWriter, Order, Query, SchemaBuilder, Searcher
 
+from service.disk_space import is_disk_full
 from service.embedded.lexical.analysis import ANALYSIS, NO_TYPOS, Analysis, joined_words, normalized
 from service.embedded.lexical.files import CorruptIndex, check_files, translate_errors
 from service.embedded.lexical.queries import (
@@ -85,7 +86,7 @@ class LexicalIndex:
             self._index.config_reader("manual")
             self._writer: IndexWriter | None = self._index.writer(HEAP_BYTES, 1)
             try:  # this is now the only writer
-                self._writer.garbage_collect_files()
+                _remove_garbage(self._writer)
                 check_files(folder)
                 self._index.reload()
                 self.committed_seq = self._read_committed_seq()
@@ -273,6 +274,16 @@ class LexicalIndex:
                 # A query for the candidates is cheaper than fetching so many hits.
                 members = Query.term_set_query(self._schema, "docno", list(candidates))
                 query, candidates, want = all_of(query, [members]), None, k + SPARE
+
+
+def _remove_garbage(writer: IndexWriter) -> None:
+    """Delete files that no commit uses. On a full disk the list of files can't be written."""
+    try:
+        with translate_errors():
+            writer.garbage_collect_files()
+    except OSError as exc:
+        if not is_disk_full(exc):
+            raise
 
 
 def _contains(candidates: BitMap | BitMap64, docno: int) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
 FORMAT = 3  # raise it when the tables change
 CACHE_KIB = 512  # per connection
+BUSY_MS = 10_000
+MAX_LOG_BYTES = 16 << 20  # the write-ahead log is cut to this after a large transaction
 TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
     docno INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, id TEXT NOT NULL,
@@ -38,12 +41,41 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA busy_timeout = 10000")
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def connect_exclusive(path: Path) -> sqlite3.Connection:
+    """Open the only connection to a file, for reading, without any space on the disk.
+
+    Other connections share an index of the write-ahead log in a file, which takes 32 KiB. In
+    exclusive mode it is in memory.
+    """
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # locks the file
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Give the space of the write-ahead log back, unless a reader needs the log.
+
+    A transaction that fails on a full disk leaves all that it has written in the log.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from service.backoff import Backoff
+from service.disk_space import is_disk_full
 from service.embedded.storage.store import Store
 from service.embedded.views.view import View
 
@@ -20,10 +21,15 @@ logger = logging.getLogger(__name__)
 
 BATCH = 250  # changes that are read at once
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # before a failed view is retried
+SPACE_POLL_S = 0.5  # while the disk is full, which ends the pause when it is not any more
 
 
 class Follower:
-    """A view, the thread that updates it, and its position in the log."""
+    """A view, the thread that updates it, and its position in the log.
+
+    `on_save` is called after each save, `on_progress` when a position or a failure has changed;
+    `has_space` returns whether the disk has space for what a view writes.
+    """
 
     def __init__(
         self,
@@ -31,6 +37,9 @@ class Follower:
         store: Store,
         on_save: Callable[[], None],
         first_pause_s: float = FIRST_PAUSE_S,
+        *,
+        on_progress: Callable[[], None] = lambda: None,
+        has_space: Callable[[], bool] = lambda: True,
     ) -> None:
         self.view = view
         self.applied_seq = 0
@@ -38,9 +47,13 @@ class Follower:
         self.rebuilt_fraction: float | None = None
         """The part of a rebuild that is done, None outside of a rebuild."""
         self.failure: str | None = None
-        """The error for which the view can't be updated or saved at present."""
+        """The error for which the view can't be updated or saved at present, for the log."""
+        self.reason = ""
+        """The same for callers, without paths."""
         self._store = store
         self._on_save = on_save
+        self._on_progress = on_progress
+        self._has_space = has_space
         self._backoff = Backoff(first_pause_s, LONGEST_PAUSE_S, jitter=False)
         self._failure_count = 0  # since the last success
         self._progressed = threading.Condition()
@@ -78,12 +91,22 @@ class Follower:
     def start(self) -> None:
         """Open the view, and follow the log in the background from its saved position."""
         try:
-            self._open_view()
+            self._open_view_or_retry()
             self._start_seq, self._end_seq = self.applied_seq, self._store.last_seq()
             self._thread.start()
         except BaseException:
             self._close_view()
             raise
+
+    def _open_view_or_retry(self) -> None:
+        """Open the view. If the disk is too full, the thread retries, and the rest is searched."""
+        try:
+            self._open_view()
+        except OSError as exc:
+            if not is_disk_full(exc):
+                raise
+            self._record_failure(exc)
+            self._retrying = True
 
     def request_stop(self) -> None:
         self._stop.set()
@@ -105,22 +128,37 @@ class Follower:
         Returns False after the timeout, and at once if the view has failed.
         """
 
-        def reached() -> bool:
-            return self.is_complete and (self.visible_seq if visible else self.applied_seq) >= seq
-
+        if visible:
+            self.request_visible(seq)
         with self._progressed:
-            if visible:
-                self._requested_seq = max(self._requested_seq, seq)
-                self._wake.set()
-            self._progressed.wait_for(lambda: reached() or self._retrying, timeout)
-            return reached()
+            self._progressed.wait_for(
+                lambda: self.has_reached(seq, visible=visible) is not None, timeout
+            )
+            return bool(self.has_reached(seq, visible=visible))
+
+    def has_reached(self, seq: int, *, visible: bool = False) -> bool | None:
+        """Whether a change is applied or visible. None: not yet; False: the view has failed."""
+        if self.is_complete and (self.visible_seq if visible else self.applied_seq) >= seq:
+            return True
+        return False if self._retrying or not self._thread.is_alive() else None
+
+    def request_visible(self, seq: int) -> None:
+        """Make a change visible without waiting for the next save."""
+        with self._progressed:
+            self._requested_seq = max(self._requested_seq, seq)
+            self._wake.set()
 
     def wait_for_startup(self, timeout: float) -> bool:
-        """Wait for the changes that were missed before the start; False after the timeout."""
+        """Wait for the changes that were missed before the start; False after a failure or the
+        timeout.
+        """
+
+        def is_up_to_date() -> bool:
+            return self.is_complete and self.progress is None
+
         with self._progressed:
-            return self._progressed.wait_for(
-                lambda: self.is_complete and self.progress is None, timeout
-            )
+            self._progressed.wait_for(lambda: self._retrying or is_up_to_date(), timeout)
+            return is_up_to_date()
 
     def _run(self) -> None:
         while True:
@@ -131,12 +169,11 @@ class Follower:
                     self._save()
             except Exception as exc:
                 self._record_failure(exc)
-                with self._progressed:
-                    self._retrying = True
-                    self._progressed.notify_all()
+                self._retrying = True
+                self._notify()
                 if stopping:
                     return
-                self._stop.wait(self._next_pause())  # a commit does not shorten the pause
+                self._pause()
                 self._discard_state()
                 continue
             self._retrying = False
@@ -166,14 +203,22 @@ class Follower:
 
     def _open_view(self) -> None:
         seq = self.view.open()
-        if seq is None and self._store.last_seq() == 0:
-            seq = 0  # the store is empty, so the view is complete
+        if seq is None and (self._store.last_seq() == 0 or self._was_complete_at_0()):
+            seq = 0
         if seq is None or not self._store.log_trimmed_to() <= seq <= self._store.last_seq():
             self.rebuilt_fraction, seq = 0.0, 0
         else:
             self.rebuilt_fraction = None
         self.applied_seq = self.saved_seq = seq
         self._opened = self._searchable = True
+
+    def _was_complete_at_0(self) -> bool:
+        """Whether a failure came before the first save, and the log still has every change.
+
+        Then searches, which see the last save, go on to find nothing.
+        """
+        was_complete = self._searchable and self.rebuilt_fraction is None and not self.saved_seq
+        return was_complete and self._store.log_trimmed_to() == 0
 
     def _rebuild(self) -> None:
         """Rebuild the view from a snapshot with stored vectors: no text is embedded again."""
@@ -189,9 +234,8 @@ class Follower:
         self._advance(snapshot.seq, done)
         if self.view.visible_on_save and self.saved_seq < self.applied_seq:
             self._save()  # before it counts as complete, or searches would find nothing
-        with self._progressed:
-            self.rebuilt_fraction = None
-            self._progressed.notify_all()
+        self.rebuilt_fraction = None
+        self._notify()
         if self.saved_seq < self.applied_seq:
             self._save()
 
@@ -199,9 +243,8 @@ class Follower:
         self._unsaved_changes += count
         if self._unsaved_since is None:
             self._unsaved_since = time.monotonic()
-        with self._progressed:
-            self.applied_seq = seq
-            self._progressed.notify_all()
+        self.applied_seq = seq
+        self._notify()
 
     def _save(self) -> None:
         try:
@@ -214,10 +257,15 @@ class Follower:
             return
         self._save_not_before = 0.0
         self._unsaved_changes, self._unsaved_since = 0, None
-        with self._progressed:
-            self.saved_seq = self.applied_seq
-            self._progressed.notify_all()
+        self.saved_seq = self.applied_seq
+        self._notify()
         self._on_save()
+
+    def _notify(self) -> None:
+        """Let those who wait look again, after what they wait for has changed."""
+        with self._progressed:
+            self._progressed.notify_all()
+        self._on_progress()
 
     def _save_is_due(self) -> bool:
         if time.monotonic() < self._save_not_before:
@@ -237,7 +285,17 @@ class Follower:
     def _record_failure(self, exc: Exception) -> None:
         if self.failure is None:
             logger.error("%s failed and will be retried", self.view.name, exc_info=exc)
+        full = is_disk_full(exc) or not self._has_space()
+        self.reason = "there is no space left on the disk" if full else "its files can't be used"
         self.failure = f"{type(exc).__name__}: {exc}"
+
+    def _pause(self) -> None:
+        """Wait before a retry. A commit does not shorten it; space on a disk that was full does."""
+        end = time.monotonic() + self._next_pause()
+        was_full = not self._has_space()
+        while (left := end - time.monotonic()) > 0:
+            if self._stop.wait(min(left, SPACE_POLL_S)) or (was_full and self._has_space()):
+                return
 
     def _next_pause(self) -> float:
         self._failure_count += 1

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from service.disk_space import DiskSpace
 from service.embedded.storage.operations import TrimLog
 from service.embedded.storage.store import Store
 from service.embedded.views.follower import Follower
@@ -24,9 +28,12 @@ class TemporarilyUnavailable(Exception):
 
 
 class ViewSet:
-    """Has no views until `start`."""
+    """Has no views until `start`. `disk` is that of the store and of the views."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: DiskSpace) -> None:
+        self._disk = disk
+        self._listeners: set[Callable[[], None]] = set()
+        self._listeners_lock = threading.Lock()
         self._followers: dict[View, Follower] = {}
         self._views: Sequence[View] = ()
         self._trimmed_to = 0
@@ -38,7 +45,13 @@ class ViewSet:
         """Open every view; those that can't catch up from the log rebuild in the background."""
         self._store, self._views = store, views
         for view in views:
-            follower = Follower(view, store, self._trim_log)
+            follower = Follower(
+                view,
+                store,
+                self._trim_log,
+                on_progress=self._on_progress,
+                has_space=self._disk.has_any,
+            )
             follower.start()
             self._followers[view] = follower
         deadline = time.monotonic() + STARTUP_WAIT_S
@@ -72,10 +85,52 @@ class ViewSet:
             if follower.rebuilt_fraction is None:
                 follower.wait(seq, WAIT_S)
 
-    def wait_until_visible(self, seq: int) -> None:
-        """Wait until searches see a change, in every view."""
-        for view in self._views:
-            self.wait_for(view, seq, visible=True)
+    async def wait_until_visible(self, seq: int) -> None:
+        """Wait until searches see a change, in every view. No thread waits meanwhile.
+
+        Raises `TemporarilyUnavailable` after a timeout, and at once if a view has failed.
+        """
+        for follower in self._followers.values():
+            follower.request_visible(seq)
+        with self._progress() as progressed:
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    while not self._is_visible(seq):
+                        await progressed.wait()
+                        progressed.clear()
+            except TimeoutError:
+                raise TemporarilyUnavailable("searches are behind; try again") from None
+
+    def _is_visible(self, seq: int) -> bool:
+        reached = {
+            view.name: self._followers[view].has_reached(seq, visible=True) for view in self._views
+        }
+        for name, result in reached.items():
+            if result is False:
+                raise TemporarilyUnavailable(f"{name} is behind; try again")
+        return all(reached.values())
+
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[asyncio.Event]:
+        """An event of this loop that is set whenever a view has made progress, or failed."""
+        loop, progressed = asyncio.get_running_loop(), asyncio.Event()
+
+        def notify() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(progressed.set)
+
+        with self._listeners_lock:
+            self._listeners.add(notify)
+        try:
+            yield progressed
+        finally:
+            with self._listeners_lock:
+                self._listeners.discard(notify)
+
+    def _on_progress(self) -> None:
+        with self._listeners_lock:
+            for notify in self._listeners:
+                notify()
 
     def wait_for(self, view: View, seq: int, *, visible: bool = False) -> None:
         """Wait for one view; raises `TemporarilyUnavailable` after a timeout."""
@@ -87,6 +142,10 @@ class ViewSet:
         assert view is not None, "the caller has checked the schema"  # noqa: S101
         follower = self._followers[view]
         if not follower.is_complete:
+            if follower.failure is not None:
+                raise TemporarilyUnavailable(
+                    f"{view.name} can't be rebuilt at present, and is retried: {follower.reason}"
+                )
             done = follower.rebuilt_fraction or 0.0
             raise TemporarilyUnavailable(f"{view.name} is being rebuilt, {done:.0%} done")
         return view
@@ -102,10 +161,13 @@ class ViewSet:
         return {each.view.name: each.failure for each in followers if each.failure is not None}
 
     def _trim_log(self) -> None:
-        """Delete the part of the log that every view has saved."""
+        """Delete the part of the log that every view has saved: now and then, as it is costly.
+
+        On a disk that is short of space it is done at once: the log has what was deleted.
+        """
         if len(self._followers) < len(self._views):
             return
         seq = min(follower.saved_seq for follower in self._followers.values())
-        if seq - self._trimmed_to >= TRIM_EVERY:
+        if seq - self._trimmed_to >= (1 if self._disk.is_short() else TRIM_EVERY):
             self._trimmed_to = seq
             self._store.submit([TrimLog(seq)])

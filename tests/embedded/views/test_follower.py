@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -457,3 +458,21 @@ def test_start_closes_view_that_fails_to_open(
     with pytest.raises(OSError, match="not allowed"):
         follower.start()
     assert view.closed == 1
+
+
+def test_start_on_full_disk_retries_until_there_is_space(store: FollowedStore) -> None:
+    """The pause before the retry is longer than the test waits."""
+    fill(store, 5)
+    view = DictView(Saved())
+    view.failing["open"] = OSError(errno.ENOSPC, "No space left on device")
+    space = threading.Event()
+    follower = Follower(view, store, lambda: None, LONG * 10, has_space=space.is_set)
+    follower.start()
+    store.followers.append(follower)
+    assert not follower.wait_for_startup(LONG)
+    assert not follower.wait(5, LONG, visible=True)
+    assert follower.reason == "there is no space left on the disk"
+    view.failing.clear()
+    space.set()
+    wait_until(lambda: follower.wait(5, LONG, visible=True))
+    assert view.searched == stored_fields(store)
