@@ -1,10 +1,11 @@
-"""Programs that some tests start: Redis, PostgreSQL and nginx."""
+"""Programs that some tests start: Redis, PostgreSQL, nginx and Chromium."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,9 +16,14 @@ def find_program(program: str, why: str, *directories: Path) -> str:
     Without it the test is skipped, or fails if CASCADE_REQUIRE_SERVICES=1.
     """
     search_path = ":".join([os.environ.get("PATH", ""), "/usr/sbin", *map(str, directories)])
-    if path := shutil.which(program, path=search_path):
-        return path
-    message = f"{program} is not installed: {why}"
+    path = shutil.which(program, path=search_path)
+    if path is None:
+        skip_or_fail(f"{program} is not installed: {why}")
+    return path
+
+
+def skip_or_fail(message: str) -> NoReturn:
+    """Skip the test, or fail it if CASCADE_REQUIRE_SERVICES=1."""
     if os.environ.get("CASCADE_REQUIRE_SERVICES") == "1":
         pytest.fail(f"{message}, and CASCADE_REQUIRE_SERVICES=1 says that it must be")
     pytest.skip(message)
