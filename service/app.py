@@ -26,6 +26,7 @@ from service.caching.answer_cache import AnswerCache
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.jobs.jobs import Jobs
+from service.keys.keys import Keys, keys_file
 from service.lifecycle import Lifecycle
 from service.records.records import ImportTarget
 from service.retrieval.query import StageEvent
@@ -101,12 +102,14 @@ def create_app(
         choose_backend(settings, open_lane), settings.upserts_at_once, store.invalidate
     )
     admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
+    keys = Keys(keys_file(settings.data_dir), _database_url(settings))
     policy = AccessPolicy(
         settings.service_keys,
         settings.host,
         settings.trusted_proxy_hops,
         settings.origins,
         settings.hosts,
+        keys.ring,
     )
     limits = choose_limits(settings)
     jobs = _create_jobs(settings, backend, admission, lifecycle)
@@ -123,9 +126,12 @@ def create_app(
     service = SearchService(backend, renderer, highlighter, answers, cursors)
 
     app = _create_quart(settings, lifecycle)
-    app.extensions["cascade"] = backend
-    app.extensions["cascade.admission"] = admission
-    openapi.install(app, requires_key=policy.requires_key)
+    app.extensions |= {
+        "cascade": backend,
+        "cascade.admission": admission,
+        "cascade.policy": policy,
+    }
+    openapi.install(app, policy)
     access_log = AccessLog(log_queries=settings.log_queries)
     request_context.install(app, lifecycle, access_log)
     audit = AuditLog(settings.audit_log, settings.secrets)
@@ -154,6 +160,7 @@ def create_app(
     async def open_resources() -> None:
         audit.open()
         resources.callback(audit.close)
+        await resources.enter_async_context(keys.opened())
         resources.push_async_callback(store.close)  # after the last write of the backend
         await resources.enter_async_context(backend.opened())
         resources.push_async_callback(answers.close)
@@ -161,6 +168,7 @@ def create_app(
         resources.push_async_callback(limits.close)
         await limits.open(backend.location)
         await resources.enter_async_context(jobs.opened())
+        await keys.wait_until_read()
 
     @app.after_serving
     async def close_resources() -> None:
@@ -168,8 +176,9 @@ def create_app(
         await resources.aclose()
         admission.close()
 
-    gate = AdmissionMiddleware(app.asgi_app, admission, lifecycle)
-    middleware = require_canonical_path(gate, lifecycle)
+    middleware = require_canonical_path(
+        AdmissionMiddleware(app.asgi_app, admission, lifecycle), lifecycle
+    )
     middleware = allow_origins(middleware, settings.origins, lifecycle)
     app.asgi_app = trust_proxies(middleware, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
     return app
@@ -194,16 +203,19 @@ def _create_jobs(
     settings: Settings, backend: SearchBackend, admission: AdmissionController, lifecycle: Lifecycle
 ) -> Jobs:
     timeout_s = settings.records_timeout_ms / 1000
-    database_url = settings.database_url
     return Jobs(
         Path(settings.data_dir, "imports"),
-        database_url.get_secret_value() if database_url else None,
+        _database_url(settings),
         ImportTarget(lambda: backend.all_records, settings.pinecone_text_field, timeout_s),
         lifecycle,
         max_bytes=settings.max_import_bytes,
         batches_at_once=settings.import_batches_at_once,
         request_count=lambda: admission.admitted,
     )
+
+
+def _database_url(settings: Settings) -> str | None:
+    return settings.database_url.get_secret_value() if settings.database_url else None
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from quart import Quart
 
 from service.app import create_app
 from service.errors import StartupFailed
+from service.keys.keys import keys_file
 from service.logs import configure_logging
 from service.settings import Settings, load_settings, unknown_variables
 from service.startup import log_start
@@ -47,7 +48,10 @@ class LazyApp:
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_and_log(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                await log_start(settings, app.extensions["cascade"])
+                policy = app.extensions["cascade.policy"]
+                await log_start(
+                    settings, app.extensions["cascade"], requires_key=policy.requires_key
+                )
             try:
                 await send(message)
             except LifespanFailureError:
@@ -81,7 +85,7 @@ def _configure() -> Settings:
     logging.getLogger("hypercorn").propagate = False  # it writes its lines itself
     for sentence in unknown_variables({name.upper() for name in Settings.model_fields}, ENV_FILE):
         logger.warning("%s", sentence)
-    if not settings.service_keys:
+    if not settings.service_keys and not keys_file(settings.data_dir).exists():
         logger.warning(
             "There are no API keys: anyone who can connect to this server can search and export "
             "every record. Set SERVICE_API_KEYS, unless it listens on this machine only"

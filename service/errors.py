@@ -43,6 +43,7 @@ is raised.
          │   ├─ UpstreamCircuitOpen
          │   ├─ Overloaded
          │   ├─ JobsUnavailable
+         │   ├─ KeysUnavailable
          │   ├─ TooSlow
          │   └─ NoLegAnswered
          ├─ StorageFull
@@ -248,6 +249,10 @@ class Overloaded(Unavailable, code="overloaded"):
 
 class JobsUnavailable(Unavailable, code="jobs_unavailable"):
     """The database or the disk of the import jobs can't be used."""
+
+
+class KeysUnavailable(Unavailable, code="keys_unavailable"):
+    """The database of the API keys can't be used."""
 
 
 class TooSlow(Unavailable, code="too_slow"):

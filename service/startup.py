@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 COUNT_TIMEOUT_S = 2.0  # the service is not ready before
 
 
-async def log_start(settings: Settings, backend: SearchBackend) -> None:
+async def log_start(settings: Settings, backend: SearchBackend, *, requires_key: bool) -> None:
     """Log one line. An index that does not count its records in time does not delay the start."""
     try:
         stats = await backend.stats(UNRESTRICTED, Deadline(COUNT_TIMEOUT_S))
@@ -36,7 +36,9 @@ async def log_start(settings: Settings, backend: SearchBackend) -> None:
         "api_keys": len(settings.service_keys),
     }
     where = _where(settings, backend)
-    message = f"Cascade {VERSION}: {where} with {counted}; {_keys(settings)}"
+    message = (
+        f"Cascade {VERSION}: {where} with {counted}; {_keys(settings, requires_key=requires_key)}"
+    )
     logger.info("%s", message, extra=fields)
 
 
@@ -67,8 +69,10 @@ def _count(stats: dict[str, IndexStats], namespace: str) -> str:
     return " and ".join(figures)
 
 
-def _keys(settings: Settings) -> str:
+def _keys(settings: Settings, *, requires_key: bool) -> str:
     if count := len(settings.service_keys):
         return f"{count} API key{'' if count == 1 else 's'}"
+    if requires_key:
+        return "API keys of `cascade keys`"
     is_local = is_loopback(settings.host) and not settings.trusted_proxy_hops
     return f"no API keys, so {'only this machine' if is_local else 'nobody'} may write"

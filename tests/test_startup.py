@@ -32,7 +32,7 @@ async def logged(caplog: pytest.LogCaptureFixture, counts: dict[str, IndexStats]
     if isinstance(backend, CountedBackend) and counts is not None:
         backend.counts = counts
     with caplog.at_level(logging.INFO):
-        await log_start(settings, backend)
+        await log_start(settings, backend, requires_key=False)
     (record,) = caplog.records
     return record.getMessage()
 

@@ -22,7 +22,8 @@ ALL_ACTIONS: frozenset[Action] = frozenset(get_args(Action))
 class Grant:
     """`tenant` separates cached answers, cursors and imports: grants with an equal one are equal.
 
-    `expires_at` is in seconds since the epoch.
+    `expires_at` is in seconds since the epoch. `credential` is the digest of the key by which the
+    caller was authenticated.
     """
 
     tenant: str = ""
@@ -33,6 +34,7 @@ class Grant:
     rate: Rate | None = None
     quota: Quota | None = None
     expires_at: float | None = None
+    credential: bytes = field(default=b"", repr=False, compare=False)
     fields: frozenset[str] | None = field(init=False)
     """The fields that the caller may see; None for all."""
 

@@ -9,32 +9,26 @@ cross-site request forgery and DNS rebinding.
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from ipaddress import ip_address
 
+from service.access.credentials import (
+    EXPIRED,
+    NOT_VALID,
+    Clock,
+    ServiceKeys,
+    wall_clock,
+)
 from service.access.grant import UNRESTRICTED, Grant
+from service.access.key_format import PREFIX
+from service.access.key_ring import KeyRing
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 FINGERPRINT_LENGTH = 16
 ANY_ORIGIN = "*"
 
-
-class ApiKeys:
-    """The valid keys, kept as digests; false if there are none."""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = tuple(map(_digest, keys))
-
-    def __bool__(self) -> bool:
-        return bool(self._digests)
-
-    def accept(self, sent: str) -> bool:
-        """Compare `sent` with every key, so that the time does not depend on which one matches."""
-        digest = _digest(sent)
-        return sum(hmac.compare_digest(known, digest) for known in self._digests) > 0
+KEY_REQUIRED = "An API key is required; send it as `Authorization: Bearer …` or as `Api-Key: …`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +64,55 @@ class AccessPolicy:
         proxies: int,
         origins: Collection[str] = (),
         hosts: Collection[str] = (),
+        ring: KeyRing | None = None,
+        now: Clock = wall_clock,
     ) -> None:
-        self._keys = ApiKeys(keys)
+        self._service_keys = ServiceKeys(keys)
+        self._ring = ring or KeyRing(is_empty=True)
+        self._now = now
         self._origins = frozenset(origins)
         self._hosts = frozenset(hosts)
         self._is_local = is_loopback(listens_on) and not proxies
 
     @property
     def requires_key(self) -> bool:
-        return bool(self._keys)
+        """It may change while the service runs: when the first key is created."""
+        return bool(self._service_keys) or self._ring.has_keys
 
     def authenticate(self, sent_keys: Sequence[str]) -> Grant:
         """Return the grant of the first valid key, or all rights if no key is required."""
-        if not self._keys:
+        if not self.requires_key:
             return UNRESTRICTED
+        if not self._service_keys:
+            self._ring.require_known()
         if not sent_keys:
-            raise KeyMissing(
-                "An API key is required; send it as `Authorization: Bearer …` or as `Api-Key: …`"
-            )
+            raise KeyMissing(KEY_REQUIRED)
+        rejected = KeyRejected(NOT_VALID)
         for key in sent_keys:
-            if self._keys.accept(key):
-                fingerprint = _digest(key).hex()[:FINGERPRINT_LENGTH]
-                return Grant(tenant=fingerprint, key_id=fingerprint)
-        raise KeyRejected("The API key is not valid for this service")
+            try:
+                return self._authenticate(key)
+            except KeyRejected as error:
+                rejected = error
+        raise rejected
+
+    def check_still_valid(self, grant: Grant) -> None:
+        """Raise an error if the caller of a long request or of a WebSocket has lost its right."""
+        if not grant.key_id:
+            if self.requires_key:
+                raise KeyMissing(KEY_REQUIRED)
+            return
+        if grant.expires_at is not None and grant.expires_at <= self._now():
+            raise KeyRejected(EXPIRED)
+        if not self._service_keys.find(grant.key_id):
+            self._ring.check(grant.key_id, grant.credential)
+
+    def _authenticate(self, key: str) -> Grant:
+        grant = self._service_keys.authenticate(key)
+        if grant is not None:
+            return grant
+        if key.startswith(PREFIX):
+            return self._ring.authenticate(key)
+        raise KeyRejected(NOT_VALID)
 
     def check_websocket_origin(self, caller: Caller) -> None:
         """Raise `OriginRefused` for a web page that may not open a WebSocket.
@@ -132,7 +152,7 @@ class AccessPolicy:
     @property
     def _is_open_to_pages(self) -> bool:
         """Whether only its address protects the service from the web pages of this machine."""
-        return self._is_local and not self._keys
+        return self._is_local and not self.requires_key
 
     def _check_host(self, caller: Caller) -> None:
         if not self.checks_reads:
@@ -146,7 +166,7 @@ class AccessPolicy:
 
     def authorize_write(self, caller: Caller) -> None:
         """Raise an error if an authenticated caller may not write."""
-        if self._keys:
+        if self.requires_key:
             return
         if not self._is_local or not is_loopback(caller.address or "") or caller.is_forwarded:
             raise WritesClosed(
@@ -172,7 +192,3 @@ def _host_name(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]
-
-
-def _digest(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -12,6 +12,7 @@ import socket
 
 from service.access.policy import is_loopback
 from service.commands.parsing import add_data_dir, whole
+from service.keys.keys import keys_file
 from service.server.process import listen, run
 from service.server.supervisor import supervise
 from service.settings import Settings
@@ -63,7 +64,8 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _warn_of_exposure(settings: Settings, listener: socket.socket) -> None:
-    if not settings.service_keys and not is_loopback(settings.host):
+    has_keys = bool(settings.service_keys) or keys_file(settings.data_dir).exists()
+    if not has_keys and not is_loopback(settings.host):
         logger.warning(
             "HOST is %s and there are no API keys: anyone who can connect to port %d can search "
             "and export every record. Set SERVICE_API_KEYS, or HOST=127.0.0.1",

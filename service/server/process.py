@@ -93,7 +93,10 @@ def run(
             if ready_fd is not None:
                 loop.add_reader(PARENT_PIPE, _read_parent_pipe, loop, stop, server.hurry)
             if announces:
-                await log_start(settings, app.extensions["cascade"])
+                policy = app.extensions["cascade.policy"]
+                await log_start(
+                    settings, app.extensions["cascade"], requires_key=policy.requires_key
+                )
             _tell_ready(listener, ready_fd)
 
         lifecycle = Lifecycle()

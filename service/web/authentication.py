@@ -16,7 +16,7 @@ from quart.wrappers.base import BaseRequestWebsocket
 
 from service.access.grant import Action, Grant
 from service.access.policy import AccessPolicy, Caller
-from service.errors import Forbidden, KeyMissing, KeyRejected
+from service.errors import Forbidden, KeyMissing, KeyRejected, KeysUnavailable
 
 PUBLIC_ENDPOINTS = {
     "documentation.openapi",
@@ -33,6 +33,7 @@ FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Rea
 
 HELLO_TIMEOUT_S = 10.0
 POLICY_VIOLATION = 1008  # a close code (RFC 6455, section 7.4.1)
+TRY_AGAIN_LATER = 1013  # registered with IANA
 HELLO_REQUIRED = 'send {"type": "hello", "key": "…"} as the first message'
 
 
@@ -58,9 +59,10 @@ def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIM
             if policy.requires_key and not keys:
                 keys = [await _receive_hello(hello_timeout_s)]
             authorize(app, websocket.endpoint, policy.authenticate(keys))
-        except (KeyMissing, KeyRejected, Forbidden) as error:
+        except (KeyMissing, KeyRejected, Forbidden, KeysUnavailable) as error:
             g.code, g.detail = error.code, error.detail  # for the logs
-            await websocket.close(POLICY_VIOLATION, error.detail)
+            is_final = not isinstance(error, KeysUnavailable)
+            await websocket.close(POLICY_VIOLATION if is_final else TRY_AGAIN_LATER, error.detail)
             return Response(status=error.status)
         return None
 

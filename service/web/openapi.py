@@ -22,6 +22,7 @@ from quart import Quart, Response, request
 from werkzeug.http import HTTP_STATUS_CODES  # http.HTTPStatus renames some in Python 3.13
 from werkzeug.routing import Rule
 
+from service.access.policy import AccessPolicy
 from service.errors import RequestError
 from service.version import VERSION
 from service.web.errors import ErrorResponse
@@ -112,31 +113,32 @@ def documented(
     return decorate
 
 
-def install(app: Quart, *, requires_key: bool) -> None:
+def install(app: Quart, policy: AccessPolicy) -> None:
     """Serve the document at /api/openapi.json. `browsers/documentation.py` has its page."""
-    document = ServedDocument()
+    documents: dict[bool, ServedDocument] = {}
 
     @app.before_serving
     async def build() -> None:
-        document.build(app, requires_key=requires_key)
+        content = build_document(app)
+        documents[False] = ServedDocument(content)
+        documents[True] = ServedDocument(content | {"security": [{name: []} for name in KEYS]})
 
     @app.get("/api/openapi.json", endpoint="openapi")
     async def openapi() -> Response:
-        if not document.content:  # an app that is called without being served
-            document.build(app, requires_key=requires_key)
-        return document.response()
+        if not documents:  # an app that is called without being served
+            await build()
+        return documents[policy.requires_key].response()
 
 
 @dataclass(slots=True)
 class ServedDocument:
     """The document as it is sent."""
 
-    content: dict[str, Any] = field(default_factory=dict)
-    plain: bytes = b""
-    compressed: bytes = b""
+    content: dict[str, Any]
+    plain: bytes = field(init=False)
+    compressed: bytes = field(init=False)
 
-    def build(self, app: Quart, *, requires_key: bool) -> None:
-        self.content = build_document(app, requires_key=requires_key)
+    def __post_init__(self) -> None:
         self.plain = orjson.dumps(self.content)
         self.compressed = gzip.compress(self.plain)
 
@@ -152,7 +154,8 @@ class ServedDocument:
         return response
 
 
-def build_document(app: Quart, *, requires_key: bool) -> dict[str, Any]:
+def build_document(app: Quart) -> dict[str, Any]:
+    """The document of a service without keys."""
     operations = sorted(_operations(app), key=lambda each: list(TAGS).index(each[2].tag))
     models: dict[tuple[Model, Mode], None] = {(ErrorResponse, SENT): None}
     errors: set[int] = set()
@@ -178,7 +181,7 @@ def build_document(app: Quart, *, requires_key: bool) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Cascade", "version": VERSION, "description": DESCRIPTION},
         "servers": [{"url": "/"}],
-        "security": [{name: []} for name in KEYS] if requires_key else [],
+        "security": [],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.access.policy import AccessPolicy, ApiKeys, Caller, is_loopback
+from service.access.credentials import ServiceKeys
+from service.access.policy import AccessPolicy, Caller, is_loopback
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 KEY, OTHER = "a-key-of-24-characters-1", "a-key-of-24-characters-2"
@@ -21,14 +22,14 @@ def caller(
 
 
 def test_keys_accept_exact_matches_only() -> None:
-    keys = ApiKeys([KEY, OTHER])
+    keys = ServiceKeys([KEY, OTHER])
     assert keys
-    assert keys.accept(KEY)
-    assert keys.accept(OTHER)
+    assert keys.authenticate(KEY)
+    assert keys.authenticate(OTHER)
     for wrong in ("", KEY[:-1], KEY + "x", KEY.upper(), f"{KEY},{OTHER}", "\ud800", "ü"):
-        assert not keys.accept(wrong)
-    assert not ApiKeys([])
-    assert not ApiKeys([]).accept("")
+        assert keys.authenticate(wrong) is None
+    assert not ServiceKeys([])
+    assert ServiceKeys([]).authenticate("") is None
 
 
 def test_policy_with_keys_requires_one_from_every_caller() -> None:

@@ -1,0 +1,1 @@
+"""API keys with rights: their store, and what may be created."""
