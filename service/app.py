@@ -16,6 +16,7 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
 from service.access.limiting import choose_limits
+from service.access.pending_hellos import PendingHellos
 from service.access.policy import AccessPolicy
 from service.admission.controller import AdmissionController
 from service.audit import AuditLog
@@ -137,7 +138,7 @@ def create_app(
     audit = AuditLog(settings.audit_log, settings.secrets)
     auditing.install(app, audit)
     errors.install(app)
-    authentication.install(app, policy)
+    authentication.install(app, policy, PendingHellos())
     rate_limits.install(app, limits)
     for blueprint in (
         operations_blueprint(lifecycle, backend),

@@ -6,8 +6,8 @@ logs.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic_core import from_json
@@ -15,6 +15,7 @@ from quart import Blueprint, Quart, Response, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
 from service.access.grant import Action, Grant
+from service.access.pending_hellos import PendingHellos
 from service.access.policy import AccessPolicy, Caller
 from service.errors import Forbidden, KeyMissing, KeyRejected, KeysUnavailable
 
@@ -31,13 +32,12 @@ ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
 
-HELLO_TIMEOUT_S = 10.0
 POLICY_VIOLATION = 1008  # a close code (RFC 6455, section 7.4.1)
 TRY_AGAIN_LATER = 1013  # registered with IANA
 HELLO_REQUIRED = 'send {"type": "hello", "key": "…"} as the first message'
 
 
-def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIMEOUT_S) -> None:
+def install(app: Quart, policy: AccessPolicy, hellos: PendingHellos) -> None:
     """Require a key on every route that is not public. Unknown paths get their 404 without one."""
 
     @app.before_request
@@ -54,10 +54,12 @@ def install(app: Quart, policy: AccessPolicy, hello_timeout_s: float = HELLO_TIM
             return None
         policy.check_websocket_origin(_caller(websocket))
         keys = _sent_keys(websocket)
-        await websocket.accept(headers={"X-Request-Id": g.request_id})
+        accept = partial(websocket.accept, headers={"X-Request-Id": g.request_id})
         try:
             if policy.requires_key and not keys:
-                keys = [await _receive_hello(hello_timeout_s)]
+                keys = [await _receive_hello(accept, hellos)]
+            else:
+                await accept()
             authorize(app, websocket.endpoint, policy.authenticate(keys))
         except (KeyMissing, KeyRejected, Forbidden, KeysUnavailable) as error:
             g.code, g.detail = error.code, error.detail  # for the logs
@@ -107,10 +109,15 @@ def authorize_writes(blueprint: Blueprint, policy: AccessPolicy) -> None:
             policy.authorize_write(_caller(request))
 
 
-async def _receive_hello(timeout_s: float) -> str:
-    """The key in the first message: browsers can't send headers with a WebSocket handshake."""
+async def _receive_hello(accept: Callable[[], Awaitable[None]], hellos: PendingHellos) -> str:
+    """The key in the first message: browsers can't send headers with a WebSocket handshake.
+
+    Raises `Overloaded` before the handshake is accepted if the client has too many connections that
+    have sent no key.
+    """
     try:
-        async with asyncio.timeout(timeout_s):
+        async with hellos.waiting(websocket.remote_addr):
+            await accept()
             message = from_json(await websocket.receive())
     except (TimeoutError, ValueError):
         raise KeyMissing(HELLO_REQUIRED) from None

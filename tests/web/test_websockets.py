@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from quart import Quart, websocket
 from quart.testing.connections import WebsocketResponseError
 
+from service.access.pending_hellos import PendingHellos
 from service.access.policy import AccessPolicy
 from service.app import create_app
 from service.indexes.pinecone import open_lane
@@ -38,6 +41,7 @@ async def rejected_handshake(app: Quart, path: str = PATH, **headers: str) -> tu
     body = json.loads(await response.get_data())
     assert response.headers["X-Request-Id"] == body["request_id"]
     assert response.headers["Cache-Control"] == "no-store"
+    assert ("Retry-After" in response.headers) == (response.status_code == 503)
     return response.status_code, body
 
 
@@ -154,13 +158,15 @@ async def test_websocket_does_not_share_answers_between_tenants(
     assert caches == ["miss", "miss", "hit"]
 
 
-def echo_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float = 10.0) -> Quart:
+def echo_app(
+    sockets: WebSocketRegistry, policy: AccessPolicy, hellos: PendingHellos | None = None
+) -> Quart:
     """An app with one WebSocket route, which echoes messages."""
     app = Quart("service", static_folder=None)
     sockets.install(app)
     request_context.install(app, sockets.lifecycle)
     errors.install(app)
-    authentication.install(app, policy, hello_s)
+    authentication.install(app, policy, hellos or PendingHellos())
 
     @app.websocket("/echo")
     @authentication.requires("search")
@@ -176,9 +182,58 @@ def echo_app(sockets: WebSocketRegistry, policy: AccessPolicy, hello_s: float = 
 NO_KEYS = AccessPolicy((), "0.0.0.0", 0)
 
 
+def keyed_echo_app(hellos: PendingHellos) -> Quart:
+    return echo_app(WebSocketRegistry(Lifecycle()), AccessPolicy((KEY,), "0.0.0.0", 0), hellos)
+
+
+@contextlib.asynccontextmanager
+async def connected(app: Quart, key: str = "", **options: Any) -> AsyncIterator[Any]:
+    """A connection to /echo whose handshake is accepted."""
+    headers = {"Api-Key": key} if key else None
+    async with app.test_client().websocket("/echo", headers=headers, **options) as connection:
+        while not connection.accepted:  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+        yield connection
+
+
+async def echo(connection: Any) -> Any:
+    await connection.send("x")
+    return await connection.receive()
+
+
 async def test_websocket_hello_timeout() -> None:
-    app = echo_app(WebSocketRegistry(Lifecycle()), AccessPolicy((KEY,), "0.0.0.0", 0), hello_s=0.01)
+    app = keyed_echo_app(PendingHellos(timeout_s=0.01))
     assert await receive_close_code(app, "/echo", None) == 1008
+
+
+async def test_websocket_without_key_over_limit_of_client_is_rejected() -> None:
+    """A key in a header or in a hello makes room for another one; so does the end of one."""
+    app = keyed_echo_app(PendingHellos(max_per_caller=2))
+    async with connected(app) as greeting, connected(app):
+        status, body = await rejected_handshake(app, "/echo")
+        assert (status, body["code"]) == (503, "overloaded")
+        async with connected(app, key=KEY) as keyed:
+            assert await echo(keyed) == "x"
+        other_client = {"client": ("198.51.100.7", 80)}
+        async with connected(app, scope_base=other_client) as other:
+            await other.send(HELLO)
+            assert await echo(other) == "x"
+        await greeting.send(HELLO)
+        assert await echo(greeting) == "x"
+        async with connected(app):
+            assert (await rejected_handshake(app, "/echo"))[0] == 503
+    async with connected(app), connected(app):
+        pass
+
+
+async def test_websocket_that_has_waited_longest_for_its_key_is_ended_over_total_limit() -> None:
+    app = keyed_echo_app(PendingHellos(max_total=2))
+    async with connected(app) as first, connected(app) as second, connected(app) as third:
+        with pytest.raises(WebsocketDisconnectError, match="1008"):
+            await first.receive()
+        for connection in (second, third):
+            await connection.send(HELLO)
+            assert await echo(connection) == "x"
 
 
 async def test_websocket_over_limit_is_rejected() -> None:
@@ -186,8 +241,7 @@ async def test_websocket_over_limit_is_rejected() -> None:
     client = app.test_client()
     async with client.websocket("/echo") as first, client.websocket("/echo") as second:
         for connection in (first, second):
-            await connection.send("x")
-            assert await connection.receive() == "x"
+            assert await echo(connection) == "x"
         status, body = await rejected_handshake(app, "/echo")
         assert (status, body["code"]) == (503, "overloaded")
     async with client.websocket("/echo") as third:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from quart import Quart
 
+from service.access.pending_hellos import PendingHellos
 from service.access.policy import AccessPolicy
 from service.app import create_app
 from service.backends import choose_backend
@@ -137,7 +138,7 @@ def create_highlighting_app(settings: Settings, highlighter: Highlighter = find_
     app = Quart("service", static_folder=None)
     request_context.install(app, Lifecycle())
     errors.install(app)
-    authentication.install(app, AccessPolicy((), "127.0.0.1", 0))
+    authentication.install(app, AccessPolicy((), "127.0.0.1", 0), PendingHellos())
     cursors = Cursors(store, 60, enabled=True)
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
     renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
