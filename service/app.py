@@ -16,6 +16,7 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
 from service.access.limiting import choose_limits
+from service.access.limiting.account import Limits
 from service.access.pending_hellos import PendingHellos
 from service.access.policy import AccessPolicy
 from service.admission.controller import AdmissionController
@@ -113,7 +114,7 @@ def create_app(
         keys.ring,
     )
     limits = choose_limits(settings)
-    jobs = _create_jobs(settings, backend, admission, lifecycle)
+    jobs = _create_jobs(settings, backend, admission, lifecycle, limits)
     # Several processes can cache only what all of them see, and learn of each other's writes.
     caches = settings.redis_url is not None or settings.web_concurrency == 1
     answers: AnswerCache[StageEvent, Receipt] = AnswerCache(
@@ -201,7 +202,11 @@ def _create_quart(settings: Settings, lifecycle: Lifecycle) -> Quart:
 
 
 def _create_jobs(
-    settings: Settings, backend: SearchBackend, admission: AdmissionController, lifecycle: Lifecycle
+    settings: Settings,
+    backend: SearchBackend,
+    admission: AdmissionController,
+    lifecycle: Lifecycle,
+    limits: Limits,
 ) -> Jobs:
     timeout_s = settings.records_timeout_ms / 1000
     return Jobs(
@@ -212,6 +217,7 @@ def _create_jobs(
         max_bytes=settings.max_import_bytes,
         batches_at_once=settings.import_batches_at_once,
         request_count=lambda: admission.admitted,
+        limits=limits,
     )
 
 

@@ -39,6 +39,8 @@ class Plan:
     strings: bool = False
     encoding: str | None = None
     only_namespace: bool = False  # a line may not name another one than `namespace`
+    key_id: str = ""  # this and the next: of the key on whose quota the records count
+    records_per_day: int | None = None
 
 
 class LineError(NamedTuple):

@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.access.limiting.account import Limits
 from service.disk_space import Usage
 from service.errors import InvalidField, InvalidRequest, NotFound
+from service.ingest.counted_writes import CountedTarget
 from service.ingest.target import Target
 from service.jobs.async_spool import check_space, create_file, lock_file, remove_file, run_on_disk
 from service.jobs.job import Job, JobPage, Plan, Status, is_id, new_id
@@ -40,6 +42,7 @@ class Jobs:
 
     `folder` has the uploads, and the jobs unless `database_url` is that of a PostgreSQL.
     `request_count` returns the number of requests so far: a running import makes room for searches.
+    `limits` has the quotas of the keys that have sent the imports.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class Jobs:
         batches_at_once: int,
         request_count: Callable[[], int] = lambda: 0,
         disk_usage: Usage = shutil.disk_usage,
+        limits: Limits | None = None,
     ) -> None:
         self._spool = Spool(folder, disk_usage)
         self._opener = StoreOpener(self._spool, database_url)
         self._target = target
+        self._limits = limits
         self._max_bytes = max_bytes
         self._batches_at_once = batches_at_once
         self._request_count = request_count
@@ -187,7 +192,7 @@ class Jobs:
                 claim,
                 file,
                 opened.store,
-                self._target,
+                self._target_of(claim.job.plan),
                 batches_at_once=self._batches_at_once,
                 throttle=Throttle(self._request_count),
                 publish=self._watchers.publish,
@@ -202,6 +207,12 @@ class Jobs:
         finally:
             cleaning.cancel()
             await asyncio.wait({cleaning})
+
+    def _target_of(self, plan: Plan) -> Target:
+        if self._limits is None or plan.records_per_day is None:
+            return self._target
+        account = self._limits.records_account(plan.key_id, plan.records_per_day)
+        return CountedTarget(self._target, account)
 
     def _drain(self) -> None:
         self._draining = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.access.grant import UNRESTRICTED, Action, Grant
-from service.access.limiting.account import Account, Limits
+from service.access.limiting.account import UNLIMITED, Account, Limits
 from service.access.limiting.addresses import caller_of_address
 from service.access.limiting.memory_store import MemoryLimitStore
 from service.access.limits import Quota, Rate, Usage, parse_rate
@@ -110,7 +110,7 @@ async def test_quota_applies_to_the_actions_that_use_it() -> None:
 
 async def test_quota_without_what_the_action_uses_does_not_limit_it() -> None:
     limits = Limits(MemoryLimitStore())
-    assert not limits.account(Grant(key_id="a", quota=Quota(records=1)), None, "search").is_limited
-    assert not limits.account(
-        Grant(key_id="a", quota=Quota(read_units=1)), None, "records.write"
-    ).is_limited
+    grant = Grant(key_id="a", quota=Quota(records=1))
+    assert limits.account(grant, None, "search") is UNLIMITED
+    grant = Grant(key_id="a", quota=Quota(read_units=1))
+    assert limits.account(grant, None, "records.write") is UNLIMITED

@@ -10,6 +10,7 @@ import time
 
 from service.access.grant import Action, Grant
 from service.access.limiting.addresses import caller_of_address
+from service.access.limiting.memory_store import MemoryLimitStore, exceeded
 from service.access.limiting.store import TOLERANCE, CallerLimits, LimitState, LimitStore
 from service.access.limits import Quota, Rate, Resource, Usage
 from service.errors import QuotaExceeded, RateLimited
@@ -43,10 +44,6 @@ class Account:
         return self._limits.quota is not None
 
     @property
-    def is_limited(self) -> bool:
-        return self._limits.rate is not None or self._limits.quota is not None
-
-    @property
     def remaining(self) -> int:
         """How many requests are allowed at once now."""
         if self.rate is None or self.state is None:
@@ -56,23 +53,33 @@ class Account:
 
     async def take(self, usage: Usage = ONE_REQUEST) -> None:
         """Count the usage, or raise `RateLimited` or `QuotaExceeded` and count nothing."""
-        if not self.is_limited:
+        if not self._is_limited(usage):
             return
         self.state = await self._store.take(self._limits, usage)
-        self._check(usage)
+        self._raise_refusal(self.state, usage)
 
     def add(self, usage: Usage) -> None:
         """Count what was used or is given back, in any case."""
-        if not self.is_limited:
+        if not any(usage) or not self._is_limited(usage):
             return
         self._store.add(self._limits, usage)
         if self.state is not None and self.rate is not None:
             backlog_s = self.state.backlog_s + usage.requests * self.rate.interval_s
             self.state = self.state._replace(backlog_s=max(backlog_s, 0.0))
 
-    def _check(self, usage: Usage) -> None:
-        state, rate, quota = self.state, self._limits.rate, self._limits.quota
-        if state is None or state.refused is None:
+    def _is_limited(self, usage: Usage) -> bool:
+        has_rate = self._limits.rate is not None
+        return self._limits.quota is not None or (has_rate and usage.requests != 0)
+
+    def require_room(self, usage: Usage) -> None:
+        """Raise `QuotaExceeded` if the usage would not fit now. Counts nothing."""
+        if self._limits.quota is not None and self.state is not None:
+            refused = exceeded(self._limits.quota, self.state.used, usage)
+            self._raise_refusal(self.state._replace(refused=refused), usage)
+
+    def _raise_refusal(self, state: LimitState, usage: Usage) -> None:
+        rate, quota = self._limits.rate, self._limits.quota
+        if state.refused is None:
             return
         if state.refused == "requests":
             assert rate is not None  # noqa: S101
@@ -89,6 +96,9 @@ class Account:
         )
 
 
+UNLIMITED = Account(MemoryLimitStore(), CallerLimits("", None, None))
+
+
 class Limits:
     """Opens accounts. `rate` is that of keys without one, `anonymous_rate` that of addresses."""
 
@@ -98,7 +108,6 @@ class Limits:
         self._store = store
         self._rate = rate
         self._anonymous_rate = anonymous_rate
-        self._unlimited = Account(store, CallerLimits("", None, None))
 
     async def open(self, scope: str) -> None:
         await self._store.open(scope)
@@ -106,12 +115,19 @@ class Limits:
     async def close(self) -> None:
         await self._store.close()
 
+    def records_account(self, key_id: str, records_per_day: int | None) -> Account:
+        """The account of a job that writes for a key later on."""
+        if not key_id or records_per_day is None:
+            return UNLIMITED
+        quota = Quota(records=records_per_day)
+        return Account(self._store, CallerLimits(f"key:{key_id}", None, quota))
+
     def account(self, grant: Grant, address: str | None, action: Action | None) -> Account:
         """The account of a caller, with the quotas that matter for the action."""
         rate = grant.rate or (self._rate if grant.key_id else self._anonymous_rate)
         quota = None if grant.quota is None else _quota_of_action(grant.quota, action)
         if rate is None and quota is None:
-            return self._unlimited
+            return UNLIMITED
         caller = f"key:{grant.key_id}" if grant.key_id else f"address:{caller_of_address(address)}"
         return Account(self._store, CallerLimits(caller, rate, quota))
 

@@ -21,6 +21,7 @@ from service.settings import Settings
 from service.web.admission_middleware import convert_to_transfer
 from service.web.auditing import audit_details
 from service.web.authentication import requires
+from service.web.export.counting import counted_chunks, counted_pages
 from service.web.export.formats import MEDIA_TYPES, Format, Formulas
 from service.web.export.stream import ExportBody, ExportOptions, export_chunks
 from service.web.openapi import TEXT, documented
@@ -123,7 +124,8 @@ def export_blueprint(settings: Settings, backend: SearchBackend) -> Blueprint:
         if request.method == "HEAD":
             return _response(b"", namespace, options)
         convert_to_transfer(request.scope, exports)
-        body = await ExportBody.start(export_chunks(pages, options))
+        chunks = export_chunks(counted_pages(pages, g.account), options)
+        body = await ExportBody.start(counted_chunks(chunks, g.account))
         return _response(body, namespace, options)
 
     return blueprint

@@ -5,6 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Request, Response, g, request
 
 from service.access.grant import Grant
+from service.access.limits import Usage
 from service.access.policy import AccessPolicy
 from service.admission.transfer_limit import TransferLimit
 from service.errors import BodyTimeout, BodyTooLarge, InvalidRequest, RequestError
@@ -15,6 +16,7 @@ from service.web.admission_middleware import convert_to_transfer
 from service.web.auditing import audit_details
 from service.web.authentication import authorize_writes, requires
 from service.web.bodies import drain_body
+from service.web.imports.counting import counted_bytes
 from service.web.imports.events import events_response
 from service.web.imports.schemas import (
     ImportBody,
@@ -139,6 +141,7 @@ async def _store_upload(
             f"The upload has {length} bytes; the limit is {settings.max_import_bytes} bytes "
             "(MAX_IMPORT_BYTES)"
         )
+    g.account.require_room(Usage(bytes=length or 0))
     upload = await receive_upload(request, settings.body_timeout_s)
     name = parameters.name or upload.name
     format = choose_format(parameters.format, name, upload)
@@ -149,12 +152,14 @@ async def _store_upload(
         "format": format,
         "encoding": parameters.encoding or upload.charset,
         "only_namespace": grant.is_scoped,
+        "key_id": grant.key_id,
+        "records_per_day": grant.quota.records if grant.quota else None,
     }
     given = parameters.model_dump(exclude={"id_field"})
     plan = Plan(**{**given, **chosen, "id_column": parameters.id_field or given["id_column"]})
     async with jobs.receive(plan, length or 0, grant.tenant) as file:
         size = 0
-        async for chunk in upload.chunks:
+        async for chunk in counted_bytes(upload.chunks, g.account):
             size += len(chunk)
             await file.write(chunk)
         if not size:

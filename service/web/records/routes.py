@@ -15,11 +15,13 @@ from quart import Blueprint, Response, g, request
 from quart.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
+from service.access.limits import Usage
 from service.access.policy import AccessPolicy
 from service.backends.search_backend import SearchBackend
 from service.indexes.index import IndexStats
 from service.indexes.limits import MAX_PAGE
 from service.indexes.records import Selection
+from service.ingest.counted_writes import write_counted
 from service.ingest.target import WriteResult
 from service.retrieval.deadline import Deadline
 from service.settings import Settings
@@ -95,8 +97,12 @@ def records_blueprint(
             parse_records, body, ndjson=ndjson, max_records=MAX_RECORDS
         )
         audit_details(records=len(records))
-        written = await backend.records(g.grant).upsert(
-            namespace(parameters), records, deadline(), visible=visible
+        written = await write_counted(
+            g.account,
+            Usage(records=len(records), bytes=len(body)),
+            lambda: backend.records(g.grant).upsert(
+                namespace(parameters), records, deadline(), visible=visible
+            ),
         )
         audit_details(written=written.written, failed=len(written.failures))
         return json_response(_upsert_body(written))

@@ -21,7 +21,7 @@ from service.retrieval.deadline import Deadline
 from service.web.authentication import requires
 from service.web.request_context import unwrap
 from service.web.search.caching import DEFAULT_DIRECTIVES
-from service.web.search.charging import charge
+from service.web.search.charging import give_back_if_cached
 from service.web.search.messages import (
     PONG,
     Message,
@@ -186,14 +186,14 @@ class SearchSession:
         encoder = ProgressEncoder(self._service, search, deadline)
         try:
             with closing(
-                self._service.subscribe(search, deadline, DEFAULT_DIRECTIVES)
+                self._service.subscribe(search, deadline, DEFAULT_DIRECTIVES, self._account)
             ) as subscription:
                 async with self._admission.slot():  # until the first results, like a request
                     first = await anext(subscription)
-                charge(self._account, first)
+                give_back_if_cached(self._account, first)
                 await self._send(results_message(seq, (await encoder.encode(first))[1]))
                 async for item in subscription:
-                    charge(self._account, item)
+                    give_back_if_cached(self._account, item)
                     await self._send(results_message(seq, (await encoder.encode(item))[1]))
         except RequestError as error:
             await self._send(error_message(error, {"seq": seq}))

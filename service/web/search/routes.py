@@ -19,7 +19,7 @@ from service.web.authentication import requires
 from service.web.openapi import documented
 from service.web.request_context import unwrap
 from service.web.search.caching import cache_directives, search_response
-from service.web.search.charging import CACHED, charge
+from service.web.search.charging import CACHED, give_back_if_cached
 from service.web.search.parsing import ParsedSearch, RequestParser, receive_search
 from service.web.search.rendering import answer_receipt, cached_receipt
 from service.web.search.request_schemas import SearchRequest
@@ -83,11 +83,11 @@ class SearchView:
         if search.request.cursor:
             return await self._later_page(request, search, deadline, watch)
         note_query(search.query)
-        answer = await self._service.search(search, deadline, cache_directives(request))
+        answer = await self._service.search(search, deadline, cache_directives(request), g.account)
         if answer.receipt is not None:
             g.receipt = answer.receipt  # for Server-Timing
         receipt = answer_receipt(answer, watch)
-        charge(g.account, answer)
+        give_back_if_cached(g.account, answer)
         return search_response(request, search.tenant, answer.payload, answer.tag, receipt)
 
     async def _later_page(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from service.access.limiting.account import UNLIMITED, Account
 from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import (
     AnswerCache,
@@ -25,6 +26,7 @@ from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode, RankedRecord, SearchQuery, Spans, StageEvent
 from service.retrieval.receipt import Receipt, StageReceipt, Stopwatch, failed_stage
 from service.web.search.caching import CacheDirectives
+from service.web.search.charging import count_read_units
 from service.web.search.cursors import Cursors, Ranking
 from service.web.search.highlighting import STAGE, ResultHighlighter
 from service.web.search.parsing import ParsedSearch
@@ -58,21 +60,29 @@ class SearchService:
         self._cursors = cursors
 
     async def search(
-        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
+        self,
+        search: ParsedSearch,
+        deadline: Deadline,
+        directives: CacheDirectives,
+        account: Account = UNLIMITED,
     ) -> SearchAnswer:
         """Return the first page, from the cache or from a search."""
         self.check_support(search)
-        compute = self._compute(search, deadline, directives)
+        compute = self._compute(search, deadline, directives, account)
         return await self._answers.get(
             search.query.namespace, search.cache_key, compute, fresh=directives.fresh
         )
 
     def subscribe(
-        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
+        self,
+        search: ParsedSearch,
+        deadline: Deadline,
+        directives: CacheDirectives,
+        account: Account = UNLIMITED,
     ) -> AnswerSubscription[StageEvent, Receipt]:
         """Like `search`, with the events of the search before the answer. Close the result."""
         self.check_support(search)
-        compute = self._compute(search, deadline, directives)
+        compute = self._compute(search, deadline, directives, account)
         return self._answers.subscribe(
             search.query.namespace, search.cache_key, compute, fresh=directives.fresh
         )
@@ -109,14 +119,23 @@ class SearchService:
         self._check_fusion_options(search)
 
     def _compute(
-        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
+        self,
+        search: ParsedSearch,
+        deadline: Deadline,
+        directives: CacheDirectives,
+        account: Account,
     ) -> ComputeAnswer[StageEvent, Receipt]:
         mode, query = search.mode, search.query
 
         async def compute(publish: Publish[StageEvent]) -> ComputedAnswer[Receipt]:
-            async for event in self._backend.search(mode, query, deadline):
-                if event.stage != "done":
-                    publish(event)
+            receipt = None
+            try:
+                async for event in self._backend.search(mode, query, deadline):
+                    receipt = event.receipt
+                    if event.stage != "done":
+                        publish(event)
+            finally:
+                count_read_units(account, receipt)
             first, rest = event.results[: query.top_k], event.results[query.top_k :]
             ranking = Ranking(query, event.receipt.missing, rest, event.explanations)
             if not event.results and self._backend.is_empty(query.namespace):

@@ -14,7 +14,6 @@ import orjson
 from quart import Blueprint, Request, Response, g
 
 from service.access.grant import Grant
-from service.access.limiting.account import Account
 from service.caching.answer_cache import AnswerSubscription
 from service.errors import CursorExpired, RequestError
 from service.retrieval.deadline import Deadline
@@ -25,7 +24,7 @@ from service.web.errors import error_body, internal_error
 from service.web.openapi import documented
 from service.web.responses import NoMoreEvents, encode_event, event_response
 from service.web.search.caching import cache_directives
-from service.web.search.charging import charge
+from service.web.search.charging import give_back_if_cached
 from service.web.search.parsing import RequestParser, receive_search
 from service.web.search.progress import ProgressEncoder
 from service.web.search.rendering import SearchAnswer
@@ -71,13 +70,13 @@ class StreamView:
         note_query(search.query)
         deadline = Deadline(search.timeout_ms / 1000, spent=g.queue_s)
         directives = cache_directives(request)
-        subscription = self._service.subscribe(search, deadline, directives)
+        subscription = self._service.subscribe(search, deadline, directives, g.account)
         _close_with_request(subscription)
         encoder = ProgressEncoder(self._service, search, deadline)
         item = await anext(subscription)
-        charge(g.account, item)
+        give_back_if_cached(g.account, item)
         first = await _encode(encoder, item, 1)
-        return event_response(_events(first, subscription, encoder, g.account, g.request_id))
+        return event_response(_events(first, subscription, encoder, g.request_id))
 
 
 def _close_with_request(subscription: AnswerSubscription[StageEvent, Receipt]) -> None:
@@ -97,7 +96,6 @@ async def _events(
     first: bytes,
     subscription: AnswerSubscription[StageEvent, Receipt],
     encoder: ProgressEncoder,
-    account: Account,
     request_id: str,
 ) -> AsyncGenerator[bytes]:
     yield first
@@ -105,7 +103,6 @@ async def _events(
     try:
         async for item in subscription:
             number += 1
-            charge(account, item)
             yield await _encode(encoder, item, number)
     except Exception as exc:
         error = exc if isinstance(exc, RequestError) else internal_error(exc)

@@ -15,6 +15,8 @@ import httpx
 import pytest
 from quart import Quart
 
+from service.access.limiting.account import Limits
+from service.access.limiting.memory_store import MemoryLimitStore
 from service.access.pending_hellos import PendingHellos
 from service.access.policy import AccessPolicy
 from service.app import create_app
@@ -27,7 +29,7 @@ from service.lifecycle import Lifecycle
 from service.retrieval.query import Highlight, Highlighter, StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.web import authentication, errors, request_context
+from service.web import authentication, errors, rate_limits, request_context
 from service.web.search.cursors import Cursors
 from service.web.search.highlighting import ResultHighlighter
 from service.web.search.parsing import RequestParser
@@ -139,6 +141,7 @@ def create_highlighting_app(settings: Settings, highlighter: Highlighter = find_
     request_context.install(app, Lifecycle())
     errors.install(app)
     authentication.install(app, AccessPolicy((), "127.0.0.1", 0), PendingHellos())
+    rate_limits.install(app, Limits(MemoryLimitStore()))
     cursors = Cursors(store, 60, enabled=True)
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
     renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
