@@ -17,6 +17,7 @@ from werkzeug.routing import MapAdapter
 
 from service.access.limiting import choose_limits
 from service.access.limiting.account import Limits
+from service.access.metrics_policy import MetricsPolicy
 from service.access.pending_hellos import PendingHellos
 from service.access.policy import AccessPolicy
 from service.admission.controller import AdmissionController
@@ -25,6 +26,7 @@ from service.backends import choose_backend
 from service.backends.search_backend import SearchBackend
 from service.caching import choose_store
 from service.caching.answer_cache import AnswerCache
+from service.caching.store import CacheStore
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, open_lane
 from service.jobs.jobs import Jobs
@@ -50,6 +52,13 @@ from service.web.canonical_path import require_canonical_path
 from service.web.export.routes import export_blueprint
 from service.web.http_connection import HTTPConnection, request_class
 from service.web.imports import routes as imports
+from service.web.metrics.exposition import Exposition
+from service.web.metrics.metrics import Metrics
+from service.web.metrics.middleware import RequestMetrics
+from service.web.metrics.route_labels import RouteLabels
+from service.web.metrics.state import Sources
+from service.web.metrics.view import metrics_blueprint
+from service.web.metrics.workers import WorkerGroup
 from service.web.operations import operations_blueprint
 from service.web.proxy_headers import trust_proxies
 from service.web.records import routes as records
@@ -92,10 +101,12 @@ def create_app(
     settings: Settings | None = None,
     lifecycle: Lifecycle | None = None,
     open_lane: OpenLane = open_lane,
+    workers: WorkerGroup | None = None,
 ) -> Quart:
     """Create the service as an application, or raise `StartupFailed`.
 
-    `open_lane` makes a client of an index; the default is Pinecone's.
+    `open_lane` makes a client of an index; the default is Pinecone's. `workers` are the processes
+    of which this is one, if a supervisor has started several.
     """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
@@ -115,23 +126,18 @@ def create_app(
     )
     limits = choose_limits(settings)
     jobs = _create_jobs(settings, backend, admission, lifecycle, limits)
-    # Several processes can cache only what all of them see, and learn of each other's writes.
-    caches = settings.redis_url is not None or settings.web_concurrency == 1
-    answers: AnswerCache[StageEvent, Receipt] = AnswerCache(
-        store, settings.cache_ttl if caches else 0
-    )
-    cursor_ttl_s = settings.cursor_ttl + settings.cache_ttl  # a cached answer has a cursor, too
-    cursors = Cursors(store, cursor_ttl_s, enabled=caches)
-    parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
-    renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
-    highlighter = ResultHighlighter(settings.pinecone_text_field, backend)
-    service = SearchService(backend, renderer, highlighter, answers, cursors)
+    metrics = Metrics()
+    answers, parser, service = _create_search(settings, store, backend, metrics)
 
     app = _create_quart(settings, lifecycle)
+    requests = RequestMetrics(metrics, RouteLabels(app.url_map))
+    sources = Sources(settings.backend, metrics, requests, admission, answers, store, backend, jobs)
+    exposition = Exposition(sources, workers)
     app.extensions |= {
         "cascade": backend,
         "cascade.admission": admission,
         "cascade.policy": policy,
+        "cascade.requests": requests,
     }
     openapi.install(app, policy)
     access_log = AccessLog(log_queries=settings.log_queries)
@@ -152,6 +158,7 @@ def create_app(
         records.records_blueprint(settings, backend, policy),
         imports.imports_blueprint(settings, jobs, policy),
         export_blueprint(settings, backend),
+        metrics_blueprint(exposition, _metrics_policy(settings)),
     ):
         app.register_blueprint(blueprint)
     authentication.check_routes(app)
@@ -171,6 +178,7 @@ def create_app(
         await limits.open(backend.location)
         await resources.enter_async_context(jobs.opened())
         await keys.wait_until_read()
+        await resources.enter_async_context(exposition.opened())
 
     @app.after_serving
     async def close_resources() -> None:
@@ -182,8 +190,35 @@ def create_app(
         AdmissionMiddleware(app.asgi_app, admission, lifecycle), lifecycle
     )
     middleware = allow_origins(middleware, settings.origins, lifecycle)
-    app.asgi_app = trust_proxies(middleware, settings.trusted_proxy_hops)  # type: ignore[assignment,method-assign]
+    middleware = trust_proxies(middleware, settings.trusted_proxy_hops)
+    app.asgi_app = requests.measure(middleware)  # type: ignore[assignment,method-assign]
     return app
+
+
+def _create_search(
+    settings: Settings, store: CacheStore, backend: SearchBackend, metrics: Metrics
+) -> tuple[AnswerCache[StageEvent, Receipt], RequestParser, SearchService]:
+    # Several processes can cache only what all of them see, and learn of each other's writes.
+    caches = settings.redis_url is not None or settings.web_concurrency == 1
+    answers: AnswerCache[StageEvent, Receipt] = AnswerCache(
+        store, settings.cache_ttl if caches else 0
+    )
+    cursor_ttl_s = settings.cursor_ttl + settings.cache_ttl  # a cached answer has a cursor, too
+    cursors = Cursors(store, cursor_ttl_s, enabled=caches)
+    parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
+    renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
+    highlighter = ResultHighlighter(settings.pinecone_text_field, backend)
+    service = SearchService(backend, renderer, highlighter, answers, cursors, metrics)
+    return answers, parser, service
+
+
+def _metrics_policy(settings: Settings) -> MetricsPolicy:
+    return MetricsPolicy(
+        settings.metrics_keys,
+        settings.metrics_networks,
+        settings.hosts,
+        settings.trusted_proxy_hops,
+    )
 
 
 def _create_quart(settings: Settings, lifecycle: Lifecycle) -> Quart:

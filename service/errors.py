@@ -14,6 +14,7 @@ is raised.
          ├─ WritesClosed
          ├─ OriginRefused
          ├─ Forbidden
+         ├─ MetricsClosed
          ├─ NotFound
          ├─ MethodNotAllowed
          ├─ BodyTimeout
@@ -133,6 +134,10 @@ class OriginRefused(RequestError, status=403, code="origin_refused"):
 
 class Forbidden(RequestError, status=403, code="forbidden"):
     """The API key is valid, but does not allow this."""
+
+
+class MetricsClosed(RequestError, status=403, code="metrics_closed"):
+    """The metrics are closed to the address of the caller."""
 
 
 class NotFound(RequestError, status=404, code="not_found"):

@@ -45,6 +45,7 @@ OURS = (
     "RECORDS_",
     "DATA_",
     "MAX_",
+    "METRICS_",
     "UPSERTS_",
     "PINECONE_",
     "SEARCH_",

@@ -1,4 +1,4 @@
-"""Programs that some tests start: Redis, PostgreSQL, nginx and Chromium."""
+"""Programs that some tests start: Redis, PostgreSQL, nginx, Chromium and promtool."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class AccessPolicy:
     def _check_host(self, caller: Caller) -> None:
         if not self.checks_reads:
             return
-        name = _host_name(caller.host)
+        name = host_name(caller.host)
         if name.lower() not in self._hosts and not is_loopback(name):
             raise OriginRefused(
                 "This service does not accept the host name of the request; connect to 127.0.0.1 "
@@ -187,7 +187,7 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _host_name(host: str) -> str:
+def host_name(host: str) -> str:
     """The Host header without its port."""
     if host.startswith("["):
         return host.partition("]")[0] + "]"

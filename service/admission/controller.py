@@ -35,7 +35,7 @@ class AdmissionController:
         self.limit = ConcurrencyLimit(max_slots)
         self.queue = AdmissionQueue(max_queued, clock)
         self.in_use = 0
-        self.admitted = 0  # since the start
+        self.admitted = self.rejected = 0  # since the start
         self._lent, self._max_lent = 0, max_slots + max_queued
         self._clock = clock
         self._retry_after = RetryAfterSchedule()
@@ -88,6 +88,7 @@ class AdmissionController:
     def reject(self) -> Overloaded:
         """Count a rejection; returns its error, with the time after which to try again."""
         self._limit_reached = True
+        self.rejected += 1
         self._unlogged_rejections += 1
         self._rejected_at = self._clock()
         self._monitor.start()

@@ -82,6 +82,7 @@ def _open_backend(index: EmbeddedIndex, field: str, reranker: Reranker | None) -
         candidates_alone=CANDIDATES_ALONE,
         highlighter=lambda query, typos: lexical.index.highlighter(query, field, typos=typos),
         wait_until_visible=index.wait_until_visible,
+        engine_state=index.state,
     )
 
 

@@ -53,4 +53,9 @@ class PineconeBackend:
                 reranker,
                 settings.pinecone_text_field,
                 f"{dense.host} {sparse.host}",
+                upstreams={
+                    "dense": dense.reads,
+                    "sparse": sparse.reads,
+                    "reranker": reranker.reads,
+                },
             )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from service.embedded.engine_state import EngineState
 from service.indexes.index import Index
+from service.indexes.reads import HedgedReads
 from service.inference.reranker import Reranker
 from service.records.records import WaitUntilVisible
 from service.retrieval.query import Highlighter
@@ -18,7 +21,8 @@ class OpenBackend:
 
     `location` identifies the data. `candidates` is the least number of hits that each leg of a
     cascade requests, and `candidates_alone` that of a search with one leg, which keeps the hits
-    beyond the first page for the next ones.
+    beyond the first page for the next ones. `upstreams` are the reads of each upstream by its name,
+    and `engine_state` returns the state of the embedded engine, for the metrics.
     """
 
     dense: Index
@@ -31,6 +35,8 @@ class OpenBackend:
     candidates_alone: int = 0
     highlighter: Highlighter | None = None
     wait_until_visible: WaitUntilVisible | None = None
+    upstreams: Mapping[str, HedgedReads[Any]] = field(default_factory=dict)
+    engine_state: Callable[[], EngineState] | None = None
 
 
 class Backend(Protocol):

@@ -8,19 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from service.access.grant import Grant
 from service.backends.protocol import Backend, OpenBackend
+from service.embedded.engine_state import EngineState
 from service.errors import RequestError, Unavailable, UpstreamTimeout
 from service.indexes.index import Index, IndexStats
+from service.indexes.reads import HedgedReads
 from service.records.records import OnWrite, Records
 from service.records.scoped import ScopedRecords
 from service.retrieval.cascade import cascade
 from service.retrieval.deadline import Deadline
 from service.retrieval.legs import Leg
 from service.retrieval.query import Highlighter, Mode, SearchQuery, StageEvent
+from service.retrieval.receipt import Receipt
 from service.retrieval.rerank import TimedReranker
 
 NOT_OPEN = "The service is not open; it is starting, stopping, or misassembled"
@@ -127,13 +131,24 @@ class SearchBackend:
         """Whether a namespace is known to have no records."""
         return self._open is not None and self._open.dense.has_records(namespace) is False
 
+    @property
+    def upstreams(self) -> Mapping[str, HedgedReads[Any]]:
+        """The reads of each upstream by its name, for the metrics."""
+        return self._open.upstreams if self._open else {}
+
+    def engine_state(self) -> EngineState | None:
+        """The state of the embedded engine, if there is one. Call it in a thread."""
+        if self._open is None or self._open.engine_state is None:
+            return None
+        return self._open.engine_state()
+
     def search(
-        self, mode: Mode, query: SearchQuery, deadline: Deadline
+        self, mode: Mode, query: SearchQuery, deadline: Deadline, receipt: Receipt
     ) -> AsyncIterator[StageEvent]:
-        """Run a search. The last event has the answer."""
+        """Run a search, and note its stages in `receipt`. The last event has the answer."""
         if self._open is None:
             raise Unavailable(NOT_OPEN)
-        return cascade(query, self._legs[mode], self._reranker, deadline)
+        return cascade(query, self._legs[mode], self._reranker, deadline, receipt)
 
     async def health(self) -> list[Health]:
         """Ping each index. Concurrent callers, and those shortly after, share one result."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from hashlib import sha256
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -70,9 +71,13 @@ ComputeAnswer = Callable[[Publish[EventT]], Awaitable[ComputedAnswer[ReceiptT]]]
 
 
 class AnswerCache(Generic[EventT, ReceiptT]):
-    """Stores answers for `ttl_s`; with 0, answers are shared but not stored."""
+    """Stores answers for `ttl_s`; with 0, answers are shared but not stored.
+
+    `answers` counts them by their source.
+    """
 
     def __init__(self, store: CacheStore, ttl_s: float) -> None:
+        self.answers: Counter[Source] = Counter()
         self._store = store
         self._ttl_s = ttl_s
         self._calls: SingleFlight[EventT, Answer[ReceiptT]] = SingleFlight()
@@ -89,14 +94,14 @@ class AnswerCache(Generic[EventT, ReceiptT]):
         lookup = await self._store.look_up(namespace, key)
         if fresh:
             answer = await self._compute(namespace, key, lookup, compute, _discard)
-            return answer._replace(source="bypass")
+            return self._counted(answer._replace(source="bypass"))
         if (stored := self._stored(lookup)) is not None:
-            return stored
+            return self._counted(stored)
         answer, is_shared = await self._calls.run(
             (namespace, lookup.generation, key),
             lambda publish: self._compute(namespace, key, lookup, compute, publish),
         )
-        return answer._replace(source="shared") if is_shared else answer
+        return self._counted(answer._replace(source="shared") if is_shared else answer)
 
     def subscribe(
         self,
@@ -125,7 +130,7 @@ class AnswerCache(Generic[EventT, ReceiptT]):
     ) -> AsyncGenerator[EventT | Answer[ReceiptT]]:
         lookup = await self._store.look_up(namespace, key)
         if not fresh and (stored := self._stored(lookup)) is not None:
-            yield stored
+            yield self._counted(stored)
             return
         call, is_shared = membership.enter_context(
             self._calls.join(
@@ -140,7 +145,11 @@ class AnswerCache(Generic[EventT, ReceiptT]):
         answer = call.result()
         if fresh:
             answer = answer._replace(source="bypass")
-        yield answer._replace(source="shared") if is_shared else answer
+        yield self._counted(answer._replace(source="shared") if is_shared else answer)
+
+    def _counted(self, answer: Answer[ReceiptT]) -> Answer[ReceiptT]:
+        self.answers[answer.source] += 1
+        return answer
 
     def _stored(self, lookup: CacheLookup) -> Answer[ReceiptT] | None:
         if lookup.value is None or not self._ttl_s:

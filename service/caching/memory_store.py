@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from service.caching.store import CacheLookup
+from service.caching.store import CacheLookup, StoreState
 
 ENTRY_OVERHEAD = 400  # bytes, about, beside key and value
 MAX_NAMESPACES = 10_000  # with a write time of their own
@@ -42,6 +42,11 @@ class MemoryStore:
         self._writes = 0
         self._namespaces: OrderedDict[str, _NamespaceState] = OrderedDict()
         self._evicted = _NamespaceState("0", clock())  # the newest state that was evicted
+
+    @property
+    def state(self) -> StoreState:
+        """The size is that of all entries, about."""
+        return StoreState(size_bytes=self._bytes)
 
     async def open(self, scope: str) -> None:
         """No-op: a process has one scope."""

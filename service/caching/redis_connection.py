@@ -85,6 +85,10 @@ class PipelinedConnection:
         self._has_tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def is_connected(self) -> bool:
+        return self._is_connected
+
     async def open(self) -> None:
         """Start to connect; returns after the first attempt, even if it failed."""
         self._task = asyncio.create_task(self._run())

@@ -19,7 +19,7 @@ from service.caching.redis_connection import (
     PipelinedConnection,
     RunBatch,
 )
-from service.caching.store import CacheLookup
+from service.caching.store import CacheLookup, StoreState
 
 GENERATION_TTL_MS = 3_600_000
 MAX_PENDING = 10_000  # invalidations; answers of further namespaces are valid until they expire
@@ -42,6 +42,10 @@ class RedisStore:
         self._settle_ms = max(round(settle_s * 1000), 1)
         self._writes = 0
         self._pending: dict[str, int] = {}  # the last write to each namespace not yet invalidated
+
+    @property
+    def state(self) -> StoreState:
+        return StoreState(is_connected=self._connection.is_connected)
 
     async def open(self, scope: str) -> None:
         self._prefix = f"cascade:{blake2b(scope.encode(), digest_size=SCOPE_BYTES).hexdigest()}:"

@@ -26,8 +26,18 @@ class CacheLookup(NamedTuple):
     is_settled: bool
 
 
+class StoreState(NamedTuple):
+    """The size of a store in memory, or whether a store elsewhere is connected."""
+
+    size_bytes: int | None = None
+    is_connected: bool | None = None
+
+
 class CacheStore(Protocol):
     """Stores bytes until they expire, up to a total size."""
+
+    @property
+    def state(self) -> StoreState: ...
 
     async def open(self, scope: str) -> None:
         """`scope` names what is searched; entries of other scopes are never found."""

@@ -21,6 +21,7 @@ from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode, StageEvent
 from service.retrieval.receipt import Receipt, Stopwatch
 from service.settings import Settings
+from service.web.metrics.metrics import Metrics
 from service.web.search.caching import CacheDirectives
 from service.web.search.cursors import Cursors
 from service.web.search.highlighting import ResultHighlighter
@@ -78,7 +79,7 @@ async def open_local(settings: Settings, interrupt: Interrupt) -> AsyncIterator[
             await store.open(backend.location)
         answers: AnswerCache[StageEvent, Receipt] = AnswerCache(store, 0)
         stack.push_async_callback(answers.close)
-        service = SearchService(backend, renderer, highlighter, answers, cursors)
+        service = SearchService(backend, renderer, highlighter, answers, cursors, Metrics())
         yield Local(settings, backend, service)
 
 

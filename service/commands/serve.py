@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import socket
+from pathlib import Path
 
 from service.access.policy import is_loopback
 from service.commands.parsing import add_data_dir, whole
@@ -16,6 +17,7 @@ from service.keys.keys import keys_file
 from service.server.process import listen, run
 from service.server.supervisor import supervise
 from service.settings import Settings
+from service.web.metrics.workers import WorkerGroup
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def configure_worker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("listener", type=int, help="file descriptor of the listening socket")
     parser.add_argument("ready", type=int, help="file descriptor to write to when ready")
+    parser.add_argument("folder", help="folder of the sockets of all workers")
+    parser.add_argument("number", type=int, help="number of this worker, from 1")
     parser.add_argument("--announce", action="store_true", help="log what has started")
     parser.set_defaults(run=_work)
 
@@ -82,5 +86,6 @@ def _environment(settings: Settings, options: argparse.Namespace) -> dict[str, s
 
 def _work(settings: Settings, options: argparse.Namespace) -> int:
     with socket.socket(fileno=options.listener) as listener:
-        run(settings, listener, options.ready, announces=options.announce)
+        workers = WorkerGroup(Path(options.folder), options.number, settings.web_concurrency)
+        run(settings, listener, options.ready, announces=options.announce, workers=workers)
         return 0

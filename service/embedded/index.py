@@ -22,6 +22,7 @@ import orjson
 from pyroaring import BitMap
 
 from service.disk_space import DiskFull, DiskSpace, Usage, is_disk_full
+from service.embedded.engine_state import EngineState, bytes_by_part
 from service.embedded.filters.index import CheckCancelled
 from service.embedded.index_metadata import check_metadata
 from service.embedded.pending_documents import DocumentEmbedder, PendingDocument
@@ -307,6 +308,12 @@ class EmbeddedIndex:
     def view_failures(self) -> dict[str, str]:
         """The errors of the views that can't follow the log at present, by view."""
         return self._view_set.failures()
+
+    def state(self) -> EngineState:
+        """What the metrics report. It reads from the disk, so call it in a thread."""
+        return EngineState(
+            self.filters.count(), bytes_by_part(self.folder), self._view_set.states()
+        )
 
     def _search(
         self, namespace: str, query: IndexQuery, top_k: int, candidates: BitMap | None

@@ -77,7 +77,7 @@ class DocumentsIndex(PineconeIndex):
                 usage=usage_of(usage.read_units, usage.embed_total_tokens) if usage else {},
             )
 
-        return with_attempts(*await self._reads.call(run, timeout_s))
+        return with_attempts(*await self.reads.call(run, timeout_s))
 
     async def upsert(
         self, namespace: str, records: Sequence[EncodedRecord], timeout_s: float

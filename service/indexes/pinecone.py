@@ -19,7 +19,7 @@ from pinecone.models.indexes.schema import StringField
 
 from service.errors import RequestError, StartupFailed, UpstreamKeyRejected
 from service.indexes.documents_index import DocumentsIndex, SearchField, SparseClause
-from service.indexes.index import Index, Kind
+from service.indexes.index import Kind
 from service.indexes.pinecone_index import ping
 from service.indexes.pool import LanePool, closing
 from service.indexes.records_index import RecordsIndex
@@ -60,7 +60,7 @@ def open_lane(host: str, api_key: str, connections: int) -> AsyncIndex:
 @contextlib.asynccontextmanager
 async def opened_index(
     kind: Kind, settings: Settings, api_key: str, open_lane: OpenLane
-) -> AsyncIterator[Index]:
+) -> AsyncIterator[RecordsIndex | DocumentsIndex]:
     """Resolve, open and ping an index; close it at the end of the block."""
     spec = _spec(settings, kind)
     async with AsyncPinecone(api_key, host=settings.pinecone_controller_host) as control:

@@ -37,7 +37,7 @@ class PineconeIndex:
         self.name = kind
         self.host = host
         self._pool = pool
-        self._reads = HedgedReads(pool)
+        self.reads = HedgedReads(pool)
 
     async def stats(self, timeout_s: float) -> IndexStats:
         stats = await self._read(lambda client: client.describe_index_stats(), timeout_s)
@@ -56,7 +56,7 @@ class PineconeIndex:
     async def _read(
         self, operation: Callable[[AsyncIndex], Awaitable[ValueT]], timeout_s: float
     ) -> ValueT:
-        return (await self._reads.call(operation, timeout_s)).value
+        return (await self.reads.call(operation, timeout_s)).value
 
     async def _write(
         self, operation: Callable[[AsyncIndex], Awaitable[ValueT]], timeout_s: float

@@ -16,6 +16,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from service.errors import (
@@ -53,6 +54,16 @@ class ReadResult(NamedTuple, Generic[ValueT_co]):
     tries: int
 
 
+@dataclass(slots=True)
+class ReadCounts:
+    """Calls since the start. Those that the circuit breaker rejected made no attempt."""
+
+    calls: int = 0
+    rejected: int = 0
+    hedges: int = 0
+    retries: int = 0
+
+
 class RetryBudget:
     """A token bucket for second attempts, filled a little by each call."""
 
@@ -73,15 +84,27 @@ class HedgedReads(Generic[ClientT]):
     """Up to two attempts per call, behind a circuit breaker."""
 
     def __init__(self, pool: LanePool[ClientT]) -> None:
+        self.counts = ReadCounts()
         self._pool = pool
         self._circuit = CircuitBreaker()
         self._latencies = LatencyTracker()
         self._budget = RetryBudget()
 
+    @property
+    def is_circuit_open(self) -> bool:
+        return self._circuit.is_open
+
+    @property
+    def in_flight(self) -> int:
+        """The number of attempts in flight, and of writes, which share the pool."""
+        return self._pool.in_flight
+
     async def call(
         self, operation: Callable[[ClientT], Awaitable[ValueT]], timeout_s: float
     ) -> ReadResult[ValueT]:
+        self.counts.calls += 1
         if not self._circuit.allows_call():
+            self.counts.rejected += 1
             raise UpstreamCircuitOpen(
                 f"{self._pool.name} has failed repeatedly and is not called for a moment; "
                 "try again shortly",
@@ -89,7 +112,7 @@ class HedgedReads(Generic[ClientT]):
                 tries=0,
             )
         self._budget.earn()
-        call = _HedgedCall(self._pool, operation, self._budget, self._hedge_delay_s())
+        call = _HedgedCall(self._pool, operation, self._budget, self.counts, self._hedge_delay_s())
         try:
             value = await call.run(timeout_s)
         except UPSTREAM_DOWN:
@@ -137,12 +160,14 @@ class _HedgedCall(Generic[ClientT, ValueT]):
         pool: LanePool[ClientT],
         operation: Callable[[ClientT], Awaitable[ValueT]],
         budget: RetryBudget,
+        counts: ReadCounts,
         hedge_delay_s: float | None,
     ) -> None:
         self.tries = 1
         self._pool = pool
         self._operation = operation
         self._budget = budget
+        self._counts = counts
         self._hedge_delay_s = hedge_delay_s
         self._sent_at: float | None = None
         self._lane: Lane[ClientT] | None = None
@@ -180,6 +205,7 @@ class _HedgedCall(Generic[ClientT, ValueT]):
                 return await self._second
             if not isinstance(exc, TRANSIENT) or not self._may_try_again():
                 raise
+        self._counts.retries += 1
         await asyncio.sleep(RETRY_DELAY_S * random.uniform(0.5, 1.5))  # noqa: S311 - only jitter
         return await self._second_attempt()
 
@@ -200,6 +226,7 @@ class _HedgedCall(Generic[ClientT, ValueT]):
     def _hedge(self) -> None:
         """Start a second attempt beside the first one, which is slow."""
         if self._may_try_again():
+            self._counts.hedges += 1
             self._second = asyncio.create_task(self._second_attempt(), name="hedged request")
             self._second.add_done_callback(self._on_second_done)
 

@@ -59,7 +59,7 @@ class RecordsIndex(PineconeIndex):
                 usage=usage_of(usage.read_units, usage.embed_total_tokens, usage.rerank_units),
             )
 
-        return with_attempts(*await self._reads.call(run, timeout_s))
+        return with_attempts(*await self.reads.call(run, timeout_s))
 
     async def upsert(
         self, namespace: str, records: Sequence[EncodedRecord], timeout_s: float

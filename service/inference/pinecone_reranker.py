@@ -27,7 +27,7 @@ class PineconeReranker:
     def __init__(self, model: str, pool: LanePool[AsyncPinecone]) -> None:
         self.model = model
         self.max_documents = max_documents(model)
-        self._reads = HedgedReads(pool)
+        self.reads = HedgedReads(pool)
 
     async def rerank(self, query: str, documents: Sequence[str]) -> RerankResult:
         async def run(client: AsyncPinecone) -> RerankResult:
@@ -43,7 +43,7 @@ class PineconeReranker:
                 raise ValueError("the reranker did not rank each document once")
             return RerankResult(order, result.usage.rerank_units)
 
-        result, tries = await self._reads.call(run, MAX_CALL_S)
+        result, tries = await self.reads.call(run, MAX_CALL_S)
         return replace(result, tries=tries)
 
 

@@ -16,6 +16,7 @@ OnError = Literal["skip", "stop"]
 MAX_ERRORS = 100  # in a job; `failed` counts all
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 UNENDED: tuple[Status, ...] = ("queued", "running")
+STATUSES = UNENDED + ENDED
 
 
 def now() -> datetime:

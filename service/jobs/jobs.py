@@ -17,6 +17,7 @@ from service.errors import InvalidField, InvalidRequest, NotFound
 from service.ingest.counted_writes import CountedTarget
 from service.ingest.target import Target
 from service.jobs.async_spool import check_space, create_file, lock_file, remove_file, run_on_disk
+from service.jobs.imported_records import ImportedRecords
 from service.jobs.job import Job, JobPage, Plan, Status, is_id, new_id
 from service.jobs.opener import StoreOpener
 from service.jobs.spool import Spool, SpoolFile
@@ -65,6 +66,7 @@ class Jobs:
         self._max_bytes = max_bytes
         self._batches_at_once = batches_at_once
         self._request_count = request_count
+        self.imported = ImportedRecords()
         self._watchers = Watchers(self._by_ids)
         self._worker: Worker | None = None
         self._draining = False
@@ -142,6 +144,10 @@ class Jobs:
         more = jobs[limit - 1].id if len(jobs) > limit else None
         return JobPage(jobs[:limit], more)
 
+    async def counts(self) -> dict[Status, int]:
+        """The number of jobs in each state, in all processes."""
+        return await (await self._opener.get()).store.counts()
+
     async def cancel(self, id: str, owner: str | None = None) -> Job:
         """Cancel a job, and wait until it has ended. An ended job does not change."""
         if not is_id(id):
@@ -195,7 +201,7 @@ class Jobs:
                 self._target_of(claim.job.plan),
                 batches_at_once=self._batches_at_once,
                 throttle=Throttle(self._request_count),
-                publish=self._watchers.publish,
+                publish=self._publish,
             )
 
         self._worker = Worker(self._spool, opened.store, start_run)
@@ -213,6 +219,10 @@ class Jobs:
             return self._target
         account = self._limits.records_account(plan.key_id, plan.records_per_day)
         return CountedTarget(self._target, account)
+
+    def _publish(self, job: Job) -> None:
+        self.imported.add(job)
+        self._watchers.publish(job)
 
     def _drain(self) -> None:
         self._draining = True

@@ -19,7 +19,7 @@ from service.database.database import Database
 from service.indexes.records import WriteCounts
 from service.ingest.checkpoint import Checkpoint
 from service.ingest.reading import Position
-from service.jobs.job import UNENDED, Job, LineError, Status, now
+from service.jobs.job import STATUSES, UNENDED, Job, LineError, Status, now
 from service.jobs.table import clean, imports, job_of, row_of
 
 COLUMNS = imports.c
@@ -74,6 +74,12 @@ class Store:
         if status is not None:
             query = query.where(COLUMNS.status == status)
         return await self._jobs(query)
+
+    async def counts(self) -> dict[Status, int]:
+        """The number of jobs in each state."""
+        query = sa.select(COLUMNS.status, sa.func.count().label("jobs")).group_by(COLUMNS.status)
+        found = {row.status: row.jobs for row in await self._execute(query)}
+        return {status: found.get(status, 0) for status in STATUSES}
 
     async def claim(self, id: str) -> Claim | None:
         """Mark the job as running. None if there is no such job, or it has ended."""

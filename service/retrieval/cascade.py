@@ -29,10 +29,16 @@ RESERVE_MARGIN_S = 0.02  # beyond the latency of the reranker: the event loop ma
 
 
 async def cascade(
-    query: SearchQuery, legs: Sequence[Leg], reranker: TimedReranker | None, deadline: Deadline
+    query: SearchQuery,
+    legs: Sequence[Leg],
+    reranker: TimedReranker | None,
+    deadline: Deadline,
+    receipt: Receipt,
 ) -> AsyncIterator[StageEvent]:
-    """Search with every leg concurrently; raise only if all of them fail."""
-    receipt = Receipt()
+    """Search with every leg concurrently; raise only if all of them fail.
+
+    `receipt` gets each stage as it ends, even if the search is cancelled or fails later.
+    """
     reports: list[LegReport] = []
     found: dict[str, Sequence[Hit]] = {}
     results: list[RankedRecord] = []

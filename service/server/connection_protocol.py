@@ -13,7 +13,7 @@ from typing import cast
 
 from hypercorn.config import Config
 
-from service.server.shedding import LoadShedder, Rejection, RequestHeaders
+from service.server.shedding import LoadShedder, PlainRequest, Rejection
 from service.server.slow_clients import SlowClientPolicy, UnreadResponses, WriteMonitor
 
 MAX_HOLD_S = 5.0
@@ -72,13 +72,13 @@ class ConnectionProtocol(asyncio.StreamReaderProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.is_idle(self._passed_on) and not self._transport.get_write_buffer_size():
-            request_headers = self._shedder.match(data)
-            if request_headers is not None:
+            request = self._shedder.match(data)
+            if request is not None:
                 self.rejected_at = self._now()
                 if self.rejected_at < self._hold_until:
                     self._hold(data)
                 else:
-                    self._reject(request_headers)
+                    self._reject(request)
                 return
         self._passed_on += len(data)
         super().data_received(data)
@@ -96,8 +96,8 @@ class ConnectionProtocol(asyncio.StreamReaderProtocol):
             self._transport.resume_reading()
             self.data_received(data)
 
-    def _reject(self, request_headers: RequestHeaders) -> None:
-        rejected = self._shedder.reject(request_headers)
+    def _reject(self, request: PlainRequest) -> None:
+        rejected = self._shedder.reject(request)
         self._hold_until = self._now() + min(rejected.hold_s, MAX_HOLD_S)
         self._transport.write(_serialized(rejected, self._config))
 

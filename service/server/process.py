@@ -41,6 +41,7 @@ from service.server.slow_clients import SlowClientPolicy, UnreadResponses
 from service.server.stop_signals import on_stop_signals
 from service.settings import CONFIG_DIR, Settings
 from service.startup import log_start
+from service.web.metrics.workers import WorkerGroup
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +76,11 @@ def run(
     ready_fd: int | None = None,
     *,
     announces: bool = True,
+    workers: WorkerGroup | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. A worker also stops when its supervisor has died.
 
-    With `announces`, a log line says what has started.
+    With `announces`, a log line says what has started. `workers` are those of the supervisor.
     """
 
     async def main() -> None:
@@ -100,7 +102,7 @@ def run(
             _tell_ready(listener, ready_fd)
 
         lifecycle = Lifecycle()
-        app = create_app(settings, lifecycle)
+        app = create_app(settings, lifecycle, workers=workers)
         server = Server(app, lifecycle, settings.drain_timeout_s)
         async with malloc.trim_periodically():
             await server.serve(listener, stop, ready, shared=ready_fd is not None)
@@ -128,7 +130,9 @@ class Server:
         self._config = _hypercorn_config()
         self._asgi = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._context = WorkerContext(None)
-        self._shedder = LoadShedder(app.extensions["cascade.admission"], lifecycle)
+        self._shedder = LoadShedder(
+            app.extensions["cascade.admission"], lifecycle, app.extensions["cascade.requests"]
+        )
         self._idle_connections = IdleConnections()
         self._acceptor = Acceptor(self._connected, self._idle_connections)
         self._held: set[ConnectionProtocol] = set()

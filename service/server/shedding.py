@@ -11,15 +11,17 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.admission.controller import AdmissionController
 from service.lifecycle import Lifecycle
 from service.web.admission_middleware import needs_slot
 from service.web.authentication import FORWARDING_HEADERS
 from service.web.errors import rejection
+from service.web.metrics.middleware import RequestMetrics
 
 _REQUEST = re.compile(
-    rb"(?:GET|POST) (/[\w./-]*)(?:\?[!-~]*)? HTTP/1\.1\r\n((?:[\w-]+:[\t -~]*\r\n)+)\r\n(.*)",
+    rb"(GET|POST) (/[\w./-]*)(?:\?[!-~]*)? HTTP/1\.1\r\n((?:[\w-]+:[\t -~]*\r\n)+)\r\n(.*)",
     re.DOTALL,
 )
 _HEADER = re.compile(rb"([\w-]+):([\t -~]*)\r\n")
@@ -29,7 +31,13 @@ _TAKES_NORMAL_WAY = _NEEDS_PARSER | _NEEDS_MIDDLEWARE
 
 _FORWARDING = {name.lower().encode() for name in FORWARDING_HEADERS}
 
-RequestHeaders = dict[bytes, bytes]
+
+class PlainRequest(NamedTuple):
+    """A request that can be rejected before it is parsed. Names of headers are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +55,21 @@ class Rejection:
 class LoadShedder:
     """Rejects requests that need a slot while the admission controller is full."""
 
-    def __init__(self, admission: AdmissionController, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, admission: AdmissionController, lifecycle: Lifecycle, requests: RequestMetrics
+    ) -> None:
         self._admission = admission
         self._lifecycle = lifecycle
+        self._requests = requests
 
-    def match(self, received: bytes) -> RequestHeaders | None:
-        """The headers of a request that can be rejected now; None if it takes the normal way."""
+    def match(self, received: bytes) -> PlainRequest | None:
+        """The request if it can be rejected now; None if it takes the normal way."""
         if not self._admission.is_full or self._lifecycle.draining:
             return None
         match = _REQUEST.fullmatch(received)
         if match is None:
             return None
-        path, head, body = match.groups()
+        method, path, head, body = match.groups()
         lines = _HEADER.findall(head)
         headers = {name.lower(): value.strip() for name, value in lines}
         if (
@@ -68,14 +79,15 @@ class LoadShedder:
             and headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
             and headers.get(b"content-length", b"0") == b"%d" % len(body)
         ):
-            return headers
+            return PlainRequest(method.decode(), path.decode(), headers)
         return None
 
-    def reject(self, request_headers: RequestHeaders) -> Rejection:
+    def reject(self, request: PlainRequest) -> Rejection:
         started = time.perf_counter()
         error = self._admission.reject()
-        request_id = request_headers.get(b"x-request-id", b"").decode()
+        request_id = request.headers.get(b"x-request-id", b"").decode()
         seconds = time.perf_counter() - started
         headers, body = rejection(error, request_id, seconds, self._lifecycle)
-        is_forwarded = bool(_FORWARDING & request_headers.keys())
+        self._requests.record(request.path, request.method, error.status, seconds)
+        is_forwarded = bool(_FORWARDING & request.headers.keys())
         return Rejection(headers, body, 0.0 if is_forwarded else error.retry_after or 0.0)

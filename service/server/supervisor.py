@@ -15,9 +15,11 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 
 from service.backoff import Backoff
+from service.errors import StartupFailed
 from service.server.process import CANCEL_GRACE_S, CLOSE_GRACE_S, address
 from service.server.stop_signals import on_stop_signals
 from service.settings import Settings
@@ -30,9 +32,12 @@ KILL_GRACE_S = 0.5
 
 
 class Worker:
-    """One worker process, from its start to its end."""
+    """One worker process, from its start to its end. One that replaces another has its number."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ready: asyncio.StreamReader) -> None:
+    def __init__(
+        self, number: int, process: asyncio.subprocess.Process, ready: asyncio.StreamReader
+    ) -> None:
+        self.number = number
         self.process = process
         self._ready = ready
 
@@ -54,12 +59,17 @@ class Worker:
 class Supervisor:
     """Keeps `settings.web_concurrency` workers on `listener`.
 
-    Each reads the settings from `environment` again.
+    Each reads the settings from `environment` again. Their metrics meet in `folder`.
     """
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, environment: Mapping[str, str]
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        environment: Mapping[str, str],
+        folder: str,
     ) -> None:
+        self._folder = folder
         self._environment = environment
         self._count = settings.web_concurrency
         self._stop_timeout_s = settings.drain_timeout_s + CANCEL_GRACE_S + CLOSE_GRACE_S
@@ -84,22 +94,23 @@ class Supervisor:
         return 0 if stopped and not self._failed else 1
 
     async def _start_all(self) -> list[Worker]:
-        first = await self._start("--announce")
+        first = await self._start(1, "--announce")
         if not await self._until_ready(first):
             await first.process.wait()
             self._failed = not self._stopping.is_set()
             self._stopping.set()
             return []
-        others = [await self._start() for _ in range(self._count - 1)]
+        others = [await self._start(number) for number in range(2, self._count + 1)]
         await asyncio.gather(*(self._until_ready(worker) for worker in others))
         return [first, *others]
 
-    async def _start(self, *options: str) -> Worker:
+    async def _start(self, number: int, *options: str) -> Worker:
         read_end, write_end = os.pipe()
         fds = (self._listener.fileno(), write_end)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "service", "_worker", *map(str, fds), *options),
+            *("-m", "service", "_worker", *map(str, fds), self._folder, str(number)),
+            *options,
             env=self._environment,
             pass_fds=fds,
             stdin=asyncio.subprocess.PIPE,  # EOF there tells the worker that we have died
@@ -109,7 +120,7 @@ class Supervisor:
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
         )
-        worker = Worker(process, reader)
+        worker = Worker(number, process, reader)
         self._workers.add(worker)
         if self._stopping.is_set():  # the signal came while this one was being started
             worker.signal(signal.SIGTERM)
@@ -139,7 +150,7 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
                 return
-            worker = await self._start()
+            worker = await self._start(worker.number)
             if not await self._until_ready(worker) and not self._serving:
                 logger.error("no worker is left, and a replacement failed to start; stopping")
                 self._failed = True
@@ -164,4 +175,12 @@ class Supervisor:
 
 def supervise(settings: Settings, listener: socket.socket, environment: Mapping[str, str]) -> int:
     """Run the workers; returns 0 after a regular stop."""
-    return asyncio.run(Supervisor(settings, listener, environment).run())
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="cascade-", ignore_cleanup_errors=True)
+    except OSError as exc:
+        raise StartupFailed(
+            "WEB_CONCURRENCY: several workers need a folder for temporary files, and there is none "
+            f"({exc.strerror}); set TMPDIR to one that can be written"
+        ) from exc
+    with folder:
+        return asyncio.run(Supervisor(settings, listener, environment, folder.name).run())

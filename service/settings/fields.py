@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
@@ -95,6 +96,19 @@ def _host_names(value: str) -> str:
     return ",".join(names)
 
 
+def _networks(value: str) -> str:
+    networks = [network.strip() for network in value.split(",") if network.strip()]
+    for network in networks:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{network!r} is not an IP address or a network, such as 10.0.0.0/8; "
+                "several are separated by commas"
+            ) from None
+    return ",".join(networks)
+
+
 def _split(url: str) -> SplitResult:
     """The parts of a URL; all of them empty if it has no valid host and port."""
     try:
@@ -131,6 +145,7 @@ Host = Annotated[str | None, _text(_host)]
 Origins = Annotated[str | None, _text(_origins)]
 HostNames = Annotated[str | None, _text(_host_names)]
 Key = Annotated[SecretStr | None, _secret(_key)]
+Networks = Annotated[str | None, _text(_networks)]
 Keys = Annotated[SecretStr | None, _secret(_keys)]
 RedisUrl = Annotated[SecretStr | None, _secret(_redis_url)]
 DatabaseUrl = Annotated[SecretStr | None, _secret(_database_url)]

@@ -6,6 +6,7 @@ setting as a person would type it, says what is allowed, and never repeats the v
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,7 @@ from service.settings.fields import (
     Key,
     Keys,
     Namespace,
+    Networks,
     Origins,
     RedisUrl,
     Text,
@@ -182,6 +184,12 @@ class Settings(BaseSettings):
     """Seconds in which the service must be ready to serve."""
     drain_timeout_s: float = Field(gt=0, le=300)
     """Seconds that requests in flight have after SIGTERM."""
+    metrics_key: Keys = None
+    """Key that a caller of `/metrics` presents, of at least 16 characters; without it, `/metrics`
+    answers only callers on the same machine and those of `METRICS_ALLOWED_IPS`."""
+    metrics_allowed_ips: Networks = None
+    """Addresses and networks that may read `/metrics`, besides the same machine, separated by
+    commas, such as `10.0.0.0/8`; with `METRICS_KEY`, a caller also needs the key."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
     """Least severe level that is logged."""
     log_format: Literal["auto", "text", "json"]
@@ -203,7 +211,7 @@ class Settings(BaseSettings):
         key = self.pinecone_api_key
         own = (key.get_secret_value(),) if key else ()
         urls = (*_url_secrets(self.redis_url), *_url_secrets(self.database_url))
-        return (*own, *self.service_keys, *urls)
+        return (*own, *self.service_keys, *self.metrics_keys, *urls)
 
     @property
     def origins(self) -> frozenset[str]:
@@ -218,8 +226,18 @@ class Settings(BaseSettings):
     @property
     def service_keys(self) -> tuple[str, ...]:
         """The keys of SERVICE_API_KEYS."""
-        keys = self.service_api_keys
-        return tuple(keys.get_secret_value().split(",")) if keys else ()
+        return _separated(self.service_api_keys)
+
+    @property
+    def metrics_keys(self) -> tuple[str, ...]:
+        """The keys of METRICS_KEY: two are valid while one replaces the other."""
+        return _separated(self.metrics_key)
+
+    @property
+    def metrics_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of METRICS_ALLOWED_IPS."""
+        names = (self.metrics_allowed_ips or "").split(",")
+        return tuple(ip_network(name, strict=False) for name in names if name)
 
     @model_validator(mode="after")
     def _check_pinecone_is_complete(self) -> Settings:
@@ -282,6 +300,10 @@ def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
         raise StartupFailed(f"{env_file} is not UTF-8; save it as UTF-8") from None
     except OSError as exc:
         raise StartupFailed(f"{env_file} can't be read: {exc.strerror}") from None
+
+
+def _separated(keys: SecretStr | None) -> tuple[str, ...]:
+    return tuple(keys.get_secret_value().split(",")) if keys else ()
 
 
 def _url_secrets(url: SecretStr | None) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ PUBLIC_ENDPOINTS = {
     "documentation.openapi",
     "documentation.page",
     "documentation.root",
+    "metrics.metrics",  # which has a key of its own
     "openapi",
     "operations.healthz",
     "operations.readyz",
@@ -44,16 +45,16 @@ def install(app: Quart, policy: AccessPolicy, hellos: PendingHellos) -> None:
     async def authenticate_request() -> None:
         if request.endpoint is not None and request.endpoint not in PUBLIC_ENDPOINTS:
             if policy.checks_reads:
-                policy.authorize_read(_caller(request))
-            grant = policy.authenticate(_sent_keys(request) if policy.requires_key else ())
+                policy.authorize_read(caller_of(request))
+            grant = policy.authenticate(sent_keys(request) if policy.requires_key else ())
             authorize(app, request.endpoint, grant)
 
     @app.before_websocket
     async def authenticate_websocket() -> Response | None:
         if websocket.endpoint is None:
             return None
-        policy.check_websocket_origin(_caller(websocket))
-        keys = _sent_keys(websocket)
+        policy.check_websocket_origin(caller_of(websocket))
+        keys = sent_keys(websocket)
         accept = partial(websocket.accept, headers={"X-Request-Id": g.request_id})
         try:
             if policy.requires_key and not keys:
@@ -106,7 +107,7 @@ def authorize_writes(blueprint: Blueprint, policy: AccessPolicy) -> None:
     @blueprint.before_request
     async def authorize_write() -> None:
         if request.method not in SAFE_METHODS:
-            policy.authorize_write(_caller(request))
+            policy.authorize_write(caller_of(request))
 
 
 async def _receive_hello(accept: Callable[[], Awaitable[None]], hellos: PendingHellos) -> str:
@@ -129,7 +130,7 @@ async def _receive_hello(accept: Callable[[], Awaitable[None]], hellos: PendingH
     return key
 
 
-def _caller(request: BaseRequestWebsocket) -> Caller:
+def caller_of(request: BaseRequestWebsocket) -> Caller:
     return Caller(
         address=request.remote_addr,
         host=request.headers.get("Host", ""),
@@ -139,7 +140,7 @@ def _caller(request: BaseRequestWebsocket) -> Caller:
     )
 
 
-def _sent_keys(request: BaseRequestWebsocket) -> list[str]:
+def sent_keys(request: BaseRequestWebsocket) -> list[str]:
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     bearer = credentials.strip() if scheme.lower() == "bearer" else ""
     return [key for key in (bearer, request.headers.get("Api-Key", "").strip()) if key]

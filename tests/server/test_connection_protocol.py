@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 from hypercorn.config import Config
+from werkzeug.routing import Map
 
 from service.admission.controller import AdmissionController
 from service.lifecycle import Lifecycle
@@ -17,6 +18,9 @@ from service.server.connection_protocol import ConnectionProtocol
 from service.server.process import listen
 from service.server.shedding import LoadShedder
 from service.server.slow_clients import SlowClientPolicy, UnreadResponses
+from service.web.metrics.metrics import Metrics
+from service.web.metrics.middleware import RequestMetrics
+from service.web.metrics.route_labels import RouteLabels
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -30,7 +34,7 @@ def make_protocol(
     return ConnectionProtocol(
         reader,
         Config(),
-        LoadShedder(admission, Lifecycle()),
+        LoadShedder(admission, Lifecycle(), RequestMetrics(Metrics(), RouteLabels(Map()))),
         set(),
         SlowClientPolicy(),
         UnreadResponses(2**27),

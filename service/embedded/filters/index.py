@@ -58,6 +58,10 @@ class FilterIndex:
         """Return the number of documents in each namespace."""
         return {name: len(found.docnos) for name, found in self._namespaces.items()}
 
+    def count(self) -> int:
+        """Return the number of documents. Needs no lock."""
+        return sum(len(each.docnos) for each in list(self._namespaces.values()))
+
     def has_only(self, namespace: str) -> bool:
         """Return whether no other namespace has documents. Needs no lock."""
         return self._namespaces.keys() <= {namespace}

@@ -52,6 +52,10 @@ class FilterView(View):
         """
         return self._index.has_only(namespace)
 
+    def count(self) -> int:
+        """Return the number of documents. Takes no lock, either."""
+        return self._index.count()
+
     def has(self, namespace: str) -> bool:
         """Return whether a namespace has documents. Takes no lock, either."""
         return self._index.has(namespace)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from service.disk_space import DiskSpace
+from service.embedded.engine_state import ViewState
 from service.embedded.storage.operations import TrimLog
 from service.embedded.storage.store import Store
 from service.embedded.views.follower import Follower
@@ -159,6 +160,19 @@ class ViewSet:
         """Return the error of each view that can't be updated or saved at present."""
         followers = self._followers.values()
         return {each.view.name: each.failure for each in followers if each.failure is not None}
+
+    def states(self) -> list[ViewState]:
+        """Return the state of each view. A rebuild is not behind: it reads a snapshot."""
+        seq = self._store.last_seq()
+        return [
+            ViewState(
+                each.view.name,
+                max(seq - each.applied_seq, 0) if each.rebuilt_fraction is None else 0,
+                each.is_complete,
+                each.failure is not None,
+            )
+            for each in list(self._followers.values())
+        ]
 
     def _trim_log(self) -> None:
         """Delete the part of the log that every view has saved: now and then, as it is costly.

@@ -20,8 +20,8 @@ def give_back_if_cached(account: Account, item: StageEvent | SearchAnswer) -> No
         account.add(CACHED)
 
 
-def count_read_units(account: Account, receipt: Receipt | None) -> None:
+def count_read_units(account: Account, receipt: Receipt) -> None:
     """Count the read units of a search, also of one that was cancelled on its way."""
-    if account.has_quota and receipt is not None:
+    if account.has_quota:
         units = sum(stage.usage.get("read_units", 0) for stage in receipt.stages)
         account.add(Usage(read_units=units))

@@ -25,6 +25,7 @@ from service.errors import DeadlineExceeded
 from service.retrieval.deadline import Deadline
 from service.retrieval.query import Mode, RankedRecord, SearchQuery, Spans, StageEvent
 from service.retrieval.receipt import Receipt, StageReceipt, Stopwatch, failed_stage
+from service.web.metrics.metrics import Metrics
 from service.web.search.caching import CacheDirectives
 from service.web.search.charging import count_read_units
 from service.web.search.cursors import Cursors, Ranking
@@ -52,12 +53,14 @@ class SearchService:
         highlighter: ResultHighlighter,
         answers: AnswerCache[StageEvent, Receipt],
         cursors: Cursors,
+        metrics: Metrics,
     ) -> None:
         self.renderer = renderer
         self._highlighter = highlighter
         self._backend = backend
         self._answers = answers
         self._cursors = cursors
+        self._metrics = metrics
 
     async def search(
         self,
@@ -128,26 +131,25 @@ class SearchService:
         mode, query = search.mode, search.query
 
         async def compute(publish: Publish[StageEvent]) -> ComputedAnswer[Receipt]:
-            receipt = None
-            try:
-                async for event in self._backend.search(mode, query, deadline):
-                    receipt = event.receipt
-                    if event.stage != "done":
-                        publish(event)
-            finally:
-                count_read_units(account, receipt)
-            first, rest = event.results[: query.top_k], event.results[query.top_k :]
-            ranking = Ranking(query, event.receipt.missing, rest, event.explanations)
-            if not event.results and self._backend.is_empty(query.namespace):
-                event.receipt.note = NO_RECORDS.format(namespace=query.namespace)
-            cursor = self._cursors.store(mode, search.tenant, ranking)
-            highlights, late = await self._highlight(query, first, deadline)
-            if late is not None:
-                event.receipt.add(late)
-            payload = self.renderer.payload(mode, ranking, first, cursor, highlights)
-            is_complete = not event.receipt.missing and event.receipt.note is None
-            is_cacheable = directives.may_store and is_complete
-            return ComputedAnswer(payload, is_cacheable, event.receipt)
+            with self._metrics.measured_search(mode) as receipt:
+                try:
+                    async for event in self._backend.search(mode, query, deadline, receipt):
+                        if event.stage != "done":
+                            publish(event)
+                finally:
+                    count_read_units(account, receipt)
+                first, rest = event.results[: query.top_k], event.results[query.top_k :]
+                ranking = Ranking(query, event.receipt.missing, rest, event.explanations)
+                if not event.results and self._backend.is_empty(query.namespace):
+                    event.receipt.note = NO_RECORDS.format(namespace=query.namespace)
+                cursor = self._cursors.store(mode, search.tenant, ranking)
+                highlights, late = await self._highlight(query, first, deadline)
+                if late is not None:
+                    event.receipt.add(late)
+                payload = self.renderer.payload(mode, ranking, first, cursor, highlights)
+                is_complete = not event.receipt.missing and event.receipt.note is None
+                is_cacheable = directives.may_store and is_complete
+                return ComputedAnswer(payload, is_cacheable, event.receipt)
 
         return compute
 

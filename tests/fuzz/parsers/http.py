@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import h11
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map
 
 from service.access.policy import AccessPolicy, Caller
 from service.admission.controller import AdmissionController
@@ -19,6 +20,9 @@ from service.settings import load_settings
 from service.web.admission_middleware import needs_slot
 from service.web.authentication import PUBLIC_ENDPOINTS
 from service.web.canonical_path import is_canonical
+from service.web.metrics.metrics import Metrics
+from service.web.metrics.middleware import RequestMetrics
+from service.web.metrics.route_labels import RouteLabels
 from service.web.proxy_headers import trust_proxies
 from service.web.request_context import choose_request_id
 from tests.fuzz.parsers.errors import answered_errors
@@ -35,7 +39,7 @@ POLICIES = [
 def _full_shedder() -> LoadShedder:
     admission = AdmissionController(1, 0)
     admission.try_acquire()
-    return LoadShedder(admission, Lifecycle())
+    return LoadShedder(admission, Lifecycle(), RequestMetrics(Metrics(), RouteLabels(Map())))
 
 
 SHEDDER = _full_shedder()
@@ -50,7 +54,9 @@ def request_head(data: bytes) -> None:
         request_rules.has_websocket_key(accepted)
         assert accepted.target == b"*" or accepted.target.startswith(b"/")
     if shed is not None and request is not None:
-        assert shed == dict(request.headers)
+        assert shed.headers == dict(request.headers)
+        assert shed.method == request.method.decode()
+        assert shed.path == request.target.partition(b"?")[0].decode()
 
 
 def _parse(data: bytes) -> h11.Request | None:

@@ -30,6 +30,7 @@ from service.retrieval.query import Highlight, Highlighter, StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
 from service.web import authentication, errors, rate_limits, request_context
+from service.web.metrics.metrics import Metrics
 from service.web.search.cursors import Cursors
 from service.web.search.highlighting import ResultHighlighter
 from service.web.search.parsing import RequestParser
@@ -146,7 +147,7 @@ def create_highlighting_app(settings: Settings, highlighter: Highlighter = find_
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
     renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
     results = ResultHighlighter(settings.pinecone_text_field, backend)
-    service = SearchService(backend, renderer, results, answers, cursors)
+    service = SearchService(backend, renderer, results, answers, cursors, Metrics())
     app.register_blueprint(search_blueprint(parser, service))
     stack = contextlib.AsyncExitStack()
 
