@@ -9,6 +9,7 @@ is raised.
      ├─ CommandFailed
      └─ RequestError
          ├─ BadRequest
+         │   └─ MalformedRequest
          ├─ KeyMissing
          ├─ KeyRejected
          ├─ WritesClosed
@@ -26,6 +27,7 @@ is raised.
          │   └─ EmptyQuery
          ├─ RateLimited
          │   └─ QuotaExceeded
+         ├─ HeadersTooLarge
          ├─ InternalError
          ├─ UpstreamError
          │   ├─ UpstreamKeyRejected
@@ -43,6 +45,7 @@ is raised.
          │   ├─ UpstreamUnreachable
          │   ├─ UpstreamCircuitOpen
          │   ├─ Overloaded
+         │   ├─ Stopping
          │   ├─ JobsUnavailable
          │   ├─ KeysUnavailable
          │   ├─ TooSlow
@@ -116,6 +119,10 @@ class BadRequest(RequestError, status=400, code="bad_request"):
     """The request could not be parsed."""
 
 
+class MalformedRequest(BadRequest, code="malformed_request"):
+    """The request is not valid HTTP/1.1, or the handshake of a WebSocket is not valid."""
+
+
 class KeyMissing(RequestError, status=401, code="key_missing"):
     """The request has no API key, and the service requires one."""
 
@@ -184,6 +191,10 @@ class QuotaExceeded(RateLimited, code="quota_exceeded"):
     """The daily quota of the API key does not suffice."""
 
 
+class HeadersTooLarge(RequestError, status=431, code="headers_too_large"):
+    """The request line and the headers are too large; send a long query as a POST."""
+
+
 class InternalError(RequestError):
     """The service failed because of a bug; its log has the traceback."""
 
@@ -250,6 +261,10 @@ class UpstreamCircuitOpen(Unavailable, code="upstream_circuit_open"):
 
 class Overloaded(Unavailable, code="overloaded"):
     """The service has more requests than it can answer, and shed this one."""
+
+
+class Stopping(Unavailable, code="stopping"):
+    """The service stopped before it could answer; try again shortly."""
 
 
 class JobsUnavailable(Unavailable, code="jobs_unavailable"):

@@ -25,30 +25,40 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import H11SendableEvent
 
+from service.errors import (
+    HeadersTooLarge,
+    InternalError,
+    MalformedRequest,
+    RequestError,
+    Stopping,
+)
 from service.server import request_rules
 from service.server.h11_readers import H11Connection
 from service.server.slow_clients import SlowClientPolicy, WriteMonitor
 from service.server.websocket import WebSocketStream
+from service.web.errors import error_body
 
 logger = logging.getLogger("service.access")
 
 SWITCHING = 101
 BAD_REQUEST = 400
-HEADERS_TOO_LARGE = 431
 INTERNAL_ERROR = 500
 UNAVAILABLE = 503
 
-_SENTENCES = {
-    BAD_REQUEST: ("malformed_request", "The request is not valid HTTP/1.1"),
-    INTERNAL_ERROR: ("internal_error", "The service failed to handle this request"),
-    UNAVAILABLE: ("stopping", "The service is stopping; try again shortly"),
-    HEADERS_TOO_LARGE: (
-        "headers_too_large",
-        "The request line and headers are larger than this service accepts",
-    ),
+_ERRORS: dict[int, RequestError] = {
+    error.status: error
+    for error in (
+        MalformedRequest("The request is not valid HTTP/1.1"),
+        InternalError("The service failed to handle this request"),
+        Stopping("The service is stopping; try again shortly"),
+        HeadersTooLarge(
+            "The request line and headers are larger than this service accepts; send a long query "
+            "as a POST"
+        ),
+    )
 }
 
-_NO_HANDSHAKE = ("malformed_request", "The WebSocket handshake is not valid")
+_NO_HANDSHAKE = MalformedRequest("The WebSocket handshake is not valid")
 _EVENT_STREAM = b"text/event-stream"
 _BODY = {b"content-length", b"transfer-encoding"}
 
@@ -97,7 +107,7 @@ class StrictH11(H11Protocol):
     async def _create_websocket(self, request: h11.Request) -> None:
         """As in Hypercorn, with our WebSocket class."""
         if not request_rules.has_websocket_key(request):
-            await self._send_error(BAD_REQUEST, *_NO_HANDSHAKE)
+            await self._send_error(BAD_REQUEST, _NO_HANDSHAKE)
             await self.send(Closed())
             return
         self.stream = WebSocketStream(
@@ -126,7 +136,7 @@ class StrictH11(H11Protocol):
 
     async def stream_send(self, event: StreamEvent) -> None:
         if self._is_websocket and isinstance(event, Response) and _is_bare(event):
-            await self._send_error(event.status_code, *_NO_HANDSHAKE)
+            await self._send_error(event.status_code, _NO_HANDSHAKE)
             self._has_sent_error = True
         elif _is_bare_error(event):
             stopping = self.context.terminated.is_set()
@@ -170,12 +180,12 @@ class StrictH11(H11Protocol):
             await self.send(RawData(head))
 
     async def _send_error_response(self, status_code: int) -> None:
-        if status_code not in _SENTENCES:  # such as 501 for an unknown transfer coding
+        if status_code not in _ERRORS:  # such as 501 for an unknown transfer coding
             status_code = BAD_REQUEST
-        await self._send_error(status_code, *_SENTENCES[status_code])
+        await self._send_error(status_code, _ERRORS[status_code])
 
-    async def _send_error(self, status_code: int, code: str, detail: str) -> None:
-        request_id = uuid.uuid4().hex
+    async def _send_error(self, status_code: int, error: RequestError) -> None:
+        request_id, code = uuid.uuid4().hex, error.code
         if status_code < INTERNAL_ERROR:
             fields = {
                 "status": status_code,
@@ -184,7 +194,7 @@ class StrictH11(H11Protocol):
                 "request_id": request_id,
             }
             logger.info("malformed request %s %s", status_code, code, extra=fields)
-        body = orjson.dumps({"detail": detail, "code": code, "request_id": request_id})
+        body = orjson.dumps(error_body(error, request_id))
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),

@@ -54,7 +54,9 @@ REF = "#/components/schemas/{model}"
 PATH_PARAMETER = re.compile("<(?:[^:>]*:)?([^>]+)>")
 OK, NOT_MODIFIED = 200, 304
 BODY_ERRORS = (408, 413, 415)  # of every operation with a body
-LIMITED = 429  # of every operation that is not public
+LIMITED = 429
+ANY_ERRORS = (400, 431, 500)  # of every operation: the server itself sends them
+PROTECTED_ERRORS = (401, 403, LIMITED)  # of every operation that is not public
 RETRY_AFTER = "After how many seconds to try again."
 
 Model = type[BaseModel]
@@ -92,8 +94,8 @@ class Operation:
         if operation.body:
             operation = replace(operation, errors=(*operation.errors, *BODY_ERRORS))
         if not operation.is_public:
-            operation = replace(operation, errors=(*operation.errors, LIMITED))
-        return operation
+            operation = replace(operation, errors=(*operation.errors, *PROTECTED_ERRORS))
+        return replace(operation, errors=(*operation.errors, *ANY_ERRORS))
 
 
 def documented(
@@ -215,7 +217,7 @@ def _describe(
 ) -> dict[str, Any]:
     summary, _, description = doc.partition("\n")
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": TEXT | {"minLength": 1}}
         for name in sorted(rule.arguments)
     ]
     if operation.query:

@@ -94,6 +94,24 @@ async def test_openapi_media_types_of_streams_and_files(document: Any) -> None:
     assert "/api/search/ws" in document["tags"][0]["description"]
 
 
+async def test_openapi_has_the_errors_that_any_request_may_get(document: Any) -> None:
+    for operation in operations(document).values():
+        assert {"400", "431"} <= operation["responses"].keys()
+    schemas = document["components"]["schemas"]
+    codes = {"malformed_request", "headers_too_large", "stopping"}
+    assert codes <= {*schemas["ErrorCode"]["enum"]}
+    assert {"401", "403", "429"} <= operations(document)["get_stats"]["responses"].keys()
+
+
+async def test_openapi_record_that_is_read_may_lack_its_text(
+    api: httpx.AsyncClient, document: Any
+) -> None:
+    schemas = document["components"]["schemas"]
+    exported = (await api.get("/api/export?fields=title")).text.splitlines()[0]
+    assert json.loads(exported).keys() >= set(schemas["ExportedRecord"]["required"])
+    assert schemas["NewRecord"]["required"] == ["_id", "chunk_text"]
+
+
 async def test_openapi_lists_searches_first(document: Any) -> None:
     assert next(iter(operations(document))) == "get_semantic_search"
     assert document["tags"][0]["name"] == "search"

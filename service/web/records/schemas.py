@@ -66,6 +66,19 @@ class ListParameters(NamespaceParameters):
 
 
 class StoredRecord(BaseModel):
+    """A record as it is read. Has its other fields, too."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(alias="_id", description="The id of the record.")
+    chunk_text: str | None = Field(
+        None,
+        description="The text. Absent if it was not asked for, if the key does not allow it, or if "
+        "`PINECONE_TEXT_FIELD` gives it another name.",
+    )
+
+
+class NewRecord(BaseModel):
     """A record: an id, a text, and any other fields."""
 
     model_config = ConfigDict(extra="allow")
@@ -82,7 +95,7 @@ class StoredRecord(BaseModel):
     )
 
 
-class RecordsBody(RootModel[list[StoredRecord]]):
+class RecordsBody(RootModel[list[NewRecord]]):
     """The records to write: an array, a single object, or NDJSON with one record per line."""
 
 
