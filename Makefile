@@ -38,6 +38,9 @@ check-generated: $(VENV)/.dev ## fail if a generated file is stale
 check-clients: $(VENV)/.serve .clients/.made ## generate clients from the OpenAPI document, and search with one
 	@.clients/bin/python tools/check_clients.py $(RUN)
 
+check-api: $(VENV)/.serve .schemathesis/.made ## requests generated from the OpenAPI document (ARGS: --examples, setups)
+	@.schemathesis/bin/python tools/check_api.py $(RUN) $(ARGS)
+
 format: $(VENV)/.dev ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -108,7 +111,7 @@ lock: $(VENV)/.dev ## resolve requirements*.txt from pyproject.toml, to the newe
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .clients .fuzz .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .clients .fuzz .schemathesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	@if [ -e var ]; then echo "left: var/, which has your records and imports"; fi
 	@if [ -e .env ]; then echo "left: .env, which has your settings"; fi
 
@@ -144,6 +147,12 @@ $(VENV)/.docs: requirements-docs.txt | $(VENV)/.made
 	@echo "setting up: installing $< into .clients" >&2
 	@$(RUN) -m venv .clients
 	@.clients/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
+.schemathesis/.made: tools/api/requirements.txt | $(VENV)/.made
+	@echo "setting up: installing $< into .schemathesis" >&2
+	@$(RUN) -m venv .schemathesis
+	@.schemathesis/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
 .fuzz/.made: requirements.txt tests/fuzz/requirements.txt | $(VENV)/.made
