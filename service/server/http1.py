@@ -36,6 +36,8 @@ from service.server import request_rules
 from service.server.h11_readers import H11Connection
 from service.server.slow_clients import SlowClientPolicy, WriteMonitor
 from service.server.websocket import WebSocketStream
+from service.web.asgi import encode_headers
+from service.web.browsers.security_headers import EVERY_RESPONSE
 from service.web.errors import error_body
 
 logger = logging.getLogger("service.access")
@@ -199,7 +201,9 @@ class StrictH11(H11Protocol):
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
+            (b"cache-control", b"no-store"),
             (b"connection", b"close"),
+            *encode_headers(EVERY_RESPONSE.items()),
             *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))

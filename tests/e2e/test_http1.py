@@ -103,6 +103,8 @@ def test_malformed_request_gets_json_error_and_a_log_line(
     assert (logged["status"], logged["code"], logged["client"]) == (status, code, "127.0.0.1")
     assert error.keys() == {"detail", "code", "request_id"}
     assert f"x-request-id: {error['request_id']}".encode() in head.lower()
+    for header in (b"cache-control: no-store", b"x-content-type-options: nosniff"):
+        assert header in head.lower()
 
 
 def test_upgrade_to_cleartext_http_2_is_ignored(address: str) -> None:

@@ -172,6 +172,23 @@ async def test_rejection_by_admission_gate_has_cors_headers_and_preflight_passes
         assert (await running).status_code == 200
 
 
+async def test_page_reads_why_its_request_rate_is_limited(
+    make_settings: MakeSettings, upstream: Upstream
+) -> None:
+    limited = make_settings(service_api_keys=KEY, allowed_origins=SHOP, rate_limit="1/d")
+    headers = {"Api-Key": KEY, "Origin": SHOP}
+    async with open_client(create_app(limited), headers=headers) as client:
+        assert (await client.get(SEARCH)).status_code == 200
+        for _ in range(3):
+            assert (await client.options(PATH, headers=preflight_headers(SHOP))).is_success
+        refused = await client.get(SEARCH)
+        assert refused.status_code == 429
+        assert refused.headers["Access-Control-Allow-Origin"] == SHOP
+        exposed = set(refused.headers["Access-Control-Expose-Headers"].lower().split(", "))
+        assert {"retry-after", "ratelimit-limit", "ratelimit-remaining"} <= exposed
+        assert set(refused.headers) - NOT_EXPOSED <= exposed
+
+
 async def test_allowed_methods_are_those_of_all_routes(settings: Settings) -> None:
     methods: set[str] = set()
     for rule in create_app(settings).url_map.iter_rules():
