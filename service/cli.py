@@ -23,6 +23,7 @@ COMMANDS = {
     "search": "search, and print a table",
     "backup": "copy the records to one file, also of a running service",
     "restore": "fill an empty data directory with a backup",
+    "keys": "create, list, revoke and rotate API keys",
     "doctor": "check what the settings name, and repair it",
     "completion": "print a script that completes commands in a shell",
 }

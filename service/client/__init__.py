@@ -13,7 +13,7 @@ from service.client._async.typing import AsyncTyping
 from service.client._sync.client import SearchClient
 from service.client._sync.streams import Stream
 from service.client._sync.typing import Typing
-from service.client.endpoints import ExportOptions, SearchOptions
+from service.client.endpoints import ExportOptions, KeyOptions, SearchOptions
 from service.client.errors import (
     ApiError,
     ConnectionFailed,
@@ -40,6 +40,7 @@ from service.client.errors import (
 from service.client.import_upload import ImportOptions
 from service.client.models import (
     Answer,
+    ApiKey,
     Failure,
     IdPage,
     ImportPage,
@@ -61,6 +62,7 @@ from service.client.models import (
 __all__ = [
     "Answer",
     "ApiError",
+    "ApiKey",
     "AsyncSearchClient",
     "AsyncStream",
     "AsyncTyping",
@@ -81,6 +83,7 @@ __all__ = [
     "Invalid",
     "InvalidArgument",
     "Job",
+    "KeyOptions",
     "LineError",
     "Move",
     "NamespaceStats",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from secrets import token_bytes
 from typing import Any, Literal, TypedDict, TypeVar
@@ -21,6 +22,7 @@ from service.client.call import (
 from service.client.errors import InvalidArgument
 from service.client.models import (
     Answer,
+    ApiKey,
     IdPage,
     ImportPage,
     Job,
@@ -42,6 +44,7 @@ SEARCH_PATHS: dict[Mode, str] = {
     "cascading": "/api/cascading-retrieval",
 }
 RECORDS, IMPORTS, EXPORT = "/api/records", "/api/imports", "/api/export"
+KEYS = "/api/keys"
 STREAM, TYPING = "/api/cascading-retrieval/stream", "/api/search/ws"
 IMPORT_EVENTS_READ_TIMEOUT_S = 45.0  # the service sends a keep-alive comment every 15 s
 
@@ -71,6 +74,17 @@ class ExportOptions(TypedDict, total=False):
     namespace: str | None  # "*" for all: each record then has its `_namespace`
     filter: Mapping[str, Any] | None  # Pinecone's filter language
     fields: Sequence[str] | None
+
+
+class KeyOptions(TypedDict, total=False):
+    """The limits of a key. One that is missing or None is no limit."""
+
+    namespaces: Sequence[str] | None  # `prefix*` stands for all that begin so
+    filter: Mapping[str, Any] | None  # it sees only records that match
+    fields: Sequence[str] | None  # it sees only these
+    rate: str | None  # such as 5/s, 100/m or 1000/h
+    quota: Mapping[str, int] | None  # a day: read_units, records, bytes
+    expires_at: datetime | str | None
 
 
 def search(mode: Mode, text: str, options: SearchOptions) -> Call[Answer]:
@@ -154,6 +168,41 @@ def stats() -> Call[Stats]:
 
 def namespaces() -> Call[dict[str, NamespaceStats]]:
     return Call("GET", "/api/namespaces", responses.namespaces)
+
+
+def create_key(name: str, actions: Sequence[str], options: KeyOptions) -> Call[ApiKey]:
+    """Not idempotent: a second request would create another key."""
+    check_options(options, KeyOptions, "a key")
+    if isinstance(actions, str):
+        raise InvalidArgument("actions must be a list of names, not one string")
+    given: dict[str, Any] = {**options}
+    if isinstance(moment := given.get("expires_at"), datetime):
+        given["expires_at"] = moment.isoformat()
+    body = without_none(name=name, actions=list(actions), **given)
+    return Call(
+        "POST",
+        KEYS,
+        responses.api_key,
+        body=encode_json(body),
+        headers={"Content-Type": JSON},
+        is_idempotent=False,
+        success_statuses=(201,),
+    )
+
+
+def keys() -> Call[tuple[ApiKey, ...]]:
+    return Call("GET", KEYS, responses.api_keys)
+
+
+def revoke_key(id: str) -> Call[ApiKey]:
+    return Call("DELETE", _key_path(id), responses.api_key)
+
+
+def rotate_key(id: str, grace_s: int) -> Call[ApiKey]:
+    """Not idempotent: a second request would end the secret of the first one."""
+    parameters = query_parameters(grace_s=grace_s)
+    path = f"{_key_path(id)}/rotate"
+    return Call("POST", path, responses.api_key, parameters, is_idempotent=False)
 
 
 def healthz() -> Call[None]:
@@ -278,6 +327,12 @@ def _record_path(id: str) -> str:
     if not id:
         raise InvalidArgument("an id has at least one character")
     return f"{RECORDS}/{quote(id, safe='').replace('.', '%2E')}"
+
+
+def _key_path(id: str) -> str:
+    if not id.isalnum() or not id.isascii():
+        raise InvalidArgument(f"{id!r} is not the id of a key: it has letters and digits only")
+    return f"{KEYS}/{id}"
 
 
 def _import_path(id: str) -> str:

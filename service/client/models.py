@@ -213,6 +213,23 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key of the service. `key` is its text, which only its creation and a rotation return.
+
+    `raw` has its rights.
+    """
+
+    id: str
+    name: str
+    actions: tuple[str, ...]
+    expires_at: datetime | None = None
+    created_at: datetime | None = None
+    revoked_at: datetime | None = None
+    key: str | None = field(default=None, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ImportPage:
     """A page of imports, newest first. `cursor` is None on the last page."""
 

@@ -14,6 +14,7 @@ import msgspec
 from service.client.errors import GarbledAnswer
 from service.client.models import (
     Answer,
+    ApiKey,
     Failure,
     IdPage,
     ImportPage,
@@ -59,6 +60,7 @@ stats = _converter(Stats)
 readiness = _converter(Readiness)
 id_page = _converter(IdPage)
 import_page = _converter(ImportPage)
+_api_key = _converter(ApiKey)
 _pairs = _converter(tuple[tuple[int, int], ...])
 _names = _converter(tuple[str, ...])
 
@@ -104,6 +106,14 @@ def deleted(body: Any) -> int | None:
 
 def namespaces(body: Any) -> dict[str, NamespaceStats]:
     return _member(body, "namespaces", dict[str, NamespaceStats])
+
+
+def api_key(body: Any) -> ApiKey:
+    return _api_key({**_object(body), "raw": body})
+
+
+def api_keys(body: Any) -> tuple[ApiKey, ...]:
+    return tuple(api_key(each) for each in _member(body, "keys", list))
 
 
 def record(body: Any) -> Record:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from typing import Any
+
+import orjson
 
 from service.errors import CommandFailed
 from service.settings import Settings, check_namespace
@@ -37,6 +40,23 @@ def namespace(value: str) -> str:
         return check_namespace(value)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def json_object(value: str) -> dict[str, Any]:
+    try:
+        decoded = orjson.loads(value)
+    except orjson.JSONDecodeError as exc:
+        raise argparse.ArgumentTypeError(f"is not JSON: {exc}") from None
+    if not isinstance(decoded, dict):
+        raise argparse.ArgumentTypeError('must be a JSON object, such as {"year": 2024}')
+    return decoded
+
+
+def names(value: str) -> list[str]:
+    found = [name.strip() for name in value.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError("must be names with commas between them")
+    return found
 
 
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:

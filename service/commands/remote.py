@@ -34,6 +34,7 @@ from service.settings import Settings
 
 KEY_VARIABLE = "SERVICE_API_KEY"
 RECORDS = "/api/records"
+KEYS_PATH = "/api/keys"
 BATCH_SIZE = 96
 TIMEOUT_S = 60.0
 UNAUTHORIZED = {401, 403}
@@ -45,6 +46,30 @@ ERRORS: dict[int, type[RequestError]] = {
     504: UpstreamTimeout,
     **dict.fromkeys((408, 500, 502, 503), UpstreamUnavailable),
 }
+
+
+class RemoteKeys:
+    """The API keys of the service."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    async def create(self, rights: Mapping[str, Any]) -> dict[str, Any]:
+        with self._remote.map_errors(KEYS_PATH):
+            created = await self._remote.client.create_key(**rights)
+        return dict(created.raw)
+
+    async def list(self) -> Sequence[dict[str, Any]]:
+        with self._remote.map_errors(KEYS_PATH):
+            return [dict(each.raw) for each in await self._remote.client.keys()]
+
+    async def revoke(self, id: str) -> dict[str, Any]:
+        with self._remote.map_errors(KEYS_PATH):
+            return dict((await self._remote.client.revoke_key(id)).raw)
+
+    async def rotate(self, id: str, grace_s: int) -> dict[str, Any]:
+        with self._remote.map_errors(KEYS_PATH):
+            return dict((await self._remote.client.rotate_key(id, grace_s=grace_s)).raw)
 
 
 class Remote:
@@ -61,8 +86,12 @@ class Remote:
         except client.InvalidArgument as exc:
             raise CommandFailed(f"{KEY_VARIABLE}: {exc}") from exc
 
+    @property
+    def keys(self) -> RemoteKeys:
+        return RemoteKeys(self)
+
     async def upsert(self, namespace: str, records: Sequence[Mapping[str, Any]]) -> WriteResult:
-        with self._map_errors(RECORDS):
+        with self.map_errors(RECORDS):
             written = await self.client.upsert(records, namespace=namespace or None)
         failures = [
             Failure(each.id, each.index, each.code, each.detail) for each in written.failures
@@ -75,12 +104,12 @@ class Remote:
     async def search(self, mode: Mode, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer as the API sent it."""
         options: Any = {name: value for name, value in body.items() if name != "text_query"}
-        with self._map_errors(SEARCH_PATHS[mode]):
+        with self.map_errors(SEARCH_PATHS[mode]):
             answer = await self.client.search(body["text_query"], mode=mode, **options)
         return dict(answer.raw)
 
     @contextlib.contextmanager
-    def _map_errors(self, path: str) -> Iterator[None]:
+    def map_errors(self, path: str) -> Iterator[None]:
         try:
             yield
         except client.ApiError as exc:

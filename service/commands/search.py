@@ -11,7 +11,7 @@ import orjson
 
 from service.commands.connect import Connection, connect
 from service.commands.interrupt import Interrupt, run
-from service.commands.parsing import add_target_arguments, share, whole
+from service.commands.parsing import add_target_arguments, json_object, names, share, whole
 from service.commands.results import table
 from service.commands.terminal import Style, columns
 from service.errors import Unavailable
@@ -50,13 +50,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--filter",
-        type=_json_object,
+        type=json_object,
         metavar="JSON",
         help="a filter in Pinecone's filter language, as a JSON object",
     )
     parser.add_argument(
         "--fields",
-        type=_names,
+        type=names,
         metavar="A,B",
         help="fields to show, * for all (default: the text)",
     )
@@ -83,7 +83,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--match-terms",
-        type=_names,
+        type=names,
         metavar="A,B",
         help="words that every result must contain (with --mode lexical)",
     )
@@ -154,20 +154,3 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
         "explain": options.explain,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _json_object(value: str) -> dict[str, Any]:
-    try:
-        decoded = orjson.loads(value)
-    except orjson.JSONDecodeError as exc:
-        raise argparse.ArgumentTypeError(f"is not JSON: {exc}") from None
-    if not isinstance(decoded, dict):
-        raise argparse.ArgumentTypeError('must be a JSON object, such as {"year": 2024}')
-    return decoded
-
-
-def _names(value: str) -> list[str]:
-    names = [name.strip() for name in value.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError("must be names with commas between them")
-    return names

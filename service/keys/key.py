@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from service.access.credentials import Credential
 from service.access.key_format import digest_of, new_id, new_key
@@ -41,6 +42,24 @@ def create(rights: KeyRights, now: datetime) -> tuple[ApiKey, str]:
     id = new_id()
     text = new_key(id)
     return ApiKey(id, rights, digest_of(text), now), text
+
+
+def as_json(key: ApiKey, text: str | None = None) -> dict[str, Any]:
+    """The key as the API has it; with its text where that is shown, which is only once."""
+    rights = key.rights.model_dump(mode="json")
+    moments = {
+        "created_at": key.created_at,
+        "rotated_at": key.rotated_at,
+        "previous_until": key.previous_until,
+        "revoked_at": key.revoked_at,
+    }
+    shown = {} if text is None else {"key": text}
+    times = {name: None if each is None else _iso(each) for name, each in moments.items()}
+    return {"id": key.id, **shown, **rights, **times}
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _credential(key: ApiKey, digest: bytes, until: datetime | None) -> Credential:

@@ -40,6 +40,7 @@ def test_public_names() -> None:
     assert sorted(client.__all__) == [
         "Answer",
         "ApiError",
+        "ApiKey",
         "AsyncSearchClient",
         "AsyncStream",
         "AsyncTyping",
@@ -60,6 +61,7 @@ def test_public_names() -> None:
         "Invalid",
         "InvalidArgument",
         "Job",
+        "KeyOptions",
         "LineError",
         "Move",
         "NamespaceStats",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import IO, Any, Literal, Unpack
 
@@ -14,12 +14,13 @@ from service.client._async import streams
 from service.client._async.streams import AsyncStream
 from service.client._async.transport import AsyncTransport
 from service.client._async.typing import AsyncTyping, open_typing
-from service.client.endpoints import ExportOptions, SearchOptions
+from service.client.endpoints import ExportOptions, KeyOptions, SearchOptions
 from service.client.export_file import ExportFile, incomplete_on_failure
 from service.client.import_upload import AsyncSource, ImportOptions, import_call
 from service.client.import_watch import PATIENCE_S, ImportWatch, check_succeeded
 from service.client.models import (
     Answer,
+    ApiKey,
     IdPage,
     ImportPage,
     Job,
@@ -235,6 +236,26 @@ class AsyncSearchClient:
                     async for data in response.aiter_bytes():
                         await async_io.run_blocking(file.write, data)
             return await async_io.run_blocking(file.finish)
+
+    # Keys
+
+    async def create_key(
+        self, name: str, actions: Sequence[str], **options: Unpack[KeyOptions]
+    ) -> ApiKey:
+        """Create a key with at most the rights of this client's. Its `key` is shown only now."""
+        return await self._transport.request(endpoints.create_key(name, actions, options))
+
+    async def keys(self) -> tuple[ApiKey, ...]:
+        """The keys that this client's key could create, without their secrets."""
+        return await self._transport.request(endpoints.keys())
+
+    async def revoke_key(self, id: str) -> ApiKey:
+        """Revoke a key. Every process of the service refuses it within two seconds."""
+        return await self._transport.request(endpoints.revoke_key(id))
+
+    async def rotate_key(self, id: str, *, grace_s: int = 0) -> ApiKey:
+        """Give a key another secret; the one before it stays valid for `grace_s` seconds."""
+        return await self._transport.request(endpoints.rotate_key(id, grace_s))
 
     # Health
 

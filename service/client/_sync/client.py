@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, Any, Literal, Unpack
 
@@ -15,12 +15,13 @@ from service.client._sync import streams
 from service.client._sync.streams import Stream
 from service.client._sync.transport import Transport
 from service.client._sync.typing import Typing, open_typing
-from service.client.endpoints import ExportOptions, SearchOptions
+from service.client.endpoints import ExportOptions, KeyOptions, SearchOptions
 from service.client.export_file import ExportFile, incomplete_on_failure
 from service.client.import_upload import ImportOptions, Source, import_call
 from service.client.import_watch import PATIENCE_S, ImportWatch, check_succeeded
 from service.client.models import (
     Answer,
+    ApiKey,
     IdPage,
     ImportPage,
     Job,
@@ -234,6 +235,26 @@ class SearchClient:
                     for data in response.iter_bytes():
                         sync_io.run_blocking(file.write, data)
             return sync_io.run_blocking(file.finish)
+
+    # Keys
+
+    def create_key(
+        self, name: str, actions: Sequence[str], **options: Unpack[KeyOptions]
+    ) -> ApiKey:
+        """Create a key with at most the rights of this client's. Its `key` is shown only now."""
+        return self._transport.request(endpoints.create_key(name, actions, options))
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The keys that this client's key could create, without their secrets."""
+        return self._transport.request(endpoints.keys())
+
+    def revoke_key(self, id: str) -> ApiKey:
+        """Revoke a key. Every process of the service refuses it within two seconds."""
+        return self._transport.request(endpoints.revoke_key(id))
+
+    def rotate_key(self, id: str, *, grace_s: int = 0) -> ApiKey:
+        """Give a key another secret; the one before it stays valid for `grace_s` seconds."""
+        return self._transport.request(endpoints.rotate_key(id, grace_s))
 
     # Health
 
