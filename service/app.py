@@ -52,6 +52,7 @@ from service.web.canonical_path import require_canonical_path
 from service.web.export.routes import export_blueprint
 from service.web.http_connection import HTTPConnection, request_class
 from service.web.imports import routes as imports
+from service.web.keys.routes import keys_blueprint
 from service.web.metrics.exposition import Exposition
 from service.web.metrics.metrics import Metrics
 from service.web.metrics.middleware import RequestMetrics
@@ -159,6 +160,7 @@ def create_app(
         imports.imports_blueprint(settings, jobs, policy),
         export_blueprint(settings, backend),
         metrics_blueprint(exposition, _metrics_policy(settings)),
+        keys_blueprint(keys, policy),
     ):
         app.register_blueprint(blueprint)
     authentication.check_routes(app)

@@ -22,6 +22,9 @@ ACTIONS = {
     "imports.begin_import": "imports.create",
     "imports.cancel_import": "imports.cancel",
     "export.export": "records.export",
+    "keys.create_key": "keys.create",
+    "keys.revoke_key": "keys.revoke",
+    "keys.rotate_key": "keys.rotate",
 }
 SEARCHES = {"search", "stream"}  # blueprints that take a POST for a read
 READ_METHODS = {"GET", "HEAD", "OPTIONS"}

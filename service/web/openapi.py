@@ -42,6 +42,7 @@ TAGS = {
     "search": SEARCH,
     "records": "Write, read, list, delete, count and export records.",
     "imports": "Write many records in the background.",
+    "keys": "API keys with rights.",
     "operations": "Health checks.",
 }
 KEYS = {
