@@ -7,9 +7,11 @@ in reverse order in `after_serving`.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quart import Quart
 from quart.wrappers.base import BaseRequestWebsocket
@@ -28,7 +30,9 @@ from service.caching import choose_store
 from service.caching.answer_cache import AnswerCache
 from service.caching.store import CacheStore
 from service.errors import StartupFailed
-from service.indexes.pinecone import OpenLane, open_lane
+from service.indexes.pinecone import OpenLane
+from service.indexes.traced_transport import TracedTransport
+from service.indexes.transport import PoolTransport
 from service.jobs.jobs import Jobs
 from service.keys.keys import Keys, keys_file
 from service.lifecycle import Lifecycle
@@ -36,6 +40,7 @@ from service.records.records import ImportTarget
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
+from service.tracing.setup import choose_tracing
 from service.web import (
     auditing,
     authentication,
@@ -71,7 +76,12 @@ from service.web.search.rendering import AnswerRenderer
 from service.web.search.routes import search_blueprint
 from service.web.search.service import SearchService
 from service.web.search.stream import stream_blueprint
+from service.web.tracing.requests import trace_requests
+from service.web.tracing.searches import TracedSearchService
 from service.web.websocket_connection import WebSocketRegistry
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Tracing
 
 
 class Cascade(Quart):
@@ -101,7 +111,7 @@ class Cascade(Quart):
 def create_app(
     settings: Settings | None = None,
     lifecycle: Lifecycle | None = None,
-    open_lane: OpenLane = open_lane,
+    open_lane: OpenLane | None = None,
     workers: WorkerGroup | None = None,
 ) -> Quart:
     """Create the service as an application, or raise `StartupFailed`.
@@ -112,9 +122,8 @@ def create_app(
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
     store = choose_store(settings)
-    backend = SearchBackend(
-        choose_backend(settings, open_lane), settings.upserts_at_once, store.invalidate
-    )
+    tracing = choose_tracing(os.environ)
+    backend = _create_backend(settings, open_lane, store, tracing)
     admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
     keys = Keys(keys_file(settings.data_dir), _database_url(settings))
     policy = AccessPolicy(
@@ -128,7 +137,7 @@ def create_app(
     limits = choose_limits(settings)
     jobs = _create_jobs(settings, backend, admission, lifecycle, limits)
     metrics = Metrics()
-    answers, parser, service = _create_search(settings, store, backend, metrics)
+    answers, parser, service = _create_search(settings, store, backend, metrics, tracing)
 
     app = _create_quart(settings, lifecycle)
     requests = RequestMetrics(metrics, RouteLabels(app.url_map))
@@ -169,6 +178,9 @@ def create_app(
 
     @app.before_serving
     async def open_resources() -> None:
+        if tracing is not None:
+            tracing.open()
+            resources.push_async_callback(tracing.close)
         audit.open()
         resources.callback(audit.close)
         await resources.enter_async_context(keys.opened())
@@ -192,13 +204,31 @@ def create_app(
         AdmissionMiddleware(app.asgi_app, admission, lifecycle), lifecycle
     )
     middleware = allow_origins(middleware, settings.origins, lifecycle)
+    if tracing is not None:
+        middleware = trace_requests(app, middleware, tracing)
     middleware = trust_proxies(middleware, settings.trusted_proxy_hops)
     app.asgi_app = requests.measure(middleware)  # type: ignore[assignment,method-assign]
     return app
 
 
+def _create_backend(
+    settings: Settings, open_lane: OpenLane | None, store: CacheStore, tracing: Tracing | None
+) -> SearchBackend:
+    make_transport = PoolTransport if tracing is None else partial(TracedTransport, tracing=tracing)
+    return SearchBackend(
+        choose_backend(settings, open_lane, make_transport),
+        settings.upserts_at_once,
+        store.invalidate,
+        tracing,
+    )
+
+
 def _create_search(
-    settings: Settings, store: CacheStore, backend: SearchBackend, metrics: Metrics
+    settings: Settings,
+    store: CacheStore,
+    backend: SearchBackend,
+    metrics: Metrics,
+    tracing: Tracing | None,
 ) -> tuple[AnswerCache[StageEvent, Receipt], RequestParser, SearchService]:
     # Several processes can cache only what all of them see, and learn of each other's writes.
     caches = settings.redis_url is not None or settings.web_concurrency == 1
@@ -210,8 +240,12 @@ def _create_search(
     parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
     renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
     highlighter = ResultHighlighter(settings.pinecone_text_field, backend)
-    service = SearchService(backend, renderer, highlighter, answers, cursors, metrics)
-    return answers, parser, service
+    parts = backend, renderer, highlighter, answers, cursors, metrics
+    if tracing is None:
+        return answers, parser, SearchService(*parts)
+    log_queries = settings.log_queries
+    traced = TracedSearchService(*parts, tracing=tracing, log_queries=log_queries)
+    return answers, parser, traced
 
 
 def _metrics_policy(settings: Settings) -> MetricsPolicy:

@@ -33,6 +33,7 @@ hypothesis.settings.load_profile("untimed")
 
 OURS = (
     "AUDIT_",
+    "OTEL_",
     "CACHE_",
     "CURSOR_",
     "DATABASE_",

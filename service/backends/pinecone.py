@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from service.backends.protocol import OpenBackend
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane, opened_index
+from service.indexes.transport import MakeTransport
 from service.inference.pinecone_reranker import max_documents, opened_reranker
 from service.settings import Settings
 
@@ -18,7 +19,9 @@ class PineconeBackend:
 
     reranks_by_default = True
 
-    def __init__(self, settings: Settings, api_key: str, open_lane: OpenLane) -> None:
+    def __init__(
+        self, settings: Settings, api_key: str, open_lane: OpenLane, make_transport: MakeTransport
+    ) -> None:
         self.max_reranked = max_documents(settings.pinecone_rerank_model)
         if settings.pinecone_top_k > self.max_reranked:
             raise StartupFailed(
@@ -28,6 +31,7 @@ class PineconeBackend:
         self._settings = settings
         self._api_key = api_key
         self._open_lane = open_lane
+        self._make_transport = make_transport
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[OpenBackend]:
@@ -46,7 +50,9 @@ class PineconeBackend:
                     f"The indexes did not answer within STARTUP_TIMEOUT_S "
                     f"({settings.startup_timeout_s:g} s); check the hosts and the network"
                 ) from None
-            reranker = await stack.enter_async_context(opened_reranker(settings, api_key))
+            reranker = await stack.enter_async_context(
+                opened_reranker(settings, api_key, self._make_transport)
+            )
             yield OpenBackend(
                 dense,
                 sparse,

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.access.grant import Grant
 from service.backends.protocol import Backend, OpenBackend
@@ -26,6 +26,10 @@ from service.retrieval.legs import Leg
 from service.retrieval.query import Highlighter, Mode, SearchQuery, StageEvent
 from service.retrieval.receipt import Receipt
 from service.retrieval.rerank import TimedReranker
+from service.retrieval.traced import TracedReranker, traced_leg
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Tracing
 
 NOT_OPEN = "The service is not open; it is starting, stopping, or misassembled"
 PING_TIMEOUT_S = 3.0
@@ -43,12 +47,19 @@ class Health:
 class SearchBackend:
     """`max_concurrent_upserts` bounds the calls that write; for `on_write` see `Records`."""
 
-    def __init__(self, backend: Backend, max_concurrent_upserts: int, on_write: OnWrite) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        max_concurrent_upserts: int,
+        on_write: OnWrite,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.max_reranked = backend.max_reranked
         self.reranks_by_default = backend.reranks_by_default
         self._backend = backend
         self._max_concurrent_upserts = max_concurrent_upserts
         self._on_write = on_write
+        self._tracing = tracing
         self._open: OpenBackend | None = None
         self._records: Records | None = None
         self._reranker: TimedReranker | None = None
@@ -60,8 +71,7 @@ class SearchBackend:
     async def opened(self) -> AsyncIterator[SearchBackend]:
         """Open the backend; close it in reverse order."""
         async with self._backend.opened() as backend:
-            self._legs = _legs(backend)
-            self._reranker = TimedReranker(backend.reranker) if backend.reranker else None
+            self._legs, self._reranker = _stages(backend, self._tracing)
             self._open = backend
             self._records = Records(
                 list(_by_host(backend).values()),
@@ -175,6 +185,17 @@ def _visible(stats: IndexStats, grant: Grant) -> IndexStats:
         name: count for name, count in stats.namespaces.items() if grant.allows_counting(name)
     }
     return replace(stats, records=sum(namespaces.values()), namespaces=namespaces)
+
+
+def _stages(
+    backend: OpenBackend, tracing: Tracing | None
+) -> tuple[dict[Mode, tuple[Leg, ...]], TimedReranker | None]:
+    """The legs of each search mode, and the reranker; with spans where tracing is on."""
+    legs, reranker = _legs(backend), backend.reranker
+    if tracing is None:
+        return legs, TimedReranker(reranker) if reranker else None
+    traced = {mode: tuple(traced_leg(leg, tracing) for leg in legs[mode]) for mode in legs}
+    return traced, TracedReranker(reranker, tracing) if reranker else None
 
 
 def _legs(backend: OpenBackend) -> dict[Mode, tuple[Leg, ...]]:

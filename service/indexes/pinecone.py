@@ -23,7 +23,7 @@ from service.indexes.index import Kind
 from service.indexes.pinecone_index import ping
 from service.indexes.pool import LanePool, closing
 from service.indexes.records_index import RecordsIndex
-from service.indexes.transport import pooled_http_client
+from service.indexes.transport import MakeTransport, PoolTransport, pooled_http_client
 from service.settings import Settings
 
 SOURCE_TAG = "cascade"
@@ -50,10 +50,12 @@ class IndexSpec:
         return f"PINECONE_{self.kind.upper()}_INDEX" + ("" if self.name else "_HOST")
 
 
-def open_lane(host: str, api_key: str, connections: int) -> AsyncIndex:
+def open_lane(
+    host: str, api_key: str, connections: int, make_transport: MakeTransport = PoolTransport
+) -> AsyncIndex:
     """Make a client of one index; it connects on the first call. Its callers apply deadlines."""
     index = AsyncIndex(host=host, api_key=api_key, timeout=NO_TIMEOUT, source_tag=SOURCE_TAG)
-    index._http = pooled_http_client(index._http, connections)
+    index._http = pooled_http_client(index._http, connections, make_transport)
     return index
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -105,16 +106,26 @@ class PoolTransport(httpx.AsyncBaseTransport):
         await self._pool.close()
 
 
+MakeTransport = Callable[[httpx.URL, int], PoolTransport]
+"""Makes the transport to an origin with a number of idle connections."""
+
+
 class PooledHTTPClient(AsyncHTTPClient):
     """The client's `AsyncHTTPClient`, with a fast path for its most frequent call, a JSON POST."""
 
-    def __init__(self, config: PineconeConfig, headers: dict[str, str], max_idle: int) -> None:
+    def __init__(
+        self,
+        config: PineconeConfig,
+        headers: dict[str, str],
+        max_idle: int,
+        make_transport: MakeTransport = PoolTransport,
+    ) -> None:
         super().__init__(config, api_version="")
         self._headers = headers
         self._base = httpx.URL(config.host.rstrip("/"))
         self._json_headers = httpx.Headers({**headers, "Content-Type": "application/json"})
         self._heads: dict[str, bytes] = {}
-        self._transport = PoolTransport(self._base, max_idle)
+        self._transport = make_transport(self._base, max_idle)
 
     def _ensure_client(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -155,6 +166,8 @@ class PooledHTTPClient(AsyncHTTPClient):
         await self._transport.aclose()
 
 
-def pooled_http_client(http: AsyncHTTPClient, max_idle: int) -> PooledHTTPClient:
+def pooled_http_client(
+    http: AsyncHTTPClient, max_idle: int, make_transport: MakeTransport = PoolTransport
+) -> PooledHTTPClient:
     """A replacement for a Pinecone client's `_http`, to be set before its first call."""
-    return PooledHTTPClient(http._config, http._headers, max_idle)
+    return PooledHTTPClient(http._config, http._headers, max_idle, make_transport)

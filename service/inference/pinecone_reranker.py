@@ -12,7 +12,7 @@ from service.errors import StartupFailed
 from service.indexes.pinecone import NO_TIMEOUT, SOURCE_TAG
 from service.indexes.pool import LanePool, closing
 from service.indexes.reads import HedgedReads
-from service.indexes.transport import pooled_http_client
+from service.indexes.transport import MakeTransport, PoolTransport, pooled_http_client
 from service.inference.reranker import RerankResult
 from service.settings import Settings
 
@@ -56,14 +56,17 @@ def max_documents(model: str) -> int:
 
 
 @contextlib.asynccontextmanager
-async def opened_reranker(settings: Settings, api_key: str) -> AsyncIterator[PineconeReranker]:
+async def opened_reranker(
+    settings: Settings, api_key: str, make_transport: MakeTransport = PoolTransport
+) -> AsyncIterator[PineconeReranker]:
     """Make lanes to the inference API, which connect on the first call; close them at the end."""
     calls = settings.pinecone_lane_calls
 
     def open_client() -> AsyncPinecone:
         host = settings.pinecone_controller_host
         client = AsyncPinecone(api_key, host=host, source_tag=SOURCE_TAG, timeout=NO_TIMEOUT)
-        client.inference._http = pooled_http_client(client.inference._http, calls)
+        http = client.inference._http
+        client.inference._http = pooled_http_client(http, calls, make_transport)
         return client
 
     lanes = LanePool("the reranker", open_client, lanes=settings.pinecone_lanes, calls=calls)

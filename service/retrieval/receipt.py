@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from service.errors import DeadlineExceeded, RequestError
 
@@ -46,15 +46,17 @@ class Stopwatch:
 class Receipt:
     """The stages so far. One that is not ok makes the answer degraded.
 
-    `note` says what a person should know about an answer that is not degraded.
+    `note` says what a person should know about an answer that is not degraded. `span_context` names
+    the span of the search, where tracing is on.
     """
 
-    __slots__ = ("_watch", "note", "stages")
+    __slots__ = ("_watch", "note", "span_context", "stages")
 
     def __init__(self) -> None:
         self._watch = Stopwatch()
         self.stages: list[StageReceipt] = []
         self.note: str | None = None
+        self.span_context: Any = None
 
     def add(self, stage: StageReceipt) -> None:
         self.stages.append(stage)

@@ -1,0 +1,1 @@
+"""Spans of requests and of searches, where tracing is on."""
