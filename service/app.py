@@ -40,7 +40,7 @@ from service.records.records import ImportTarget
 from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.tracing.setup import choose_tracing
+from service.tracing.setup import choose_tracing, opened_tracing
 from service.web import (
     auditing,
     authentication,
@@ -49,7 +49,6 @@ from service.web import (
     rate_limits,
     request_context,
 )
-from service.web.access_log import AccessLog
 from service.web.admission_middleware import AdmissionMiddleware
 from service.web.browsers.cors import allow_origins
 from service.web.browsers.documentation import documentation_blueprint
@@ -141,8 +140,10 @@ def create_app(
 
     app = _create_quart(settings, lifecycle)
     requests = RequestMetrics(metrics, RouteLabels(app.url_map))
-    sources = Sources(settings.backend, metrics, requests, admission, answers, store, backend, jobs)
-    exposition = Exposition(sources, workers)
+    exposition = Exposition(
+        Sources(settings.backend, metrics, requests, admission, answers, store, backend, jobs),
+        workers,
+    )
     app.extensions |= {
         "cascade": backend,
         "cascade.admission": admission,
@@ -150,8 +151,7 @@ def create_app(
         "cascade.requests": requests,
     }
     openapi.install(app, policy)
-    access_log = AccessLog(log_queries=settings.log_queries)
-    request_context.install(app, lifecycle, access_log)
+    access_log = request_context.install(app, lifecycle, log_queries=settings.log_queries)
     audit = AuditLog(settings.audit_log, settings.secrets)
     auditing.install(app, audit)
     errors.install(app)
@@ -173,16 +173,12 @@ def create_app(
     ):
         app.register_blueprint(blueprint)
     authentication.check_routes(app)
-
     resources = contextlib.AsyncExitStack()
 
     @app.before_serving
     async def open_resources() -> None:
-        if tracing is not None:
-            tracing.open()
-            resources.push_async_callback(tracing.close)
-        audit.open()
-        resources.callback(audit.close)
+        await resources.enter_async_context(opened_tracing(tracing))
+        resources.enter_context(audit.opened())
         await resources.enter_async_context(keys.opened())
         resources.push_async_callback(store.close)  # after the last write of the backend
         await resources.enter_async_context(backend.opened())
@@ -200,14 +196,12 @@ def create_app(
         await resources.aclose()
         admission.close()
 
-    middleware = require_canonical_path(
-        AdmissionMiddleware(app.asgi_app, admission, lifecycle), lifecycle
-    )
+    gate = AdmissionMiddleware(app.asgi_app, admission, lifecycle)
+    middleware = require_canonical_path(gate, lifecycle)
     middleware = allow_origins(middleware, settings.origins, lifecycle)
-    if tracing is not None:
-        middleware = trace_requests(app, middleware, tracing)
-    middleware = trust_proxies(middleware, settings.trusted_proxy_hops)
-    app.asgi_app = requests.measure(middleware)  # type: ignore[assignment,method-assign]
+    middleware = trace_requests(app, middleware, tracing)
+    asgi_app = requests.measure(trust_proxies(middleware, settings.trusted_proxy_hops))
+    app.asgi_app = asgi_app  # type: ignore[assignment,method-assign]
     return app
 
 

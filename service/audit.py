@@ -10,7 +10,7 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,16 @@ class AuditLog:
         self._secrets = secrets
         self._logger = logger
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open the file, if there is one, until the end of the block; raises `StartupFailed`."""
+        self.open()
+        try:
+            yield
+        finally:
+            self.close()
+
     def open(self) -> None:
-        """Open the file; raises `StartupFailed`."""
         if self._path is None:
             return
         try:

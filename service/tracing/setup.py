@@ -6,9 +6,10 @@ is off costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +45,19 @@ def choose_tracing(environment: Mapping[str, str]) -> Tracing | None:
     from service.tracing.spans import Tracing  # noqa: PLC0415 - see the docstring above
 
     return Tracing(environment)
+
+
+@contextlib.asynccontextmanager
+async def opened_tracing(tracing: Tracing | None) -> AsyncIterator[None]:
+    """Export spans until the end of the block."""
+    if tracing is None:
+        yield
+        return
+    tracing.open()
+    try:
+        yield
+    finally:
+        await tracing.close()
 
 
 def _exporter(environment: Mapping[str, str]) -> str | None:

@@ -47,11 +47,12 @@ def response_headers(
     return headers
 
 
-def install(app: Quart, lifecycle: Lifecycle, access_log: AccessLog | None = None) -> None:
-    """Register the hooks for requests and WebSockets."""
-    access_log = access_log or AccessLog()
+def install(app: Quart, lifecycle: Lifecycle, *, log_queries: bool = False) -> AccessLog:
+    """Register the hooks for requests and WebSockets; returns their log."""
+    access_log = AccessLog(log_queries=log_queries)
     _install_request_hooks(app, lifecycle, access_log)
     _install_websocket_hooks(app, lifecycle, access_log)
+    return access_log
 
 
 def _identify(scope: Scope, state: Any) -> None:

@@ -27,8 +27,10 @@ FIRST_SERVER_ERROR = 500
 CONTEXT_HEADERS = ("traceparent", "tracestate")
 
 
-def trace_requests(app: Quart, asgi_app: ASGIApp, tracing: Tracing) -> ASGIApp:
+def trace_requests(app: Quart, asgi_app: ASGIApp, tracing: Tracing | None) -> ASGIApp:
     """Wrap `asgi_app`, and add the hooks to `app`. Health checks have no spans."""
+    if tracing is None:
+        return asgi_app
     _install_hooks(app, tracing)
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:

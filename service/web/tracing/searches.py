@@ -6,8 +6,10 @@ one. The spans of the other requests are linked to it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from service.access.limiting.account import UNLIMITED, Account
 from service.caching.answer_cache import (
     Answer,
     AnswerSubscription,
@@ -34,21 +36,34 @@ class TracedSearchService(SearchService):
         self._log_queries = log_queries
 
     async def search(
-        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
+        self,
+        search: ParsedSearch,
+        deadline: Deadline,
+        directives: CacheDirectives,
+        account: Account = UNLIMITED,
     ) -> SearchAnswer:
-        answer = await super().search(search, deadline, directives)
+        answer = await super().search(search, deadline, directives, account)
         self._note_source(answer)
         return answer
 
     def subscribe(
-        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
+        self,
+        search: ParsedSearch,
+        deadline: Deadline,
+        directives: CacheDirectives,
+        account: Account = UNLIMITED,
     ) -> AnswerSubscription[StageEvent, Receipt]:
-        return _TracedSubscription(super().subscribe(search, deadline, directives), self)
+        subscription = super().subscribe(search, deadline, directives, account)
+        return _TracedSubscription(subscription, self._note_source)
 
     def _compute(
-        self, search: ParsedSearch, deadline: Deadline, directives: CacheDirectives
+        self,
+        search: ParsedSearch,
+        deadline: Deadline,
+        directives: CacheDirectives,
+        account: Account,
     ) -> ComputeAnswer[StageEvent, Receipt]:
-        compute = super()._compute(search, deadline, directives)
+        compute = super()._compute(search, deadline, directives, account)
         attributes = {
             "cascade.mode": search.mode,
             "cascade.namespace": search.query.namespace,
@@ -74,16 +89,20 @@ class TracedSearchService(SearchService):
 
 
 class _TracedSubscription(AnswerSubscription[StageEvent, Receipt]):
+    """Iterates over another subscription, and calls `on_answer` with the answer at its end."""
+
     def __init__(
-        self, inner: AnswerSubscription[StageEvent, Receipt], service: TracedSearchService
+        self,
+        inner: AnswerSubscription[StageEvent, Receipt],
+        on_answer: Callable[[SearchAnswer], None],
     ) -> None:
         self._inner = inner
-        self._service = service
+        self._on_answer = on_answer
 
     async def __anext__(self) -> StageEvent | SearchAnswer:
         item = await anext(self._inner)
         if isinstance(item, Answer):
-            self._service._note_source(item)
+            self._on_answer(item)
         return item
 
     def close(self) -> None:
