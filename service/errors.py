@@ -38,6 +38,7 @@ is raised.
          │   ├─ UpstreamPrecondition
          │   └─ UpstreamGarbled
          ├─ UpstreamRefused
+         │   └─ TooManyFields
          ├─ UpstreamTooLarge
          ├─ Unavailable
          │   ├─ UpstreamRateLimited
@@ -233,6 +234,10 @@ class UpstreamGarbled(UpstreamError, code="upstream_garbled"):
 
 class UpstreamRefused(RequestError, status=422, code="upstream_refused"):
     """The backend found the request invalid."""
+
+
+class TooManyFields(UpstreamRefused, code="too_many_fields"):
+    """The records of the embedded index have too many different fields."""
 
 
 class UpstreamTooLarge(RequestError, status=413, code="upstream_too_large"):

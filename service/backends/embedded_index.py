@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from service.embedded.errors import EngineError, engine_errors
+from service.embedded.errors import EngineError, FieldsRefused, engine_errors
 from service.embedded.filters.validation import check_selector
 from service.embedded.index import EmbeddedIndex
 from service.embedded.lexical.queries import TextClause
@@ -20,7 +20,13 @@ from service.embedded.pending_documents import PendingDocument
 from service.embedded.queries import LexicalQuery, SemanticQuery
 from service.embedded.selection import page_of_ids, page_where
 from service.embedded.storage.store import Document
-from service.errors import RequestError, StorageFull, UpstreamRefused, UpstreamUnavailable
+from service.errors import (
+    RequestError,
+    StorageFull,
+    TooManyFields,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from service.indexes.index import IndexStats, Kind
 from service.indexes.queries import (
     Hit,
@@ -158,6 +164,8 @@ class EmbeddedTextIndex:
         except EngineError as exc:
             detail = f"the {self.name} index: {exc.message}"
             logger.warning("%.500s", " ".join(redact_query(detail).split()))
+            if isinstance(exc, FieldsRefused):
+                raise TooManyFields(detail) from exc
             raise ERRORS_BY_STATUS[exc.status](detail) from exc
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from service.disk_space import DiskFull, is_disk_full
+from service.embedded.field_limit import TooManyFields
 from service.embedded.lexical.files import CorruptIndex
 from service.embedded.views.view_set import TemporarilyUnavailable
 
@@ -19,6 +20,10 @@ class EngineError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+class FieldsRefused(EngineError):
+    """An index has too many different fields for a write."""
 
 
 @contextlib.contextmanager
@@ -34,6 +39,8 @@ def engine_errors() -> Iterator[None]:
         if is_disk_full(exc):
             raise EngineError(507, f"there is no space left on the disk ({exc})") from exc
         raise EngineError(503, f"the files can't be used ({exc})") from exc
+    except TooManyFields as exc:
+        raise FieldsRefused(400, str(exc)) from exc
     except UnicodeError:
         raise
     except ValueError as exc:

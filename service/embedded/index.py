@@ -23,6 +23,7 @@ from pyroaring import BitMap
 
 from service.disk_space import DiskFull, DiskSpace, Usage, is_disk_full
 from service.embedded.engine_state import EngineState, bytes_by_part
+from service.embedded.field_limit import FieldClaim, FieldLimit
 from service.embedded.filters.index import CheckCancelled
 from service.embedded.index_metadata import check_metadata
 from service.embedded.pending_documents import DocumentEmbedder, PendingDocument
@@ -107,6 +108,12 @@ class EmbeddedIndex:
         try:
             check_metadata(self.store, self.schema, self.embedder)
             self._view_set.start(self._views(), self.store)
+            followed = self._view_set[self.filters]
+            self._fields = FieldLimit(
+                self.filters,
+                lambda: followed.applied_seq,
+                lambda: self._view_set.wait_for(self.filters, 0),
+            )
         except BaseException:
             self.close()
             raise
@@ -145,10 +152,14 @@ class EmbeddedIndex:
     ) -> WriteCounts:
         if not documents:  # all were there at the moment when they were compared
             return WriteCounts(unchanged=len(kept))
-        puts = await _run_in(
-            self._writing, lambda: self._document_embedder.puts(namespace, documents)
-        )
-        replaced = await self._write([*puts, *kept])
+        with self._fields.claim() as claim:
+
+            def puts_of_documents() -> list[Put]:
+                claim.take(namespace, documents)
+                return self._document_embedder.puts(namespace, documents)
+
+            puts = await _run_in(self._writing, puts_of_documents)
+            replaced = await self._write([*puts, *kept], claim)
         return WriteCounts(len(puts) - replaced, replaced, len(kept))
 
     def _compare(
@@ -184,12 +195,15 @@ class EmbeddedIndex:
     ) -> int:
         """Replace documents by `change` of their current versions; retried if those change."""
         for _ in range(MAX_UPDATE_ATTEMPTS):
-            puts = await _run_in(self._writing, lambda: self._changed(namespace, ids, change))
-            try:
-                await self._write(puts)
-            except VersionConflict:
-                continue
-            return len(puts)
+            with self._fields.claim() as claim:
+                puts = await _run_in(
+                    self._writing, partial(self._changed, namespace, ids, change, claim)
+                )
+                try:
+                    await self._write(puts, claim)
+                except VersionConflict:
+                    continue
+                return len(puts)
         raise TemporarilyUnavailable("the same documents keep changing; try again")
 
     async def delete(self, namespace: str, ids: Sequence[str]) -> int:
@@ -232,21 +246,32 @@ class EmbeddedIndex:
         seq = self.store.last_seq()
         await self._view_set.wait_until_visible(seq)
 
-    async def _write(self, operations: Sequence[Operation]) -> int:
-        """Returns the number of documents that were deleted or replaced."""
+    async def _write(self, operations: Sequence[Operation], claim: FieldClaim | None = None) -> int:
+        """Returns the number of documents that were deleted or replaced.
+
+        `claim` has the new fields of the documents that are put.
+        """
         if not operations:
             return 0
         if self._view_set.is_lagging():
             await _run_in(self._writing, self._view_set.wait_for_lagging_views)
-        return (await self.store.write(operations)).removed
+        if claim is None:
+            return (await self.store.write(operations)).removed
+        claim.submitted()
+        return (await self.store.write(operations, claim.ended)).removed
 
     def _changed(
-        self, namespace: str, ids: Sequence[str], change: Callable[[Document], PendingDocument]
+        self,
+        namespace: str,
+        ids: Sequence[str],
+        change: Callable[[Document], PendingDocument],
+        claim: FieldClaim,
     ) -> list[Put]:
         documents = self.store.documents_by_id(namespace, ids)
         self.store.load_vectors(documents)
         changed = [change(each) for each in documents]
         self._require_space(changed)
+        claim.take(namespace, changed)
         return self._document_embedder.puts(
             namespace,
             changed,

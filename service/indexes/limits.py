@@ -7,7 +7,9 @@ from __future__ import annotations
 
 MAX_ID_LENGTH = 512  # of a namespace and of an id prefix, too
 MAX_FIELDS_BYTES = 40_960  # of a record's fields as JSON
-MAX_FIELDS = 1_000  # of a record; ours, as each field name of an index takes a kilobyte of memory
+MAX_FIELDS = 1_000  # of a record; ours, as a field of a namespace takes 0.6 kB of memory
+MAX_NAMESPACE_FIELDS = 10_000  # different ones, of all its records; of the embedded engine
+MAX_INDEX_FIELDS = 250_000  # of all namespaces together
 MAX_SPARSE_VALUES = 2_048
 MAX_RETURNED_FIELDS = 100
 MAX_CLAUSES = 100  # in score_by

@@ -14,6 +14,7 @@ from service.errors import (
     InvalidField,
     InvalidRequest,
     RequestError,
+    TooManyFields,
     UpstreamRateLimited,
     UpstreamRefused,
     UpstreamTooLarge,
@@ -142,6 +143,8 @@ def nothing_written(failures: Sequence[Failure], error: RequestError | None) -> 
 
 def _refusal(exc: RequestError, index: Index, count: int) -> RequestError:
     """The error for the caller, who knows records and not batches."""
+    if isinstance(exc, TooManyFields):
+        return exc
     which = "this record" if count == 1 else f"one or more of {count} records, this one with them"
     too_large = isinstance(exc, UpstreamTooLarge)
     why = "it is too large" if too_large else "its text or a field is not what the index takes"

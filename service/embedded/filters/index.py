@@ -15,6 +15,7 @@ from pyroaring import BitMap
 
 from service.embedded.filters.columns import Column, is_filterable
 from service.indexes.filters import MATCH, ORDER, shown
+from service.indexes.limits import MAX_INDEX_FIELDS
 
 Match = Callable[[str, str, str], BitMap]
 CheckCancelled = Callable[[], None]
@@ -28,24 +29,29 @@ class FilterIndex:
     """The field values of all documents, by namespace. Not thread-safe: the caller holds a lock.
 
     Reading methods change nothing and return bitmaps that the caller may modify. Of the fields in
-    `not_compared`, which hold long texts, only their presence is recorded.
+    `not_compared`, which hold long texts, only their presence is recorded. If all namespaces have
+    more than `max_fields` fields, which an older version allowed, the rest can't be filtered by.
     """
 
-    def __init__(self, not_compared: Collection[str] = ()) -> None:
+    def __init__(
+        self, not_compared: Collection[str] = (), max_fields: int = MAX_INDEX_FIELDS
+    ) -> None:
         self._not_compared = frozenset(not_compared)
         self._namespaces: dict[str, _Namespace] = {}
+        self._max_fields = max_fields
+        self._field_count = 0
 
     def add(self, docno: int, namespace: str, fields: Mapping[str, Any]) -> None:
         """Add a document. A new version of a record has a new docno."""
         found = self._namespaces.get(namespace)
         if found is None:
             found = self._namespaces[namespace] = _Namespace(self._not_compared)
-        found.add(docno, fields)
+        self._field_count += found.add(docno, fields, self._max_fields - self._field_count)
 
     def remove(self, docno: int, namespace: str, fields: Mapping[str, Any]) -> None:
         """Remove a document, given the fields with which it was added."""
         found = self._namespaces[namespace]
-        found.remove(docno, fields)
+        self._field_count -= found.remove(docno, fields)
         if not found.docnos:
             del self._namespaces[namespace]
 
@@ -70,6 +76,18 @@ class FilterIndex:
         """Return whether a namespace has documents. Needs no lock."""
         return namespace in self._namespaces
 
+    def has_field(self, namespace: str, field: str) -> bool:
+        """Return whether a document of a namespace has a field. Needs no lock."""
+        found = self._namespaces.get(namespace)
+        return found is not None and found.has_field(field)
+
+    def field_count(self, namespace: str | None = None) -> int:
+        """Return the number of fields in a namespace, or in all of them. Needs no lock."""
+        if namespace is None:
+            return self._field_count
+        found = self._namespaces.get(namespace)
+        return 0 if found is None else found.field_count
+
     def select(
         self,
         namespace: str,
@@ -92,34 +110,57 @@ class FilterIndex:
 class _Namespace:
     """The documents of a namespace. Its methods may return bitmaps that must not be modified."""
 
-    __slots__ = ("_columns", "_not_compared", "docnos")
+    __slots__ = ("_columns", "_is_truncated", "_not_compared", "docnos")
 
     def __init__(self, not_compared: frozenset[str]) -> None:
         self.docnos = BitMap()
         self._not_compared = not_compared
         self._columns: dict[str, Column] = {}
+        self._is_truncated = False  # fields are missing, but those that are here are complete
 
-    def add(self, docno: int, fields: Mapping[str, Any]) -> None:
+    def add(self, docno: int, fields: Mapping[str, Any], max_new: int) -> int:
+        """Add a document with at most so many new fields; returns how many it has added."""
         self.docnos.add_checked(docno)  # raises if present
+        added = 0
         for name, value in fields.items():
             if not is_filterable(value):
                 continue
             column = self._columns.get(name)
             if column is None:
+                if self._is_truncated or added >= max_new:
+                    self._is_truncated = True
+                    continue
                 column = self._columns[name] = Column(compared=name not in self._not_compared)
+                added += 1
             column.add(docno, value)
+        return added
 
-    def remove(self, docno: int, fields: Mapping[str, Any]) -> None:
+    def remove(self, docno: int, fields: Mapping[str, Any]) -> int:
+        """Remove a document; returns how many fields no document has any more."""
         self.docnos.remove(docno)  # raises if absent
+        gone = 0
         for name, value in fields.items():
             if not is_filterable(value):
+                continue
+            column = self._columns.get(name)
+            if column is None and self._is_truncated:
                 continue
             column = self._columns[name]
             column.remove(docno, value)
             if not column.present:
                 del self._columns[name]
+                gone += 1
+        return gone
+
+    @property
+    def field_count(self) -> int:
+        return len(self._columns)
+
+    def has_field(self, field: str) -> bool:
+        return field in self._columns
 
     def column(self, field: str) -> Column:
+        self._check_complete(field)
         if field in self._not_compared:
             raise ValueError(
                 f"{shown(field)} is a text field and can't be compared; "
@@ -127,7 +168,15 @@ class _Namespace:
             )
         return self._columns.get(field) or Column(compared=True)
 
+    def _check_complete(self, field: str) -> None:
+        if self._is_truncated and field not in self._columns:
+            raise ValueError(
+                f"{shown(field)} can't be filtered by: the records have too many different fields; "
+                "delete some of them, and start the service again"
+            )
+
     def present(self, field: str) -> BitMap:
+        self._check_complete(field)
         column = self._columns.get(field)
         return BitMap() if column is None else column.present
 

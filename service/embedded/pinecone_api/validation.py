@@ -18,7 +18,7 @@ from service.embedded.schema import Schema
 from service.embedded.storage.store import Document
 from service.embedded.vectors.sparse import pack, unpack
 from service.indexes.filters import shown
-from service.indexes.limits import MAX_FIELDS_BYTES, MAX_ID_LENGTH, is_valid_name
+from service.indexes.limits import MAX_FIELDS, MAX_FIELDS_BYTES, MAX_ID_LENGTH, is_valid_name
 
 DEFAULT_NAMESPACE = "__default__"
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
@@ -50,6 +50,8 @@ def check_prefix(value: str | None) -> str:
 
 def check_fields(schema: Schema, fields: Mapping[str, Any], label: str) -> None:
     """Accept the types that filters support. Searched texts don't count towards the size."""
+    if len(fields) > MAX_FIELDS:
+        raise ValueError(f"{label}: it has {len(fields)} fields; at most {MAX_FIELDS} are allowed")
     for name, value in fields.items():
         if name.startswith("$"):
             raise ValueError(f"{label}: the field {shown(name)} can't start with $")

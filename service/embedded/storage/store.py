@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -119,12 +120,23 @@ class Store:
             raise
         self._writer = Writer(path.name, self._connect_writer, on_commit)
 
-    async def write(self, operations: Sequence[Operation]) -> WriteResult:
+    async def write(
+        self,
+        operations: Sequence[Operation],
+        on_end: Callable[[int | None], None] = lambda _: None,
+    ) -> WriteResult:
         """Write all operations or none, and return after COMMIT.
 
-        The write still happens if the caller is cancelled.
+        The write still happens if the caller is cancelled. `on_end` is called when it has ended,
+        with its sequence number, or with None if it has failed.
         """
-        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(operations)))
+
+        def ended(done: Future[WriteResult]) -> None:
+            on_end(None if done.exception() else done.result().seq)
+
+        writing = self._writer.submit(operations)
+        writing.add_done_callback(ended)
+        return await asyncio.shield(asyncio.wrap_future(writing))
 
     def submit(self, operations: Sequence[Operation]) -> None:
         """Enqueue a write without waiting for it."""

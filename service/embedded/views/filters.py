@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pyroaring import BitMap
@@ -59,6 +59,20 @@ class FilterView(View):
     def has(self, namespace: str) -> bool:
         """Return whether a namespace has documents. Takes no lock, either."""
         return self._index.has(namespace)
+
+    def has_field(self, namespace: str, field: str) -> bool:
+        """Return whether a document of a namespace has a field. Takes no lock, either."""
+        return self._index.has_field(namespace, field)
+
+    def field_counts(self, namespace: str, more: Collection[tuple[str, str]]) -> tuple[int, int]:
+        """Return the number of fields in a namespace and in all of them, together with `more`.
+
+        Those are namespaces with a field, which the documents may have already.
+        """
+        with self._lock:
+            new = [(space, name) for space, name in more if not self._index.has_field(space, name)]
+            inside = sum(space == namespace for space, _ in new)
+            return self._index.field_count(namespace) + inside, self._index.field_count() + len(new)
 
     def select(
         self,
