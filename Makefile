@@ -39,7 +39,7 @@ check-clients: $(VENV)/.serve .clients/.made ## generate clients from the OpenAP
 	@.clients/bin/python tools/check_clients.py $(RUN)
 
 check-api: $(VENV)/.serve .schemathesis/.made ## requests generated from the OpenAPI document (ARGS: --examples, setups)
-	@.schemathesis/bin/python tools/check_api.py $(RUN) $(ARGS)
+	@.schemathesis/bin/python tools/check_api.py --python $(RUN) $(ARGS)
 
 format: $(VENV)/.dev ## format the code
 	$(VENV)/bin/ruff check --fix .

@@ -39,7 +39,7 @@ QUICK = ("embedded", "pinecone-keys")  # what continuous integration has time fo
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make check-api", description=__doc__)
-    parser.add_argument("python", help="the Python that serves")
+    parser.add_argument("--python", required=True, help="the Python that serves")
     parser.add_argument("--examples", type=int, default=4, help="cases of each kind and operation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("setups", nargs="*", metavar="SETUP", help=f"of {', '.join(SETUPS)}")

@@ -85,6 +85,8 @@ class NewRecord(BaseModel):
 
     id: str = Field(
         alias="_id",
+        min_length=1,
+        max_length=MAX_ID_LENGTH,
         description="1 to 512 ASCII characters. `id` is accepted in place of `_id`.",
         examples=["tea-1"],
     )
