@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from quart import Request
@@ -13,17 +14,19 @@ from service.web.imports.uploads import choose_format, receive_upload
 from tests.fuzz.parsers.errors import answered_errors
 
 PATH = "/api/imports"
+CR_ALONE = re.compile(rb"\r(?!\n)")
 STREAMED = request_class({}, {PATH})
 
 
 def upload(data: bytes) -> None:
     """The first line is the Content-Type, and the rest is the body.
 
-    How the body is divided into chunks makes no difference.
+    How the body is divided into chunks makes no difference, except to lines that end with a CR
+    alone, as no client sends them: Werkzeug can't know whether an LF follows.
     """
     head, _, body = data.partition(b"\n")
     received = [asyncio.run(_receive(head.decode("latin1"), body, size)) for size in (1, 7, 2**20)]
-    assert received[0] == received[1] == received[2], received
+    assert CR_ALONE.search(body) or received[0] == received[1] == received[2], received
 
 
 async def _receive(content_type: str, body: bytes, size: int) -> object:
