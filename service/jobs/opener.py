@@ -6,13 +6,13 @@ The service starts without it; a caller that needs the store waits for the first
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.backoff import Backoff
 from service.concurrency import wait_until_set
+from service.database.loading import load
 from service.errors import JobsUnavailable
 from service.jobs.spool import Spool
 
@@ -82,8 +82,7 @@ class StoreOpener:
     async def _open(self) -> OpenStore:
         node = await asyncio.to_thread(self._spool.node)
         if self._database is None:
-            # SQLAlchemy takes a third of a second to import, so it is done in a thread.
-            await asyncio.to_thread(importlib.import_module, "service.jobs.store")
+            await load("service.jobs.store")
             from service.database.database import Database  # noqa: PLC0415
             from service.jobs.table import IMPORTS  # noqa: PLC0415
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from service.access.key_format import KEY_ID, digest_of, new_key
 from service.access.key_ring import KeyRing
 from service.backoff import Backoff
 from service.concurrency import wait_until_set
+from service.database.loading import load
 from service.errors import KeysUnavailable, NotFound
 from service.keys.key import ApiKey, create
 from service.keys.rights import KeyRights
@@ -157,8 +157,7 @@ class Keys:
     async def _open(self) -> KeyStore:
         async with self._lock:
             if self._store is None:
-                # SQLAlchemy takes a third of a second to import, so it is done in a thread.
-                await asyncio.to_thread(importlib.import_module, "service.keys.opening")
+                await load("service.keys.opening")
                 from service.keys.opening import open_store  # noqa: PLC0415
 
                 self._store, self._database = await open_store(self._url, self._path)
