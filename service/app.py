@@ -45,11 +45,13 @@ from service.web import (
     auditing,
     authentication,
     errors,
+    live_grants,
     openapi,
     rate_limits,
     request_context,
 )
 from service.web.admission_middleware import AdmissionMiddleware
+from service.web.asgi import ASGIApp
 from service.web.browsers.cors import allow_origins
 from service.web.browsers.documentation import documentation_blueprint
 from service.web.canonical_path import require_canonical_path
@@ -156,6 +158,7 @@ def create_app(
     auditing.install(app, audit)
     errors.install(app)
     authentication.install(app, policy, PendingHellos())
+    live = live_grants.install(app, policy)
     rate_limits.install(app, limits)
     for blueprint in (
         operations_blueprint(lifecycle, backend),
@@ -188,6 +191,7 @@ def create_app(
         await limits.open(backend.location)
         await resources.enter_async_context(jobs.opened())
         await keys.wait_until_read()
+        await resources.enter_async_context(live.checked())
         await resources.enter_async_context(exposition.opened())
 
     @app.after_serving
@@ -196,13 +200,24 @@ def create_app(
         await resources.aclose()
         admission.close()
 
+    asgi_app = requests.measure(_middleware(app, settings, admission, lifecycle, tracing))
+    app.asgi_app = asgi_app  # type: ignore[assignment,method-assign]
+    return app
+
+
+def _middleware(
+    app: Quart,
+    settings: Settings,
+    admission: AdmissionController,
+    lifecycle: Lifecycle,
+    tracing: Tracing | None,
+) -> ASGIApp:
+    """What a request passes before the app, the last part first."""
     gate = AdmissionMiddleware(app.asgi_app, admission, lifecycle)
     middleware = require_canonical_path(gate, lifecycle)
     middleware = allow_origins(middleware, settings.origins, lifecycle)
     middleware = trace_requests(app, middleware, tracing)
-    asgi_app = requests.measure(trust_proxies(middleware, settings.trusted_proxy_hops))
-    app.asgi_app = asgi_app  # type: ignore[assignment,method-assign]
-    return app
+    return trust_proxies(middleware, settings.trusted_proxy_hops)
 
 
 def _create_backend(

@@ -24,6 +24,7 @@ trace_id_var: ContextVar[str | None] = ContextVar("trace_id", default=None)
 query_var: ContextVar[str | None] = ContextVar("query", default=None)  # of the current search
 
 REDACTED = "[secret]"
+CREDENTIAL = re.compile(r"csk_[a-z2-7]{16}_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]*")  # a key, or a JWT
 REDACTED_QUERY = "[query]"
 MAX_LOGGED_CHARS = 200  # of what a client has chosen
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -79,7 +80,7 @@ class _RedactingFormatter(logging.Formatter):
         line = self.line(record)
         for secret in self._secrets:
             line = line.replace(secret, REDACTED)
-        return line
+        return CREDENTIAL.sub(REDACTED, line) if "csk_" in line or "eyJ" in line else line
 
     def line(self, record: logging.LogRecord) -> str:
         raise NotImplementedError

@@ -17,12 +17,14 @@ from service.access.credentials import (
     EXPIRED,
     NOT_VALID,
     Clock,
+    Credential,
     ServiceKeys,
     wall_clock,
 )
 from service.access.grant import UNRESTRICTED, Grant
 from service.access.key_format import PREFIX
 from service.access.key_ring import KeyRing
+from service.access.tokens import TokenVerifier, looks_like_token
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
 FINGERPRINT_LENGTH = 16
@@ -69,6 +71,7 @@ class AccessPolicy:
     ) -> None:
         self._service_keys = ServiceKeys(keys)
         self._ring = ring or KeyRing(is_empty=True)
+        self._tokens = TokenVerifier(self._find, now)
         self._now = now
         self._origins = frozenset(origins)
         self._hosts = frozenset(hosts)
@@ -80,7 +83,7 @@ class AccessPolicy:
         return bool(self._service_keys) or self._ring.has_keys
 
     def authenticate(self, sent_keys: Sequence[str]) -> Grant:
-        """Return the grant of the first valid key, or all rights if no key is required."""
+        """Return the grant of the first valid key or token, or all rights if no key is required."""
         if not self.requires_key:
             return UNRESTRICTED
         if not self._service_keys:
@@ -112,7 +115,12 @@ class AccessPolicy:
             return grant
         if key.startswith(PREFIX):
             return self._ring.authenticate(key)
+        if looks_like_token(key):
+            return self._tokens.authenticate(key)
         raise KeyRejected(NOT_VALID)
+
+    def _find(self, id: str) -> Sequence[Credential]:
+        return self._service_keys.find(id) or self._ring.find(id)
 
     def check_websocket_origin(self, caller: Caller) -> None:
         """Raise `OriginRefused` for a web page that may not open a WebSocket.

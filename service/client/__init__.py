@@ -58,6 +58,7 @@ from service.client.models import (
     Stats,
     Written,
 )
+from service.client.tenant_tokens import SearchRules, sign_tenant_token
 
 __all__ = [
     "Answer",
@@ -98,6 +99,7 @@ __all__ = [
     "SearchClientError",
     "SearchEvent",
     "SearchOptions",
+    "SearchRules",
     "ServiceFailed",
     "Stage",
     "Stats",
@@ -109,4 +111,5 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Written",
+    "sign_tenant_token",
 ]

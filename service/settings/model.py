@@ -77,8 +77,8 @@ class Settings(BaseSettings):
     max_transfers: int = Field(ge=1, le=1024)
     """Most uploads of imports at once in a process, and as many exports."""
     service_api_keys: Keys = None
-    """API keys that clients present, separated by commas, each of at least 16 characters; without
-    any, writes are accepted only over loopback."""
+    """API keys with all rights, separated by commas, each of at least 16 characters; without any
+    key, writes are accepted only over loopback."""
     rate_limit: Text = None
     """Most requests of an API key that has no limit of its own, such as `5/s`, `100/m` or
     `5/s burst=20`; without it, there is no limit."""
@@ -172,8 +172,8 @@ class Settings(BaseSettings):
     upserts_at_once: int = Field(ge=1, le=256)
     """Most calls to the backend that write, over all requests."""
     database_url: DatabaseUrl = None
-    """PostgreSQL database of the import jobs: `postgresql://…`; without it, SQLite in
-    `DATA_DIR/imports`."""
+    """PostgreSQL database of the import jobs and of the API keys: `postgresql://…`; without it,
+    SQLite in `DATA_DIR`."""
     max_import_bytes: int = Field(ge=1024, le=2**44)
     """Largest upload of an import, in bytes."""
     import_batches_at_once: int = Field(ge=1, le=64)

@@ -13,15 +13,20 @@ import contextlib
 from collections.abc import Collection, Coroutine, Generator, Mapping
 from typing import Any
 
+import orjson
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
 from quart.utils import cancel_tasks, raise_task_exceptions
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service.web.asgi import Receive
+from service.errors import RequestError
+from service.web.asgi import Receive, encode_headers, header_value
+from service.web.errors import error_body
+from service.web.request_context import choose_request_id
 
 BUFFER_BYTES = 262_144
+ENDED_BY = "cascade.ended_by"  # in the ASGI scope: the error for which a request was ended
 
 
 class ResponseAborted(Exception):
@@ -34,13 +39,46 @@ class ResponseAborted(Exception):
 
 
 class HTTPConnection(ASGIHTTPConnection):
-    """Handles a request while its body arrives, and cancels it if the client disconnects."""
+    """Handles a request while its body arrives, and cancels it if the client disconnects.
+
+    A request that was cancelled with an error in its scope gets that as its response. If the
+    response has begun, it is left without its end.
+    """
+
+    _has_responded = False
 
     async def __call__(self, receive: Any, send: Any) -> None:
         request = self._create_request_from_scope(send)
         handler = self.handle_request(request, send)
         with contextlib.suppress(ResponseAborted):
             await run_until_first_ends(handler, _receive_body(request.body, receive))
+
+    async def handle_request(self, request: Any, send: Any) -> None:
+        try:
+            await super().handle_request(request, send)
+        except asyncio.CancelledError:
+            error = request.scope.get(ENDED_BY)
+            if error is None or self._has_responded:
+                raise
+            await _respond(error, header_value(request.scope, b"x-request-id"), send)
+
+    async def _send_response(self, send: Any, response: Any) -> None:
+        self._has_responded = True
+        await super()._send_response(send, response)
+
+
+def end_request(request: Any, task: asyncio.Task[Any], error: RequestError) -> None:
+    """Cancel the task of a request, and answer it with the error."""
+    request.scope[ENDED_BY] = error
+    task.cancel()
+
+
+async def _respond(error: RequestError, sent_request_id: str, send: Any) -> None:
+    body = orjson.dumps(error_body(error, choose_request_id(sent_request_id)))
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    start = {"type": "http.response.start", "status": error.status}
+    await send(start | {"headers": encode_headers(headers.items())})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def run_until_first_ends(*works: Coroutine[Any, Any, None]) -> None:

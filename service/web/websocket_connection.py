@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -76,6 +76,7 @@ class BoundedWebsocket(Websocket):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        self.end: Callable[[int, str], None] | None = None  # of its connection
         self.messages: asyncio.Queue[str | bytes] = asyncio.Queue(MAX_UNREAD_MESSAGES)
 
     async def receive(self) -> str | bytes:
@@ -88,7 +89,7 @@ class WebSocketConnection(ASGIWebsocketConnection):
         super().__init__(app, scope)
         self._registry = registry
         self._handler: asyncio.Task[Any] | None = None
-        self._is_going_away = False
+        self._end: tuple[int, str] | None = None  # the close code and its reason
         self._is_disconnected = False
 
     async def __call__(self, receive: Any, send: Any) -> None:
@@ -100,6 +101,7 @@ class WebSocketConnection(ASGIWebsocketConnection):
         try:
             with self._registry.registered(self):
                 websocket: Any = self._create_websocket_from_scope(send)
+                websocket.end = self.end
                 handler = self.handle_websocket(websocket, send)
                 await run_until_first_ends(handler, self._receive_messages(websocket, receive))
                 await self._close(receive, send)
@@ -110,7 +112,11 @@ class WebSocketConnection(ASGIWebsocketConnection):
 
     def go_away(self) -> None:
         """End the handler; the connection is then closed with 1001."""
-        self._is_going_away = True
+        self.end(GOING_AWAY, "the service is stopping")
+
+    def end(self, code: int, reason: str) -> None:
+        """End the handler; the connection is then closed with this code."""
+        self._end = (code, reason)
         if self._handler is not None:
             self._handler.cancel()
 
@@ -137,14 +143,14 @@ class WebSocketConnection(ASGIWebsocketConnection):
         Without the wait, data that the client is still sending would reset the connection, and
         our last messages would be lost.
         """
-        if self._is_going_away and not self._accepted:
+        if self._end and not self._accepted:
             error = Unavailable("The service is stopping", retry_after=RETRY_AFTER_S)
             await self._reject(error, send)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                if self._is_going_away and not self._closed:
-                    await self.close_connection(send, GOING_AWAY, "the service is stopping")
+                if self._end and not self._closed:
+                    await self.close_connection(send, *self._end)
                 while self._closed and not self._is_disconnected:
                     self._is_disconnected = (await receive())["type"] == "websocket.disconnect"
 

@@ -76,6 +76,7 @@ def test_public_names() -> None:
         "SearchClientError",
         "SearchEvent",
         "SearchOptions",
+        "SearchRules",
         "ServiceFailed",
         "Stage",
         "Stats",
@@ -87,6 +88,7 @@ def test_public_names() -> None:
         "Unauthorized",
         "Unavailable",
         "Written",
+        "sign_tenant_token",
     ]
     assert all(hasattr(client, name) for name in client.__all__)
 
