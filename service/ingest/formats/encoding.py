@@ -172,10 +172,13 @@ def _pieces(stream: BinaryIO, encoding: str, replace_cr: bool) -> Iterator[bytes
     decoder = codecs.getincrementaldecoder(encoding)("cascade.invalid")
     if replace_cr:
         decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
-    while data := stream.read1(CHUNK):  # type: ignore[attr-defined]
-        if text := decoder.decode(data):
-            yield text.encode(UTF8, "surrogateescape")
-    yield decoder.decode(b"", final=True).encode(UTF8, "surrogateescape")
+    try:
+        while data := stream.read1(CHUNK):  # type: ignore[attr-defined]
+            if text := decoder.decode(data):
+                yield text.encode(UTF8, "surrogateescape")
+        yield decoder.decode(b"", final=True).encode(UTF8, "surrogateescape")
+    except UnicodeError:  # what no error handler is asked about, such as no byte order mark
+        yield INVALID.encode(UTF8, "surrogateescape")
 
 
 def open_as_utf8(stream: BinaryIO, encoding: str, *, replace_cr: bool) -> BinaryIO:

@@ -25,6 +25,7 @@ PARSERS: dict[str, Parser] = {
         http.caller_headers,
         uploads.upload,
         files.csv_file,
+        files.tsv_file,
         files.json_lines,
         files.json_array,
         files.text_file,

@@ -22,23 +22,23 @@ PLAIN = ParseOptions(RecordMapping("chunk_text"))
 SPLIT = ParseOptions(RecordMapping("chunk_text", text_column="a,b", split=True, flags=False))
 NESTED = ParseOptions(RecordMapping("chunk_text", "a", "b", flatten=False), strings=True)
 OPTIONS = (PLAIN, SPLIT, NESTED)
-MAX_RESUMED = 8
+MAX_RESUMED = 3
 
 
 def csv_file(data: bytes) -> None:
-    for options in OPTIONS:
-        _check(data, "csv", options)
-    _check(data, "tsv", replace(PLAIN, delimiter=";", encoding="latin-1"))
+    _check(data, "csv", _options(data))
+
+
+def tsv_file(data: bytes) -> None:
+    _check(data, "tsv", replace(_options(data), delimiter=";", encoding="latin-1"))
 
 
 def json_lines(data: bytes) -> None:
-    for options in OPTIONS:
-        _check(data, "jsonl", options)
+    _check(data, "jsonl", _options(data))
 
 
 def json_array(data: bytes) -> None:
-    for options in OPTIONS:
-        _check(b"[" + data, "jsonl", options)
+    _check(b"[" + data, "jsonl", _options(data))
 
 
 def text_file(data: bytes) -> None:
@@ -62,6 +62,11 @@ def csv_cell(data: bytes) -> None:
     value = parse_cell(data.decode(errors="replace"))
     again = parse_cell(format_cell(value))
     assert (type(again), again) == (type(value), value)
+
+
+def _options(data: bytes) -> ParseOptions:
+    """Other options for each length, since to try all of them with every input is slow."""
+    return OPTIONS[len(data) % len(OPTIONS)]
 
 
 def _check(data: bytes, format: Format, options: ParseOptions) -> None:

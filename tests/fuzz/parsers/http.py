@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,6 +25,7 @@ from service.web.metrics.route_labels import RouteLabels
 from service.web.proxy_headers import trust_proxies
 from service.web.request_context import choose_request_id
 from tests.fuzz.parsers.errors import answered_errors
+from tests.fuzz.parsers.resources import run
 
 ROUTES = create_app(load_settings()).url_map.bind("localhost")
 WITHOUT_SLOT = {*PUBLIC_ENDPOINTS, "imports.import_events"}
@@ -103,7 +103,7 @@ def caller_headers(data: bytes) -> None:
             policy.authenticate([request_id.decode("latin1")])
     assert choose_request_id(request_id.decode("latin1")).isprintable()
     request_rules.is_valid_host(host)
-    asyncio.run(_forwarded(forwarded))
+    run(_forwarded(forwarded))
 
 
 async def _forwarded(value: bytes) -> None:

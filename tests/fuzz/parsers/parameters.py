@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,6 +21,7 @@ from service.web.records.schemas import ListParameters, WriteParameters
 from service.web.search.cursors import Cursors
 from tests.fuzz.parsers.bodies import parse_search
 from tests.fuzz.parsers.errors import answered_errors
+from tests.fuzz.parsers.resources import run
 
 MODELS: tuple[type[BaseModel], ...] = (
     NamespaceParameters,
@@ -74,7 +74,7 @@ def cursor(data: bytes) -> None:
     assert not is_id(text) or len(data) == 32
     store = MemoryStore(2**20, 0)
     with answered_errors():
-        asyncio.run(Cursors(store, 60, enabled=True).load("semantic", "", text))
+        run(Cursors(store, 60, enabled=True).load("semantic", "", text))
 
 
 def text_template(data: bytes) -> None:

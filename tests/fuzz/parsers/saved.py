@@ -10,7 +10,7 @@ from service.embedded.data_directory import OWNER
 from service.embedded.storage.checkpoint_files import CheckpointFiles
 from service.errors import CommandFailed
 from service.ingest.checkpoint import Checkpoint, CheckpointFile
-from tests.fuzz.parsers.scratch import scratch_folder
+from tests.fuzz.parsers.resources import scratch_folder
 
 FOLDER = scratch_folder()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.embedded.lexical.index import LexicalIndex
 from service.embedded.lexical.queries import OPERATORS, TextClause
-from tests.fuzz.parsers.scratch import scratch_folder
+from tests.fuzz.parsers.resources import scratch_folder
 
 TEXTS = ["The cat sat on the mat", "NO_PROXY and dw-e11 of v10.2.0", "東京 にある ไทย straße Ä"]
 

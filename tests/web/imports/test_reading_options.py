@@ -109,11 +109,18 @@ async def test_import_of_broken_document_fails_with_the_reason(api: httpx.AsyncC
     assert "can't be read" in job["detail"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        ("utf-16", b'{"chunk_text": "x"}\n'),
+        ("utf-32", b'{"chunk_text": "x"}\n'),
+        ("utf-16", b"#\xdbe"),  # begins like a surrogate pair that goes on
+    ],
+)
 async def test_import_without_byte_order_mark_fails_with_the_reason(
-    api: httpx.AsyncClient, encoding: str
+    api: httpx.AsyncClient, encoding: str, content: bytes
 ) -> None:
-    job = await run_import(api, b'{"chunk_text": "x"}\n', encoding=encoding)
+    job = await run_import(api, content, encoding=encoding)
     assert job["status"] == "failed"
     assert f"is not valid {encoding.upper()}" in job["detail"]
 
