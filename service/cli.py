@@ -35,11 +35,13 @@ MISSING = (
     "the package {} is missing in {}; run `make serve` once and use .venv/bin/cascade, or install "
     "Cascade with `pip install .`"
 )
+PRIVATE = 0o077
 BROKEN_PIPE = 141  # the shell's status of a process that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a `CascadeError` is one line on stderr."""
+    os.umask(PRIVATE)  # records, uploads and backups are for the user that runs this
     for stream in (sys.stdout, sys.stderr):
         _replace_unencodable(stream)
     try:

@@ -9,6 +9,7 @@ SQLite has a rollback journal, because several processes may write: with a WAL, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import uuid
@@ -27,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from service.concurrency import DetachedTasks
 from service.errors import Unavailable
+from service.private_files import make_private_file
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class Database:
 
     def __init__(self, url: str | None, path: Path, schema: Schema) -> None:
         self._schema = schema
+        self._file = Path(path.parent.name, path.name)
         self._engine = _postgres(url) if url else _sqlite(path)
         self._calls = DetachedTasks()
 
@@ -111,6 +114,12 @@ class Database:
             raise
         except DATABASE_ERRORS as exc:
             logger.warning("the database of the %s: %s", self._schema.content, _error_line(exc))
+            if _is_damaged(exc):
+                raise self._schema.error(
+                    f"The database of the {self._schema.content} is damaged: stop the service, and "
+                    f"move {self._file} in DATA_DIR away or put a copy back",
+                    retry_after=RETRY_AFTER_S,
+                ) from exc
             raise self._schema.error(
                 f"The database of the {self._schema.content} can't be reached just now; try again "
                 "shortly",
@@ -136,6 +145,12 @@ def _error_line(exc: BaseException) -> str:
     return " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
 
 
+def _is_damaged(exc: BaseException) -> bool:
+    """Whether SQLite says that its file is not a database, or not a sound one."""
+    name = getattr(getattr(exc, "orig", None), "sqlite_errorname", "")
+    return name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
+
+
 def _upgrade(connection: sa.Connection, schema: Schema) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = alembic.config.Config()
@@ -148,6 +163,8 @@ def _upgrade(connection: sa.Connection, schema: Schema) -> None:
 
 
 def _sqlite(path: Path) -> AsyncEngine:
+    with contextlib.suppress(OSError):  # which the first call reports
+        make_private_file(path)
     engine = create_async_engine(
         sa.URL.create("sqlite+aiosqlite", database=str(path)),
         connect_args={"timeout": BUSY_S},

@@ -29,6 +29,7 @@ import orjson
 from service.embedded.data_directory import OWNER, owned
 from service.embedded.storage.database import FORMAT, connect_read_only
 from service.errors import CommandFailed
+from service.private_files import make_private_file, make_private_folder
 from service.version import VERSION
 
 MANIFEST_FORMAT = 1
@@ -76,6 +77,7 @@ def back_up(folder: Path, file: Path, *, replace: bool = False) -> Manifest:
         ) as temporary:
             copy, archive = Path(temporary, RECORDS), Path(temporary, "archive")
             manifest = _copy(source, copy)
+            make_private_file(archive)
             with zipfile.ZipFile(archive, "w") as packed:
                 packed.writestr(
                     MANIFEST, orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2)
@@ -104,7 +106,7 @@ def restore(file: Path, data_dir: Path, name: str) -> Manifest:
             )
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
+            make_private_folder(unfinished)
             try:
                 _unpack(archive, unfinished / RECORDS)
                 _check(file, unfinished / RECORDS, manifest)
@@ -179,6 +181,7 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
 
 
 def _unpack(archive: zipfile.ZipFile, target: Path) -> None:
+    make_private_file(target)
     with archive.open(RECORDS) as packed, target.open("wb") as file:
         shutil.copyfileobj(packed, file, 1 << 20)
         file.flush()

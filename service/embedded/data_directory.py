@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -18,12 +19,15 @@ from pathlib import Path
 from service.concurrency import finish
 from service.disk_space import is_disk_full
 from service.embedded.index import EmbeddedIndex
-from service.embedded.index_metadata import IncompatibleIndex
+from service.embedded.index_metadata import IncompatibleIndex, MissingRecords
 from service.embedded.lexical.files import CorruptIndex, IndexInUse
 from service.embedded.schema import Schema
 from service.embedded.storage.database import UnsupportedFormat
 from service.errors import StartupFailed
 from service.inference.embedder import Embedder
+from service.private_files import is_open_to_others, make_private_file, make_private_folder
+
+logger = logging.getLogger(__name__)
 
 OWNER = "owner"  # the file that is locked
 
@@ -43,6 +47,11 @@ async def opened_index(
             raise StartupFailed(
                 f"DATA_DIR: {index.folder}: {exc}. Open it as it was made, give another DATA_DIR, "
                 "or let `python -m service doctor --reembed` make it anew with this embedder"
+            ) from exc
+        except MissingRecords as exc:
+            raise StartupFailed(
+                f"DATA_DIR: {exc}. Put the file back, or restore a backup. To start without these "
+                f"records, move {index.folder} away"
             ) from exc
         except (OSError, sqlite3.Error, UnsupportedFormat, CorruptIndex, IndexInUse) as exc:
             if is_disk_full(exc):
@@ -64,8 +73,9 @@ async def opened_index(
 def owned(data_dir: Path) -> Iterator[None]:
     """Own the data directory until the end of the block."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / OWNER).open("a+")
+        make_private_folder(data_dir)
+        make_private_file(data_dir / OWNER)
+        lock = (data_dir / OWNER).open("r+")
     except OSError as exc:
         raise StartupFailed(f"DATA_DIR: {data_dir} can't be used: {exc.strerror}") from exc
     with lock:
@@ -79,6 +89,12 @@ def owned(data_dir: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # the lock holds on a full disk, too
             os.ftruncate(lock.fileno(), 0)
             os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
+        if is_open_to_others(data_dir):
+            logger.warning(
+                "DATA_DIR: other users of this machine may read %s; to keep them out, run "
+                "`chmod 700 %s`",
+                *(data_dir, data_dir),
+            )
         yield
 
 

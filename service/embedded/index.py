@@ -25,7 +25,7 @@ from service.disk_space import DiskFull, DiskSpace, Usage, is_disk_full
 from service.embedded.engine_state import EngineState, bytes_by_part
 from service.embedded.field_limit import FieldClaim, FieldLimit
 from service.embedded.filters.index import CheckCancelled
-from service.embedded.index_metadata import check_metadata
+from service.embedded.index_metadata import check_content, check_metadata, check_records
 from service.embedded.pending_documents import DocumentEmbedder, PendingDocument
 from service.embedded.queries import DenseQuery, IndexQuery, LexicalQuery, SparseQuery
 from service.embedded.schema import Schema
@@ -51,6 +51,7 @@ from service.embedded.views.view import View
 from service.embedded.views.view_set import TemporarilyUnavailable, ViewSet
 from service.indexes.records import WriteCounts
 from service.inference.embedder import Embedder
+from service.private_files import make_private_folder
 
 T = TypeVar("T")
 
@@ -99,13 +100,16 @@ class EmbeddedIndex:
 
     def open(self) -> None:
         """Open the store and the views. Views that need a rebuild are rebuilt in the background."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.folder)
+        path = self.folder / "records.db"
+        check_records(path)
         self._view_set = ViewSet(self._disk)
-        self.store = Store(self.folder / "records.db", self._view_set.wake)
+        self.store = Store(path, self._view_set.wake)
         self._quick = ThreadPoolExecutor(SEARCH_THREADS, "search")
         self._slow = ThreadPoolExecutor(FILTER_THREADS, "filter")
         self._writing = ThreadPoolExecutor(WRITE_THREADS, "write")
         try:
+            check_content(self.store, path)
             check_metadata(self.store, self.schema, self.embedder)
             self._view_set.start(self._views(), self.store)
             followed = self._view_set[self.filters]

@@ -13,7 +13,7 @@ from service.embedded.schema import Schema
 from service.embedded.storage.database import UnsupportedFormat
 from service.embedded.storage.operations import Operation, ReplaceVector, SetMetadata
 from service.embedded.storage.store import Store
-from service.embedded.views.view import delete_views
+from service.embedded.views.view import delete_views, have_saved_content
 from service.inference.embedder import Embedder
 
 BATCH = 500
@@ -31,7 +31,10 @@ def inspect(folder: Path, schema: Schema, embedder: Embedder) -> Iterator[Findin
     """Check the files of an index: the store first, from which all others can be rebuilt."""
     path = folder / "records.db"
     if not path.exists():
-        yield Finding("ok", f"{folder} has no records yet")
+        if have_saved_content(folder):
+            yield Finding("wrong", f"{path} is missing: put it back, or restore a backup")
+        else:
+            yield Finding("ok", f"{folder} has no records yet")
         return
     try:
         store = Store(path)

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
+import re
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from service.disk_space import DiskSpace, Usage
+from service.private_files import make_private_file, make_private_folder
+
+logger = logging.getLogger(__name__)
 
 PARTIAL, UPLOADED = ".part", ".spool"
 NODE = "node"
+NODE_NAME = re.compile(rb"[0-9a-f]{32}")
 
 
 class SpoolFile:
@@ -67,19 +74,38 @@ class Spool:
         self.disk = DiskSpace(folder, usage)
 
     def node(self) -> str:
-        """The unique name of this folder. Creates the folder if it does not exist."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """The unique name of this folder. Creates the folder if it does not exist.
+
+        A name that can't be read is replaced: its jobs are found by their uploads.
+        """
+        make_private_folder(self.folder.parent)
+        make_private_folder(self.folder)
         path = self.folder / NODE
-        if not path.exists():
+        with self._locked():
+            with contextlib.suppress(FileNotFoundError):
+                name = path.read_bytes().strip()
+                if NODE_NAME.fullmatch(name):
+                    return name.decode()
+                logger.warning("%s is damaged: this folder of imports gets a new name", path)
+            fresh = secrets.token_hex(16)
             mine = self.folder / f"{NODE}.{secrets.token_hex(4)}"
+            make_private_file(mine)
             with mine.open("w") as file:
-                file.write(secrets.token_hex(16))
+                file.write(fresh)
                 file.flush()
                 os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):  # another process was first
-                os.link(mine, path)
-            mine.unlink()
-        return path.read_text().strip()
+            mine.replace(path)
+        return fresh
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from naming the folder meanwhile."""
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def create(self, id: str) -> SpoolFile:
         """A new file for an upload, locked."""

@@ -113,3 +113,17 @@ def test_second_process_on_data_directory_fails_with_owner(tmp_path: Path, worke
         finally:
             second.stop()
     assert f"belongs to process {first.pid}" in line
+
+
+def test_files_of_service_are_private(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving_offline(data) as (process, address):
+        body = b'{"_id": "a", "chunk_text": "cat"}'
+        ndjson = {"Content-Type": "application/x-ndjson"}
+        assert httpx.post(f"{address}/api/imports", content=body, headers=ndjson).status_code == 202
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+        assert "chmod" not in process.log()
+    paths = [data, *data.rglob("*")]
+    assert {each.name for each in paths} >= {"records.db", "jobs.db", "node", "owner", "lexical"}
+    assert [each for each in paths if each.stat().st_mode & 0o077] == []

@@ -158,7 +158,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 async def test_upload_write_error_is_reported_and_leaves_no_file(folder: Path) -> None:
     async with running_jobs(folder, None, FakeTarget()) as running:
         await running.jobs.list(1, None)
-        with files_of_at_most(2_000_000), pytest.raises(JobsUnavailable, match="written to disk"):
+        with files_of_at_most(2_000_000), pytest.raises(StorageFull, match="no space left"):
             await running.send(b"x" * 5_000_000)
         assert remaining_uploads(folder) == []
         assert (await running.run_to_end(ndjson([1]))).status == "succeeded"

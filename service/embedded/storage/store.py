@@ -34,6 +34,7 @@ from service.disk_space import is_disk_full
 from service.embedded.storage.database import connect, connect_exclusive, create_tables
 from service.embedded.storage.operations import Operation, WriteResult
 from service.embedded.storage.writer import Writer
+from service.private_files import make_private_file
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class Store:
         self._closed = False
         self._only_reader: _Reader | None = None
         self._next_attempt = time.monotonic() + ATTEMPT_EVERY_S
+        make_private_file(path)
         try:
             self._open()
         except BaseException:

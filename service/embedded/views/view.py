@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ VISIBLE_WITHIN_S = 0.3
 SAVE_AFTER_S = 300.0  # for views whose changes are visible before they are saved
 SAVE_AFTER_CHANGES = 10_000
 DELETE_ATTEMPTS = 5
+CHECKPOINTED = ("dense", "sparse", "corpus")  # kinds of views, and the names of their folders
 
 
 class View(ABC):
@@ -56,9 +59,18 @@ def field_folder(folder: Path, kind: str, field: str) -> Path:
     return folder / kind / field.encode("utf-8", "surrogatepass").hex()[:200]
 
 
+def have_saved_content(folder: Path) -> bool:
+    """Whether a saved view of an index has documents, or had some."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads((folder / "lexical" / "meta.json").read_bytes())["segments"]:
+            return True
+    checkpoints = (path for kind in CHECKPOINTED for path in (folder / kind).rglob("*"))
+    return any(path.stem.isdecimal() and int(path.stem) for path in checkpoints)
+
+
 def delete_views(folder: Path) -> None:
     """Delete the saved views of an index that is not open; the next start rebuilds them."""
-    for kind in ("lexical", "dense", "sparse", "corpus"):
+    for kind in ("lexical", *CHECKPOINTED):
         delete_folder(folder / kind)
 
 
