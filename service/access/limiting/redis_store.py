@@ -13,13 +13,10 @@ from hashlib import blake2b, sha1
 from service.access.limiting.memory_store import MemoryLimitStore
 from service.access.limiting.store import TOLERANCE, CallerLimits, LimitState
 from service.access.limits import RESOURCES, Usage
-from service.caching.redis_connection import (
-    BATCH_TIMEOUT_S,
-    Command,
-    PipelinedConnection,
-    RunBatch,
-)
+from service.caching.redis_connection import Command, PipelinedConnection, RunBatch
 
+# Longer than for cached answers: there a false alarm costs a search, here it weakens the limits.
+TIMEOUT_S = 0.25
 SCOPE_BYTES = 8
 UNLIMITED = -1
 USAGE_TTL_S = 2 * 86_400
@@ -80,7 +77,7 @@ class RedisLimitStore:
     Raises `ValueError` or `TypeError` if the URL is invalid or has an unknown option.
     """
 
-    def __init__(self, url: str, timeout_s: float = BATCH_TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         self._connection = PipelinedConnection(
             url,
             self._on_connect,
