@@ -39,7 +39,7 @@ def install(app: Quart, limits: Limits) -> None:
     @app.after_request
     async def add_headers(response: Response) -> Response:
         if (account := g.get("account")) is not None and account.rate is not None:
-            response.headers.update(rate_limit_headers(account))
+            response.headers.extend(rate_limit_headers(account))
         return response
 
 
