@@ -161,8 +161,8 @@ class Settings(BaseSettings):
     cursor_ttl: float = Field(gt=0, le=86_400)
     """Seconds for which a `cursor` is valid."""
     redis_url: RedisUrl = None
-    """Redis that caches answers and rankings for several processes: `redis://…`, `rediss://…` or
-    `unix://…`; without it, each process has its memory."""
+    """Redis in which several processes share cached answers, rankings and rate limits: `redis://…`,
+    `rediss://…` or `unix://…`; without it, each process has its memory."""
     typing_pause_ms: int = Field(ge=0, le=5_000)
     """Milliseconds without a newer query after which search as you type searches."""
 
