@@ -30,10 +30,12 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 generated: $(VENV)/.dev ## generate the files that are made from others
 	@$(RUN) -m tools.generate_sync_client
 	@$(RUN) -m tools.generate_docs
+	@$(RUN) -m tools.generate_dashboard
 
 check-generated: $(VENV)/.dev ## fail if a generated file is stale
 	@$(RUN) -m tools.generate_sync_client --check
 	@$(RUN) -m tools.generate_docs --check
+	@$(RUN) -m tools.generate_dashboard --check
 
 check-clients: $(VENV)/.serve .clients/.made ## generate clients from the OpenAPI document, and search with one
 	@.clients/bin/python tools/check_clients.py $(RUN)

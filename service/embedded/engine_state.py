@@ -24,10 +24,15 @@ class ViewState:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """The records that searches see, the bytes on the disk by part, and the views."""
+    """The records that searches see, the bytes on the disk by part, and the views.
+
+    New records are refused while fewer bytes are free on the disk than the reserve.
+    """
 
     records: int
     bytes_by_part: Mapping[str, int]
+    free_bytes: int
+    reserve_bytes: int
     views: Sequence[ViewState]
 
 

@@ -340,8 +340,13 @@ class EmbeddedIndex:
 
     def state(self) -> EngineState:
         """What the metrics report. It reads from the disk, so call it in a thread."""
+        free, reserve = self._disk.measure()
         return EngineState(
-            self.filters.count(), bytes_by_part(self.folder), self._view_set.states()
+            self.filters.count(),
+            bytes_by_part(self.folder),
+            free,
+            reserve,
+            self._view_set.states(),
         )
 
     def _search(

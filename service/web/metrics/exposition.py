@@ -74,9 +74,7 @@ class Exposition:
         return Scrape(await self._run(lambda: encode(collected)), content_type)
 
     async def _own(self) -> list[Metric]:
-        return await self._run(
-            lambda: [_without_created(each) for each in self._sources.families()]
-        )
+        return await self._run(lambda: list(self._sources.families()))
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -97,11 +95,3 @@ class _Collected(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._families
-
-
-def _without_created(family: Metric) -> Metric:
-    """Leave out when each series began: it would double the number of series."""
-    samples = [each for each in family.samples if not each.name.endswith("_created")]
-    left = Metric(family.name, family.documentation, family.type)
-    left.samples = samples
-    return left

@@ -6,25 +6,25 @@ metrics are scraped. All label values are from fixed sets, whatever callers send
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from types import TracebackType
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 
 from service.retrieval.query import Mode
 from service.retrieval.receipt import Receipt
+from service.web.metrics.recorded import RecordedCounter, RecordedHistogram
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER_METHOD = "other"
+MODES: tuple[Mode, ...] = ("semantic", "lexical", "cascading")
+STAGES = ("semantic", "lexical", "rerank", "explain", "highlight")  # that an answer can do without
 # Up to the longest timeout of a search, in seconds; an upload or an export may take longer.
 LATENCY_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0),
 )
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
-MODES: tuple[Mode, ...] = ("semantic", "lexical", "cascading")
-STAGES = ("semantic", "lexical", "rerank", "explain", "highlight")  # that an answer can do without
 USAGE = (
     ("read_units", "cascade_search_read_units", "Read units of searches."),
     ("rerank_units", "cascade_search_rerank_units", "Rerank units of searches."),
@@ -33,84 +33,108 @@ USAGE = (
 
 
 class Metrics:
-    """Histograms and counters in a registry of their own, so that each app has its own."""
+    """What one app has recorded. Its methods are for the thread of the event loop."""
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self._requests = Histogram(
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        self._requests = RecordedHistogram(
             "cascade_http_request_duration_seconds",
             "Time from the arrival of a request to the start of its response.",
             ["route", "method", "status"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
+            LATENCY_BUCKETS,
         )
-        self._stages = Histogram(
+        self._stages = RecordedHistogram(
             "cascade_search_stage_duration_seconds",
             "Duration of each stage of the searches that were computed.",
             ["mode", "stage", "status"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
+            LATENCY_BUCKETS,
         )
-        self._degraded = Counter(
+        self._degraded = RecordedCounter(
             "cascade_search_degraded",
             "Searches that were computed without a stage, by the stage that is missing.",
             ["missing"],
-            registry=registry,
         )
-        for stage in STAGES:  # so that a rate counts the first increment, too
-            self._degraded.labels(stage)
-        self._usage: dict[tuple[str, Mode], Counter] = {}
-        for unit, name, documentation in USAGE:
-            used = Counter(name, documentation, ["mode"], registry=registry)
-            self._usage |= {(unit, mode): used.labels(mode) for mode in MODES}
-        self._loop_lag = Histogram(
+        self._usage = {
+            unit: RecordedCounter(name, documentation, ["mode"])
+            for unit, name, documentation in USAGE
+        }
+        self._loop_lag = RecordedHistogram(
             "cascade_event_loop_lag_seconds",
             "How late the event loop runs a timer: every request waits as long.",
-            buckets=LAG_BUCKETS,
-            registry=registry,
+            [],
+            LAG_BUCKETS,
         )
-        # Looking up a labeled metric here takes a tenth of the time of `labels`.
-        self._request_children: dict[tuple[str, str, int], Histogram] = {}
-        self._stage_children: dict[tuple[Mode, str, str], Histogram] = {}
+        self._report_zeros()
 
     def record_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """`route` is a template out of the URL map."""
         if method not in METHODS:
             method = OTHER_METHOD
-        labels = (route, method, status)
-        child = self._request_children.get(labels)
-        if child is None:
-            child = self._request_children[labels] = self._requests.labels(*labels)
-        child.observe(seconds)
+        self._requests.observe((route, method, status), seconds)
 
-    @contextlib.contextmanager
-    def measured_search(self, mode: Mode) -> Iterator[Receipt]:
-        """Record the receipt of the search in this block, also if the search fails.
+    def measured_search(self, mode: Mode) -> MeasuredSearch:
+        """A context whose receipt is recorded at its end, also if the search fails."""
+        return MeasuredSearch(self, mode)
 
-        A search that fails has stages, but no answer that could be degraded.
-        """
-        receipt = Receipt()
-        try:
-            yield receipt
-            for stage in receipt.missing:
-                self._degraded.labels(stage).inc()
-        finally:
-            self._record_stages(mode, receipt)
+    def record_search(self, mode: Mode, receipt: Receipt) -> None:
+        """Record the stages of a search, and what they have used."""
+        for stage in receipt.stages:
+            self._stages.observe((mode, stage.stage, stage.status), stage.ms / 1000)
+            for unit, count in stage.usage.items():
+                if unit in self._usage:
+                    self._usage[unit].add((mode,), count)
+
+    def record_missing(self, stage: str) -> None:
+        """Record an answer that lacks a stage."""
+        self._degraded.add((stage,))
 
     def record_loop_lag(self, seconds: float) -> None:
-        self._loop_lag.observe(seconds)
+        self._loop_lag.observe((), seconds)
 
-    def _record_stages(self, mode: Mode, receipt: Receipt) -> None:
-        for stage in receipt.stages:
-            labels = (mode, stage.stage, stage.status)
-            child = self._stage_children.get(labels)
-            if child is None:
-                child = self._stage_children[labels] = self._stages.labels(*labels)
-            child.observe(stage.ms / 1000)
-            for unit, count in stage.usage.items():
-                if (used := self._usage.get((unit, mode))) is not None:
-                    used.inc(count)
+    def families(self) -> Iterator[Metric]:
+        """Any thread may call it."""
+        yield from self._process.collect()
+        yield self._requests.family()
+        yield self._stages.family()
+        yield self._degraded.family()
+        for used in self._usage.values():
+            yield used.family()
+        yield self._loop_lag.family()
 
-    def families(self) -> Iterable[Metric]:
-        return self._registry.collect()
+    def _report_zeros(self) -> None:
+        """Report counters before they count, so that a rate has the first increment, too."""
+        for stage in STAGES:
+            self._degraded.add((stage,), 0)
+        for used in self._usage.values():
+            for mode in MODES:
+                used.add((mode,), 0)
+        self._loop_lag.prepare(())
+
+
+class MeasuredSearch:
+    """One search, from the start of the block to its end.
+
+    A search that fails has stages, but no answer that could lack any.
+    """
+
+    __slots__ = ("_metrics", "_mode", "_receipt")
+
+    def __init__(self, metrics: Metrics, mode: Mode) -> None:
+        self._metrics = metrics
+        self._mode = mode
+
+    def __enter__(self) -> Receipt:
+        self._receipt = Receipt()
+        return self._receipt
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._metrics.record_search(self._mode, self._receipt)
+        if error is None:
+            for stage in self._receipt.missing:
+                self._metrics.record_missing(stage)

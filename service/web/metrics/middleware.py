@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Awaitable
 
 from service.web.asgi import ASGIApp, Message, Receive, Scope, Send, route_path
 from service.web.metrics.metrics import Metrics
@@ -66,10 +67,10 @@ class _MeasuredRequest:
         self._started = time.perf_counter()
         self._is_recorded = False
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if not self._is_recorded:
             self.record(_status(message))
-        await self._send(message)
+        return self._send(message)
 
     def record(self, status: int) -> None:
         if not self._is_recorded:

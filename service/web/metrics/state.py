@@ -213,6 +213,12 @@ def _engine_families(state: EngineState) -> Iterator[Metric]:
         "part",
         state.bytes_by_part,
     )
+    yield gauge("cascade_engine_disk_free_bytes", "Free space on the disk.", state.free_bytes)
+    yield gauge(
+        "cascade_engine_disk_reserve_bytes",
+        "Free space below which new records are refused.",
+        state.reserve_bytes,
+    )
     views = {view.name.removeprefix("the "): view for view in state.views}
     yield gauges(
         "cascade_engine_view_pending_changes",

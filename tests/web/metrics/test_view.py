@@ -134,6 +134,8 @@ async def test_metrics_report_records_and_views_of_the_engine(offline: httpx.Asy
     assert samples.sum("cascade_engine_records") == 362
     assert samples.sum("cascade_engine_size_bytes", part="records") > 100_000
     assert samples.sum("cascade_engine_size_bytes", part="lexical") > 0
+    free = samples.sum("cascade_engine_disk_free_bytes")
+    assert free > samples.sum("cascade_engine_disk_reserve_bytes") > 0
     assert samples.sum("cascade_engine_view_pending_changes") == 0
     assert samples.sum("cascade_engine_view_complete") == 4
     assert samples.sum("cascade_engine_view_failing") == 0
