@@ -95,6 +95,9 @@ campaign-imports: $(VENV)/.dev ## kill a process during an import (ARGS: --kills
 campaign-faults: $(VENV)/.dev ## every combination of faults, and a total outage
 	@$(RUN) -m tests.campaigns.faults $(ARGS)
 
+campaign-tenants: $(VENV)/.dev ## every caller against every route: who may do what, and who sees what
+	@$(RUN) -m tests.campaigns.tenants
+
 campaign-abandon: $(VENV)/.dev ## clients that disconnect, and what they leave behind (ARGS: --requests)
 	@$(RUN) -m tests.campaigns.abandon $(ARGS)
 

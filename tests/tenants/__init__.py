@@ -1,0 +1,1 @@
+"""Every caller against every route: who may do what, and who sees what."""
