@@ -31,6 +31,7 @@ MAX_LIFETIME_S = 366 * 86_400
 LEEWAY_S = 5.0  # for clocks that differ
 REMEMBERED, MAX_REMEMBERED_LENGTH = 1_024, 4_096
 PARTS = 3
+TENANT_LENGTH = 32
 
 INVALID = "The tenant token is not valid for this service"
 EXPIRED = "The tenant token has expired"
@@ -185,11 +186,9 @@ def _rule(pattern: str, rule: Any) -> NamespaceRule:
 
 def _tenant(key: Grant, rules: Sequence[NamespaceRule]) -> str:
     """Equal for tokens of one key with equal rules, which share cached answers."""
-    canonical = json.dumps(
-        sorted(([rule.pattern, rule.filter] for rule in rules), key=lambda each: str(each[0])),
-        sort_keys=True,
-    )
-    return f"{key.tenant}:{sha256(canonical.encode()).hexdigest()}"
+    by_pattern = {rule.pattern: rule.filter for rule in rules}
+    canonical = json.dumps([key.tenant, by_pattern], sort_keys=True)
+    return sha256(canonical.encode()).hexdigest()[:TENANT_LENGTH]
 
 
 def _is_number(value: Any) -> bool:

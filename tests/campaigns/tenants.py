@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.tenants.test_matrix import PARTS, run
 
 
 def main() -> int:
+    logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         report = asyncio.run(run(Path(folder), *PARTS))
     print(report.table())

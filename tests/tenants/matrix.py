@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from tests.tenants.socket import CLOSED, search_over_socket
 from tests.tenants.world import ALL, CALLERS, NAMESPACES, RECORDS, Caller, Stored
 
 OK, ACCEPTED, NO_KEY, FORBIDDEN, NOT_FOUND, GONE = 200, 202, 401, 403, 404, 410
-FAR_FUTURE = 4_000_000_000
+LIFETIME_S = 3600
 ASKED_ABOUT = [
     Stored("shop-a", 1, "a"),
     Stored("shop-b", 1, "b"),
@@ -131,7 +132,8 @@ class Matrix:
         """Any JWT library can sign a token, with the key itself."""
         signer = caller.signer or ""
         uid = self._service_key_id() if signer in {"everything", "forger"} else ids[signer]
-        claims = {"apiKeyUid": uid, "searchRules": caller.rules, "exp": FAR_FUTURE}
+        expires_at = int(time.time()) + LIFETIME_S
+        claims = {"apiKeyUid": uid, "searchRules": caller.rules, "exp": expires_at}
         secret = self._secrets.get(signer, "another secret of at least 32 characters")
         return jwt.encode(claims | dict(caller.extra), secret, algorithm="HS256")
 
