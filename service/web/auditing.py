@@ -14,6 +14,7 @@ from quart.wrappers.base import BaseRequestWebsocket
 
 from service.audit import AuditLog
 from service.web.access_log import current_state, request_fields
+from service.web.request_context import unwrap
 
 ACTIONS = {
     "records.upsert_records": "records.upsert",
@@ -55,16 +56,16 @@ def install(app: Quart, audit: AuditLog) -> None:
 
     @app.teardown_request
     async def record_request(_: BaseException | None) -> None:
-        state = current_state()
-        action = action_of(request.endpoint, request.method)
+        state, connection = current_state(), unwrap(request)
+        action = action_of(connection.endpoint, connection.method)
         if action is not None or state.get("status") in REFUSED:
-            _record(audit, action or ACCESS, request, state)
+            _record(audit, action or ACCESS, connection, state)
 
     @app.teardown_websocket
     async def record_websocket(_: BaseException | None) -> None:
         state = current_state()
         if state.get("status") in REFUSED:
-            _record(audit, ACCESS, websocket, state)
+            _record(audit, ACCESS, unwrap(websocket), state)
 
 
 def _record(
