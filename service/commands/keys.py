@@ -143,13 +143,15 @@ def _open(settings: Settings, url: str | None) -> AbstractAsyncContextManager[Ke
 
 @asynccontextmanager
 async def _open_local(settings: Settings) -> AsyncIterator[KeyCommands]:
+    from service.audit import AuditLog
     from service.commands.local_keys import LocalKeys
     from service.keys.keys import Keys, keys_file
 
     url = settings.database_url
     store = Keys(keys_file(settings.data_dir), url.get_secret_value() if url else None)
     async with store.opened():
-        yield LocalKeys(store)
+        path = settings.audit_log
+        yield LocalKeys(store, AuditLog(path, settings.secrets) if path else None)
 
 
 @asynccontextmanager

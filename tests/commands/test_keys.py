@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,33 @@ def test_keys_rotate_and_revoke(created: str, command: Command) -> None:
         refused = command("keys", *again)
         assert refused.returncode == 1
         assert refused.stderr == "cascade: There is no API key with this id\n"
+
+
+def test_changes_of_keys_by_the_command_are_audited(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    create = ("keys", "create", "--name", "web shop", "--actions", "search")
+    text = command(*create, AUDIT_LOG=path).stdout.strip()
+    id = id_of(text)
+    command("keys", "list")
+    command("keys", "rotate", id)
+    command("keys", "revoke", id)
+    command("keys", "revoke", "a" * 16)
+    created, rotated, revoked, failed = map(json.loads, path.read_text().splitlines())
+    assert (created["action"], created["created_key_id"]) == ("keys.create", id)
+    assert (created["created_key_name"], created["actions"]) == ("web shop", ["search"])
+    assert (rotated["action"], rotated["rotated_key_id"]) == ("keys.rotate", id)
+    assert (revoked["action"], revoked["outcome"]) == ("keys.revoke", "success")
+    assert (failed["outcome"], failed["code"]) == ("failed", "not_found")
+    assert {line["uid"] for line in (created, rotated, revoked, failed)} == {os.getuid()}
+    assert text not in path.read_text()
+
+
+def test_key_is_not_created_if_that_cannot_be_audited(command: Command, tmp_path: Path) -> None:
+    create = ("keys", "create", "--name", "web shop", "--actions", "search")
+    refused = command(*create, AUDIT_LOG=tmp_path)
+    assert refused.returncode == 1
+    assert "AUDIT_LOG: can't open" in refused.stderr
+    assert json.loads(command("keys", "list", "--json").stdout)["keys"] == []
 
 
 def test_keys_list_without_keys_creates_nothing(command: Command, tmp_path: Path) -> None:

@@ -125,6 +125,28 @@ async def test_cancelled_import_is_audited(
     assert (cancelled["action"], cancelled["namespace"]) == ("imports.cancel", "books")
 
 
+async def test_changes_of_keys_are_audited(
+    make_settings: MakeSettings, path: Path, tmp_path: Path
+) -> None:
+    settings = make_settings(service_api_keys=KEY, audit_log=str(path), data_dir=str(tmp_path))
+    async with open_client(create_app(settings), headers={"Api-Key": KEY}) as client:
+        rights = {"name": "web shop", "actions": ["search"]}
+        made = (await client.post("/api/keys", json=rights)).json()
+        rotated = (await client.post(f"/api/keys/{made['id']}/rotate")).json()
+        await client.delete(f"/api/keys/{made['id']}")
+        await client.get("/api/keys")
+        await client.post("/api/keys", json=rights, headers={"Api-Key": made["key"]})
+    created, rotation, revoked, refused = records(path)
+    assert (created["action"], created["created_key_id"]) == ("keys.create", made["id"])
+    assert (created["created_key_name"], created["actions"]) == ("web shop", ["search"])
+    assert (rotation["action"], rotation["rotated_key_id"]) == ("keys.rotate", made["id"])
+    assert (revoked["action"], revoked["revoked_key_id"]) == ("keys.revoke", made["id"])
+    assert (refused["action"], refused["outcome"]) == ("keys.create", "refused")
+    lines = str([created, rotation, revoked, refused])
+    assert made["key"] not in lines
+    assert rotated["key"] not in lines
+
+
 @pytest.mark.parametrize(
     ("method", "target", "action", "code"),
     [
