@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import TracebackType
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client import Metric
 
 from service.retrieval.query import Mode
 from service.retrieval.receipt import Receipt
+from service.web.metrics.process import ProcessMetrics
 from service.web.metrics.recorded import RecordedCounter, RecordedHistogram
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -36,8 +37,7 @@ class Metrics:
     """What one app has recorded. Its methods are for the thread of the event loop."""
 
     def __init__(self) -> None:
-        self._process = CollectorRegistry()
-        ProcessCollector(registry=self._process)
+        self._process = ProcessMetrics()
         self._requests = RecordedHistogram(
             "cascade_http_request_duration_seconds",
             "Time from the arrival of a request to the start of its response.",
@@ -94,7 +94,7 @@ class Metrics:
 
     def families(self) -> Iterator[Metric]:
         """Any thread may call it."""
-        yield from self._process.collect()
+        yield from self._process.families()
         yield self._requests.family()
         yield self._stages.family()
         yield self._degraded.family()
