@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fuzz.parsers import bodies, client, files, http, parameters, saved, texts, uploads
+from tests.fuzz.parsers import bodies, client, files, http, keys, parameters, saved, texts, uploads
 
 Parser = Callable[[bytes], None]
 
@@ -20,6 +20,8 @@ PARSERS: dict[str, Parser] = {
         parameters.filter_language,
         parameters.cursor,
         parameters.text_template,
+        keys.key_text,
+        keys.key_rights,
         http.request_head,
         http.request_path,
         http.caller_headers,

@@ -16,6 +16,7 @@ from service.lifecycle import Lifecycle
 from service.server import request_rules
 from service.server.shedding import LoadShedder
 from service.settings import load_settings
+from service.tracing.traceparent import trace_id_of
 from service.web.admission_middleware import needs_slot
 from service.web.authentication import PUBLIC_ENDPOINTS
 from service.web.canonical_path import is_canonical
@@ -102,6 +103,7 @@ def caller_headers(data: bytes) -> None:
         with answered_errors():
             policy.authenticate([request_id.decode("latin1")])
     assert choose_request_id(request_id.decode("latin1")).isprintable()
+    trace_id_of(request_id.decode("latin1"))
     request_rules.is_valid_host(host)
     run(_forwarded(forwarded))
 
