@@ -101,6 +101,9 @@ campaign-tenants: $(VENV)/.dev ## every caller against every route: who may do w
 campaign-abandon: $(VENV)/.dev ## clients that disconnect, and what they leave behind (ARGS: --requests)
 	@$(RUN) -m tests.campaigns.abandon $(ARGS)
 
+campaign-connections: $(VENV)/.dev ## clients that hold 3,200 connections, beside searches (ARGS: --seconds)
+	@$(RUN) -m tests.campaigns.connections $(ARGS)
+
 campaign-table: $(VENV)/.dev ## load and import a table of a million rows (ARGS: --rows)
 	@$(RUN) -m tests.campaigns.table $(ARGS)
 

@@ -11,6 +11,7 @@ import contextlib
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.events import Event
 from hypercorn.typing import AppWrapper, LifespanState
 
 from service.server.connection_protocol import ConnectionProtocol
@@ -60,6 +61,14 @@ class ServerConnection(TCPServer):
         finally:
             if self._abort_timer is not None:
                 self._abort_timer.cancel()
+            self._break_reference_cycles()
+
+    def _break_reference_cycles(self) -> None:
+        """Free the memory at once: the garbage collector looks at what is old very rarely."""
+        self._stream.release()
+        self._task = None
+        if hasattr(self, "protocol"):  # not if the client was gone at once
+            self.protocol.send = self.protocol.protocol.send = _discard
 
     async def _read_data(self) -> None:
         default = self.protocol.protocol
@@ -108,3 +117,7 @@ class ServerConnection(TCPServer):
     def _abort(self) -> None:
         if (task := self.abort()) is not None:
             task.cancel()
+
+
+async def _discard(event: Event) -> None:
+    """Send nothing, because the connection is closed."""

@@ -89,6 +89,10 @@ class ConnectionProtocol(asyncio.StreamReaderProtocol):
         self._unread.discard(self._transport)
         super().connection_lost(_as_connection_error(exc))
 
+    def release(self) -> None:
+        """Refer to no HTTP parser any more, because the connection is closed."""
+        self.is_idle = _is_untouched
+
     def resume(self) -> None:
         """Process the request that was held back."""
         data = self._take_held()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from service.server.connection import ServerConnection
 from service.server.process import Server
 from tests.conftest import MakeSettings
 from tests.e2e.in_process import serving_in_process
@@ -113,6 +115,31 @@ async def test_half_a_request_outlives_quiet_connection_at_connection_limit(
                     await quiet.wait_until_closed()
                     head = await sending.head(HEALTHZ[20:])
                     assert head.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("sent", [b"", HEALTHZ[:20]])
+async def test_closed_connection_is_freed_without_the_garbage_collector(
+    make_settings: MakeSettings, sent: bytes
+) -> None:
+    """It collects old objects so rarely that thousands of connections would stay in memory."""
+    async with serving_in_process(make_settings()) as (address, server):
+        gc.collect()
+        gc.disable()
+        try:
+            async with connect(address) as client:
+                client.writer.write(sent)
+                await wait_for_connections(server, 1)
+                assert count_connections() == 1
+            while server._acceptor.connections:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
+            assert count_connections() == 0
+        finally:
+            gc.enable()
+
+
+def count_connections() -> int:
+    return sum(isinstance(each, ServerConnection) for each in gc.get_objects())
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux has it")
