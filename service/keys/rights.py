@@ -35,9 +35,13 @@ class DailyQuota(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    read_units: int | None = Field(None, ge=1, le=MAX_AMOUNT, description="Read units.")
-    records: int | None = Field(None, ge=1, le=MAX_AMOUNT, description="Written records.")
-    bytes: int | None = Field(None, ge=1, le=MAX_AMOUNT, description="Bytes of written records.")
+    read_units: int | None = Field(None, ge=1, le=MAX_AMOUNT, description="Read units of searches.")
+    records: int | None = Field(
+        None, ge=1, le=MAX_AMOUNT, description="Records written, imported or exported."
+    )
+    bytes: int | None = Field(
+        None, ge=1, le=MAX_AMOUNT, description="Bytes of writes, uploads and exports."
+    )
 
 
 class KeyRights(BaseModel):
@@ -66,7 +70,7 @@ class KeyRights(BaseModel):
         description="The only fields of records that it sees.",
     )
     rate: Annotated[str, AfterValidator(_check_rate)] | None = Field(
-        None, description="The most requests in a period, such as `5/s`, `100/m` or `1000/h`."
+        None, description="The most requests in a period, such as `5/s`, `100/m` or `5/s burst=20`."
     )
     quota: DailyQuota | None = Field(None, description="What it may use in a day.")
     expires_at: AwareDatetime | None = Field(

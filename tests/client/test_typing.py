@@ -189,10 +189,11 @@ def test_typing_times_out_without_messages(make: Make) -> None:
                 list(typing)
 
 
-def test_typing_error_has_retry_after(make: Make) -> None:
+@pytest.mark.parametrize("code", ["overloaded", "rate_limited", "quota_exceeded"])
+def test_typing_error_has_retry_after(make: Make, code: str) -> None:
     def handler(socket: ServerConnection) -> None:
         socket.recv()
-        error = {"detail": "Busy", "code": "overloaded", "retry_after": 2.5}
+        error = {"detail": "Busy", "code": code, "retry_after": 2.5}
         socket.send(json.dumps({"type": "error", "seq": 1} | error))
         socket.recv()
 

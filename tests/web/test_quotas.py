@@ -167,3 +167,23 @@ async def test_writes_at_once_do_not_exceed_quota(open_api: Any) -> None:
             *(api.post("/api/records", json=records(10, 10 * n)) for n in range(5))
         )
         assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429, 429]
+
+
+async def test_rate_and_quota_of_a_managed_key_apply(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    admin = "the-key-of-the-administrator"
+    settings = make_settings(data_dir=str(tmp_path), service_api_keys=admin)
+    rights = {"name": "shop", "actions": ["search", "records.write"], "rate": "1/d burst=4"}
+    quota = {"records": 2, "read_units": 1}
+    async with open_client(create_app(settings)) as api:
+        created = await api.post(
+            "/api/keys", json={**rights, "quota": quota}, headers={"Api-Key": admin}
+        )
+        assert created.status_code == 201, created.text
+        key = {"Api-Key": created.json()["key"]}
+        assert (await api.post("/api/records", json=records(2), headers=key)).status_code == 200
+        assert_exceeded(await api.post("/api/records", json=records(1), headers=key), "2 records")
+        assert (await api.get(SEARCH, headers=key)).headers["RateLimit-Remaining"] == "2"
+        assert_exceeded(await api.get(SEARCH, headers=key), "read units")
+        assert "RateLimit-Limit" not in (await api.get(SEARCH, headers={"Api-Key": admin})).headers
