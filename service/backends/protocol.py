@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from service.embedded.engine_state import EngineState
 from service.indexes.index import Index
 from service.indexes.reads import HedgedReads
 from service.inference.reranker import Reranker
 from service.records.records import WaitUntilVisible
 from service.retrieval.query import Highlighter
+
+if TYPE_CHECKING:  # the engine takes long to import, and Pinecone needs none of it
+    from service.embedded.engine_state import EngineState
 
 
 @dataclass(frozen=True, slots=True)

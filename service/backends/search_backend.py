@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from service.access.grant import Grant
 from service.backends.protocol import Backend, OpenBackend
-from service.embedded.engine_state import EngineState
 from service.errors import RequestError, Unavailable, UpstreamTimeout
 from service.indexes.index import Index, IndexStats
 from service.indexes.reads import HedgedReads
@@ -28,7 +27,8 @@ from service.retrieval.receipt import Receipt
 from service.retrieval.rerank import TimedReranker
 from service.retrieval.traced import TracedReranker, traced_leg
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the engine takes long to import, and Pinecone needs none of it
+    from service.embedded.engine_state import EngineState
     from service.tracing.spans import Tracing
 
 NOT_OPEN = "The service is not open; it is starting, stopping, or misassembled"

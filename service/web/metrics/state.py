@@ -7,7 +7,7 @@ import platform
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -16,13 +16,15 @@ from service.admission.controller import AdmissionController
 from service.backends.search_backend import SearchBackend
 from service.caching.answer_cache import AnswerCache, Source
 from service.caching.store import CacheStore
-from service.embedded.engine_state import EngineState
 from service.jobs.imported_records import ImportedRecords
 from service.jobs.job import Status
 from service.jobs.jobs import Jobs
 from service.version import VERSION
 from service.web.metrics.metrics import Metrics
 from service.web.metrics.middleware import RequestMetrics
+
+if TYPE_CHECKING:  # the engine takes long to import, and Pinecone needs none of it
+    from service.embedded.engine_state import EngineState
 
 logger = logging.getLogger(__name__)
 
