@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import StartupFailed
-from service.logs import JsonFormatter, one_line
+from service.logs import JsonFormatter, field_text, one_line
 
 logger = logging.getLogger("service.audit")
 
@@ -72,7 +72,7 @@ class AuditLog:
             for name, value in details.items()
             if value is not None
         }
-        text = " ".join(f"{name}={value}" for name, value in fields.items())
+        text = " ".join(f"{name}={field_text(value)}" for name, value in fields.items())
         self._logger.info("audit: %s", text, extra=fields)
 
 

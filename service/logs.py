@@ -51,6 +51,19 @@ def one_line(text: str) -> str:
     return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
 
 
+def field_text(value: Any) -> str:
+    """A value after `name=` in the text of a line; quoted if it could be read as further fields."""
+    text = escape_unprintable(str(value))
+    if isinstance(value, str) and set(text) & set(' ="'):
+        return json.dumps(text, ensure_ascii=False)
+    return text
+
+
+def redact_credentials(text: str) -> str:
+    """The text without keys and tokens, which a client may have put into a path."""
+    return CREDENTIAL.sub(REDACTED, text) if "csk_" in text or "eyJ" in text else text
+
+
 def redact_query(text: str) -> str:
     """The text of an error without the current query, which an upstream may have quoted."""
     query = query_var.get()
@@ -80,7 +93,7 @@ class _RedactingFormatter(logging.Formatter):
         line = self.line(record)
         for secret in self._secrets:
             line = line.replace(secret, REDACTED)
-        return CREDENTIAL.sub(REDACTED, line) if "csk_" in line or "eyJ" in line else line
+        return redact_credentials(line)
 
     def line(self, record: logging.LogRecord) -> str:
         raise NotImplementedError
@@ -146,7 +159,7 @@ class TextFormatter(_RedactingFormatter):
             **vars(record),
         }
         present = [
-            f" {label}={escape_unprintable(str(values[name]))}"
+            f" {label}={field_text(values[name])}"
             for label, name in self._DETAILS
             if values.get(name)
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,16 @@ def test_audit_record_is_one_line_without_secrets(audit: AuditLog, path: Path) -
     (line,) = lines(path)
     assert (line["name_"], line["message_"]) == ("a\\nb\\x1b[2J", "x")
     assert "s3cret-value" not in path.read_text()
+
+
+@pytest.mark.parametrize("forged", ["x outcome=success key_id=admin", 'x" outcome="success', "a=b"])
+def test_audit_text_has_no_field_that_a_value_has_forged(
+    forged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "service.audit"):
+        AuditLog().record("imports.cancel", "failed", import_id=forged)
+    _, _, *fields = shlex.split(caplog.messages[0])
+    assert fields == ["outcome=failed", f"import_id={forged}"]
 
 
 def test_audit_file_is_appended_to_and_made_again_after_it_was_moved(

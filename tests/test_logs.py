@@ -50,6 +50,25 @@ def test_log_line_redacts_secrets_in_every_part(
     assert "was refused" in line
 
 
+@pytest.mark.parametrize("formatter", [JsonFormatter, TextFormatter])
+@pytest.mark.parametrize(
+    "credential",
+    [
+        f"csk_gq3tmnrxgyzdkojq_{'aB3' * 16}",
+        "eyJhbGciOiJIUzI1NiJ9.eyJhcGlLZXlVaWQiOiJ4In0.m9sd-_kFqjB1iBwq8cGd",
+    ],
+    ids=["key", "token"],
+)
+def test_log_line_redacts_keys_and_tokens_wherever_a_client_puts_them(
+    formatter: type[JsonFormatter | TextFormatter], credential: str
+) -> None:
+    path = f"/api/keys/{credential}"
+    line = formatter(()).format(record(f"DELETE {path} 404", path=path, ms=1.0))
+    assert credential not in line
+    assert credential[-10:] not in line
+    assert "DELETE /api/keys/[secret] 404" in line
+
+
 def test_json_log_line_has_the_traceback_on_one_line() -> None:
     try:
         raise ValueError("a\nb")
@@ -102,6 +121,15 @@ def test_text_log_line_indents_the_traceback() -> None:
     assert first.endswith("failed")
     assert all(line.startswith("  ") and line.isprintable() for line in others)
     assert any("forged" in line for line in others)
+
+
+def test_text_log_line_has_no_detail_that_a_value_has_forged() -> None:
+    token = request_id_var.set("r-1")
+    try:
+        line = TextFormatter(()).format(record("GET /x", ms=1.0, key_name="app request=forged"))
+    finally:
+        request_id_var.reset(token)
+    assert line.endswith('key="app request=forged" request=r-1')
 
 
 def test_text_log_line_of_a_request_has_its_details() -> None:

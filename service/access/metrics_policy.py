@@ -48,8 +48,11 @@ class MetricsPolicy:
             raise KeyRejected("The key is not METRICS_KEY")
 
     def _accepts_address(self, caller: Caller) -> bool:
+        """The address protects nothing from a web page that a browser there shows."""
         if self._keys and not self._networks:
             return True
+        if caller.origin not in {None, caller.same_origin}:
+            return False
         return self._is_local(caller) or self._is_listed(caller)
 
     def _accepts_key(self, sent: str) -> bool:
@@ -58,16 +61,15 @@ class MetricsPolicy:
         return sum(hmac.compare_digest(key, digest) for key in self._keys) > 0
 
     def _is_local(self, caller: Caller) -> bool:
-        """Whether the caller is on this machine, and not a web page that a browser there shows.
+        """Whether the caller is on this machine.
 
-        A page can make its own name resolve to this machine; the Host header then has that name.
+        A web page can make its own name resolve to it; the Host header then has that name.
         """
         name = host_name(caller.host)
         return (
             is_loopback(caller.address or "")
             and not caller.is_forwarded
             and (is_loopback(name) or name.lower() in self._hosts)
-            and caller.origin in {None, caller.same_origin}
         )
 
     def _is_listed(self, caller: Caller) -> bool:

@@ -25,6 +25,13 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _check_fields(names: list[str]) -> list[str]:
+    for name in names:
+        if not name or name == "*":
+            raise ValueError("must be the names of fields; leave fields out to allow all of them")
+    return names
+
+
 def _check_rate(rate: str) -> str:
     parse_rate(rate)
     return rate
@@ -63,7 +70,7 @@ class KeyRights(BaseModel):
     filter: Annotated[dict[str, Any], AfterValidator(check_forced_filter)] | None = Field(
         None, description="It sees only records that match, in every namespace."
     )
-    fields: list[str] | None = Field(
+    fields: Annotated[list[str], AfterValidator(_check_fields)] | None = Field(
         None,
         min_length=1,
         max_length=MAX_FIELDS,
@@ -78,7 +85,12 @@ class KeyRights(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _check_whole_records(self) -> KeyRights:
+    def _check_actions(self) -> KeyRights:
+        if "keys" in self.actions and (self.rate, self.quota) != (None, None):
+            raise ValueError(
+                "A key with a rate or a quota can't have the action keys: each key that it creates "
+                "would have limits of its own"
+            )
         if self.filter is None and self.fields is None:
             return self
         for action in WHOLE_RECORDS:
@@ -118,6 +130,8 @@ class KeyRights(BaseModel):
                     )
         if grant.fields is not None or any(scope.filter for scope in grant.scopes):
             raise Forbidden("This key sees only a part of the records, so it can't create keys")
+        if (grant.rate, grant.quota) != (None, None):
+            raise Forbidden("This key has a rate or a quota, so it can't create keys")
         expires_at = None if self.expires_at is None else self.expires_at.timestamp()
         if grant.expires_at is not None and (expires_at is None or expires_at > grant.expires_at):
             moment = datetime.fromtimestamp(grant.expires_at, UTC).isoformat(timespec="seconds")

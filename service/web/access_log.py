@@ -61,7 +61,8 @@ class AccessLog:
             "timing": timing,
         }
         outcome = f"{status} {code}" if code else status
-        logger.log(level, "%s %s %s", method, path, outcome, extra=fields)
+        shown = path.replace(" ", "%20")  # so that no path looks like a path and an outcome
+        logger.log(level, "%s %s %s", method, shown, outcome, extra=fields)
 
     def log_search(self, search: ParsedSearch) -> None:
         """Count a search over a WebSocket, whose own line follows when it is closed."""

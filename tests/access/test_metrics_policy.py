@@ -31,6 +31,9 @@ REBOUND = caller("127.0.0.1", "attacker.example")
 BEHIND_PROXY = caller("127.0.0.1", is_forwarded=True)
 LISTED_PROXY = caller("10.0.0.1", "search.example.org", is_forwarded=True)
 FOREIGN_PAGE = Caller("127.0.0.1", "127.0.0.1", "https://evil.example", "http", False)
+PAGE_OF_A_LISTED_BROWSER = Caller(
+    "10.1.2.3", "search.example.org", "https://evil.example", "http", False
+)
 UNIX_SOCKET = caller(None)
 
 
@@ -61,6 +64,8 @@ UNIX_SOCKET = caller(None)
         ([], NETWORKS, 0, LISTED_MAPPED, [], None),
         ([], NETWORKS, 0, LOCAL, [], None),
         ([], NETWORKS, 0, STRANGER, [], MetricsClosed),
+        ([], NETWORKS, 0, PAGE_OF_A_LISTED_BROWSER, [], MetricsClosed),
+        ([], NETWORKS, 0, FOREIGN_PAGE, [], MetricsClosed),
         ([], NETWORKS, 0, LISTED_PROXY, [], MetricsClosed),
         ([], NETWORKS, 1, LISTED_PROXY, [], None),  # the address is that of the client
         ([], NETWORKS, 0, UNIX_SOCKET, [], MetricsClosed),

@@ -41,6 +41,10 @@ def parse(**given: Any) -> KeyRights:
         ({"filter": {"a": {"$eq": "x"}}, "actions": ["records.write"]}, "change or give away"),
         ({"fields": ["a"], "actions": ["search", "imports"]}, "action imports"),
         ({"fields": ["a"], "actions": ["keys"]}, "action keys"),
+        ({"fields": ["*"]}, "leave fields out"),
+        ({"fields": ["a", ""]}, "leave fields out"),
+        ({"rate": "5/s", "actions": ["search", "keys"]}, "limits of its own"),
+        ({"quota": {"bytes": 9}, "actions": ["keys"]}, "limits of its own"),
         ({"rate": "5/w"}, "such as 5/s"),
         ({"quota": {"records": 0}}, "greater than or equal to 1"),
         ({"quota": {"recs": 1}}, "Extra inputs"),
@@ -97,8 +101,17 @@ def test_key_gives_no_more_than_it_has(
             rights.check_covered_by(holder)
 
 
-def test_key_of_a_part_of_the_records_gives_nothing() -> None:
+@pytest.mark.parametrize(
+    ("limit", "refused"),
+    [
+        ({"filter": {"a": 1}}, "only a part"),
+        ({"fields": ["a"]}, "only a part"),
+        ({"rate": "5/s"}, "a rate or a quota"),
+        ({"quota": {"records": 5}}, "a rate or a quota"),
+    ],
+)
+def test_limited_key_gives_nothing(limit: dict[str, Any], refused: str) -> None:
     """Such a key can't have the action `keys`; the check holds without that."""
-    holder = parse(filter={"a": 1}).grant("a" * 16, b"")
-    with pytest.raises(Forbidden, match="only a part"):
+    holder = parse(**limit).grant("a" * 16, b"")
+    with pytest.raises(Forbidden, match=refused):
         parse().check_covered_by(holder)

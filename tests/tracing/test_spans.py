@@ -91,6 +91,14 @@ async def test_spans_of_a_cascade_are_nested(app: Quart, collector: Collector) -
     assert collector.paths == ["/v1/traces"]
 
 
+async def test_span_has_no_key_that_a_client_put_into_a_path(
+    app: Quart, collector: Collector
+) -> None:
+    await request(app, "DELETE", f"/api/nowhere/csk_gq3tmnrxgyzdkojq_{'aB3' * 16}")
+    await export(app)
+    assert collector.one("DELETE").attributes["url.path"] == "/api/nowhere/[secret]"
+
+
 async def test_span_of_a_request_has_attributes(app: Quart, collector: Collector) -> None:
     headers = {"X-Request-Id": "r-1"}
     await request(

@@ -72,6 +72,13 @@ async def test_access_log_line_has_the_namespace(
     assert line["namespace"] == namespace
 
 
+async def test_access_log_text_has_no_outcome_that_a_path_has_forged(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    await client.get("/x 200  1.0 ms key=admin")
+    assert caplog.messages == ["GET /x%20200%20%201.0%20ms%20key=admin 404 not_found"]
+
+
 async def test_access_log_line_of_a_later_page_has_the_namespace_of_its_ranking(
     make_settings: MakeSettings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:

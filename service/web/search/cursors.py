@@ -88,7 +88,8 @@ class RankingPage:
 
 
 def _store_key(mode: Mode, tenant: str, digest: bytes) -> str:
-    return blake2b(digest, key=f"{mode} {tenant}".encode(), digest_size=KEY_BYTES).hexdigest()
+    """A tenant may be longer than the key of a BLAKE2b, so it is hashed with the digest."""
+    return blake2b(f"{mode} {tenant} ".encode() + digest, digest_size=KEY_BYTES).hexdigest()
 
 
 def _encode_cursor(digest: bytes, offset: int) -> str:

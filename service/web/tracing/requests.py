@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from quart import Quart, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
-from service.logs import one_line, trace_id_var
+from service.logs import one_line, redact_credentials, trace_id_var
 from service.web.access_log import CANCELLED, PROBES, current_state
 from service.web.asgi import ASGIApp, Message, Receive, Scope, Send, header_value, route_path
 
@@ -99,7 +99,7 @@ def _describe(connection: BaseRequestWebsocket, span: Span) -> None:
 def _attributes(scope: Scope, method: str) -> dict[str, str | None]:
     return {
         "http.request.method": method,
-        "url.path": one_line(scope["path"]),
+        "url.path": redact_credentials(one_line(scope["path"])),
         "url.scheme": scope.get("scheme"),
         "client.address": one_line((scope.get("client") or [""])[0]) or None,
         "network.protocol.version": scope.get("http_version"),
