@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from service.access.key_format import new_id, new_key
 from service.app import create_app
+from service.client import sign_tenant_token
 from service.settings import load_settings
 from tests.conftest import open_client
 
@@ -172,3 +176,44 @@ async def test_service_without_keys_gives_none_to_anonymous_callers(tmp_path: Pa
             assert "cascade keys create" in response.json()["detail"]
         assert (await api.get(SEARCH)).status_code == 200
     assert not (tmp_path / "keys").exists()
+
+
+@pytest.mark.parametrize("keys", [ADMIN, None])
+async def test_service_without_its_database_starts_and_refuses_what_it_cannot_check(
+    tmp_path: Path, keys: str | None
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # refuses connections
+        url = f"postgresql://cascade@127.0.0.1:{unused.getsockname()[1]}/keys"
+        settings = load_settings(data_dir=str(tmp_path), service_api_keys=keys, database_url=url)
+        async with open_client(create_app(settings)) as api:
+            expected = {ADMIN: 200, new_key(new_id()): 503, "": 401} if keys else {"": 503}
+            for key, status in expected.items():
+                headers = {"Api-Key": key} if key else {}
+                response = await api.get(SEARCH, headers=headers)
+                assert response.status_code == status
+                if status == 503:
+                    assert response.json()["code"] == "keys_unavailable"
+                    assert response.headers["Retry-After"]
+            assert (await api.get("/healthz")).status_code == 200
+
+
+async def test_token_opens_a_part_of_its_key(api: httpx.AsyncClient) -> None:
+    records = [{"_id": each, "chunk_text": f"tea {each}", "owner": each} for each in ("a", "b")]
+    for namespace in ("shop-1", "other"):
+        url = f"/api/records?namespace={namespace}&wait=visible"
+        assert (await api.post(url, json=records)).status_code == 200
+    key = (await create(api, actions=["search", "records.read", "keys"]))["key"]
+    rules = {"shop-*": {"filter": {"owner": {"$eq": "b"}}}}
+    token = sign_tenant_token(key, rules, datetime.now(UTC) + timedelta(hours=1))
+    response = await api.get(f"{SEARCH}&namespace=shop-1", headers={"Api-Key": token})
+    assert [each["_id"] for each in response.json()["results"]] == ["b"]
+    record = "/api/records/{}?namespace=shop-1"
+    assert await status(api, token, record.format("b")) == (200, None)
+    assert await status(api, token, record.format("a")) == (404, "not_found")
+    assert await status(api, token, f"{SEARCH}&namespace=other") == (403, "forbidden")
+    assert await status(api, token, PATH) == (403, "forbidden")
+    expired = sign_tenant_token(key, rules, datetime.now(UTC) - timedelta(hours=1))
+    assert await status(api, expired) == (401, "key_rejected")
+    await api.delete(f"{PATH}/{key[4:20]}")
+    assert await status(api, token, record.format("b")) == (401, "key_rejected")

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fuzz.parsers import bodies, client, files, http, keys, parameters, saved, texts, uploads
+from tests.fuzz.parsers import (
+    bodies,
+    client,
+    files,
+    http,
+    keys,
+    parameters,
+    saved,
+    texts,
+    tokens,
+    uploads,
+)
 
 Parser = Callable[[bytes], None]
 
@@ -38,5 +49,7 @@ PARSERS: dict[str, Parser] = {
         client.service_answer,
         saved.load_checkpoint,
         saved.backup_file,
+        tokens.any_token,
+        tokens.tenant_token,
     )
 }
