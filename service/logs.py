@@ -41,7 +41,7 @@ def configure_logging(
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.getLogger("service.audit").setLevel(logging.INFO)  # whatever the level of the others
     # At INFO these log every call that they make; the access log has every request.
-    for name in ("pinecone", "httpx", "httpcore", "hypercorn", "alembic", "sqlalchemy"):
+    for name in ("pinecone", "httpx", "httpcore", "hypercorn", "alembic", "sqlalchemy", "urllib3"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
