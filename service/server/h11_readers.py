@@ -36,13 +36,15 @@ class H11Connection(h11.Connection):
         super().__init__(h11.SERVER, max_incomplete_event_size)
 
     def _get_io_object(self, role: Any, event: Any, io_dict: Any) -> Any:
-        return super()._get_io_object(role, event, _READERS if io_dict is READERS else io_dict)
+        if io_dict is READERS:
+            io_dict = _READERS
+        return h11.Connection._get_io_object(self, role, event, io_dict)
 
 
 def read_head(buffer: ReceiveBuffer) -> h11.Request | None:
     """Read a request line and headers, if they have arrived."""
-    received = bytes(buffer)
-    if received.startswith(b"\r"):
+    if buffer._data.startswith(b"\r"):
+        received = bytes(buffer)
         if match := _EMPTY_LINES.match(received):
             buffer.maybe_extract_at_most(match.end())
         if received.endswith(b"\r") and len(buffer) == 1:

@@ -99,7 +99,7 @@ class StrictH11(H11Protocol):
             await self.send(Closed())
             return
         request = accepted
-        if not any(name == b"upgrade" for name, _ in request.headers):
+        if not any(name == b"upgrade" for name, _ in request_rules.header_items(request)):
             await super()._create_stream(request)
         elif _is_handshake(request):
             await self._create_websocket(request)

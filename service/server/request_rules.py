@@ -26,7 +26,7 @@ def accept(request: h11.Request) -> h11.Request | None:
     The target of a request may be an absolute URL. Its host then replaces the Host header.
     """
     host, has_length, is_chunked = b"", False, False
-    for name, value in request.headers:
+    for name, value in header_items(request):
         if name == b"host":
             host = value
         elif name == b"content-length":
@@ -46,6 +46,11 @@ def accept(request: h11.Request) -> h11.Request | None:
         host, target = match.groups()
         request = _with_target(request, host, target)
     return request if is_valid_host(host) else None
+
+
+def header_items(request: h11.Request) -> list[tuple[bytes, bytes]]:
+    """The same as `list(request.headers)`, in which h11 calls a method for each of them."""
+    return [(name, value) for _, name, value in request.headers._full_items]
 
 
 def has_websocket_key(request: h11.Request) -> bool:
