@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import websockets
 
 from tests.e2e.process import serving, serving_offline
 from tests.programs import find_program
@@ -104,8 +105,10 @@ async def test_metrics_of_two_workers_add_up_to_what_was_sent(upstream: Upstream
     assert samples.sum("cascade_search_rerank_units_total", mode="cascading") == reranks > 0
 
 
-async def test_metrics_of_replaced_worker_start_anew(upstream: Upstream) -> None:
-    with serving(upstream, WEB_CONCURRENCY=2) as (process, address):
+async def test_metrics_of_replaced_worker_start_anew(upstream: Upstream, tmp_path: Path) -> None:
+    with serving(upstream, WEB_CONCURRENCY=2, TMPDIR=tmp_path) as (process, address):
+        (folder,) = os.scandir(tmp_path)
+        assert folder.stat().st_mode & 0o777 == 0o700
         victim = min(process.children())
         os.kill(victim, signal.SIGKILL)
         up = 0.0
@@ -116,6 +119,9 @@ async def test_metrics_of_replaced_worker_start_anew(upstream: Upstream) -> None
                         up = (await scrape(client)).sum("cascade_worker_up")
                     except httpx.TransportError:  # the connection was to the killed worker
                         continue
+        process.popen.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait) == 0
+        assert list(os.scandir(tmp_path)) == []
 
 
 async def test_metrics_answer_under_overload_and_count_rejections(upstream: Upstream) -> None:
@@ -137,6 +143,29 @@ async def test_metrics_answer_under_overload_and_count_rejections(upstream: Upst
     assert samples.sum("cascade_admission_slots_in_use") == 1
     assert samples.sum("cascade_admission_slots_limit") == 1
     assert samples.sum("cascade_http_requests_in_progress", route=route) == 1
+
+
+async def test_metrics_report_open_websockets_and_streams(upstream: Upstream) -> None:
+    gate = Gate()
+    stream_path = "/api/cascading-retrieval/stream"
+    with serving(upstream) as (_, address):
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+            upstream.behave(gate, "sparse")
+            async with (
+                websockets.connect(f"{address.replace('http', 'ws')}/api/search/ws"),
+                client.stream("GET", f"{stream_path}?text_query=cat") as stream,
+            ):
+                assert stream.status_code == 200
+                samples = await scrape(client)
+                for route in (stream_path, "/api/search/ws"):
+                    assert samples.sum("cascade_http_requests_in_progress", route=route) == 1
+                gate.opened.set()
+                await stream.aread()
+            async with asyncio.timeout(60):
+                while samples.sum("cascade_http_requests_in_progress") > 1:  # the scrape
+                    samples = await scrape(client)
+    assert samples.sum(f"{REQUESTS}_count", route="/api/search/ws", status="101") == 1
+    assert samples.sum(f"{REQUESTS}_count", route=stream_path, status="200") == 1
 
 
 def test_promtool_accepts_metrics(tmp_path: Path, upstream: Upstream) -> None:

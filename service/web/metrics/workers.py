@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 from prometheus_client import Metric
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 2.0
 
@@ -42,7 +45,10 @@ class WorkerGroup:
 
 @contextlib.asynccontextmanager
 async def answering(group: WorkerGroup, collect: Collect) -> AsyncIterator[None]:
-    """Send the metrics of this worker to every connection, until the end of the block."""
+    """Send the metrics of this worker to every connection, until the end of the block.
+
+    If it can't listen, such as below a path that is too long for a socket, the others go without.
+    """
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(ConnectionError):
@@ -50,8 +56,13 @@ async def answering(group: WorkerGroup, collect: Collect) -> AsyncIterator[None]
             await writer.drain()
 
     path = group.socket(group.number)
-    path.unlink(missing_ok=True)  # of a worker that was killed
-    server = await asyncio.start_unix_server(answer, path)
+    try:
+        path.unlink(missing_ok=True)  # of a worker that was killed
+        server = await asyncio.start_unix_server(answer, path)
+    except OSError as exc:
+        logger.warning("the other workers will not report this one in /metrics: %s", exc)
+        yield
+        return
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from prometheus_client import Metric
 
 from service.web.metrics.state import counters, gauge
@@ -64,6 +65,16 @@ async def test_worker_that_hangs_is_given_up(tmp_path: Path) -> None:
 
     async with answering(WorkerGroup(tmp_path, 2, 3), hang):
         assert await ask_others(WorkerGroup(tmp_path, 1, 2), timeout_s=0.05) == {2: None}
+
+
+async def test_worker_that_cannot_listen_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = WorkerGroup(tmp_path / ("x" * 120), 2, 2)
+    async with answering(group, collect):
+        assert await ask_others(WorkerGroup(group.folder, 1, 2)) == {2: None}
+    (record,) = caplog.records
+    assert "/metrics" in record.getMessage()
 
 
 async def test_answer_that_is_cut_off_is_no_answer(tmp_path: Path) -> None:
