@@ -54,7 +54,7 @@ class Follower:
         self._on_save = on_save
         self._on_progress = on_progress
         self._has_space = has_space
-        self._backoff = Backoff(first_pause_s, LONGEST_PAUSE_S, jitter=False)
+        self._backoff = Backoff(first_pause_s, max(first_pause_s, LONGEST_PAUSE_S), jitter=False)
         self._failure_count = 0  # since the last success
         self._progressed = threading.Condition()
         self._wake = threading.Event()
