@@ -150,13 +150,17 @@ class AdmittedRequest:
     async def receive(self) -> Message:
         if not self._body_is_arriving or self._is_released:
             return await self._receive()
-        lending = asyncio.get_running_loop().call_later(SLOW_BODY_S, self._lend)
-        try:
+        if self._is_lent:  # until the body is complete: a slow client would need it again and again
             message = await self._receive()
-        finally:
-            lending.cancel()
-            self._reclaim()
+        else:
+            lending = asyncio.get_running_loop().call_later(SLOW_BODY_S, self._lend)
+            try:
+                message = await self._receive()
+            finally:
+                lending.cancel()
         self._body_is_arriving = message.get("more_body", False)
+        if not self._body_is_arriving:
+            self._reclaim()
         return message
 
     async def send(self, message: Message) -> None:
@@ -176,7 +180,9 @@ class AdmittedRequest:
     def _release(self) -> None:
         if not self._is_released:
             self._is_released = True
-            if not self._is_lent:
+            if self._is_lent:
+                self._reclaim()
+            else:
                 self._admission.release()
 
     def _lend(self) -> None:

@@ -246,6 +246,39 @@ async def test_slow_upload_lends_its_slot(app: Quart) -> None:
     assert await start_search(app, "again").status() == 200
 
 
+async def lent_slot(app: Quart, content: bytes) -> ASGIRequest:
+    """A request that has sent five bytes of its body, and has lent its slot since."""
+    admission = app.extensions["cascade.admission"]
+    slow = ASGIRequest(app, PATH, "POST", **{"content-length": str(len(content))})
+    slow.body(content[:5], more=True)
+    while not admission._lent:
+        await asyncio.sleep(0.001)
+    assert admission.in_use == 0
+    return slow
+
+
+async def test_slow_upload_lends_its_slot_until_it_is_complete(app: Quart) -> None:
+    """Many clients that send a byte a second would take slots again for each byte."""
+    admission = app.extensions["cascade.admission"]
+    content = json.dumps({"text_query": "slow"}).encode()
+    slow = await lent_slot(app, content)
+    slow.body(content[5:7], more=True)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (admission._lent, admission.in_use) == (1, 0)
+    slow.body(content[7:])
+    assert await slow.status() == 200
+    assert (admission._lent, admission.in_use) == (0, 0)
+
+
+async def test_loan_ends_with_abandoned_upload(app: Quart) -> None:
+    admission = app.extensions["cascade.admission"]
+    slow = await lent_slot(app, b'{"text_query": "slow"}')
+    slow.task.cancel()
+    await asyncio.wait([slow.task])
+    assert (admission._lent, admission.in_use) == (0, 0)
+
+
 async def test_slow_reader_holds_no_slot(app: Quart) -> None:
     slow = ASGIRequest(app, SEARCH + "slow")
     slow.reads.clear()
