@@ -65,6 +65,19 @@ async def test_upstream_status_maps_to_error(
     check_error_shape(error)
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_redirect_of_the_upstream_is_not_followed(
+    client: Client, upstream: Upstream, status: int
+) -> None:
+    """The other host would get the key of Pinecone, and the query."""
+    elsewhere = f"{upstream.host('sparse')}/records/namespaces/__default__/search"
+    upstream.behave(Status(status, headers={"location": elsewhere}), "dense")
+    got, error, _ = await ask(client, "semantic-search")
+    assert (got, error["code"]) == (502, "upstream_error")
+    assert len(upstream.searches("dense")) == 1
+    assert upstream.searches("sparse") == []
+
+
 @pytest.mark.parametrize(
     ("given", "passed_on"),
     [("7", "7"), ("0", "1"), (None, "1"), ("soon", "1"), ("1e9", "86400"), ("inf", "86400")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -73,6 +74,36 @@ async def test_key_sees_only_its_namespaces_and_records(api: httpx.AsyncClient) 
     assert await status(api, key, f"{SEARCH}&namespace=other") == (403, "forbidden")
 
 
+async def test_key_without_the_text_field_gets_nothing_of_it(api: httpx.AsyncClient) -> None:
+    record = {"_id": "a", "chunk_text": "green tea", "owner": "ann"}
+    response = await api.post("/api/records?wait=visible", json=record)
+    assert response.status_code == 200
+    actions = ["search", "records.read", "export"]
+    headers = {"Api-Key": (await create(api, actions=actions, fields=["owner"]))["key"]}
+    filter = json.dumps({"chunk_text": "green tea"})
+    for path in (
+        SEARCH,
+        f"{SEARCH}&fields=*",
+        f"{SEARCH}&fields=chunk_text",
+        f"{SEARCH}&explain=true",
+        "/api/cascading-retrieval/stream?text_query=tea&fields=*",
+        "/api/records/a",
+        "/api/export",
+        "/api/export?fields=chunk_text",
+        "/api/export?format=csv",
+        "/api/export?format=csv&fields=chunk_text",
+    ):
+        response = await api.get(path, headers=headers)
+        assert response.status_code == 200, path
+        assert "green" not in response.text, path
+    for path in (
+        f"{SEARCH}&highlight=true",
+        f"{SEARCH}&filter={filter}",
+        f"/api/export?filter={filter}",
+    ):
+        assert await status(api, headers["Api-Key"], path) == (403, "forbidden"), path
+
+
 async def test_revoked_and_rotated_keys_are_refused_at_once(
     api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,6 +132,19 @@ async def test_rotated_key_is_accepted_until_its_grace_ends(api: httpx.AsyncClie
     }
     for key in (created["key"], rotated["key"]):
         assert await status(api, key) == (200, None)
+
+
+async def test_old_secret_of_a_rotated_key_gives_no_lasting_right(api: httpx.AsyncClient) -> None:
+    """Who has stolen a secret must not use its grace to get another one."""
+    created = await create(api, actions=["search", "keys"])
+    url = f"{PATH}/{created['id']}"
+    assert (await api.post(f"{url}/rotate?grace_s=3600")).status_code == 200
+    stolen = {"Api-Key": created["key"]}
+    assert await status(api, created["key"]) == (200, None)
+    for method, path in (("POST", f"{url}/rotate"), ("DELETE", url), ("GET", url)):
+        assert (await api.request(method, path, headers=stolen)).status_code == 404
+    response = await api.post(PATH, json={"name": "x", "actions": ["search"]}, headers=stolen)
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
 async def test_expired_key_is_refused(api: httpx.AsyncClient) -> None:

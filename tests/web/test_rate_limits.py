@@ -64,6 +64,55 @@ async def test_each_key_has_its_own_limit(make_settings: MakeSettings) -> None:
         assert not HEADERS.keys() & wrong.headers.keys()
 
 
+@pytest.mark.parametrize(
+    ("settings", "same_caller"),
+    [
+        (
+            {"rate_limit_anonymous": RATE},
+            [
+                {"X-Forwarded-For": "192.0.2.1"},
+                {"X-Real-Ip": "192.0.2.2", "Forwarded": "for=192.0.2.3"},
+                {"Authorization": f"Bearer {KEY}"},
+                {"Api-Key": OTHER},
+            ],
+        ),
+        (
+            {"rate_limit_anonymous": RATE, "trusted_proxy_hops": 1},
+            [
+                {"X-Forwarded-For": "192.0.2.1"},
+                {"X-Forwarded-For": "::ffff:192.0.2.1"},
+                {"X-Forwarded-For": "::FFFF:c000:201"},
+                {"X-Forwarded-For": "198.51.100.7,[::ffff:192.0.2.1]:4711"},
+            ],
+        ),
+        (
+            {"rate_limit_anonymous": RATE, "trusted_proxy_hops": 1},
+            [
+                {"X-Forwarded-For": "2001:db8::1"},
+                {"X-Forwarded-For": "2001:0DB8:0:0::2"},
+                {"X-Forwarded-For": "[2001:db8::0.0.0.3]:80"},
+                {"X-Forwarded-For": "2001:db8:0:0:ffff:ffff:ffff:ffff"},
+            ],
+        ),
+        (
+            {"service_api_keys": KEY, "rate_limit": RATE},
+            [
+                {"Api-Key": KEY, "X-Forwarded-For": "192.0.2.1"},
+                {"Authorization": f"bearer  {KEY}"},
+                {"Authorization": f"Bearer {KEY}", "Api-Key": "another-key-of-nobody-1"},
+                {"Authorization": "Bearer another-key-of-nobody-2", "Api-Key": KEY},
+            ],
+        ),
+    ],
+)
+async def test_rate_is_not_reset_by_what_a_caller_can_change(
+    make_settings: MakeSettings, settings: dict[str, Any], same_caller: list[dict[str, str]]
+) -> None:
+    async with open_client(create_app(make_settings(**settings))) as client:
+        answers = [await client.get("/api/stats", headers=each) for each in same_caller]
+    assert [each.status_code for each in answers] == [200, 200, 200, 429]
+
+
 async def test_clients_behind_trusted_proxy_are_told_apart(make_settings: MakeSettings) -> None:
     app = create_app(make_settings(rate_limit_anonymous="1/d", trusted_proxy_hops=1))
     async with open_client(app) as client:
