@@ -7,40 +7,21 @@ in reverse order in `after_serving`.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quart import Quart
+from quart import Blueprint, Quart
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
-from service.access.limiting import choose_limits
-from service.access.limiting.account import Limits
 from service.access.metrics_policy import MetricsPolicy
 from service.access.pending_hellos import PendingHellos
-from service.access.policy import AccessPolicy
-from service.admission.controller import AdmissionController
-from service.audit import AuditLog
-from service.backends import choose_backend
-from service.backends.search_backend import SearchBackend
-from service.caching import choose_store
-from service.caching.answer_cache import AnswerCache
-from service.caching.store import CacheStore
+from service.components import Components, create_components
 from service.errors import StartupFailed
 from service.indexes.pinecone import OpenLane
-from service.indexes.traced_transport import TracedTransport
-from service.indexes.transport import PoolTransport
-from service.jobs.jobs import Jobs
-from service.keys.keys import Keys, keys_file
 from service.lifecycle import Lifecycle
-from service.records.records import ImportTarget
-from service.retrieval.query import StageEvent
-from service.retrieval.receipt import Receipt
 from service.settings import Settings, load_settings
-from service.tracing.setup import choose_tracing, opened_tracing
 from service.web import (
     auditing,
     authentication,
@@ -50,6 +31,7 @@ from service.web import (
     rate_limits,
     request_context,
 )
+from service.web.access_log import AccessLog
 from service.web.admission_middleware import AdmissionMiddleware
 from service.web.asgi import ASGIApp
 from service.web.browsers.cors import allow_origins
@@ -60,7 +42,6 @@ from service.web.http_connection import HTTPConnection, request_class
 from service.web.imports import routes as imports
 from service.web.keys.routes import keys_blueprint
 from service.web.metrics.exposition import Exposition
-from service.web.metrics.metrics import Metrics
 from service.web.metrics.middleware import RequestMetrics
 from service.web.metrics.route_labels import RouteLabels
 from service.web.metrics.state import Sources
@@ -70,19 +51,13 @@ from service.web.operations import operations_blueprint
 from service.web.proxy_headers import trust_proxies
 from service.web.records import routes as records
 from service.web.search.as_you_type import websocket_blueprint
-from service.web.search.cursors import Cursors
-from service.web.search.highlighting import ResultHighlighter
-from service.web.search.parsing import RequestParser
-from service.web.search.rendering import AnswerRenderer
 from service.web.search.routes import search_blueprint
-from service.web.search.service import SearchService
 from service.web.search.stream import stream_blueprint
 from service.web.tracing.requests import trace_requests
-from service.web.tracing.searches import TracedSearchService
 from service.web.websocket_connection import WebSocketRegistry
 
 if TYPE_CHECKING:
-    from service.tracing.spans import Tracing
+    pass
 
 
 class Cascade(Quart):
@@ -122,75 +97,31 @@ def create_app(
     """
     settings = settings or load_settings(Path(".env"))
     lifecycle = lifecycle or Lifecycle()
-    store = choose_store(settings)
-    tracing = choose_tracing(os.environ)
-    backend = _create_backend(settings, open_lane, store, tracing)
-    admission = AdmissionController(settings.max_in_flight, settings.max_waiting)
-    keys = Keys(keys_file(settings.data_dir), _database_url(settings))
-    policy = AccessPolicy(
-        settings.service_keys,
-        settings.host,
-        settings.trusted_proxy_hops,
-        settings.origins,
-        settings.hosts,
-        keys.ring,
-    )
-    limits = choose_limits(settings)
-    jobs = _create_jobs(settings, backend, admission, lifecycle, limits)
-    metrics = Metrics()
-    answers, parser, service = _create_search(settings, store, backend, metrics, tracing)
-
+    parts = create_components(settings, lifecycle, open_lane)
     app = _create_quart(settings, lifecycle)
-    requests = RequestMetrics(metrics, RouteLabels(app.url_map))
-    exposition = Exposition(
-        Sources(settings.backend, metrics, requests, admission, answers, store, backend, jobs),
-        workers,
-    )
+    requests = RequestMetrics(parts.metrics, RouteLabels(app.url_map))
+    exposition = _create_exposition(settings, parts, requests, workers)
     app.extensions |= {
-        "cascade": backend,
-        "cascade.admission": admission,
-        "cascade.policy": policy,
+        "cascade": parts.backend,
+        "cascade.admission": parts.admission,
+        "cascade.policy": parts.policy,
         "cascade.requests": requests,
     }
-    openapi.install(app, policy)
+    openapi.install(app, parts.policy)
     access_log = request_context.install(app, lifecycle, log_queries=settings.log_queries)
-    audit = AuditLog(settings.audit_log, settings.secrets)
-    auditing.install(app, audit)
+    auditing.install(app, parts.audit)
     errors.install(app)
-    authentication.install(app, policy, PendingHellos())
-    live = live_grants.install(app, policy)
-    rate_limits.install(app, limits)
-    for blueprint in (
-        operations_blueprint(lifecycle, backend),
-        documentation_blueprint(),
-        search_blueprint(parser, service),
-        stream_blueprint(parser, service),
-        websocket_blueprint(
-            parser, service, admission, settings.typing_pause_ms / 1000, access_log.log_search
-        ),
-        records.records_blueprint(settings, backend, policy),
-        imports.imports_blueprint(settings, jobs, policy),
-        export_blueprint(settings, backend),
-        metrics_blueprint(exposition, _metrics_policy(settings)),
-        keys_blueprint(keys, policy),
-    ):
+    authentication.install(app, parts.policy, PendingHellos())
+    live = live_grants.install(app, parts.policy)
+    rate_limits.install(app, parts.limits)
+    for blueprint in _blueprints(settings, lifecycle, parts, exposition, access_log):
         app.register_blueprint(blueprint)
     authentication.check_routes(app)
     resources = contextlib.AsyncExitStack()
 
     @app.before_serving
     async def open_resources() -> None:
-        await resources.enter_async_context(opened_tracing(tracing))
-        resources.enter_context(audit.opened())
-        await resources.enter_async_context(keys.opened())
-        resources.push_async_callback(store.close)  # after the last write of the backend
-        await resources.enter_async_context(backend.opened())
-        resources.push_async_callback(answers.close)
-        await store.open(backend.location)
-        resources.push_async_callback(limits.close)
-        await limits.open(backend.location)
-        await resources.enter_async_context(jobs.opened())
-        await keys.wait_until_read()
+        await resources.enter_async_context(parts.opened())
         await resources.enter_async_context(live.checked())
         await resources.enter_async_context(exposition.opened())
 
@@ -198,63 +129,63 @@ def create_app(
     async def close_resources() -> None:
         lifecycle.drain()  # unless the server has
         await resources.aclose()
-        admission.close()
 
-    asgi_app = requests.measure(_middleware(app, settings, admission, lifecycle, tracing))
+    asgi_app = requests.measure(_middleware(app, settings, lifecycle, parts))
     app.asgi_app = asgi_app  # type: ignore[assignment,method-assign]
     return app
 
 
-def _middleware(
-    app: Quart,
+def _blueprints(
     settings: Settings,
-    admission: AdmissionController,
     lifecycle: Lifecycle,
-    tracing: Tracing | None,
-) -> ASGIApp:
+    parts: Components,
+    exposition: Exposition,
+    access_log: AccessLog,
+) -> list[Blueprint]:
+    """The routes."""
+    pause_s = settings.typing_pause_ms / 1000
+    return [
+        operations_blueprint(lifecycle, parts.backend),
+        documentation_blueprint(),
+        search_blueprint(parts.parser, parts.searches),
+        stream_blueprint(parts.parser, parts.searches),
+        websocket_blueprint(
+            parts.parser, parts.searches, parts.admission, pause_s, access_log.log_search
+        ),
+        records.records_blueprint(settings, parts.backend, parts.policy),
+        imports.imports_blueprint(settings, parts.jobs, parts.policy),
+        export_blueprint(settings, parts.backend),
+        metrics_blueprint(exposition, _metrics_policy(settings)),
+        keys_blueprint(parts.keys, parts.policy),
+    ]
+
+
+def _create_exposition(
+    settings: Settings,
+    parts: Components,
+    requests: RequestMetrics,
+    workers: WorkerGroup | None,
+) -> Exposition:
+    sources = Sources(
+        settings.backend,
+        parts.metrics,
+        requests,
+        parts.admission,
+        parts.answers,
+        parts.store,
+        parts.backend,
+        parts.jobs,
+    )
+    return Exposition(sources, workers)
+
+
+def _middleware(app: Quart, settings: Settings, lifecycle: Lifecycle, parts: Components) -> ASGIApp:
     """What a request passes before the app, the last part first."""
-    gate = AdmissionMiddleware(app.asgi_app, admission, lifecycle)
+    gate = AdmissionMiddleware(app.asgi_app, parts.admission, lifecycle)
     middleware = require_canonical_path(gate, lifecycle)
     middleware = allow_origins(middleware, settings.origins, lifecycle)
-    middleware = trace_requests(app, middleware, tracing)
+    middleware = trace_requests(app, middleware, parts.tracing)
     return trust_proxies(middleware, settings.trusted_proxy_hops)
-
-
-def _create_backend(
-    settings: Settings, open_lane: OpenLane | None, store: CacheStore, tracing: Tracing | None
-) -> SearchBackend:
-    make_transport = PoolTransport if tracing is None else partial(TracedTransport, tracing=tracing)
-    return SearchBackend(
-        choose_backend(settings, open_lane, make_transport),
-        settings.upserts_at_once,
-        store.invalidate,
-        tracing,
-    )
-
-
-def _create_search(
-    settings: Settings,
-    store: CacheStore,
-    backend: SearchBackend,
-    metrics: Metrics,
-    tracing: Tracing | None,
-) -> tuple[AnswerCache[StageEvent, Receipt], RequestParser, SearchService]:
-    # Several processes can cache only what all of them see, and learn of each other's writes.
-    caches = settings.redis_url is not None or settings.web_concurrency == 1
-    answers: AnswerCache[StageEvent, Receipt] = AnswerCache(
-        store, settings.cache_ttl if caches else 0
-    )
-    cursor_ttl_s = settings.cursor_ttl + settings.cache_ttl  # a cached answer has a cursor, too
-    cursors = Cursors(store, cursor_ttl_s, enabled=caches)
-    parser = RequestParser(settings, reranks_by_default=backend.reranks_by_default)
-    renderer = AnswerRenderer(settings.pinecone_text_field, settings.max_answer_bytes)
-    highlighter = ResultHighlighter(settings.pinecone_text_field, backend)
-    parts = backend, renderer, highlighter, answers, cursors, metrics
-    if tracing is None:
-        return answers, parser, SearchService(*parts)
-    log_queries = settings.log_queries
-    traced = TracedSearchService(*parts, tracing=tracing, log_queries=log_queries)
-    return answers, parser, traced
 
 
 def _metrics_policy(settings: Settings) -> MetricsPolicy:
@@ -279,30 +210,6 @@ def _create_quart(settings: Settings, lifecycle: Lifecycle) -> Quart:
     )
     app.url_map.merge_slashes = False  # its redirects would trust the Host header
     return app
-
-
-def _create_jobs(
-    settings: Settings,
-    backend: SearchBackend,
-    admission: AdmissionController,
-    lifecycle: Lifecycle,
-    limits: Limits,
-) -> Jobs:
-    timeout_s = settings.records_timeout_ms / 1000
-    return Jobs(
-        Path(settings.data_dir, "imports"),
-        _database_url(settings),
-        ImportTarget(lambda: backend.all_records, settings.pinecone_text_field, timeout_s),
-        lifecycle,
-        max_bytes=settings.max_import_bytes,
-        batches_at_once=settings.import_batches_at_once,
-        request_count=lambda: admission.admitted,
-        limits=limits,
-    )
-
-
-def _database_url(settings: Settings) -> str | None:
-    return settings.database_url.get_secret_value() if settings.database_url else None
 
 
 @contextlib.asynccontextmanager
