@@ -12,9 +12,11 @@ OTHERS = 0o007
 
 def make_private_folder(path: Path) -> None:
     """Make a folder for the owner only. An existing one keeps its mode."""
-    if not path.is_dir():
+    if path.is_dir():
+        return
+    if not path.parent.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    path.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 def make_private_file(path: Path) -> None:
