@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.ingest.formats.cells import parse_cell
-from service.ingest.formats.delimited import parse
+from service.ingest.formats.delimited import column_names, parse
 from service.ingest.reading import MAX_LINE
 from service.ingest.record import Record, RecordMapping
 from tests.ingest.parsing import error_messages, parse_files, records, write_file
@@ -124,3 +124,32 @@ def test_csv_writer_output_round_trips(rows: list[tuple[str, str]]) -> None:
             assert (item.fields["chunk_text"], item.fields["other"]) == (text, other)
         else:
             assert not text.strip()
+
+
+class CountedName(str):
+    """A name that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedName.comparisons += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_names_of_a_wide_header_are_found_in_linear_time() -> None:
+    """Otherwise a small upload would occupy the worker of imports for hours."""
+    header = [CountedName(f"c{number}") for number in range(1_000)]
+    CountedName.comparisons = 0
+    assert column_names([*header, *header]) == [
+        *header,
+        *(f"c{number}_2" for number in range(1_000)),
+    ]
+    assert CountedName.comparisons < 10_000
+
+
+def test_column_without_a_free_name_gets_the_next_number() -> None:
+    assert column_names(["a", "a", "a_2", "a", "", "column_5"]) == [
+        *("a", "a_3", "a_2", "a_4", "column_5_2", "column_5"),
+    ]

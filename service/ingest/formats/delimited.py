@@ -132,15 +132,17 @@ def parse(
 
 def column_names(header: Sequence[str]) -> list[str]:
     """Unique names: a column without a name is `column_3`, and a second `a` is `a_2`."""
-    names: list[str] = []
+    given, names = frozenset(header), dict[str, None]()
+    counts: dict[str, int] = {}  # the last number of each name, so that a wide header is no work
     for number, cell in enumerate(header, 1):
         name = base = cell or f"column_{number}"
-        count = 1
-        while name in names or (name != cell and name in header):
+        count = counts.get(base, 1)
+        while name in names or (name != cell and name in given):
             count += 1
             name = f"{base}_{count}"
-        names.append(name)
-    return names
+        counts[base] = count
+        names[name] = None
+    return list(names)
 
 
 def _texts(rules: RecordMapping, header: Sequence[str]) -> set[str]:
