@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from service.access.grant import UNRESTRICTED, Action, Grant
@@ -114,3 +116,58 @@ async def test_quota_without_what_the_action_uses_does_not_limit_it() -> None:
     assert limits.account(grant, None, "search") is UNLIMITED
     grant = Grant(key_id="a", quota=Quota(read_units=1))
     assert limits.account(grant, None, "records.write") is UNLIMITED
+
+
+async def test_refused_request_waits_for_room_of_one_request() -> None:
+    limits = Limits(MemoryLimitStore(), rate=parse_rate("2/h burst=3"))
+    account = limits.account(Grant(key_id="a"), None, "search")
+    assert await used_up(account) == 3
+    with pytest.raises(RateLimited, match=r"again in 1[78]\d\d s") as raised:
+        await account.take()
+    assert raised.value.retry_after == pytest.approx(1800, abs=60)
+
+
+async def test_request_that_was_given_back_is_allowed_again_once() -> None:
+    account = Limits(MemoryLimitStore(), rate=DAILY).account(Grant(key_id="a"), None, "search")
+    await account.take()
+    account.add(Usage(requests=-5))
+    assert account.state is not None
+    assert account.state.backlog_s == 0
+    assert (account.remaining, await used_up(account)) == (2, 2)
+
+
+async def test_used_up_quota_is_there_again_at_midnight() -> None:
+    grant = Grant(key_id="a", quota=Quota(bytes=100))
+    write = Limits(MemoryLimitStore()).account(grant, None, "records.write")
+    with pytest.raises(QuotaExceeded, match=r"100 bytes per day .* at midnight UTC") as raised:
+        await write.take(Usage(bytes=101))
+    until = (time.time() + (raised.value.retry_after or 0)) / 86_400  # in days
+    assert until == pytest.approx(round(until), abs=60 / 86_400)
+
+
+async def test_required_room_is_not_counted() -> None:
+    grant = Grant(key_id="a", quota=Quota(records=5))
+    write = Limits(MemoryLimitStore()).account(grant, None, "records.write")
+    write.require_room(Usage(records=6))  # nothing is known before the first `take`
+    await write.take(Usage(records=2))
+    for _ in range(2):
+        write.require_room(Usage(records=3))
+        with pytest.raises(QuotaExceeded, match="5 records per day does not suffice: 2 are used"):
+            write.require_room(Usage(records=4))
+    await write.take(Usage(records=3))
+    limited = Limits(MemoryLimitStore(), rate=DAILY).account(Grant(key_id="a"), None, "imports")
+    await limited.take()
+    limited.require_room(Usage(records=10**9))  # it has no quota
+
+
+async def test_records_of_a_job_count_for_its_key() -> None:
+    limits = Limits(MemoryLimitStore())
+    assert limits.records_account("", 5) is UNLIMITED
+    assert limits.records_account("a", None) is UNLIMITED
+    job = limits.records_account("a", 5)
+    assert (job.rate, job.has_quota) == (None, True)
+    await job.take(Usage(records=4))
+    write = limits.account(Grant(key_id="a", quota=Quota(records=5)), None, "records.write")
+    with pytest.raises(QuotaExceeded, match="4 are used"):
+        await write.take(Usage(records=2))
+    await limits.records_account("b", 5).take(Usage(records=5))

@@ -124,3 +124,32 @@ def test_rate_may_have_a_burst() -> None:
 def test_rate_in_another_form_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="such as 5/s"):
         parse_rate(text)
+
+
+def test_grant_names_the_namespace_that_it_refuses() -> None:
+    with pytest.raises(Forbidden, match="does not allow the namespace b"):
+        grant(Scope(rules("a"))).require_namespace("b")
+
+
+def test_grant_may_write_to_namespaces_that_it_sees_as_a_whole() -> None:
+    limited = grant(Scope((NamespaceRule("a", OWN), NamespaceRule("b"))))
+    limited.require_whole_records("b")
+    with pytest.raises(Forbidden, match="a part of the namespace a"):
+        limited.require_whole_records("a")
+    with pytest.raises(Forbidden, match="does not allow the namespace c"):
+        limited.require_whole_records("c")
+
+
+def test_grant_counts_namespaces_whose_records_it_sees_all() -> None:
+    limited = grant(Scope((NamespaceRule("a", OWN), NamespaceRule("b")), fields=frozenset("x")))
+    assert [limited.allows_counting(each) for each in "abc"] == [False, True, False]
+
+
+def test_grant_refuses_conditions_on_hidden_fields() -> None:
+    limited = grant(Scope(fields=frozenset({"year", "price"})))
+    limited.require_filter(None)
+    limited.require_filter({"$or": [RECENT, {"price": 1}]})
+    for hidden in (OWN, {"$and": [RECENT, {"$or": [{"price": 1}, OWN]}]}, RECENT | OWN):
+        with pytest.raises(Forbidden, match="names a field"):
+            limited.require_filter(hidden)
+        UNRESTRICTED.require_filter(hidden)

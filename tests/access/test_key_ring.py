@@ -9,7 +9,7 @@ import pytest
 from service.access.credentials import Credential
 from service.access.grant import UNRESTRICTED, Grant
 from service.access.key_format import digest_of, new_id, new_key
-from service.access.key_ring import MAX_AGE_S, KeyRing
+from service.access.key_ring import MAX_AGE_S, RETRY_AFTER_S, KeyRing
 from service.access.policy import AccessPolicy
 from service.errors import KeyMissing, KeyRejected, KeysUnavailable
 
@@ -59,7 +59,7 @@ def test_policy_is_open_without_keys_and_closed_once_there_is_one(time: Time) ->
     ring.replace(stored((KEY, ID, None)), has_keys=True)
     with pytest.raises(KeyMissing):
         policy.authenticate([])
-    with pytest.raises(KeyMissing):
+    with pytest.raises(KeyMissing, match="Authorization: Bearer"):
         policy.check_still_valid(UNRESTRICTED)
     assert policy.authenticate([KEY]).key_id == ID
 
@@ -75,9 +75,9 @@ def test_policy_stays_closed_after_the_last_key_was_revoked(time: Time) -> None:
 def test_policy_is_closed_until_the_store_was_read(time: Time) -> None:
     ring = time.ring()
     for sent in ([], [KEY], ["something"]):
-        with pytest.raises(KeysUnavailable) as error:
+        with pytest.raises(KeysUnavailable, match="can't be checked just now") as error:
             time.policy(ring).authenticate(sent)
-        assert error.value.retry_after
+        assert error.value.retry_after == 1
     both = time.policy(ring, SERVICE_KEY)
     assert both.authenticate([SERVICE_KEY]).key_id
     with pytest.raises(KeyMissing):
@@ -136,8 +136,9 @@ def test_ring_is_used_for_a_bounded_time_without_its_store(time: Time) -> None:
     assert policy.authenticate([KEY]) == grant
     time.age += 0.1
     for refused in (lambda: policy.authenticate([KEY]), lambda: policy.check_still_valid(grant)):
-        with pytest.raises(KeysUnavailable):
+        with pytest.raises(KeysUnavailable, match="can't be checked just now") as error:
             refused()
+        assert error.value.retry_after == RETRY_AFTER_S
     assert policy.authenticate([SERVICE_KEY]).key_id
     with pytest.raises(KeyMissing):
         policy.authenticate([])

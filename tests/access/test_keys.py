@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.access.credentials import ServiceKeys
+from service.access.key_format import digest_of
 from service.access.policy import AccessPolicy, Caller, is_loopback
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
@@ -32,9 +33,19 @@ def test_keys_accept_exact_matches_only() -> None:
     assert ServiceKeys([]).authenticate("") is None
 
 
+def test_each_service_key_is_a_tenant_of_its_own() -> None:
+    odd = KEY + "\udcff"  # a byte that is not UTF-8, in an environment variable
+    grants = [ServiceKeys([KEY, OTHER, odd]).authenticate(each) for each in (KEY, OTHER, odd)]
+    found = [each for each in grants if each is not None]
+    assert [each.credential for each in found] == [digest_of(each) for each in (KEY, OTHER, odd)]
+    assert len({each.tenant for each in found} - {"", None}) == 3
+    assert [each.key_id for each in found] == [each.tenant for each in found]
+    assert {each.is_scoped for each in found} == {False}
+
+
 def test_policy_with_keys_requires_one_from_every_caller() -> None:
     policy = AccessPolicy([KEY], "127.0.0.1", 0)
-    with pytest.raises(KeyMissing):
+    with pytest.raises(KeyMissing, match="Authorization: Bearer"):
         policy.authenticate([])
     with pytest.raises(KeyRejected) as rejected:
         policy.authenticate([OTHER])

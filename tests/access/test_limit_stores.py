@@ -96,6 +96,14 @@ async def test_store_adds_beyond_the_limit(store: LimitStore) -> None:
     assert await count_allowed(store, limited()) == 1
 
 
+async def test_store_adds_to_what_was_used_today(store: LimitStore) -> None:
+    limits = limited(quota=Quota(read_units=9))
+    for _ in range(2):
+        store.add(limits, Usage(read_units=2, records=1))
+    state = await store.take(limits, ONE)
+    assert (state.refused, state.used) == (None, Usage(0, 4, 2, 0))
+
+
 async def test_lower_rate_of_a_key_applies_to_what_it_used_before(store: LimitStore) -> None:
     """A backlog of days must not lock out a key whose rate is now one of minutes."""
     assert await count_allowed(store, limited()) == 3
@@ -244,6 +252,8 @@ async def test_store_without_redis_goes_on_from_last_state(
                 used = await store.take(limited(None, quota), Usage(records=3))
                 assert (used.refused, used.used.records) == ("records", 3)
                 assert await count_allowed(store, limited(rate, caller="new")) == 5
+                store.add(limited(rate, caller="added"), Usage(requests=3))
+                assert await count_allowed(store, limited(rate, caller="added")) == 2
             if failure == "kill":
                 redis.start()
             else:

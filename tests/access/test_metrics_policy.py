@@ -95,3 +95,17 @@ def test_metrics_policy_accepts_and_refuses(
 def test_metrics_policy_accepts_own_host_name_on_the_same_machine() -> None:
     policy = MetricsPolicy([], [], {"search.example.org"}, 0)
     policy.authorize(caller(host="Search.example.org:8000"), [])
+
+
+@pytest.mark.parametrize(
+    ("who", "sent", "sentence"),
+    [
+        (STRANGER, [KEY], "METRICS_ALLOWED_IPS lists those that may read them, or METRICS_KEY"),
+        (LISTED, [], "need METRICS_KEY; send it as `Authorization"),
+        (LISTED, [OTHER_KEY], "is not METRICS_KEY"),
+    ],
+)
+def test_metrics_policy_says_what_is_needed(who: Caller, sent: list[str], sentence: str) -> None:
+    policy = MetricsPolicy([KEY], NETWORKS, (), 0)
+    with pytest.raises(RequestError, match=sentence):
+        policy.authorize(who, sent)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
@@ -16,8 +18,16 @@ from service.access.grant import Grant
 from service.access.key_format import digest_of, new_id, new_key
 from service.access.key_ring import KeyRing
 from service.access.policy import AccessPolicy
+from service.access.rules import MAX_RULES
 from service.access.scope import Scope
-from service.access.tokens import LEEWAY_S, MAX_LENGTH, REMEMBERED, TokenVerifier
+from service.access.tokens import (
+    LEEWAY_S,
+    MAX_LENGTH,
+    MAX_LIFETIME_S,
+    REMEMBERED,
+    TokenVerifier,
+    prepare,
+)
 from service.client import sign_tenant_token
 from service.errors import Forbidden, KeyRejected, KeysUnavailable
 
@@ -107,9 +117,14 @@ def test_token_of_a_service_key_is_signed_with_the_key_itself(service: Service) 
     assert not grant.allows_namespace("other")
     assert "keys" not in grant.actions
     service.policy.check_still_valid(grant)
-    long_key = "a-key-of-more-than-64-characters-" + "x" * 40
-    policy = AccessPolicy([long_key], "127.0.0.1", 0, now=lambda: NOW)
-    assert policy.authenticate([sign_tenant_token(long_key, ["shop"], NOW + 60)]).key_id
+
+
+@pytest.mark.parametrize("length", [32, 63, 64, 65, 100])
+def test_token_of_a_service_key_of_any_length_is_verified(length: int) -> None:
+    """HMAC-SHA256 replaces a key of more than 64 bytes, and only such a one, by its digest."""
+    key = "x" * length
+    policy = AccessPolicy([key], "127.0.0.1", 0, now=lambda: NOW)
+    assert policy.authenticate([sign_tenant_token(key, ["shop"], NOW + 60)]).key_id
 
 
 def test_token_of_a_short_service_key_is_refused(service: Service) -> None:
@@ -176,6 +191,7 @@ def test_tenants_are_equal_for_equal_rules_of_one_key_only(service: Service) -> 
         ({"searchRules": {"a": {"filters": MINE}}}, "null or"),
         ({"searchRules": {"a": {"filter": None}}}, "JSON object"),
         ({"searchRules": {"a": {"filter": "tenant = a"}}}, "JSON object"),
+        ({"apiKeyUid": [ID]}, "not valid"),
         ({"searchRules": {"a": {"filter": {}}}}, "no condition"),
         ({"searchRules": {"a": {"filter": {"t": {"$match_any": "x"}}}}}, "not allowed in"),
         ({"searchRules": {"a": {"filter": {"t": {"$eq": "\ud800"}}}}}, "not valid"),
@@ -187,6 +203,42 @@ def test_token_that_is_wrong_is_refused(service: Service, claims: Any, sentence:
         service.grant(signed(claims))
     assert sentence in error.value.detail
     assert error.value.status == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "step"),
+    [
+        ("exp", NOW - LEEWAY_S, -1),
+        ("exp", NOW + MAX_LIFETIME_S, 1),
+        ("nbf", NOW + LEEWAY_S, 1),
+    ],
+)
+def test_times_of_a_token_have_limits(service: Service, name: str, limit: float, step: int) -> None:
+    """The last time that is accepted is the limit, or just before it for an expiry."""
+    last = limit if step > 0 else limit + 1
+    assert service.grant(signed({name: int(last)})).key_id == ID
+    with pytest.raises(KeyRejected):
+        service.grant(signed({name: int(last) + step}))
+
+
+def test_other_claims_of_a_token_mean_nothing(service: Service) -> None:
+    others = {"iat": NOW * 2, "aud": "another service", "sub": 5, "jti": 6, "iss": ["x"]}
+    assert service.grant(_sign(others)).key_id == ID
+
+
+def _sign(others: dict[str, Any]) -> str:
+    """A token with claims that PyJWT would not sign."""
+    claims = {"apiKeyUid": ID, "searchRules": ["*"], "exp": int(NOW) + 60} | others
+    body = f"{encoded({'alg': 'HS256', 'typ': 'JWT'})}.{encoded(claims)}"
+    signature = hmac.digest(KEY.encode(), body.encode(), "sha256")
+    return f"{body}.{urlsafe_b64encode(signature).decode().rstrip('=')}"
+
+
+def test_token_may_have_a_hundred_rules(service: Service) -> None:
+    names = [f"n{number}" for number in range(MAX_RULES + 1)]
+    assert service.grant(signed({"searchRules": names[1:]})).allows_namespace("n100")
+    with pytest.raises(KeyRejected, match="1 to 100 namespaces"):
+        service.grant(signed({"searchRules": names}))
 
 
 def test_token_signed_otherwise_is_refused(service: Service) -> None:
@@ -311,3 +363,8 @@ def _decoded(token: str) -> Any:
         return [urlsafe_b64decode(part + "==") for part in token.split(".")]
     except ValueError:
         return None
+
+
+async def test_prepare_imports_pyjwt() -> None:
+    await prepare()
+    assert "jwt" in sys.modules
