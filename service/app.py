@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quart import Blueprint, Quart
 from quart.wrappers.base import BaseRequestWebsocket
@@ -27,7 +27,6 @@ from service.web import (
     authentication,
     errors,
     live_grants,
-    openapi,
     rate_limits,
     request_context,
 )
@@ -47,6 +46,7 @@ from service.web.metrics.route_labels import RouteLabels
 from service.web.metrics.state import Sources
 from service.web.metrics.view import metrics_blueprint
 from service.web.metrics.workers import WorkerGroup
+from service.web.openapi.serving import serve_document
 from service.web.operations import operations_blueprint
 from service.web.proxy_headers import trust_proxies
 from service.web.records import routes as records
@@ -55,9 +55,6 @@ from service.web.search.routes import search_blueprint
 from service.web.search.stream import stream_blueprint
 from service.web.tracing.requests import trace_requests
 from service.web.websocket_connection import WebSocketRegistry
-
-if TYPE_CHECKING:
-    pass
 
 
 class Cascade(Quart):
@@ -107,7 +104,7 @@ def create_app(
         "cascade.policy": parts.policy,
         "cascade.requests": requests,
     }
-    openapi.install(app, parts.policy)
+    serve_document(app, parts.policy)
     access_log = request_context.install(app, lifecycle, log_queries=settings.log_queries)
     auditing.install(app, parts.audit)
     errors.install(app)

@@ -9,7 +9,7 @@ from quart import Blueprint, Response
 
 from service.backends.search_backend import SearchBackend
 from service.lifecycle import Lifecycle
-from service.web.openapi import documented
+from service.web.openapi.operation import documented
 from service.web.responses import json_response
 
 

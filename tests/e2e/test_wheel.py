@@ -63,6 +63,7 @@ def test_wheel_contains_config_and_package_data(wheel: Path) -> None:
         "service/config/hypercorn.toml",
         "service/py.typed",
         "service/samples/records.jsonl",
+        "service/web/openapi/examples.json",
         "service/web/ui/docs.html",
     } <= names
     for folder in ("jobs/migrations", "database/alembic"):  # read as files, imported by nothing

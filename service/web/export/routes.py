@@ -24,7 +24,8 @@ from service.web.authentication import requires
 from service.web.export.counting import counted_chunks, counted_pages
 from service.web.export.formats import MEDIA_TYPES, Format, Formulas
 from service.web.export.stream import ExportBody, ExportOptions, export_chunks
-from service.web.openapi import TEXT, documented
+from service.web.openapi.operation import documented
+from service.web.openapi.schemas import TEXT
 from service.web.parameters import Filter, check_namespace_parameter, read_parameters
 from service.web.records.schemas import StoredRecord
 from service.web.validation import StrictModel, invalid_field

@@ -29,7 +29,7 @@ from service.web.imports.schemas import (
     job_body,
 )
 from service.web.imports.uploads import check_text_parameters, choose_format, receive_upload
-from service.web.openapi import documented
+from service.web.openapi.operation import documented
 from service.web.parameters import read_parameters
 from service.web.responses import NoMoreEvents, json_response
 

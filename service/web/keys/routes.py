@@ -17,7 +17,7 @@ from service.web.auditing import audit_details
 from service.web.authentication import requires
 from service.web.bodies import read_body
 from service.web.keys.schemas import KeyInfo, KeyList, KeyWithSecret, NewKey, RotateParameters
-from service.web.openapi import documented
+from service.web.openapi.operation import documented
 from service.web.parameters import read_parameters
 from service.web.responses import json_response
 from service.web.validation import validate

@@ -28,7 +28,7 @@ from service.settings import Settings
 from service.web.auditing import audit_details
 from service.web.authentication import authorize_writes, requires
 from service.web.bodies import parse_records, read_body
-from service.web.openapi import documented
+from service.web.openapi.operation import documented
 from service.web.parameters import NamespaceParameters, read_parameters
 from service.web.records.schemas import (
     MAX_RECORDS,

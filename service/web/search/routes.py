@@ -16,7 +16,7 @@ from service.retrieval.query import Mode
 from service.retrieval.receipt import Stopwatch
 from service.web.access_log import note_query
 from service.web.authentication import requires
-from service.web.openapi import documented
+from service.web.openapi.operation import documented
 from service.web.request_context import unwrap
 from service.web.search.caching import cache_directives, search_response
 from service.web.search.charging import CACHED, give_back_if_cached

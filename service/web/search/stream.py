@@ -21,7 +21,7 @@ from service.retrieval.query import StageEvent
 from service.retrieval.receipt import Receipt
 from service.web.access_log import note_query
 from service.web.errors import error_body, internal_error
-from service.web.openapi import documented
+from service.web.openapi.operation import documented
 from service.web.responses import NoMoreEvents, encode_event, event_response
 from service.web.search.caching import cache_directives
 from service.web.search.charging import give_back_if_cached

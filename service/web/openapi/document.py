@@ -1,31 +1,38 @@
-"""The OpenAPI document: what the views say of themselves, and pydantic's schemas of their models.
+"""The OpenAPI document, from the URL map, the operations of the views, and their models.
 
-`documented` stores an `Operation` on a view. The document is built from the URL map before the
-service listens: the first schema of each model takes time, and would hold up other requests.
+It is built before the service listens: the first schema of each model takes time, and would hold
+up other requests.
 """
 
 from __future__ import annotations
 
-import gzip
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import orjson
-from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
-from quart import Quart, Response, request
+from pydantic.json_schema import models_json_schema
+from quart import Quart
 from werkzeug.http import HTTP_STATUS_CODES  # http.HTTPStatus renames some in Python 3.13
 from werkzeug.routing import Rule
 
-from service.access.policy import AccessPolicy
 from service.errors import RequestError
 from service.version import VERSION
 from service.web.errors import ErrorResponse
+from service.web.openapi.operation import LIMITED, Model, Operation, media_types
+from service.web.openapi.schemas import (
+    RECEIVED,
+    REF,
+    SENT,
+    TEXT,
+    Mode,
+    WithoutTitles,
+    query_parameters,
+    response_headers,
+)
 from service.web.rate_limits import HEADERS as RATE_LIMIT_HEADERS
 from service.web.responses import JSON
 
@@ -50,111 +57,8 @@ KEYS = {
     "header": {"type": "apiKey", "in": "header", "name": "Api-Key", "description": "The same."},
 }
 EXAMPLES = Path(__file__).with_name("examples.json")
-TEXT = {"type": "string"}
-REF = "#/components/schemas/{model}"
 PATH_PARAMETER = re.compile("<(?:[^:>]*:)?([^>]+)>")
-OK, NOT_MODIFIED = 200, 304
-BODY_ERRORS = (408, 413, 415)  # of every operation with a body
-LIMITED = 429
-ANY_ERRORS = (400, 431, 500)  # of every operation: the server itself sends them
-PROTECTED_ERRORS = (401, 403, LIMITED)  # of every operation that is not public
 RETRY_AFTER = "After how many seconds to try again."
-
-Model = type[BaseModel]
-Mode = Literal["validation", "serialization"]
-RECEIVED: Mode = "validation"
-SENT: Mode = "serialization"
-ViewT = TypeVar("ViewT", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What a view says of itself. A model without fields stands for a response without a body.
-
-    `parameters` are the query string of a GET, and the body of a POST.
-    """
-
-    tag: str
-    name: str
-    responses: Mapping[int, Model]
-    errors: Sequence[int]
-    query: Model | None = None
-    body: Model | None = None
-    parameters: Model | None = None
-    headers: Model | None = None
-    is_public: bool = False
-
-    def by(self, method: str) -> Operation:
-        """The operation of one of the view's methods."""
-        operation = self
-        if self.parameters and method == "GET":
-            operation = replace(self, query=self.parameters)
-        elif self.parameters:
-            bodies = {status: each for status, each in self.responses.items() if each.model_fields}
-            operation = replace(self, body=self.parameters, responses=bodies)
-        if operation.body:
-            operation = replace(operation, errors=(*operation.errors, *BODY_ERRORS))
-        if not operation.is_public:
-            operation = replace(operation, errors=(*operation.errors, *PROTECTED_ERRORS))
-        return replace(operation, errors=(*operation.errors, *ANY_ERRORS))
-
-
-def documented(
-    tag: str,
-    name: str,
-    responses: Model | Mapping[int, Model],
-    errors: Sequence[int] = (),
-    **described: Any,
-) -> Callable[[ViewT], ViewT]:
-    """Document a view as an `Operation`. Its docstring is the summary and the description."""
-    by_status = responses if isinstance(responses, Mapping) else {OK: responses}
-
-    def decorate(view: ViewT) -> ViewT:
-        view.operation = Operation(tag, name, by_status, errors, **described)  # type: ignore[attr-defined]
-        return view
-
-    return decorate
-
-
-def install(app: Quart, policy: AccessPolicy) -> None:
-    """Serve the document at /api/openapi.json. `browsers/documentation.py` has its page."""
-    documents: dict[bool, ServedDocument] = {}
-
-    @app.before_serving
-    async def build() -> None:
-        content = build_document(app)
-        documents[False] = ServedDocument(content)
-        documents[True] = ServedDocument(content | {"security": [{name: []} for name in KEYS]})
-
-    @app.get("/api/openapi.json", endpoint="openapi")
-    async def openapi() -> Response:
-        if not documents:  # an app that is called without being served
-            await build()
-        return documents[policy.requires_key].response()
-
-
-@dataclass(slots=True)
-class ServedDocument:
-    """The document as it is sent."""
-
-    content: dict[str, Any]
-    plain: bytes = field(init=False)
-    compressed: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.plain = orjson.dumps(self.content)
-        self.compressed = gzip.compress(self.plain)
-
-    def response(self) -> Response:
-        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-        response = Response(self.plain, content_type=JSON, headers=headers)
-        if request.root_path:  # mounted in another application
-            servers = [{"url": request.root_path}]
-            response.set_data(orjson.dumps(self.content | {"servers": servers}))
-        elif request.accept_encodings.quality("gzip"):
-            response.set_data(self.compressed)
-            response.headers["Content-Encoding"] = "gzip"
-        return response
 
 
 def build_document(app: Quart) -> dict[str, Any]:
@@ -170,7 +74,7 @@ def build_document(app: Quart) -> dict[str, Any]:
             if model.model_fields:
                 models[model, SENT] = None
     refs, definitions = models_json_schema(
-        list(models), ref_template=REF, schema_generator=_WithoutTitles
+        list(models), ref_template=REF, schema_generator=WithoutTitles
     )
     schemas = definitions["$defs"]
     for name, example in orjson.loads(EXAMPLES.read_bytes()).items():
@@ -198,13 +102,6 @@ def build_document(app: Quart) -> dict[str, Any]:
     }
 
 
-class _WithoutTitles(GenerateJsonSchema):
-    """Fields have no titles: they would repeat the names."""
-
-    def field_title_should_be_set(self, _: Any) -> bool:
-        return False
-
-
 def _operations(app: Quart) -> Iterator[tuple[Rule, str, Operation]]:
     for rule in app.url_map.iter_rules():
         operation: Operation | None = getattr(app.view_functions[rule.endpoint], "operation", None)
@@ -222,7 +119,7 @@ def _describe(
         for name in sorted(rule.arguments)
     ]
     if operation.query:
-        parameters += _query_parameters(operation.query)
+        parameters += query_parameters(operation.query)
     described: dict[str, Any] = {
         "tags": [operation.tag],
         "operationId": f"{method.lower()}_{operation.name}",
@@ -239,7 +136,7 @@ def _describe(
     for status, model in operation.responses.items():
         response: dict[str, Any] = {"description": inspect.getdoc(model)}
         if operation.headers:
-            response["headers"] = _headers(operation.headers)
+            response["headers"] = response_headers(operation.headers)
         if model.model_fields:
             response["content"] = _content(model, refs[model, SENT])
         responses[str(status)] = response
@@ -248,46 +145,9 @@ def _describe(
     return described | {"responses": dict(sorted(responses.items()))}
 
 
-def media_types(model: Model) -> Mapping[str, Any]:
-    """The schema by media type; None stands for the model's own. JSON by default."""
-    return getattr(model, "media_types", {JSON: None})
-
-
 def _content(model: Model, ref: Any) -> dict[str, Any]:
     return {
         media_type: {"schema": schema or ref} for media_type, schema in media_types(model).items()
-    }
-
-
-def _query_parameters(model: Model) -> Iterator[dict[str, Any]]:
-    schema = model.model_json_schema(ref_template=REF, schema_generator=_WithoutTitles)
-    for name, described in schema["properties"].items():
-        value = _without_null(described)
-        description = value.pop("description", "")
-        if value.get("type") == "array":
-            description += " Repeat it, or separate several values with commas."
-        if value.get("type") == "object":
-            description += " A URL-encoded JSON object."
-            value = TEXT | {"contentMediaType": JSON}
-        yield {"name": name, "in": "query", "description": description.strip(), "schema": value}
-
-
-def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A parameter is never null: it is left out."""
-    described = {name: value for name, value in schema.items() if name != "anyOf"}
-    if described.get("default", ...) is None:
-        del described["default"]
-    for option in schema.get("anyOf", ()):
-        if option != {"type": "null"}:
-            described |= option
-    return described
-
-
-def _headers(model: Model) -> dict[str, Any]:
-    schema = model.model_json_schema(mode=SENT, schema_generator=_WithoutTitles)
-    return {
-        name: {"description": described["description"], "schema": {"type": described["type"]}}
-        for name, described in schema["properties"].items()
     }
 
 
