@@ -4,22 +4,14 @@ A record is a namespace, an id, fields as JSON, and vectors as bytes. Each versi
 document with a number (`docno`) that is never reused. Each added or removed document is a change
 with a sequence number (`seq`). A removed document stays in the change log until the log is trimmed,
 so a view that lags behind sees the same changes as any other.
-
-Each thread reads over a connection of its own. In WAL mode, readers and the writer do not block
-each other. That takes a little space on the disk. Without any, all threads read over one
-connection, one at a time, until there is space again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import logging
 import sqlite3
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -30,16 +22,10 @@ from typing import Any, NamedTuple
 import orjson
 from pyroaring import BitMap
 
-from service.disk_space import is_disk_full
-from service.embedded.storage.database import connect, connect_exclusive, create_tables
+from service.embedded.storage.connections import Connections
 from service.embedded.storage.operations import Operation, WriteResult
 from service.embedded.storage.writer import Writer
 from service.private_files import make_private_file
-
-logger = logging.getLogger(__name__)
-
-EXCLUSIVE_WAIT_S = 0.5  # for the read that uses the only connection
-ATTEMPT_EVERY_S = 1.0
 
 SELECT_DOCUMENTS = "SELECT docno, namespace, id, fields FROM documents WHERE "
 LIST_PARAMETER = "(SELECT value FROM json_each(?))"
@@ -83,22 +69,6 @@ class Snapshot:
     batches: Iterator[list[Document]]
 
 
-class _Reader:
-    """A connection, with the lock that keeps others from closing it during a query."""
-
-    __slots__ = ("connection", "in_use", "is_closed")
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-        self.in_use = threading.RLock()
-        self.is_closed = False
-
-    def close(self) -> None:
-        """The caller holds the lock: closing a connection during a query crashes the process."""
-        self.is_closed = True
-        self.connection.close()
-
-
 class Store:
     """The records of one index, in one file. `on_commit` is called by the writing thread.
 
@@ -107,20 +77,9 @@ class Store:
     """
 
     def __init__(self, path: Path, on_commit: Callable[[], None] = lambda: None) -> None:
-        self._path = path
-        self._local = threading.local()
-        self._readers: list[_Reader] = []
-        self._readers_lock = threading.Lock()
-        self._closed = False
-        self._only_reader: _Reader | None = None
-        self._next_attempt = time.monotonic() + ATTEMPT_EVERY_S
         make_private_file(path)
-        try:
-            self._open()
-        except BaseException:
-            self._close_readers()
-            raise
-        self._writer = Writer(path.name, self._connect_writer, on_commit)
+        self._connections = Connections(path, self._attempt_writing)
+        self._writer = Writer(path.name, self._connections.connect_writer, on_commit)
 
     async def write(
         self,
@@ -151,53 +110,16 @@ class Store:
     def close(self) -> None:
         """Finish the writes in the queue, and close the file."""
         self._writer.close()
-        self._close_readers()
+        self._connections.close()
 
     @property
     def is_read_only(self) -> bool:
-        return self._only_reader is not None
+        return self._connections.are_read_only
 
-    def _open(self) -> None:
-        try:
-            with self._reading() as connection:
-                create_tables(connection)
-        except sqlite3.Error as exc:
-            if not is_disk_full(exc) or not self._path.exists() or not self._path.stat().st_size:
-                raise
-            with self._readers_lock:
-                self._only_reader = _Reader(connect_exclusive(self._path))
-            logger.warning("there is no space left for writing to %s: it is read-only", self._path)
-            create_tables(self._only_reader.connection)
-
-    def _connect_writer(self) -> sqlite3.Connection:
-        """Connect the writer. If there is space again, each thread gets a reader of its own."""
-        with self._readers_lock:
-            if self._only_reader is None:
-                return connect(self._path)
-            if not self._only_reader.in_use.acquire(timeout=EXCLUSIVE_WAIT_S):
-                raise OSError(errno.ENOSPC, "No space left; a read has to end before it is tried")
-            only = self._only_reader
-            try:
-                only.close()
-                connection = connect(self._path)
-                self._only_reader = None
-            except sqlite3.Error:
-                self._only_reader = _Reader(connect_exclusive(self._path))
-                raise
-            finally:
-                only.in_use.release()
-        logger.warning("there is space again for writing to %s", self._path)
-        return connection
-
-    def _close_readers(self) -> None:
-        with self._readers_lock:
-            self._closed = True
-            readers, self._readers = self._readers, []
-            if self._only_reader is not None:
-                readers.append(self._only_reader)
-        for reader in readers:
-            with reader.in_use:
-                reader.close()
+    def _attempt_writing(self) -> None:
+        """Have the writer look whether there is space again."""
+        with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed
+            self._writer.submit([])
 
     # --- documents -------------------------------------------------------------------------------
 
@@ -249,7 +171,7 @@ class Store:
         self, namespace: str, after: str, limit: int, candidates: BitMap, newer_than: int
     ) -> list[Document]:
         """Return the next documents by id: candidates, and all with a docno above `newer_than`."""
-        with self._read_transaction() as connection:
+        with self._connections.read_transaction() as connection:
             rows = connection.execute(
                 "SELECT docno FROM documents WHERE namespace = ? AND id > ? ORDER BY id",
                 (namespace, after),
@@ -281,7 +203,7 @@ class Store:
 
     def reusable_bytes(self) -> int:
         """Return the size of the pages in the file that hold nothing any more."""
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
             (size,) = connection.execute("PRAGMA page_size").fetchone()
         return int(pages * size)
@@ -318,7 +240,7 @@ class Store:
     @contextlib.contextmanager
     def snapshot(self, vector_field: str | None = None, batch: int = 500) -> Iterator[Snapshot]:
         """Read all documents as of now, unaffected by later writes."""
-        with self._read_transaction() as connection:
+        with self._connections.read_transaction() as connection:
             seq = self.last_seq()
             (total,) = connection.execute("SELECT count(*) FROM documents").fetchone()
             yield Snapshot(seq, total, self._batches(vector_field, batch))
@@ -333,17 +255,6 @@ class Store:
 
     # --- queries ---------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _read_transaction(self) -> Iterator[sqlite3.Connection]:
-        """All reads of this thread see the same state of the database."""
-        with self._reading() as connection:
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-
     def _select(self, where: str, *values: Any) -> list[Document]:
         return [_document(row) for row in self._rows(SELECT_DOCUMENTS + where, *values)]
 
@@ -352,40 +263,8 @@ class Store:
         return int(rows[0][0]) if rows else 0
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             return connection.execute(sql, values).fetchall()
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that nobody closes meanwhile."""
-        while True:
-            reader = self._reader()
-            with reader.in_use:
-                if reader.is_closed and not self._closed:
-                    continue  # there is space again, so this thread gets one of its own
-                yield reader.connection
-                return
-
-    def _reader(self) -> _Reader:
-        if (only := self._only_reader) is not None:
-            self._attempt_writing()
-            return only
-        reader: _Reader | None = getattr(self._local, "reader", None)
-        if reader is None or self._closed:
-            with self._readers_lock:
-                if self._closed:
-                    raise sqlite3.ProgrammingError("the store is closed")
-                reader = self._local.reader = _Reader(connect(self._path))
-                self._readers.append(reader)
-        return reader
-
-    def _attempt_writing(self) -> None:
-        """Now and then, have the writer look whether there is space again."""
-        now = time.monotonic()
-        if now >= self._next_attempt:
-            self._next_attempt = now + ATTEMPT_EVERY_S
-            with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed
-                self._writer.submit([])
 
 
 def _json_list(values: Sequence[int] | Sequence[str]) -> str:
