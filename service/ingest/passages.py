@@ -21,6 +21,7 @@ MAX_BLOCK = 50_000  # characters of one block that are held in memory
 
 HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*")
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[^`]*")
+WORD = re.compile(r"\S+\s*")
 UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*")
 UNIT_END = re.compile(
     r"""(?<=[.!?…])["'”’)\]]*\s+(?=["'“‘(\[]?[^\W_a-z])"""  # a sentence
@@ -142,17 +143,18 @@ def _units(block: Block, words: int) -> Iterator[str]:
 
 def _cut(unit: str) -> Iterator[str]:
     """A sentence that is longer than a passage has to be cut: between words, if it has any."""
-    while size(unit) > MOST:
-        end = 0
-        for count, found in enumerate(re.finditer(r"\S+\s*", unit)):
-            if count == MOST or found.end() > MOST * LETTERS:
+    start, most = 0, MOST * LETTERS
+    while len(unit) - start >= most + LETTERS or size(unit[start:]) > MOST:
+        end = start
+        for count, found in enumerate(WORD.finditer(unit, start, start + most + 1)):
+            if count == MOST or found.end() - start > most:
                 break
             end = found.end()
-        end = end or MOST * LETTERS
-        yield unit[:end]
-        unit = unit[end:]
-    if unit:
-        yield unit
+        end = start + most if end == start else end
+        yield unit[start:end]
+        start = end
+    if start < len(unit):
+        yield unit[start:]
 
 
 def _plain(lines: Iterator[str]) -> Iterator[Block]:

@@ -199,3 +199,11 @@ def test_id_prefix_is_bounded_ascii_and_unique_per_path(path: str) -> None:
     for other in ("é.md", "%C3%A9.md", "é" * 300, "é" * 301, "a\udcff"):
         assert (id_prefix(other) == prefix) is (other == path)
     assert id_prefix("a b/c#1.md") == "a b/c#1.md"
+
+
+@pytest.mark.parametrize("word", ["a ", "x"])
+def test_text_without_sentences_is_split_in_linear_time(word: str) -> None:
+    text = word * (1_800_000 // len(word))
+    found = [each.text for each in split(iter([text]), markdown=False)]
+    assert "".join(found).replace(" ", "") == text.replace(" ", "")
+    assert max(map(size, found)) <= MOST
