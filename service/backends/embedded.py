@@ -51,7 +51,7 @@ class EmbeddedBackend:
         async with opened_index(folder, INDEX_NAME, self._schema, embedder) as index:
             if settings.load_samples:
                 await _load_samples(index, settings)
-            corpus = index.corpora[settings.pinecone_text_field]
+            corpus = index.views.corpora[settings.pinecone_text_field]
             language = LANGUAGES[settings.text_language]
             reranker = await asyncio.to_thread(
                 open_reranker, settings.reranker, embedder, lambda: corpus.corpus, language
@@ -69,8 +69,8 @@ def schema_of(settings: Settings) -> Schema:
 
 
 def _open_backend(index: EmbeddedIndex, field: str, reranker: Reranker | None) -> OpenBackend:
-    assert index.lexical is not None, "the schema has a full-text field"  # noqa: S101
-    lexical = index.lexical
+    assert index.views.lexical is not None, "the schema has a full-text field"  # noqa: S101
+    lexical = index.views.lexical
     return OpenBackend(
         EmbeddedTextIndex("dense", index, field),
         EmbeddedTextIndex("sparse", index, field),

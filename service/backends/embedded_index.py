@@ -134,12 +134,12 @@ class EmbeddedTextIndex:
             await self._index.read(lambda store: store.last_seq())
 
     def has_records(self, namespace: str) -> bool:
-        return self._index.filters.has(namespace)
+        return self._index.views.filters.has(namespace)
 
     def rebuild_progress(self) -> float | None:
         if self.name == "dense":
-            return self._index.dense_rebuild_progress()
-        return self._index.lexical_rebuild_progress()
+            return self._index.views.dense_rebuild_progress()
+        return self._index.views.lexical_rebuild_progress()
 
     def _engine_query(self, query: IndexQuery) -> SemanticQuery | LexicalQuery:
         if self.name == "dense":

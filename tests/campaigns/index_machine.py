@@ -440,17 +440,17 @@ class IndexMachine(RuleBasedStateMachine):
         self._show()
         index, model = self.index.embedded, self.model
         total = sum(model.counts().values())
-        assert index.view_failures() == {}
+        assert index.views.followed.failures() == {}
         stats = self._do(self.index.describe_index_stats())
         assert {
             name: each.vector_count for name, each in stats.namespaces.items()
         } == model.counts()
         assert index.store.namespace_counts() == model.counts()
-        assert len(index.dense["v"].index) == total
-        assert len(index.dense["body"].index) == sum(bool(body) for body in model.bodies())
+        assert len(index.views.dense["v"].index) == total
+        assert len(index.views.dense["body"].index) == sum(bool(body) for body in model.bodies())
         everyone = [each for there in model.spaces.values() for each in there.values()]
-        assert len(index.sparse["s"].index) == sum("s" in each for each in everyone)
-        corpus = index.corpora["body"].corpus
+        assert len(index.views.sparse["s"].index) == sum("s" in each for each in everyone)
+        corpus = index.views.corpora["body"].corpus
         assert corpus.texts == total
         for word in WORDS:
             seen = corpus.frequencies(pieces(word))

@@ -113,7 +113,7 @@ async def check(folder: Path, outcome: Outcome) -> None:
     async with opened_client(folder, "records", SCHEMA, EMBEDDER) as index:
         await index.embedded.wait_until_visible()
         assert index.embedded.store.integrity_errors() == []
-        assert index.embedded.view_failures() == {}
+        assert index.embedded.views.followed.failures() == {}
         stored = await asyncio.to_thread(_stored, index)
         for id in outcome.known.keys() | outcome.asked.keys() | stored.keys():
             found = stored.get(id, {}).get("version", 0)
@@ -131,7 +131,7 @@ async def check(folder: Path, outcome: Outcome) -> None:
             assert await _found(index, "text", f"v{version}") == those, "old words are found"
             filter = {"version": version}
             assert await _found(index, "text", "record", filter) == those, "old values are found"
-        assert len(index.embedded.dense["body"].index) == len(embedded)
+        assert len(index.embedded.views.dense["body"].index) == len(embedded)
 
 
 def _stored(index: EmbeddedAsyncIndex) -> dict[str, dict[str, Any]]:

@@ -136,7 +136,7 @@ async def until_shown(index: EmbeddedAsyncIndex) -> None:
 
 async def _until_well(index: EmbeddedAsyncIndex) -> None:
     async with asyncio.timeout(60):
-        while index.embedded.view_failures():
+        while index.embedded.views.followed.failures():
             await asyncio.sleep(0.05)
 
 

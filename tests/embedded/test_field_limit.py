@@ -75,7 +75,7 @@ async def test_concurrent_writes_do_not_exceed_field_limit_together(tmp_path: Pa
         assert len(refused) == 20
         assert len(outcomes) - len(refused) == left
         await index.wait_until_visible()
-        assert index.filters.field_counts(SPACE, []) == (MAX_NAMESPACE_FIELDS,) * 2
+        assert index.views.filters.field_counts(SPACE, []) == (MAX_NAMESPACE_FIELDS,) * 2
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed", "late", "applied"])

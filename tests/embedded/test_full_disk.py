@@ -263,8 +263,8 @@ async def test_waiting_for_visibility_leaves_threads_for_writes(tmp_path: Path) 
     async with index_on(tmp_path, Disk()) as index:
         await index.upsert(SPACE, [pending("a")])
         await index.wait_until_visible()
-        assert index.lexical is not None
-        with index.lexical.index._writing:  # nothing becomes visible to lexical searches
+        assert index.views.lexical is not None
+        with index.views.lexical.index._writing:  # nothing becomes visible to lexical searches
             await index.upsert(SPACE, [pending("b")])
             waiting = [asyncio.create_task(index.wait_until_visible()) for _ in range(8)]
             await asyncio.sleep(0)

@@ -219,7 +219,9 @@ async def test_view_catches_up_at_next_start(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.documents.upsert(namespace=NS, documents=RECORDS[:1])
     async with opened(tmp_path) as index:
-        index.embedded._views()[1].close()  # as if it had failed
+        lexical = index.embedded.views.lexical
+        assert lexical is not None
+        lexical.close()  # as if it had failed
         await index.documents.upsert(namespace=NS, documents=RECORDS[1:])
     async with opened(tmp_path) as index:
         assert len(await search(index, "embed", "anything")) == len(RECORDS)

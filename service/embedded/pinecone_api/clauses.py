@@ -94,7 +94,7 @@ def _single_query(index: EmbeddedIndex, clause: AnyClause) -> IndexQuery:
         raise ValueError(f"a clause of type {_type(clause)} must name exactly one field")
     schema, name = index.schema, names[0]
     if isinstance(clause, DenseVector):
-        return dense_query(index, _checked(name, list(index.dense), clause), clause.values)
+        return dense_query(index, _checked(name, list(index.views.dense), clause), clause.values)
     if isinstance(clause, SparseVector):
         return sparse_query(_checked(name, schema.sparse_fields, clause), clause.sparse_values)
     if not clause.query:

@@ -38,10 +38,10 @@ def queries_by_vectors(
     """The queries of a search by vectors. An empty dense vector counts as not given."""
     queries: list[IndexQuery] = []
     if values:
-        field = only_field(list(index.dense), "dense")
+        field = only_field(list(index.views.dense), "dense")
         queries.append(dense_query(index, field, values))
     if sparse is not None:
-        queries.append(sparse_query(only_field(list(index.sparse), "sparse"), sparse))
+        queries.append(sparse_query(only_field(list(index.views.sparse), "sparse"), sparse))
     return queries
 
 
@@ -57,8 +57,8 @@ def sparse_query(field: str, sparse: Sparse) -> SparseQuery:
 
 async def queries_by_record(index: EmbeddedIndex, namespace: str, id: str) -> list[IndexQuery]:
     """The queries of a search by the vectors of a record; none if it does not exist."""
-    dense = only_field(list(index.dense), "dense") if index.dense else None
-    sparse = only_field(list(index.sparse), "sparse") if index.sparse else None
+    dense = only_field(list(index.views.dense), "dense") if index.views.dense else None
+    sparse = only_field(list(index.views.sparse), "sparse") if index.views.sparse else None
     if dense is None and sparse is None:
         raise ValueError("this index has no vectors to compare a record by")
     if dense is not None and metric_of(index.schema, dense) != "dotproduct":

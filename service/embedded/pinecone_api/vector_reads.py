@@ -144,7 +144,7 @@ async def stats(index: EmbeddedIndex, body: bytes) -> dict[str, Any]:
     if request.filter:
         check_filter_fields(index.schema, request.filter)
         counts = {name: await index.count(name, request.filter) for name in counts}
-    dense = next(iter(index.dense), None)
+    dense = next(iter(index.views.dense), None)
     about_dense = (
         {"dimension": index.dimensions[dense], "metric": metric_of(index.schema, dense)}
         if dense is not None
@@ -173,8 +173,8 @@ def _metadata(document: Document) -> dict[str, Any]:
 
 
 def _values(index: EmbeddedIndex, document: Document) -> dict[str, Any]:
-    dense = only_field(list(index.dense), "dense") if index.dense else ""
-    sparse = only_field(list(index.sparse), "sparse") if index.sparse else ""
+    dense = only_field(list(index.views.dense), "dense") if index.views.dense else ""
+    sparse = only_field(list(index.views.sparse), "sparse") if index.views.sparse else ""
     values: dict[str, Any] = {"values": decode_dense(document.vectors.get(dense, b""))}
     if raw := document.vectors.get(sparse):
         values["sparseValues"] = decode_sparse(raw)

@@ -87,11 +87,11 @@ def _vectors(
 ) -> dict[str, bytes]:
     vectors: dict[str, bytes] = {}
     if values:
-        field = only_field(list(index.dense), "dense")
+        field = only_field(list(index.views.dense), "dense")
         dimension = index.dimensions[field]
         vectors[field] = encode_dense(values, index.schema, field, dimension, label)
     if sparse is not None:
-        field = only_field(list(index.sparse), "sparse")
+        field = only_field(list(index.views.sparse), "sparse")
         vectors[field] = encode_sparse(sparse, field, label)
     return vectors
 

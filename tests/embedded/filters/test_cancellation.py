@@ -10,7 +10,7 @@ import pytest
 from pyroaring import BitMap
 
 from service.embedded.filters.index import CheckCancelled, FilterIndex
-from service.embedded.index import run_cancellable
+from service.embedded.threads import run_cancellable
 
 
 async def test_cancelled_selection_ends_with_the_condition_at_hand() -> None:

@@ -16,7 +16,7 @@ async def test_rebuild_progress_is_in_readyz_and_other_leg_answers(tmp_path: Pat
     app = create_app(load_settings(data_dir=str(tmp_path), load_samples=True))
     async with open_client(app) as client:
         index = app.extensions["cascade"]._open.dense._index
-        follower: Follower = index._view_set[index.dense["chunk_text"]]
+        follower: Follower = index.views.followed[index.views.dense["chunk_text"]]
         follower.rebuilt_fraction = 0.45
         try:
             ready = await client.get("/readyz")
