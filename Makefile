@@ -104,6 +104,9 @@ campaign-abandon: $(VENV)/.dev ## clients that disconnect, and what they leave b
 campaign-connections: $(VENV)/.dev ## clients that hold 3,200 connections, beside searches (ARGS: --seconds)
 	@$(RUN) -m tests.campaigns.connections $(ARGS)
 
+campaign-mutants: .mutmut/.made ## mutate access and limits, and see which tests fail (ARGS: --sample, access, web)
+	@.mutmut/bin/python -m tests.campaigns.mutants $(ARGS)
+
 campaign-table: $(VENV)/.dev ## load and import a table of a million rows (ARGS: --rows)
 	@$(RUN) -m tests.campaigns.table $(ARGS)
 
@@ -119,7 +122,7 @@ lock: $(VENV)/.dev ## resolve requirements*.txt from pyproject.toml, to the newe
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .clients .fuzz .schemathesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) .venv-3.* .bench site dist .bench-pinecone6 .clients .fuzz .mutmut .schemathesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	@if [ -e var ]; then echo "left: var/, which has your records and imports"; fi
 	@if [ -e .env ]; then echo "left: .env, which has your settings"; fi
 
@@ -167,6 +170,12 @@ $(VENV)/.docs: requirements-docs.txt | $(VENV)/.made
 	@echo "setting up: installing tests/fuzz/requirements.txt into .fuzz" >&2
 	@$(RUN) -m venv .fuzz
 	@.fuzz/bin/python -m pip --disable-pip-version-check --quiet install -r requirements.txt -r tests/fuzz/requirements.txt
+	@touch $@
+
+.mutmut/.made: requirements-dev.txt tests/campaigns/mutants-requirements.txt | $(VENV)/.made
+	@echo "setting up: installing tests/campaigns/mutants-requirements.txt into .mutmut" >&2
+	@$(RUN) -m venv .mutmut
+	@.mutmut/bin/python -m pip --disable-pip-version-check --quiet install -r requirements.txt -r requirements-dev.txt -r tests/campaigns/mutants-requirements.txt
 	@touch $@
 
 $(VENV)/.made:

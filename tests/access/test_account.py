@@ -121,7 +121,9 @@ async def test_quota_without_what_the_action_uses_does_not_limit_it() -> None:
 async def test_refused_request_waits_for_room_of_one_request() -> None:
     limits = Limits(MemoryLimitStore(), rate=parse_rate("2/h burst=3"))
     account = limits.account(Grant(key_id="a"), None, "search")
-    assert await used_up(account) == 3
+    for left in (2, 1, 0):
+        await account.take()
+        assert account.remaining == left
     with pytest.raises(RateLimited, match=r"again in 1[78]\d\d s") as raised:
         await account.take()
     assert raised.value.retry_after == pytest.approx(1800, abs=60)
@@ -167,6 +169,8 @@ async def test_records_of_a_job_count_for_its_key() -> None:
     job = limits.records_account("a", 5)
     assert (job.rate, job.has_quota) == (None, True)
     await job.take(Usage(records=4))
+    with pytest.raises(QuotaExceeded, match="5 records"):
+        await job.take(Usage(records=2))
     write = limits.account(Grant(key_id="a", quota=Quota(records=5)), None, "records.write")
     with pytest.raises(QuotaExceeded, match="4 are used"):
         await write.take(Usage(records=2))

@@ -153,3 +153,8 @@ def test_grant_refuses_conditions_on_hidden_fields() -> None:
         with pytest.raises(Forbidden, match="names a field"):
             limited.require_filter(hidden)
         UNRESTRICTED.require_filter(hidden)
+
+
+def test_imports_belong_to_their_tenant_unless_nothing_is_hidden() -> None:
+    assert Grant(tenant="t").import_owner is None
+    assert grant(Scope(rules("*"))).import_owner == "t"
