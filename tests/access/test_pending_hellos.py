@@ -63,3 +63,13 @@ async def test_ended_hellos_do_not_count_for_the_total() -> None:
             pass
     async with hellos.waiting("192.0.2.1"), hellos.waiting("192.0.2.2"):
         await asyncio.sleep(0)  # one that was ended would be cancelled here
+
+
+async def test_end_of_a_pending_hello_makes_room_for_one() -> None:
+    hellos = PendingHellos(max_per_caller=2)
+    async with AsyncExitStack() as stack:
+        async with hellos.waiting("192.0.2.1"):
+            await stack.enter_async_context(hellos.waiting("192.0.2.1"))
+        await stack.enter_async_context(hellos.waiting("192.0.2.1"))
+        with pytest.raises(Overloaded):
+            await stack.enter_async_context(hellos.waiting("192.0.2.1"))
