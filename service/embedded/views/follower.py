@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
-from service.backoff import Backoff
 from service.disk_space import is_disk_full
 from service.embedded.storage.store import Store
+from service.embedded.views.retries import FIRST_PAUSE_S, Retries
+from service.embedded.views.save_schedule import SaveSchedule
 from service.embedded.views.view import View
 
 logger = logging.getLogger(__name__)
 
 BATCH = 250  # changes that are read at once
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # before a failed view is retried
-SPACE_POLL_S = 0.5  # while the disk is full, which ends the pause when it is not any more
 
 
 class Follower:
@@ -46,16 +44,10 @@ class Follower:
         self.saved_seq = 0
         self.rebuilt_fraction: float | None = None
         """The part of a rebuild that is done, None outside of a rebuild."""
-        self.failure: str | None = None
-        """The error for which the view can't be updated or saved at present, for the log."""
-        self.reason = ""
-        """The same for callers, without paths."""
         self._store = store
         self._on_save = on_save
         self._on_progress = on_progress
-        self._has_space = has_space
-        self._backoff = Backoff(first_pause_s, max(first_pause_s, LONGEST_PAUSE_S), jitter=False)
-        self._failure_count = 0  # since the last success
+        self._retries = Retries(view.name, first_pause_s, has_space)
         self._progressed = threading.Condition()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -63,10 +55,7 @@ class Follower:
         self._searchable = False
         self._retrying = False
         self._start_seq = self._end_seq = 0  # of the changes that were missed before the start
-        self._requested_seq = 0  # has to become visible, without waiting for the next save
-        self._save_not_before = 0.0
-        self._unsaved_since: float | None = None
-        self._unsaved_changes = 0
+        self._saves = SaveSchedule(view)
         self._thread = threading.Thread(target=self._run, name=f"follow {view.name}")
 
     @property
@@ -88,6 +77,16 @@ class Follower:
             return done / (self._end_seq - self._start_seq)
         return None
 
+    @property
+    def failure(self) -> str | None:
+        """The error for which the view can't be updated or saved at present, for the log."""
+        return self._retries.failure
+
+    @property
+    def reason(self) -> str:
+        """The same for callers, without paths."""
+        return self._retries.reason
+
     def start(self) -> None:
         """Open the view, and follow the log in the background from its saved position."""
         try:
@@ -105,7 +104,7 @@ class Follower:
         except OSError as exc:
             if not is_disk_full(exc):
                 raise
-            self._record_failure(exc)
+            self._retries.record_failure(exc)
             self._retrying = True
 
     def request_stop(self) -> None:
@@ -145,7 +144,7 @@ class Follower:
     def request_visible(self, seq: int) -> None:
         """Make a change visible without waiting for the next save."""
         with self._progressed:
-            self._requested_seq = max(self._requested_seq, seq)
+            self._saves.request(seq)
             self._wake.set()
 
     def wait_for_startup(self, timeout: float) -> bool:
@@ -168,20 +167,20 @@ class Follower:
                 if stopping and self.is_complete and self.saved_seq < self.applied_seq:
                     self._save()
             except Exception as exc:
-                self._record_failure(exc)
+                self._retries.record_failure(exc)
                 self._retrying = True
                 self._notify()
                 if stopping:
                     return
-                self._pause()
+                self._retries.pause(self._stop)
                 self._discard_state()
                 continue
             self._retrying = False
-            if not self._save_not_before:
-                self.failure, self._failure_count = None, 0
+            if not self._saves.is_failing:
+                self._retries.record_success()
             if stopping:
                 return
-            self._wake.wait(self._seconds_until_save())
+            self._wake.wait(self._saves.seconds_left(self.saved_seq))
             self._wake.clear()
 
     def _update(self) -> None:
@@ -196,9 +195,9 @@ class Follower:
                 break
             self.view.apply(changes.added, changes.removed)
             self._advance(changes.seq, len(changes.added) + len(changes.removed))
-            if self._save_is_due():
+            if self._saves.is_due(self.saved_seq):
                 self._save()
-        if self._save_is_due():
+        if self._saves.is_due(self.saved_seq):
             self._save()
 
     def _open_view(self) -> None:
@@ -240,9 +239,7 @@ class Follower:
             self._save()
 
     def _advance(self, seq: int, count: int) -> None:
-        self._unsaved_changes += count
-        if self._unsaved_since is None:
-            self._unsaved_since = time.monotonic()
+        self._saves.changed(count)
         self.applied_seq = seq
         self._notify()
 
@@ -252,11 +249,10 @@ class Follower:
         except Exception as exc:
             if self.view.visible_on_save:
                 raise
-            self._record_failure(exc)  # the state in memory is intact, so keep following
-            self._save_not_before = time.monotonic() + self._next_pause()
+            self._retries.record_failure(exc)  # the state in memory is intact, so keep following
+            self._saves.save_failed(self._retries.next_pause_s())
             return
-        self._save_not_before = 0.0
-        self._unsaved_changes, self._unsaved_since = 0, None
+        self._saves.saved()
         self.saved_seq = self.applied_seq
         self._notify()
         self._on_save()
@@ -267,47 +263,13 @@ class Follower:
             self._progressed.notify_all()
         self._on_progress()
 
-    def _save_is_due(self) -> bool:
-        if time.monotonic() < self._save_not_before:
-            return False
-        enough_changes = self._unsaved_changes >= self.view.save_after_changes
-        return enough_changes or self._seconds_until_save() == 0
-
-    def _seconds_until_save(self) -> float | None:
-        """Return None if there is nothing to save."""
-        if self._unsaved_since is None:
-            return None
-        if self.view.visible_on_save and self.saved_seq < self._requested_seq:
-            return 0
-        due = max(self._unsaved_since + self.view.save_after_s, self._save_not_before)
-        return max(due - time.monotonic(), 0)
-
-    def _record_failure(self, exc: Exception) -> None:
-        if self.failure is None:
-            logger.error("%s failed and will be retried", self.view.name, exc_info=exc)
-        full = is_disk_full(exc) or not self._has_space()
-        self.reason = "there is no space left on the disk" if full else "its files can't be used"
-        self.failure = f"{type(exc).__name__}: {exc}"
-
-    def _pause(self) -> None:
-        """Wait before a retry. A commit does not shorten it; space on a disk that was full does."""
-        end = time.monotonic() + self._next_pause()
-        was_full = not self._has_space()
-        while (left := end - time.monotonic()) > 0:
-            if self._stop.wait(min(left, SPACE_POLL_S)) or (was_full and self._has_space()):
-                return
-
-    def _next_pause(self) -> float:
-        self._failure_count += 1
-        return self._backoff.pause_s(self._failure_count)
-
     def _discard_state(self) -> None:
         """Have the view opened again: the state in memory may be half updated.
 
         The saved state is intact. Where searches see only that, they go on.
         """
         self._opened, self._searchable = False, self._searchable and self.view.visible_on_save
-        self._unsaved_changes, self._unsaved_since = 0, None
+        self._saves.discard()
 
     def _close_view(self) -> None:
         try:
