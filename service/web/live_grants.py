@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from service.errors import KeysUnavailable, RequestError
 from service.web.authentication import POLICY_VIOLATION, TRY_AGAIN_LATER
 from service.web.http_connection import end_request
 from service.web.request_context import unwrap
+
+logger = logging.getLogger(__name__)
 
 CHECK_S = 0.25
 
@@ -74,7 +77,10 @@ class LiveGrants:
 
     async def _check_periodically(self) -> None:
         while True:
-            self.check()
+            try:
+                self.check()
+            except Exception:  # the next check has to come
+                logger.exception("a check of the grants of running requests failed")
             await asyncio.sleep(CHECK_S)
 
 

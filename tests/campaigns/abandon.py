@@ -167,7 +167,13 @@ async def settled(
 
 
 # Tasks of the server and of the imports, which run all the time.
-PERMANENT_TASKS = ("run.<locals>.wrapper", "Jobs._run", "Cleanup.run")
+PERMANENT_TASKS = (
+    "run.<locals>.wrapper",
+    "Jobs._run",
+    "Cleanup.run",
+    "Keys._follow",
+    "LiveGrants._check_periodically",
+)
 
 
 def _differences(resources: Resources, like: Resources | None) -> list[str]:

@@ -317,7 +317,12 @@ class IndexMachine(RuleBasedStateMachine):
         crashed=st.booleans(),
     )
     def restore_backup(self, space: str, documents: dict[str, Fields], crashed: bool) -> None:
-        """Restore a backup of the records only: the views are newer."""
+        """Restore a backup of the records only: the views are newer.
+
+        A backup that never had a record is refused beside views that have some.
+        """
+        if self.index.embedded.store.last_seq() == 0:
+            self.upsert(space, {"first": {}})
         self._close()
         kept, model = self._base / "kept", copy.deepcopy(self.model)
         kept.mkdir()

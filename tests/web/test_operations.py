@@ -96,7 +96,7 @@ async def test_access_log_has_one_line_per_request_without_query(
             "GET /api/semantic-search 422 invalid_request",
         ),
         ("POST", "/api/semantic-search", "POST /api/semantic-search 415 unsupported_media_type"),
-        ("GET", "/a%0A12:00:00%20GET%1B[31m", "GET /a\\n12:00:00 GET\\x1b[31m 404 not_found"),
+        ("GET", "/a%0A12:00:00%20GET%1B[31m", "GET /a\\n12:00:00%20GET\\x1b[31m 404 not_found"),
         ("GET", "/" + "x" * 9_000, "GET /" + "x" * 199 + "… 404 not_found"),
     ],
 )

@@ -27,14 +27,14 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 def give_grant(app: Quart, grant: Grant) -> None:
-    """Let every request have this grant, right after it was authenticated."""
+    """Let every request have this grant, once its own is watched: it is of no key."""
 
     async def set_grant() -> None:
         if "grant" in g:
             g.grant = grant
 
     hooks: list[Any] = app.before_request_funcs[None]
-    (at,) = [at for at, hook in enumerate(hooks) if hook.__name__ == "authenticate_request"]
+    (at,) = [at for at, hook in enumerate(hooks) if hook.__name__ == "watch_request"]
     hooks.insert(at + 1, set_grant)
 
 
