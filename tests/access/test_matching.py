@@ -33,3 +33,39 @@ def test_matching_equals_filters_of_the_engine(
 @pytest.mark.parametrize("condition", ["$match_all", "$unknown", ""])
 def test_unknown_condition_matches_nothing(condition: str) -> None:
     assert not matches({"a": "x"}, {"a": {condition: "x"}})
+
+
+RECORD = {"text": "x", "number": 5, "yes": True, "tags": ["a", "b"], "empty": []}
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        ({"text": "x"}, True),
+        ({"text": "y"}, False),
+        ({"yes": 1}, False),
+        ({"number": 5.0}, True),
+        ({"text": {"$ne": "x"}}, False),
+        ({"none": {"$ne": "x"}}, True),
+        ({"text": {"$in": ["w", "x"]}}, True),
+        ({"text": {"$in": ["w"]}}, False),
+        ({"tags": {"$in": ["b"]}}, True),
+        ({"text": {"$nin": ["x"]}}, False),
+        ({"text": {"$nin": ["w"]}}, True),
+        ({"text": {"$exists": True}}, True),
+        ({"text": {"$exists": False}}, False),
+        ({"empty": {"$exists": True}}, True),
+        ({"none": {"$exists": True}}, False),
+        ({"none": {"$exists": False}}, True),
+        ({"number": {"$gt": 4}}, True),
+        ({"number": {"$gt": 5}}, False),
+        ({"number": {"$gte": 5, "$lt": 6}}, True),
+        ({"number": {"$lt": 5}}, False),
+        ({"number": {"$lte": 5}}, True),
+        ({"text": {"$gt": 1}}, False),
+        ({"$or": [{"text": "y"}, {"number": 5}]}, True),
+        ({"$and": [{"text": "y"}, {"number": 5}]}, False),
+    ],
+)
+def test_each_condition_matches_what_it_names(filter: dict[str, Any], expected: bool) -> None:
+    assert matches(RECORD, filter) is expected
