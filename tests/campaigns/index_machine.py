@@ -322,7 +322,7 @@ class IndexMachine(RuleBasedStateMachine):
         A backup that never had a record is refused beside views that have some.
         """
         if self.index.embedded.store.last_seq() == 0:
-            self.upsert(space, {"first": {}})
+            self.upsert(space, {"first": next(iter(documents.values()))})
         self._close()
         kept, model = self._base / "kept", copy.deepcopy(self.model)
         kept.mkdir()
