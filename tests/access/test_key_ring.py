@@ -150,3 +150,10 @@ def test_policy_accepts_the_first_valid_one_of_two_keys(time: Time) -> None:
     ring = time.ring()
     ring.replace(stored((KEY, ID, None)), has_keys=True)
     assert time.policy(ring).authenticate([OTHER, KEY]).key_id == ID
+
+
+def test_ring_that_was_not_told_otherwise_is_closed() -> None:
+    ring = KeyRing()
+    assert (ring.has_keys, ring.is_known) == (True, False)
+    with pytest.raises(KeysUnavailable):
+        AccessPolicy((), "127.0.0.1", 0, ring=ring).authenticate([])

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from redis.asyncio import Redis
@@ -285,3 +286,12 @@ async def test_flushed_scripts_are_loaded_again(shared_redis: RedisServer) -> No
                 return bool(await client.keys("*:rate:probe"))
 
             await wait_until(is_back)
+
+
+async def test_redis_quota_is_of_one_day_in_utc(shared_redis: RedisServer) -> None:
+    before = datetime.now(UTC).date()
+    async with redis_store(shared_redis, "days") as store:
+        await store.take(limited(quota=Quota(records=9), caller="days"), ONE)
+    async with Redis.from_url(shared_redis.url) as redis:
+        (key,) = [each.decode() async for each in redis.scan_iter("*used:days:*")]
+    assert key.rpartition(":")[2] in {before.isoformat(), datetime.now(UTC).date().isoformat()}
