@@ -291,7 +291,7 @@ async def test_flushed_scripts_are_loaded_again(shared_redis: RedisServer) -> No
 async def test_redis_quota_is_of_one_day_in_utc(shared_redis: RedisServer) -> None:
     before = datetime.now(UTC).date()
     async with redis_store(shared_redis, "days") as store:
-        await store.take(limited(quota=Quota(records=9), caller="days"), ONE)
+        await store.take(limited(quota=Quota(records=9), caller="days"), Usage(records=1))
     async with Redis.from_url(shared_redis.url) as redis:
         (key,) = [each.decode() async for each in redis.scan_iter("*used:days:*")]
     assert key.rpartition(":")[2] in {before.isoformat(), datetime.now(UTC).date().isoformat()}
