@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 import time
@@ -17,7 +18,9 @@ def values(metrics: ProcessMetrics) -> dict[str, float]:
 def test_process_metrics_are_those_of_this_process() -> None:
     metrics = ProcessMetrics()
     before = values(metrics)
-    block = bytearray(os.urandom(1 << 20) * 64)
+    block = mmap.mmap(-1, 64 << 20)  # new pages, not those of an object that was freed
+    for page in range(0, len(block), mmap.PAGESIZE):
+        block[page] = 1
     with Path(os.devnull).open() as _:
         after = values(metrics)
         assert after["process_open_fds"] == before["process_open_fds"] + 1
