@@ -27,7 +27,6 @@ from service.access.key_ring import KeyRing
 from service.access.tokens import TokenVerifier, looks_like_token
 from service.errors import KeyMissing, KeyRejected, OriginRefused, WritesClosed
 
-FINGERPRINT_LENGTH = 16
 ANY_ORIGIN = "*"
 
 KEY_REQUIRED = "An API key is required; send it as `Authorization: Bearer …` or as `Api-Key: …`"

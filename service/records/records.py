@@ -137,27 +137,17 @@ class Records:
         limit: int,
         cursor: str | None,
         deadline: Deadline,
+        filter: Mapping[str, Any] | None = None,
     ) -> IdPage:
-        """A page of ids, from one index, as every index holds the same records."""
-        with _cursor_errors(cursor):
-            return await self._indexes[0].list_ids(
-                namespace, prefix, limit, cursor, deadline.remaining()
-            )
+        """A page of ids, from one index, as every index holds the same records.
 
-    async def list_ids_where(
-        self,
-        namespace: str,
-        filter: Mapping[str, Any],
-        prefix: str | None,
-        limit: int,
-        cursor: str | None,
-        deadline: Deadline,
-    ) -> IdPage:
-        """The ids with the prefix in a page of the records that match a filter."""
+        With a filter, it has the ids with the prefix in a page of the records that match.
+        """
+        index = self._indexes[0]
         with _cursor_errors(cursor):
-            page = await self._indexes[0].fetch_where(
-                namespace, filter, limit, cursor, deadline.remaining()
-            )
+            if filter is None:
+                return await index.list_ids(namespace, prefix, limit, cursor, deadline.remaining())
+            page = await index.fetch_where(namespace, filter, limit, cursor, deadline.remaining())
         ids = [str(each["_id"]) for each in page.records]
         return IdPage([id for id in ids if id.startswith(prefix or "")], page.cursor)
 

@@ -60,11 +60,7 @@ class ScopedRecords:
         """A page of ids. Behind a filter it may have fewer than `limit`, though others follow."""
         self._grant.require_namespace(namespace)
         filter = self._grant.filter(namespace)
-        if filter is None:
-            return await self._records.list_ids(namespace, prefix, limit, cursor, deadline)
-        return await self._records.list_ids_where(
-            namespace, filter, prefix, limit, cursor, deadline
-        )
+        return await self._records.list_ids(namespace, prefix, limit, cursor, deadline, filter)
 
     def scan(
         self, namespace: str, filter: Filter | None, timeout_s: float

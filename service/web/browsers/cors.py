@@ -1,7 +1,7 @@
 """ASGI middleware for CORS: which web pages of other origins may read the responses.
 
 It answers preflight requests (Fetch standard, section 3.2), which have no key, and adds the headers
-of CORS to every other response, whoever made it: the app, or a middleware that refused the request.
+of CORS to every other response, of the app and of a middleware that refuses the request.
 So it stands outside of both. Credentials are never allowed. A page has to send a key itself, so
 that no page can use what the browser keeps for this service.
 """

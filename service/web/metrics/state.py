@@ -64,6 +64,15 @@ def counter(name: str, documentation: str, value: float) -> Metric:
     return CounterMetricFamily(name, documentation, value=value)
 
 
+UPSTREAM_COUNTERS = (
+    ("cascade_upstream_reads", "Reads, with those that the circuit breaker rejected.", "calls"),
+    ("cascade_upstream_reads_rejected", "Reads that the circuit breaker rejected.", "rejected"),
+    ("cascade_upstream_hedges", "Second attempts of reads that were slow.", "hedges"),
+    ("cascade_upstream_retries", "Second attempts of reads that failed.", "retries"),
+)
+"""The name, the description and the attribute of each count of the reads of an upstream."""
+
+
 def gauges(name: str, documentation: str, label: str, values: Mapping[Any, float]) -> Metric:
     """A gauge with one label."""
     family = GaugeMetricFamily(name, documentation, labels=[label])
@@ -140,30 +149,9 @@ def upstream_families(backend: SearchBackend) -> Iterator[Metric]:
     upstreams = backend.upstreams
     if not upstreams:
         return
-    yield counters(
-        "cascade_upstream_reads",
-        "Reads, with those that the circuit breaker rejected.",
-        "upstream",
-        {name: each.counts.calls for name, each in upstreams.items()},
-    )
-    yield counters(
-        "cascade_upstream_reads_rejected",
-        "Reads that the circuit breaker rejected.",
-        "upstream",
-        {name: each.counts.rejected for name, each in upstreams.items()},
-    )
-    yield counters(
-        "cascade_upstream_hedges",
-        "Second attempts of reads that were slow.",
-        "upstream",
-        {name: each.counts.hedges for name, each in upstreams.items()},
-    )
-    yield counters(
-        "cascade_upstream_retries",
-        "Second attempts of reads that failed.",
-        "upstream",
-        {name: each.counts.retries for name, each in upstreams.items()},
-    )
+    for name, documentation, count in UPSTREAM_COUNTERS:
+        values = {upstream: getattr(each.counts, count) for upstream, each in upstreams.items()}
+        yield counters(name, documentation, "upstream", values)
     yield gauges(
         "cascade_upstream_circuit_open",
         "Whether the circuit breaker rejects reads.",
